@@ -1,0 +1,265 @@
+//! Email addresses: what is valid, and the key that two spellings of one address share.
+//!
+//! The one file that knows `email_address`, `idna` and `unicode-normalization`.
+
+use email_address::{EmailAddress, Options};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
+use unicode_normalization::UnicodeNormalization;
+
+use super::Text;
+
+/// An email address as it was given, with the key that it is compared by beside it.
+///
+/// The key is the local part in NFC with ASCII letters lowered, and the domain in lower-case ASCII (IDNA).
+/// Sub-addresses (`+tag`) and dots count.
+///
+/// ```
+/// use enroll::contact::Email;
+/// let email = Email::parse(" Ann@Bücher.example ").unwrap();
+/// assert_eq!(email.as_str(), "Ann@Bücher.example");
+/// assert_eq!(email.key(), "ann@xn--bcher-kva.example");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Email {
+    address: Text,
+    key: Text,
+}
+
+/// Why a text is no valid email address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EmailFault {
+    /// Not `local@domain`, or with a character that does not belong there.
+    #[error("not an email address")]
+    Syntax,
+    /// More than 254 bytes, or more than 64 before the `@`.
+    #[error("too long")]
+    TooLong,
+    /// What stands before the `@` is quoted, or has characters that no mailbox has.
+    #[error("its part before the `@` is no mailbox")]
+    LocalPart,
+    /// The domain is no host name with at least two labels.
+    #[error("its domain is none")]
+    Domain,
+}
+
+impl Email {
+    /// Reads an address, trimmed.
+    ///
+    /// # Errors
+    /// [`EmailFault`] says why the text is no valid address.
+    pub fn parse(text: &str) -> Result<Self, EmailFault> {
+        let text = text.trim();
+        if text.len() > MAX_BYTES {
+            return Err(EmailFault::TooLong);
+        }
+        if text.contains('"') {
+            return Err(EmailFault::LocalPart);
+        }
+        EmailAddress::parse_with_options(text, STRICT).map_err(fault)?;
+        let (local, domain) = text.rsplit_once('@').ok_or(EmailFault::Syntax)?;
+        if !local.chars().all(belongs_to_a_mailbox) {
+            return Err(EmailFault::LocalPart);
+        }
+        let domain = ascii_domain(domain).ok_or(EmailFault::Domain)?;
+        let key = key(&normalized_local(local), &domain);
+        if key.len() > MAX_BYTES {
+            return Err(EmailFault::TooLong);
+        }
+        Ok(Self::with_key(text, &key))
+    }
+
+    /// Takes a stored address without judging it; its key is made as well as can be.
+    #[must_use]
+    pub fn stored(address: &str) -> Self {
+        let text = address.trim();
+        let key = match text.rsplit_once('@') {
+            Some((local, domain)) => {
+                let domain = ascii_domain(domain).unwrap_or_else(|| Cow::Owned(domain.to_ascii_lowercase()));
+                key(&normalized_local(local), &domain)
+            }
+            None => text.to_ascii_lowercase(),
+        };
+        Self::with_key(text, &key)
+    }
+
+    /// Takes an address and the key that a repository stored beside it.
+    #[must_use]
+    pub fn with_key(address: &str, key: &str) -> Self {
+        let address = Text::from(address);
+        let key = if *address == *key { address.clone() } else { Text::from(key) };
+        Self { address, key }
+    }
+
+    /// The address as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.address
+    }
+
+    /// What it is compared by.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(crate) fn key_text(&self) -> &Text {
+        &self.key
+    }
+}
+
+impl fmt::Display for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+impl fmt::Debug for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Email({})", self.address)
+    }
+}
+
+impl Serialize for Email {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.address)
+    }
+}
+
+impl<'de> Deserialize<'de> for Email {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::stored(&Cow::<str>::deserialize(deserializer)?))
+    }
+}
+
+fn fault(error: email_address::Error) -> EmailFault {
+    use email_address::Error as E;
+    match error {
+        E::LocalPartTooLong => EmailFault::TooLong,
+        E::LocalPartEmpty | E::UnbalancedQuotes | E::InvalidComment => EmailFault::LocalPart,
+        E::DomainEmpty
+        | E::DomainTooLong
+        | E::SubDomainEmpty
+        | E::SubDomainTooLong
+        | E::DomainTooFew
+        | E::DomainInvalidSeparator
+        | E::InvalidIPAddress
+        | E::UnsupportedDomainLiteral => EmailFault::Domain,
+        _ => EmailFault::Syntax,
+    }
+}
+
+/// A UTF-8 local part is for letters and marks: no white space, no control, format or private character,
+/// nothing invisible that would make two addresses look like one.
+fn belongs_to_a_mailbox(c: char) -> bool {
+    c.is_ascii() || c.is_alphanumeric() || unicode_normalization::char::is_combining_mark(c)
+}
+
+fn normalized_local(local: &str) -> Cow<'_, str> {
+    if local.is_ascii() {
+        lowered(local)
+    } else {
+        Cow::Owned(local.nfc().map(|c| c.to_ascii_lowercase()).collect())
+    }
+}
+
+/// The domain in lower-case ASCII, if it is a host name of at least two labels.
+fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
+    let needs_idna = !domain.is_ascii() || domain.as_bytes().windows(4).any(|w| w.eq_ignore_ascii_case(b"xn--"));
+    let ascii = if needs_idna {
+        Cow::Owned(idna::domain_to_ascii_strict(domain).ok()?)
+    } else {
+        lowered(domain)
+    };
+    is_host_name(&ascii).then_some(ascii)
+}
+
+fn is_host_name(domain: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let Some((_, last)) = domain.rsplit_once('.') else { return false };
+    domain.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn lowered(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn key(local: &str, domain: &str) -> String {
+    let mut key = String::with_capacity(local.len() + 1 + domain.len());
+    key.push_str(local);
+    key.push('@');
+    key.push_str(domain);
+    key
+}
+
+/// The longest address that a mail server takes (RFC 5321, 4.5.3.1.3, less the angle brackets), in bytes.
+const MAX_BYTES: usize = 254;
+const STRICT: Options = Options { minimum_sub_domains: 2, allow_domain_literal: false, allow_display_text: false };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_in_two_spellings_has_one_key() {
+        for (a, b) in [
+            ("Ann.Lee@Example.COM", "ann.lee@example.com"),
+            ("jo\u{0301}@example.com", "j\u{00f3}@example.com"),
+            ("x@B\u{fc}cher.example", "X@xn--bcher-kva.example"),
+            ("x@XN--BCHER-KVA.example", "x@b\u{fc}cher.example"),
+        ] {
+            assert_eq!(Email::parse(a).unwrap().key(), Email::parse(b).unwrap().key(), "{a} {b}");
+        }
+        for (a, b) in [("a+b@example.com", "a@example.com"), ("a.b@example.com", "ab@example.com")] {
+            assert_ne!(Email::parse(a).unwrap().key(), Email::parse(b).unwrap().key(), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in [
+            "",
+            "@",
+            "a@",
+            "@b.com",
+            "a b@c.com",
+            "a@b",
+            "a@b..com",
+            "a@-b.com",
+            "a@b_c.com",
+            "a@b.123",
+            "a@[127.0.0.1]",
+            "\"a\"@b.com",
+            "Ann <a@b.com>",
+            "a@b@c.com",
+            "a@xn--\u{fc}.com",
+            "a\u{200b}b@c.com",
+            "a@b.com\u{0}",
+            ".a@b.com",
+            "a.@b.com",
+        ] {
+            assert!(Email::parse(text).is_err(), "{text:?}");
+        }
+        assert_eq!(Email::parse(&format!("{}@b.com", "a".repeat(65))), Err(EmailFault::TooLong));
+        assert_eq!(Email::parse(&"a".repeat(10_000_000)), Err(EmailFault::TooLong));
+    }
+
+    #[test]
+    fn a_stored_address_is_not_judged() {
+        assert_eq!(Email::stored("NOT AN ADDRESS").key(), "not an address");
+        assert_eq!(Email::stored("A@B").key(), "a@b");
+        assert_eq!(Email::stored(" A@Example.com ").key(), Email::parse("a@example.com").unwrap().key());
+    }
+}

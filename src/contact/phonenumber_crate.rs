@@ -1,0 +1,37 @@
+//! The one file that knows `phonenumber`.
+
+use phonenumber::country;
+use phonenumber::{Mode, ParseError};
+
+use super::phone::{PhoneFault, PhoneNormalizer, PhoneNumber, Region, guard};
+
+/// The `phonenumber` crate behind the same seam, for hosts that ask for it.
+///
+/// Some of its answers differ from Google's libphonenumber, and it is slow on numbers of many countries;
+/// `docs/decisions/0001-phone-crate.md` has the figures.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PhonenumberCrate;
+
+impl PhoneNormalizer for PhonenumberCrate {
+    fn normalize(&self, text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneFault> {
+        guard(text)?;
+        // With `+` the region must not matter; given one, the crate would strip that region's prefix.
+        let international = text.trim_start().starts_with(['+', '\u{ff0b}']);
+        let region = region.filter(|_| !international).and_then(|region| region.as_str().parse::<country::Id>().ok());
+        let number = phonenumber::parse(region, text).map_err(|e| match e {
+            ParseError::InvalidCountryCode => PhoneFault::UnknownCountry,
+            ParseError::TooShortAfterIdd | ParseError::TooShortNsn => PhoneFault::TooShort,
+            ParseError::TooLong => PhoneFault::TooLong,
+            _ => PhoneFault::NotANumber,
+        })?;
+        if !phonenumber::is_valid(&number) {
+            return Err(PhoneFault::NoSuchNumber);
+        }
+        PhoneNumber::from_e164(&number.format().mode(Mode::E164).to_string()).ok_or(PhoneFault::NoSuchNumber)
+    }
+
+    fn region(&self, phone: &PhoneNumber) -> Option<Region> {
+        let number = phonenumber::parse(None, phone.as_str()).ok()?;
+        Region::new(number.country().id()?.as_ref()).ok()
+    }
+}

@@ -1,0 +1,178 @@
+//! Why a request is refused as a whole (SPEC 3).
+
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+
+/// A refused request: everything of one status that is wrong with it.
+///
+/// It serializes as the documented error body, with `code` and `path` added to each error:
+/// `{"errors":[{"description":"…","code":"…","path":"…"}],"status":422}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    errors: Vec<Fault>,
+    status: u16,
+}
+
+impl Rejection {
+    /// The refusal for these faults: of several statuses, 404 is told before 409 before 422. `None` without faults.
+    pub(crate) fn of(mut faults: Vec<Fault>) -> Option<Self> {
+        let status = faults.iter().map(|fault| fault.code.status()).min()?;
+        faults.retain(|fault| fault.code.status() == status);
+        Some(Self { errors: faults, status })
+    }
+
+    /// What is wrong, in the order of the body. Never empty.
+    #[must_use]
+    pub fn errors(&self) -> &[Fault] {
+        &self.errors
+    }
+
+    /// The HTTP status: 404, 409 or 422.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+impl From<Fault> for Rejection {
+    fn from(fault: Fault) -> Self {
+        Self { status: fault.code.status(), errors: vec![fault] }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, fault) in self.errors.iter().enumerate() {
+            if n > 0 {
+                f.write_str("; ")?;
+            }
+            fault.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+/// One thing that is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Fault {
+    /// What is wrong, in words.
+    pub description: String,
+    /// What is wrong, for programs.
+    pub code: FaultCode,
+    /// Where: a JSON Pointer into the body; `""` for the body itself and for the sequence.
+    pub path: String,
+}
+
+impl Fault {
+    pub(crate) fn new(code: FaultCode, path: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { description: description.into(), code, path: path.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.description)
+    }
+}
+
+macro_rules! codes {
+    ($($variant:ident = $code:literal, $status:literal, $meaning:literal;)*) => {
+        /// What is wrong with a request, for programs: a stable code, and the HTTP status that goes with it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
+        pub enum FaultCode {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl FaultCode {
+            /// Every code, in the order of SPEC 3.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable code.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// The HTTP status: 404, 409 or 422.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidType = "invalid_type", 422, "The body is not JSON or no object, a field has the wrong JSON type, or a uuid is malformed.";
+    InvalidCharacter = "invalid_character", 422, "A string or a key contains U+0000.";
+    Required = "required", 422, "A required field is absent.";
+    TooFew = "too_few", 422, "`to` is empty.";
+    TooMany = "too_many", 422, "`to` has more than 4000 entries.";
+    TooLong = "too_long", 422, "`name` or `email` has more than 255 characters.";
+    InvalidDate = "invalid_date", 422, "There is no such birth date.";
+    InvalidDateTime = "invalid_date_time", 422, "`schedule_at` is not RFC 3339 with an offset, in 1970 to 9999.";
+    InvalidResource = "invalid_resource", 422, "`resource` is neither `contact` nor `step_contact`.";
+    SequenceNotFound = "sequence_not_found", 404, "The organization has no such sequence.";
+    SequenceNotActive = "sequence_not_active", 422, "The sequence is a draft or archived.";
+    SequenceHasNoSteps = "sequence_has_no_steps", 422, "The sequence has no steps.";
+    StepNotFound = "step_not_found", 422, "The sequence has no such step.";
+    ChannelNotFound = "channel_not_found", 422, "The organization has no such channel.";
+    ChannelDisabled = "channel_disabled", 422, "The channel is disabled.";
+    ChannelKindMismatch = "channel_kind_mismatch", 422, "The channel is of another kind than the step.";
+    CustomObjectNotFound = "custom_object_not_found", 422, "The organization has no such custom object.";
+    CallFlowNotFound = "call_flow_not_found", 422, "The organization has no such call flow.";
+    IdempotencyConflict = "idempotency_conflict", 409, "The idempotency key or the enrollment id was used for another request.";
+    InvalidIdempotencyKey = "invalid_idempotency_key", 422, "The idempotency key is not 1 to 255 visible ASCII characters.";
+}
+
+impl fmt::Display for FaultCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// A place in a body, held on the stack; it becomes text only where something is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Path<'p> {
+    Root,
+    Member(&'p Path<'p>, &'p str),
+    Item(&'p Path<'p>, usize),
+}
+
+impl<'p> Path<'p> {
+    pub(crate) const fn member(&'p self, key: &'p str) -> Self {
+        Self::Member(self, key)
+    }
+
+    pub(crate) const fn item(&'p self, index: usize) -> Self {
+        Self::Item(self, index)
+    }
+
+    /// The path as a JSON Pointer (RFC 6901).
+    pub(crate) fn pointer(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Member(parent, key) => format!("{}/{}", parent.pointer(), escaped(key)),
+            Self::Item(parent, index) => format!("{}/{index}", parent.pointer()),
+        }
+    }
+}
+
+fn escaped(key: &str) -> Cow<'_, str> {
+    if key.contains(['~', '/']) { Cow::Owned(key.replace('~', "~0").replace('/', "~1")) } else { Cow::Borrowed(key) }
+}

@@ -1,0 +1,197 @@
+//! Ids: one newtype a kind of row, and how an enrollment derives every id that it mints.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::str::FromStr;
+use uuid::Uuid;
+
+use crate::Timestamp;
+use crate::request::MAX_RECIPIENTS;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// Wraps a uuid that the host made or stored.
+            #[must_use]
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// The uuid itself.
+            #[must_use]
+            pub const fn as_uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// An organization: the tenant that every row belongs to.
+    OrganizationId,
+    /// A sequence.
+    SequenceId,
+    /// A step of a sequence.
+    StepId,
+    /// A channel of an organization.
+    ChannelId,
+    /// A contact.
+    ContactId,
+    /// A conversation: a contact on a channel.
+    ConversationId,
+    /// A run: one pass of a contact through a sequence.
+    RunId,
+    /// A step contact: a contact in a step, in a run.
+    StepContactId,
+    /// A tag.
+    TagId,
+    /// A custom object.
+    CustomObjectId,
+    /// A record of a custom object.
+    CustomRecordId,
+    /// A call flow.
+    CallFlowId,
+    /// An enrollment: one accepted request.
+    EnrollmentId,
+}
+
+impl EnrollmentId {
+    /// The id of the enrollment that an idempotency key names within an organization (SPEC 6).
+    ///
+    /// The same organization and key give the same id, for good: a UUIDv8 over SHA-256.
+    #[must_use]
+    pub fn from_idempotency_key(organization_id: OrganizationId, key: &str) -> Self {
+        Self::derived(b"enroll idempotency key\0", organization_id.0, key.as_bytes())
+    }
+
+    /// The id of the `part`-th request (from 0) of an import that was too large for one.
+    #[must_use]
+    pub fn part(self, part: u32) -> Self {
+        Self::derived(b"enroll part of an import\0", self.0, &part.to_be_bytes())
+    }
+
+    fn derived(domain: &[u8], first: Uuid, second: &[u8]) -> Self {
+        let digest =
+            Sha256::new().chain_update(domain).chain_update(first.as_bytes()).chain_update(second).finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
+/// The kinds of row that an enrollment makes: four bits of each minted id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowKind {
+    Contact = 1,
+    Conversation = 2,
+    Run = 3,
+    StepContact = 4,
+    Tag = 5,
+    CustomRecord = 6,
+}
+
+/// Derives the ids of the rows that one enrollment makes (SPEC 6).
+///
+/// Each is a UUIDv7: the instant of the request in milliseconds (48 bits), the index of the recipient
+/// (the 12 bits of `rand_a`), the kind of row (4 bits), and 58 bits of one hash over organization and
+/// enrollment. So an id is a function of what was asked, and ids are ordered by time and index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Minter {
+    millis: u64,
+    hash: u64,
+}
+
+/// The recipient's index has 12 bits in a minted id.
+const _: () = assert!(MAX_RECIPIENTS <= 1 << 12);
+
+impl Minter {
+    pub(crate) fn new(organization_id: OrganizationId, enrollment_id: EnrollmentId, at: Timestamp) -> Self {
+        let digest = Sha256::new()
+            .chain_update(b"enroll minted ids\0")
+            .chain_update(organization_id.0.as_bytes())
+            .chain_update(enrollment_id.0.as_bytes())
+            .finalize();
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&digest[..8]);
+        Self { millis: at.millis().unsigned_abs(), hash: u64::from_be_bytes(bytes) >> 6 }
+    }
+
+    pub(crate) fn mint<Id: From<Uuid>>(&self, kind: RowKind, index: usize) -> Id {
+        debug_assert!(index < MAX_RECIPIENTS);
+        let high = (self.millis << 16) | 0x7000 | (index as u64 & 0x0fff);
+        let low = (0b10 << 62) | ((kind as u64) << 58) | self.hash;
+        Id::from(Uuid::from_u64_pair(high, low))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minter() -> Minter {
+        let at = Timestamp::from_millis(1_769_958_000_123).unwrap();
+        Minter::new(OrganizationId(Uuid::from_u128(1)), EnrollmentId(Uuid::from_u128(2)), at)
+    }
+
+    #[test]
+    fn a_minted_id_is_a_uuid_v7_of_instant_and_index() {
+        let id: Uuid = minter().mint(RowKind::CustomRecord, 3999);
+        assert_eq!(id.get_version_num(), 7);
+        assert_eq!(id.get_variant(), uuid::Variant::RFC4122);
+        let bytes = id.as_u128();
+        assert_eq!(bytes >> 80, 1_769_958_000_123);
+        assert_eq!((bytes >> 64) & 0xfff, 3999);
+    }
+
+    #[test]
+    fn ids_of_one_kind_are_ordered_by_index_and_kinds_never_meet() {
+        let minter = minter();
+        let first: Uuid = minter.mint(RowKind::Contact, 0);
+        let second: Uuid = minter.mint(RowKind::Contact, 1);
+        let other: Uuid = minter.mint(RowKind::Run, 0);
+        assert!(first < second);
+        assert_ne!(first, other);
+    }
+
+    #[test]
+    fn an_idempotency_key_names_one_enrollment_an_organization() {
+        let [a, b] = [1, 2].map(|n| OrganizationId(Uuid::from_u128(n)));
+        let id = EnrollmentId::from_idempotency_key(a, "k");
+        assert_eq!(id, EnrollmentId::from_idempotency_key(a, "k"));
+        assert_ne!(id, EnrollmentId::from_idempotency_key(b, "k"));
+        assert_ne!(id, EnrollmentId::from_idempotency_key(a, "K"));
+        assert_eq!(id.as_uuid().get_version_num(), 8);
+    }
+}

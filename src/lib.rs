@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod changes;
+pub mod command;
+pub mod contact;
+pub mod fault;
+pub mod ids;
+pub mod lookup;
+pub mod memory;
+pub mod model;
+pub mod plan;
+pub mod policy;
+pub mod report;
+pub mod repository;
+pub mod request;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod value;
+
+mod enroll;
+mod time;
+
+pub use changes::ChangeSet;
+pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, Retry};
+pub use enroll::{EnrollError, enroll_contacts, enroll_contacts_async, preview, preview_async};
+pub use fault::Rejection;
+pub use ids::{
+    CallFlowId, ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId,
+    RunId, SequenceId, StepContactId, StepId, TagId,
+};
+pub use lookup::{Context, Lookup, Snapshot};
+pub use memory::InMemoryRepository;
+pub use plan::{EnrollmentPlan, plan_enrollment};
+pub use policy::EnrollmentPolicy;
+pub use report::{Disposition, EnrollmentReport};
+pub use repository::{AsyncRepository, Repository};
+pub use request::{EnrollmentRequest, Recipient};
+pub use time::{InvalidTimestamp, Timestamp};

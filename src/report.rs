@@ -1,0 +1,401 @@
+//! What became of each recipient, and why.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use crate::contact::{EmailFault, KeyKind, PhoneFault, Text};
+use crate::{
+    ChannelId, ContactId, ConversationId, CustomRecordId, EnrollmentId, SequenceId, StepContactId, StepId, TagId,
+    Timestamp,
+};
+
+/// What an enrollment did: one outcome a recipient, in the order of the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EnrollmentReport {
+    /// The version of this shape: 1.
+    pub v: u8,
+    /// The enrollment.
+    pub enrollment_id: EnrollmentId,
+    /// The instant of the request.
+    pub at: Timestamp,
+    /// The sequence.
+    pub sequence_id: SequenceId,
+    /// The specified step, or the first.
+    pub step_id: StepId,
+    /// The channel used, if any (SPEC 3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_id: Option<ChannelId>,
+    /// The tag that the enrolled contacts bear, if one was made (SPEC 4.7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_tag: Option<UploadTag>,
+    /// One a recipient, in the order of `to`.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl EnrollmentReport {
+    /// How many recipients had each outcome.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for outcome in &self.outcomes {
+            counts.contacts_created += usize::from(outcome.contact_created);
+            counts.conversations_created += usize::from(outcome.conversation_created);
+            *match outcome.disposition {
+                Disposition::Added => &mut counts.added,
+                Disposition::ReAdded => &mut counts.re_added,
+                Disposition::Reprocessed => &mut counts.reprocessed,
+                Disposition::Ignored => &mut counts.ignored,
+                Disposition::Duplicate => &mut counts.duplicate,
+            } += 1;
+        }
+        counts
+    }
+}
+
+/// How many recipients had each outcome, counted from the outcomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the words are the dispositions'")]
+pub struct Counts {
+    pub added: usize,
+    pub re_added: usize,
+    pub reprocessed: usize,
+    pub ignored: usize,
+    pub duplicate: usize,
+    /// Contacts that did not exist before.
+    pub contacts_created: usize,
+    /// Conversations that did not exist before.
+    pub conversations_created: usize,
+}
+
+impl Counts {
+    /// All recipients.
+    #[must_use]
+    pub const fn total(&self) -> usize {
+        self.added + self.re_added + self.reprocessed + self.ignored + self.duplicate
+    }
+}
+
+/// The tag of one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct UploadTag {
+    /// Its id.
+    pub id: TagId,
+    /// `Upload YYYY-MM-DDTHH:MM:SS.mmmZ`, for the instant of the request.
+    pub name: Text,
+}
+
+/// What became of one recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The recipient's place in `to`, from 0.
+    pub index: usize,
+    /// What became of it.
+    pub disposition: Disposition,
+    /// The contact that was found or created; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact_id: Option<ContactId>,
+    /// Whether the contact was created for this recipient.
+    #[serde(default)]
+    pub contact_created: bool,
+    /// The step contact that was made or reprocessed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_contact_id: Option<StepContactId>,
+    /// The conversation on the channel used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<ConversationId>,
+    /// Whether the conversation was created for this recipient.
+    #[serde(default)]
+    pub conversation_created: bool,
+    /// The custom record that was made or merged into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_id: Option<CustomRecordId>,
+    /// Why it was ignored: all that applies, in the order of SPEC 4; empty for the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
+    /// What the sender should know all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// Of a duplicate: the recipient that took the contact first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate_of: Option<usize>,
+}
+
+impl Outcome {
+    pub(crate) fn new(index: usize, disposition: Disposition) -> Self {
+        Self {
+            index,
+            disposition,
+            contact_id: None,
+            contact_created: false,
+            step_contact_id: None,
+            conversation_id: None,
+            conversation_created: false,
+            record_id: None,
+            reasons: Vec::new(),
+            notes: Vec::new(),
+            duplicate_of: None,
+        }
+    }
+}
+
+/// What became of a recipient. Exhaustive, since a host must tell each to its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disposition {
+    /// Added to the step for the first time.
+    Added,
+    /// Added to the step again, after it was done with the sequence.
+    ReAdded,
+    /// Was in the step, and is processed again.
+    Reprocessed,
+    /// Not enrolled, for the reasons given.
+    Ignored,
+    /// An earlier recipient of the request is the same contact.
+    Duplicate,
+}
+
+impl Disposition {
+    /// All dispositions.
+    pub const ALL: [Self; 5] = [Self::Added, Self::ReAdded, Self::Reprocessed, Self::Ignored, Self::Duplicate];
+
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::ReAdded => "re_added",
+            Self::Reprocessed => "reprocessed",
+            Self::Ignored => "ignored",
+            Self::Duplicate => "duplicate",
+        }
+    }
+
+    /// Whether the contact was enrolled.
+    #[must_use]
+    pub const fn is_enrolled(self) -> bool {
+        matches!(self, Self::Added | Self::ReAdded | Self::Reprocessed)
+    }
+}
+
+impl fmt::Display for Disposition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+macro_rules! coded {
+    ($(#[$doc:meta])* $name:ident: $what:literal {
+        $($(#[$variant_doc:meta])* $variant:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? })? = $code:literal, $meaning:literal;)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "code", rename_all = "snake_case")]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$variant_doc])* #[doc = $meaning] $variant $({ $($(#[$field_doc])* $field: $type),* })?,)*
+        }
+
+        impl $name {
+            #[doc = concat!("Every code of a ", $what, " with what it means, in the order of SPEC 4.")]
+            pub const CODES: &'static [(&'static str, &'static str)] = &[$(($code, $meaning)),*];
+
+            #[doc = concat!("The stable code of the ", $what, ".")]
+            #[must_use]
+            pub const fn code(&self) -> &'static str {
+                match self {
+                    $(Self::$variant $({ $($field: _),* })? => $code,)*
+                }
+            }
+        }
+    };
+}
+
+coded! {
+    /// Why a recipient was ignored.
+    ///
+    /// It serializes as `{"code": "...", ...}`, and displays in words.
+    Reason: "reason" {
+        MissingPhone = "missing_phone", "The step needs a phone number, and the recipient brings none.";
+        InvalidPhone {
+            /// What is wrong with it.
+            fault: PhoneFault,
+        } = "invalid_phone", "The step needs a phone number, and the recipient's is not valid.";
+        MissingEmail = "missing_email", "The step needs an email address, and the recipient brings none.";
+        InvalidEmail {
+            /// What is wrong with it.
+            fault: EmailFault,
+        } = "invalid_email", "The step needs an email address, and the recipient's is not valid.";
+        IdentityConflict {
+            /// The key that names another contact.
+            key: KeyKind,
+            /// The contact that holds it.
+            contact_id: ContactId,
+        } = "identity_conflict", "The recipient's keys name different contacts, and the policy refuses that.";
+        AddressTaken {
+            /// The address, as a key.
+            key: KeyKind,
+            /// The contact that holds it.
+            contact_id: ContactId,
+        } = "address_taken", "The contact lacks the address that the step needs, and the recipient's belongs to another contact.";
+        Blocked = "blocked", "The contact is blocked.";
+        OptedOut {
+            /// The channel used.
+            channel_id: ChannelId,
+        } = "opted_out", "The contact opted out of the channel.";
+        ActiveInOtherStep {
+            /// The other step.
+            step_id: StepId,
+            /// The contact's step contact there.
+            step_contact_id: StepContactId,
+        } = "active_in_other_step", "The contact is active in another step of the sequence.";
+        PendingInOtherStep {
+            /// The other step.
+            step_id: StepId,
+            /// The contact's step contact there.
+            step_contact_id: StepContactId,
+        } = "pending_in_other_step", "The contact is pending in another step of the sequence.";
+        ReAddExcluded = "re_add_excluded", "The contact was in the sequence before, which takes nobody again.";
+        MaxRunsReached {
+            /// The contact's runs in the sequence.
+            runs: usize,
+            /// How many it may have.
+            max_runs: u32,
+        } = "max_runs_reached", "The contact has had all the runs that the sequence allows.";
+        MaxAddsReached {
+            /// The contact's adds within the period.
+            adds: usize,
+            /// How many it may have.
+            count: u32,
+            /// The length of the period.
+            seconds: u64,
+        } = "max_adds_reached", "The contact has had all the adds that the sequence allows within its period.";
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingPhone => f.write_str("has no phone number, which the step needs"),
+            Self::InvalidPhone { fault } => write!(f, "phone number is not valid: {fault}"),
+            Self::MissingEmail => f.write_str("has no email address, which the step needs"),
+            Self::InvalidEmail { fault } => write!(f, "email address is not valid: {fault}"),
+            Self::IdentityConflict { key, contact_id } => {
+                write!(f, "{key} belongs to another contact, `{contact_id}`")
+            }
+            Self::AddressTaken { key, contact_id } => {
+                write!(f, "would have no {key}: the given one belongs to contact `{contact_id}`")
+            }
+            Self::Blocked => f.write_str("is blocked"),
+            Self::OptedOut { channel_id } => write!(f, "opted out of channel `{channel_id}`"),
+            Self::ActiveInOtherStep { step_id, .. } => write!(f, "is active in another step, `{step_id}`"),
+            Self::PendingInOtherStep { step_id, .. } => write!(f, "is pending in another step, `{step_id}`"),
+            Self::ReAddExcluded => f.write_str("was in the sequence before, which takes nobody again"),
+            Self::MaxRunsReached { runs, max_runs } => write!(f, "has had {runs} of at most {max_runs} runs"),
+            Self::MaxAddsReached { adds, count, seconds } => {
+                write!(f, "was added {adds} of at most {count} times within {seconds} s")
+            }
+        }
+    }
+}
+
+coded! {
+    /// What the sender should know about a recipient, whatever became of it.
+    ///
+    /// It serializes as `{"code": "...", ...}`, and displays in words.
+    Note: "note" {
+        DefaultChannelUnknown {
+            /// The id that was given.
+            channel_id: ChannelId,
+        } = "default_channel_unknown", "The default channel is no channel of the organization; it was left out.";
+        PhoneDropped {
+            /// What is wrong with it.
+            fault: PhoneFault,
+        } = "phone_dropped", "The phone number is not valid; the step does not need it, and it was left out.";
+        EmailDropped {
+            /// What is wrong with it.
+            fault: EmailFault,
+        } = "email_dropped", "The email address is not valid; the step does not need it, and it was left out.";
+        IdentityConflict {
+            /// The key that names another contact.
+            key: KeyKind,
+            /// The contact that holds it.
+            contact_id: ContactId,
+        } = "identity_conflict", "A key belongs to another contact and stayed there.";
+        KeyTaken {
+            /// The key that was left out.
+            key: KeyKind,
+            /// The contact that holds it now.
+            contact_id: ContactId,
+            /// The recipient that brought it there.
+            recipient: usize,
+        } = "key_taken", "An earlier recipient of the request brought this key to another contact; it was left out.";
+        KeyMismatch {
+            /// The key that differs.
+            key: KeyKind,
+        } = "key_mismatch", "A key differs from the one that the contact has; only the policy `overwrite` replaces it.";
+        CustomDataInvalid {
+            /// Every faulty key, in order.
+            faults: Vec<PropertyFault>,
+            /// The keys that the custom object has, in order.
+            accepted: Vec<String>,
+        } = "custom_data_invalid", "The custom data does not fit the custom object; no record was written.";
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DefaultChannelUnknown { channel_id } => {
+                write!(f, "default channel `{channel_id}` is unknown, left out")
+            }
+            Self::PhoneDropped { fault } => write!(f, "phone number left out: {fault}"),
+            Self::EmailDropped { fault } => write!(f, "email address left out: {fault}"),
+            Self::IdentityConflict { key, contact_id } => {
+                write!(f, "{key} belongs to another contact, `{contact_id}`, and stayed there")
+            }
+            Self::KeyTaken { key, recipient, .. } => {
+                write!(f, "{key} left out: recipient {recipient} brought it to another contact")
+            }
+            Self::KeyMismatch { key } => write!(f, "{key} differs from the contact's own"),
+            Self::CustomDataInvalid { faults, accepted } => {
+                f.write_str("custom data left out:")?;
+                for fault in faults {
+                    write!(f, " `{}` {};", fault.key, fault.problem)?;
+                }
+                write!(f, " accepted are `{}`", accepted.join("`, `"))
+            }
+        }
+    }
+}
+
+/// A key of custom data that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PropertyFault {
+    /// The key.
+    pub key: String,
+    /// What is wrong with it.
+    pub problem: PropertyProblem,
+}
+
+/// What is wrong with a key of custom data (SPEC 4.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PropertyProblem {
+    /// The object has no such property.
+    #[error("is no property of the object")]
+    UnknownKey,
+    /// The value is not of the property's type.
+    #[error("is of the wrong type")]
+    WrongType,
+    /// A required property cannot be cleared.
+    #[error("is required and cannot be cleared")]
+    NullForRequired,
+    /// A required property has no value and no default.
+    #[error("is required and missing")]
+    MissingRequired,
+}

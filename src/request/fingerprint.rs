@@ -1,0 +1,186 @@
+//! By what a request that comes again is known (SPEC 6).
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+use super::{EnrollmentRequest, Recipient, said};
+use crate::SequenceId;
+use crate::value::Value;
+
+/// SHA-256 over the sequence id and the request as read. It is written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The digest.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A digest that was stored.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err("a fingerprint has 64 hexadecimal digits");
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).unwrap_or_default();
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| "a fingerprint has 64 hexadecimal digits")?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The fingerprint of a request without faults in its body.
+///
+/// What is hashed: the 16 bytes of the sequence id; then each value that is present, in the order of the field
+/// names, as a tag byte, the trimmed text or the eight big-endian bytes of a number, and a zero byte. No text
+/// contains a zero byte, so no two requests are hashed alike.
+pub(super) fn of(sequence_id: SequenceId, request: &EnrollmentRequest<'_>) -> Fingerprint {
+    let mut hash = Hash { sha: Sha256::new(), buffer: Vec::with_capacity(BUFFER) };
+    hash.bytes(sequence_id.as_uuid().as_bytes());
+    if let Some(custom_data) = request.custom_data {
+        hash.uuid(b'A', custom_data.custom_object_id.as_uuid());
+        hash.text(b'B', Some(custom_data.resource.name()));
+    }
+    hash.text(b'C', said(request.from.as_ref()));
+    if let Some(at) = request.schedule_at {
+        hash.number(b'D', at.millis());
+    }
+    if let Some(step_id) = request.step_id {
+        hash.uuid(b'E', step_id.as_uuid());
+    }
+    for recipient in &request.to {
+        hash.bytes(b"F");
+        entry(&mut hash, recipient);
+    }
+    if let Some(voice_options) = request.voice_options {
+        hash.uuid(b'G', voice_options.default_call_flow_id.as_uuid());
+    }
+    hash.finish()
+}
+
+fn entry(hash: &mut Hash, recipient: &Recipient<'_>) {
+    if let Some(address) = &recipient.address {
+        for (tag, (_, part)) in (b'a'..).zip(address.parts()) {
+            hash.text(tag, said(part));
+        }
+    }
+    if let Some(date) = recipient.birth_date {
+        for (tag, part) in (b'g'..).zip([date.day, date.month, date.year]) {
+            if let Some(part) = part {
+                hash.number(tag, part);
+            }
+        }
+    }
+    if let Some(channel_id) = recipient.default_channel_id {
+        hash.uuid(b'j', channel_id.as_uuid());
+    }
+    hash.text(b'k', said(recipient.email.as_ref()));
+    hash.text(b'l', said(recipient.external_id.as_ref()));
+    hash.text(b'm', said(recipient.language.as_ref()));
+    hash.text(b'n', said(recipient.name.as_ref()));
+    // A blank phone is not an absent one: where a phone is required, the one is refused and the other is not.
+    hash.text(b'o', recipient.phone.as_ref().map(|phone| phone.trim()));
+    for (key, value) in &recipient.properties {
+        if !value.is_blank() {
+            hash.text(b'p', Some(key));
+            property(hash, value);
+        }
+    }
+}
+
+fn property(hash: &mut Hash, value: &Value<'_>) {
+    match value {
+        Value::Null => hash.bytes(b"0"),
+        Value::Bool(false) => hash.bytes(b"1"),
+        Value::Bool(true) => hash.bytes(b"2"),
+        Value::Integer(number) => hash.number(b'3', *number),
+        Value::Float(number) => hash.number(b'4', i64::from_be_bytes(number.to_be_bytes())),
+        Value::Text(text) => hash.text(b'5', Some(text.trim())),
+        Value::List(items) => {
+            hash.bytes(b"6");
+            items.iter().for_each(|item| property(hash, item));
+            hash.bytes(b"7");
+        }
+        Value::Map(members) => {
+            hash.bytes(b"8");
+            for (key, value) in members {
+                hash.text(b'p', Some(key));
+                property(hash, value);
+            }
+            hash.bytes(b"9");
+        }
+    }
+}
+
+/// Gathers small pieces, since a hash that is fed a few bytes at a time spends its time on bookkeeping.
+struct Hash {
+    sha: Sha256,
+    buffer: Vec<u8>,
+}
+
+impl Hash {
+    fn bytes(&mut self, bytes: &[u8]) {
+        if self.buffer.len() + bytes.len() > BUFFER {
+            self.sha.update(&self.buffer);
+            self.buffer.clear();
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, tag: u8, text: Option<&str>) {
+        if let Some(text) = text {
+            self.bytes(&[tag]);
+            self.bytes(text.as_bytes());
+            self.bytes(&[0]);
+        }
+    }
+
+    fn number(&mut self, tag: u8, number: i64) {
+        self.bytes(&[tag]);
+        self.bytes(&number.to_be_bytes());
+    }
+
+    fn uuid(&mut self, tag: u8, uuid: uuid::Uuid) {
+        self.bytes(&[tag]);
+        self.bytes(uuid.as_bytes());
+    }
+
+    fn finish(mut self) -> Fingerprint {
+        self.sha.update(&self.buffer);
+        Fingerprint(self.sha.finalize().into())
+    }
+}
+
+const BUFFER: usize = 4096;

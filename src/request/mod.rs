@@ -1,0 +1,248 @@
+//! The wire shape of a request: what a sender wrote, before anything is judged.
+
+mod fingerprint;
+mod order;
+mod read;
+
+pub use fingerprint::Fingerprint;
+
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::fault::Fault;
+use crate::model::Resource;
+use crate::value::Value;
+use crate::{CallFlowId, ChannelId, CustomObjectId, StepId, Timestamp};
+
+/// The most entries that one request may have (D13).
+pub const MAX_RECIPIENTS: usize = 4000;
+
+/// A request to add contacts to a step of a sequence, as sent.
+///
+/// Text is kept as it was given, untrimmed, and borrows from the body. A host reads it from JSON with
+/// [`from_json`](Self::from_json), or builds it in code:
+///
+/// ```
+/// use enroll::{EnrollmentRequest, Recipient};
+///
+/// let mut ann = Recipient::new("+1 202 555 0123");
+/// ann.email = Some("ann@example.com".into());
+/// let request = EnrollmentRequest::new([ann, Recipient::new("+1 202 555 0187")]);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct EnrollmentRequest<'a> {
+    /// The people to add: 1 to 4000.
+    pub to: Vec<Recipient<'a>>,
+    /// The phone or email of a channel of the organization. Absent: the step's own channel, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Cow<'a, str>>,
+    /// A step of the sequence. Absent: the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_id: Option<StepId>,
+    /// When the step contacts are activated. Past or absent: at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_at: Option<Timestamp>,
+    /// The custom object that `properties` of each entry are values of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom_data: Option<CustomData>,
+    /// What answers inbound calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voice_options: Option<VoiceOptions>,
+    /// What was wrong with the body itself.
+    #[serde(skip)]
+    pub(crate) faults: Vec<Fault>,
+    /// The body that this was read from, for the order of its fields.
+    #[serde(skip)]
+    pub(crate) body: Option<&'a str>,
+}
+
+impl<'a> EnrollmentRequest<'a> {
+    /// A request for these people, and nothing else said.
+    #[must_use]
+    pub fn new(to: impl IntoIterator<Item = Recipient<'a>>) -> Self {
+        Self { to: to.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Reads a body. It never fails: whatever is wrong with it is kept, and told by
+    /// [`EnrollmentCommand::check`](crate::EnrollmentCommand::check) together with everything else (SPEC 3).
+    #[must_use]
+    pub fn from_json(body: &'a [u8]) -> Self {
+        read::request(body)
+    }
+
+    /// The SHA-256 of sequence and request as read, by which a request that comes again is known (SPEC 6).
+    /// `None` where the body itself is faulty.
+    #[must_use]
+    pub fn fingerprint(&self, sequence_id: crate::SequenceId) -> Option<Fingerprint> {
+        self.faults.is_empty().then(|| fingerprint::of(sequence_id, self))
+    }
+
+    /// The same request, owning its text. Faults of it are then told in the order of the documented fields.
+    #[must_use]
+    pub fn into_owned(self) -> EnrollmentRequest<'static> {
+        EnrollmentRequest {
+            to: self.to.into_iter().map(Recipient::into_owned).collect(),
+            from: self.from.map(owned),
+            step_id: self.step_id,
+            schedule_at: self.schedule_at,
+            custom_data: self.custom_data,
+            voice_options: self.voice_options,
+            faults: self.faults,
+            body: None,
+        }
+    }
+}
+
+/// One entry of `to`: a person, as the sender knows them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are the documented ones; what needs a word has it")]
+pub struct Recipient<'a> {
+    /// In any spelling; without `+` it is read in the default region (SPEC 4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone: Option<Cow<'a, str>>,
+    /// At most 255 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<Cow<'a, str>>,
+    /// At most 255 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Cow<'a, str>>,
+    /// The host's own key of the person, case-sensitive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_channel_id: Option<ChannelId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Box<WireAddress<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub birth_date: Option<WireBirthDate>,
+    /// Values for the custom object of `custom_data`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<Cow<'a, str>, Value<'a>>,
+}
+
+impl<'a> Recipient<'a> {
+    /// A person of whom only the phone is known.
+    #[must_use]
+    pub fn new(phone: impl Into<Cow<'a, str>>) -> Self {
+        Self { phone: Some(phone.into()), ..Self::default() }
+    }
+
+    /// The same entry, owning its text.
+    #[must_use]
+    pub fn into_owned(self) -> Recipient<'static> {
+        Recipient {
+            phone: self.phone.map(owned),
+            email: self.email.map(owned),
+            name: self.name.map(owned),
+            external_id: self.external_id.map(owned),
+            language: self.language.map(owned),
+            default_channel_id: self.default_channel_id,
+            address: self.address.map(|address| Box::new(address.into_owned())),
+            birth_date: self.birth_date,
+            properties: self
+                .properties
+                .into_iter()
+                .map(|(key, value)| (Cow::Owned(key.into_owned()), value.into_owned()))
+                .collect(),
+        }
+    }
+}
+
+/// A postal address as sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are the documented ones")]
+pub struct WireAddress<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address_line_one: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address_line_two: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub city: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<Cow<'a, str>>,
+    /// `postal_code` is read as an alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub post_code: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<Cow<'a, str>>,
+}
+
+impl<'a> WireAddress<'a> {
+    /// The parts with their names, in the documented order.
+    pub(crate) fn parts(&self) -> [(&'static str, Option<&Cow<'a, str>>); 6] {
+        [
+            ("address_line_one", self.address_line_one.as_ref()),
+            ("address_line_two", self.address_line_two.as_ref()),
+            ("city", self.city.as_ref()),
+            ("state", self.state.as_ref()),
+            ("post_code", self.post_code.as_ref()),
+            ("country", self.country.as_ref()),
+        ]
+    }
+
+    fn into_owned(self) -> WireAddress<'static> {
+        WireAddress {
+            address_line_one: self.address_line_one.map(owned),
+            address_line_two: self.address_line_two.map(owned),
+            city: self.city.map(owned),
+            state: self.state.map(owned),
+            post_code: self.post_code.map(owned),
+            country: self.country.map(owned),
+        }
+    }
+}
+
+/// A birth date as sent: `day` 1–31, `month` 1–12, `year` 1–9999, each optional.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are the documented ones")]
+pub struct WireBirthDate {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub month: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub year: Option<i64>,
+}
+
+impl WireBirthDate {
+    /// A birth date of these parts.
+    #[must_use]
+    pub fn new(day: Option<i64>, month: Option<i64>, year: Option<i64>) -> Self {
+        Self { day, month, year }
+    }
+}
+
+/// The custom object that the entries bring values for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the fields are the documented ones")]
+pub struct CustomData {
+    pub custom_object_id: CustomObjectId,
+    /// What each record belongs to.
+    pub resource: Resource,
+}
+
+/// What answers inbound calls of the enrolled contacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct VoiceOptions {
+    /// Takes priority over the sequence's own call flow.
+    pub default_call_flow_id: CallFlowId,
+}
+
+/// What text says: trimmed, and nothing where it is blank or absent.
+pub(crate) fn said<'t>(text: Option<&'t Cow<'_, str>>) -> Option<&'t str> {
+    text.map(|text| text.trim()).filter(|text| !text.is_empty())
+}
+
+pub(crate) use order::in_body_order;
+pub(crate) use read::NUL;
+
+fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
+}

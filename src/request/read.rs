@@ -1,0 +1,635 @@
+//! Reads a body in one pass, and keeps every fault that it meets (SPEC 3).
+//!
+//! Each value is absent, what it should be, or of a wrong type; a wrong one is skipped with a fault at its path,
+//! and reading goes on. Only a body that is not JSON ends it.
+
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::order::walk;
+use super::{CustomData, EnrollmentRequest, MAX_RECIPIENTS, Recipient, VoiceOptions, WireAddress, WireBirthDate};
+use crate::Timestamp;
+use crate::fault::{Fault, FaultCode, Path};
+use crate::model::Resource;
+use crate::value::{AnyValue, Key, Value};
+
+/// The character that no string and no key may contain: databases refuse it.
+pub(crate) const NUL: char = '\0';
+
+pub(super) fn request(body: &[u8]) -> EnrollmentRequest<'_> {
+    let not_json = |why: &dyn fmt::Display| {
+        let description = format!("the body is not JSON: {why}");
+        let faults = vec![Fault::new(FaultCode::InvalidType, "", description)];
+        EnrollmentRequest { faults, ..EnrollmentRequest::default() }
+    };
+    let body = match std::str::from_utf8(body) {
+        Ok(body) => body,
+        Err(e) => return not_json(&e),
+    };
+    let faults = Faults::default();
+    let mut json = serde_json::Deserializer::from_str(body);
+    let read = Field { at: Path::Root, faults: &faults, form: Body }.deserialize(&mut json);
+    let request = match read.and_then(|request| json.end().map(|()| request)) {
+        Ok(request) => request,
+        Err(e) => return not_json(&e),
+    };
+    if request.is_none() && faults.is_empty() {
+        faults.wrong_type(&Path::Root, Body::WHAT);
+    }
+    let mut faults = faults.0.into_inner();
+    if body.contains(ESCAPED_NUL) {
+        find_nul(body, &mut faults);
+    }
+    EnrollmentRequest { faults, body: Some(body), ..request.unwrap_or_default() }
+}
+
+/// How U+0000 must be written in JSON, whose strings have no raw control characters.
+const ESCAPED_NUL: &str = "\\u0000";
+
+fn find_nul(body: &str, faults: &mut Vec<Fault>) {
+    let too_many = faults.iter().any(|fault| fault.code == FaultCode::TooMany);
+    walk(body, &mut |path, text| {
+        if text.is_some_and(|text| text.contains(NUL)) {
+            let path = path.pointer();
+            if !(too_many && path.starts_with("/to/")) {
+                faults.push(Fault::new(FaultCode::InvalidCharacter, path, "U+0000 is not allowed in text"));
+            }
+        }
+    });
+}
+
+/// The faults met so far.
+#[derive(Default)]
+struct Faults(RefCell<Vec<Fault>>);
+
+impl Faults {
+    fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    fn push(&self, code: FaultCode, at: &Path<'_>, description: impl Into<String>) {
+        self.0.borrow_mut().push(Fault::new(code, at.pointer(), description));
+    }
+
+    fn wrong_type(&self, at: &Path<'_>, what: &str) {
+        self.push(FaultCode::InvalidType, at, format!("must be {what}"));
+    }
+
+    fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Takes back what was said since there were `len`.
+    fn split_off(&self, len: usize) -> Vec<Fault> {
+        self.0.borrow_mut().split_off(len)
+    }
+}
+
+/// What a value should be. Each method answers `Ok(None)` where the value means absent.
+trait Form<'de>: Sized {
+    type Out;
+    /// What it should be, in words.
+    const WHAT: &'static str;
+
+    fn absent(self, _: &Path<'_>, _: &Faults) {}
+
+    fn text(self, text: Cow<'de, str>, at: &Path<'_>, faults: &Faults) -> Option<Self::Out> {
+        if !text.trim().is_empty() {
+            faults.wrong_type(at, Self::WHAT);
+        }
+        None
+    }
+
+    fn integer(self, _: i64, at: &Path<'_>, faults: &Faults) -> Option<Self::Out> {
+        faults.wrong_type(at, Self::WHAT);
+        None
+    }
+
+    fn items<A: SeqAccess<'de>>(self, mut items: A, at: &Path<'_>, faults: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        while items.next_element_seed(Skip)?.is_some() {}
+        faults.wrong_type(at, Self::WHAT);
+        Ok(None)
+    }
+
+    fn members<A: MapAccess<'de>>(self, mut members: A, at: &Path<'_>, faults: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        while members.next_key_seed(Key)?.is_some() {
+            members.next_value_seed(Skip)?;
+        }
+        faults.wrong_type(at, Self::WHAT);
+        Ok(None)
+    }
+}
+
+/// Reads the value at a path as its form has it.
+struct Field<'p, F> {
+    at: Path<'p>,
+    faults: &'p Faults,
+    form: F,
+}
+
+impl<'de, F: Form<'de>> DeserializeSeed<'de> for Field<'_, F> {
+    type Value = Option<F::Out>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de, F: Form<'de>> Visitor<'de> for Field<'_, F> {
+    type Value = Option<F::Out>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(F::WHAT)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        self.form.absent(&self.at, self.faults);
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        self.faults.wrong_type(&self.at, F::WHAT);
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(self.form.integer(number, &self.at, self.faults))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        self.faults.wrong_type(&self.at, F::WHAT);
+        Ok(None)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(self.form.text(Cow::Borrowed(text), &self.at, self.faults))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(self.form.text(Cow::Owned(text.to_owned()), &self.at, self.faults))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        self.form.items(items, &self.at, self.faults)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        self.form.members(members, &self.at, self.faults)
+    }
+}
+
+/// An object whose members are read one by one into itself.
+trait Object<'de>: Default {
+    /// Reads the member `key`, or skips it.
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, value: Member<'_, A>) -> Result<(), A::Error>;
+}
+
+/// The value of the member that is read next.
+struct Member<'m, A> {
+    members: &'m mut A,
+    at: Path<'m>,
+    faults: &'m Faults,
+}
+
+impl<'de, A: MapAccess<'de>> Member<'_, A> {
+    fn read<F: Form<'de>>(self, form: F) -> Result<Option<F::Out>, A::Error> {
+        self.members.next_value_seed(Field { at: self.at, faults: self.faults, form })
+    }
+
+    fn skip(self) -> Result<(), A::Error> {
+        self.members.next_value_seed(Skip)
+    }
+}
+
+/// Reads every member of an object into `object`.
+fn fill<'de, T: Object<'de>, A: MapAccess<'de>>(
+    mut object: T,
+    mut members: A,
+    at: &Path<'_>,
+    faults: &Faults,
+) -> Result<T, A::Error> {
+    let mut of_key = BTreeMap::new();
+    while let Some(key) = members.next_key_seed(Key)? {
+        let before = faults.len();
+        object.member(&key, Member { members: &mut members, at: at.member(&key), faults })?;
+        // Of a key given twice the last one counts, and so do only its faults.
+        if faults.len() > before {
+            of_key.insert(unaliased(key), faults.split_off(before));
+        } else if !of_key.is_empty() {
+            of_key.remove(&unaliased(key));
+        }
+    }
+    faults.0.borrow_mut().extend(of_key.into_values().flatten());
+    Ok(object)
+}
+
+fn unaliased(key: Cow<'_, str>) -> Cow<'_, str> {
+    if key == "postal_code" { Cow::Borrowed("post_code") } else { key }
+}
+
+struct Body;
+
+impl Body {
+    const WHAT: &'static str = "an object";
+}
+
+impl<'de> Form<'de> for Body {
+    type Out = EnrollmentRequest<'de>;
+    const WHAT: &'static str = Self::WHAT;
+
+    fn members<A: MapAccess<'de>>(self, members: A, at: &Path<'_>, faults: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        let parts = fill(BodyParts::default(), members, at, faults)?;
+        let mut request = parts.request;
+        match parts.to {
+            Some(to) => request.to = to,
+            None => required(at, "to", faults),
+        }
+        Ok(Some(request))
+    }
+}
+
+#[derive(Default)]
+struct BodyParts<'de> {
+    to: Option<Vec<Recipient<'de>>>,
+    request: EnrollmentRequest<'de>,
+}
+
+impl<'de> Object<'de> for BodyParts<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, value: Member<'_, A>) -> Result<(), A::Error> {
+        let request = &mut self.request;
+        match key {
+            "to" => self.to = value.read(To)?,
+            "from" => request.from = value.read(Text)?,
+            "step_id" => request.step_id = value.read(Id::new())?,
+            "schedule_at" => request.schedule_at = value.read(Instant)?,
+            "custom_data" => request.custom_data = value.read(CustomDataForm)?,
+            "voice_options" => request.voice_options = value.read(VoiceOptionsForm)?,
+            _ => value.skip()?,
+        }
+        Ok(())
+    }
+}
+
+/// Says that a member is absent, unless it is there and was found faulty.
+fn required(at: &Path<'_>, key: &str, faults: &Faults) {
+    let path = at.member(key);
+    let pointer = path.pointer();
+    if !faults.0.borrow().iter().any(|fault| fault.path == pointer) {
+        faults.push(FaultCode::Required, &path, format!("`{key}` is required"));
+    }
+}
+
+struct To;
+
+impl<'de> Form<'de> for To {
+    type Out = Vec<Recipient<'de>>;
+    const WHAT: &'static str = "an array";
+
+    fn items<A: SeqAccess<'de>>(self, mut items: A, at: &Path<'_>, faults: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        let mut to = Vec::new();
+        let before = faults.len();
+        while to.len() < MAX_RECIPIENTS {
+            let entry = Field { at: at.item(to.len()), faults, form: Entry };
+            match items.next_element_seed(entry)? {
+                Some(recipient) => to.push(recipient.unwrap_or_default()),
+                None => return Ok(Some(to)),
+            }
+        }
+        let mut more = 0_usize;
+        while items.next_element_seed(Skip)?.is_some() {
+            more += 1;
+        }
+        if more > 0 {
+            faults.split_off(before);
+            let given = MAX_RECIPIENTS + more;
+            faults.push(FaultCode::TooMany, at, format!("`to` has {given} entries; at most {MAX_RECIPIENTS} are allowed"));
+            to.clear();
+        }
+        Ok(Some(to))
+    }
+}
+
+struct Entry;
+
+impl<'de> Form<'de> for Entry {
+    type Out = Recipient<'de>;
+    const WHAT: &'static str = "an object";
+
+    fn text(self, _: Cow<'de, str>, at: &Path<'_>, faults: &Faults) -> Option<Self::Out> {
+        faults.wrong_type(at, Self::WHAT);
+        None
+    }
+
+    fn absent(self, at: &Path<'_>, faults: &Faults) {
+        faults.wrong_type(at, Self::WHAT);
+    }
+
+    fn members<A: MapAccess<'de>>(self, members: A, at: &Path<'_>, faults: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        fill(Recipient::default(), members, at, faults).map(Some)
+    }
+}
+
+impl<'de> Object<'de> for Recipient<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, value: Member<'_, A>) -> Result<(), A::Error> {
+        match key {
+            "phone" => self.phone = value.read(Text)?,
+            "email" => self.email = value.read(Text)?,
+            "name" => self.name = value.read(Text)?,
+            "external_id" => self.external_id = value.read(Text)?,
+            "language" => self.language = value.read(Text)?,
+            "default_channel_id" => self.default_channel_id = value.read(Id::new())?,
+            "address" => self.address = value.read(AddressForm)?,
+            "birth_date" => self.birth_date = value.read(BirthDateForm)?,
+            "properties" => self.properties = value.read(PropertiesForm)?.unwrap_or_default(),
+            _ => value.skip()?,
+        }
+        Ok(())
+    }
+}
+
+struct AddressForm;
+
+impl<'de> Form<'de> for AddressForm {
+    type Out = Box<WireAddress<'de>>;
+    const WHAT: &'static str = "an object";
+
+    fn members<A: MapAccess<'de>>(self, members: A, at: &Path<'_>, faults: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        fill(WireAddress::default(), members, at, faults).map(|address| Some(Box::new(address)))
+    }
+}
+
+impl<'de> Object<'de> for WireAddress<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, value: Member<'_, A>) -> Result<(), A::Error> {
+        match key {
+            "address_line_one" => self.address_line_one = value.read(Text)?,
+            "address_line_two" => self.address_line_two = value.read(Text)?,
+            "city" => self.city = value.read(Text)?,
+            "state" => self.state = value.read(Text)?,
+            "post_code" | "postal_code" => self.post_code = value.read(Text)?,
+            "country" => self.country = value.read(Text)?,
+            _ => value.skip()?,
+        }
+        Ok(())
+    }
+}
+
+struct BirthDateForm;
+
+impl<'de> Form<'de> for BirthDateForm {
+    type Out = WireBirthDate;
+    const WHAT: &'static str = "an object";
+
+    fn members<A: MapAccess<'de>>(self, members: A, at: &Path<'_>, faults: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        fill(WireBirthDate::default(), members, at, faults).map(Some)
+    }
+}
+
+impl<'de> Object<'de> for WireBirthDate {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, value: Member<'_, A>) -> Result<(), A::Error> {
+        match key {
+            "day" => self.day = value.read(Integer)?,
+            "month" => self.month = value.read(Integer)?,
+            "year" => self.year = value.read(Integer)?,
+            _ => value.skip()?,
+        }
+        Ok(())
+    }
+}
+
+struct CustomDataForm;
+
+impl<'de> Form<'de> for CustomDataForm {
+    type Out = CustomData;
+    const WHAT: &'static str = "an object";
+
+    fn members<A: MapAccess<'de>>(self, members: A, at: &Path<'_>, faults: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        let CustomDataParts { custom_object_id, resource } = fill(CustomDataParts::default(), members, at, faults)?;
+        if custom_object_id.is_none() {
+            required(at, "custom_object_id", faults);
+        }
+        if resource.is_none() {
+            required(at, "resource", faults);
+        }
+        Ok(custom_object_id
+            .zip(resource)
+            .map(|(custom_object_id, resource)| CustomData { custom_object_id, resource }))
+    }
+}
+
+#[derive(Default)]
+struct CustomDataParts {
+    custom_object_id: Option<crate::CustomObjectId>,
+    resource: Option<Resource>,
+}
+
+impl<'de> Object<'de> for CustomDataParts {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, value: Member<'_, A>) -> Result<(), A::Error> {
+        match key {
+            "custom_object_id" => self.custom_object_id = value.read(Id::new())?,
+            "resource" => self.resource = value.read(ResourceForm)?,
+            _ => value.skip()?,
+        }
+        Ok(())
+    }
+}
+
+struct VoiceOptionsForm;
+
+impl<'de> Form<'de> for VoiceOptionsForm {
+    type Out = VoiceOptions;
+    const WHAT: &'static str = "an object";
+
+    fn members<A: MapAccess<'de>>(self, members: A, at: &Path<'_>, faults: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        let VoiceOptionsParts(call_flow) = fill(VoiceOptionsParts::default(), members, at, faults)?;
+        if call_flow.is_none() {
+            required(at, "default_call_flow_id", faults);
+        }
+        Ok(call_flow.map(|default_call_flow_id| VoiceOptions { default_call_flow_id }))
+    }
+}
+
+#[derive(Default)]
+struct VoiceOptionsParts(Option<crate::CallFlowId>);
+
+impl<'de> Object<'de> for VoiceOptionsParts {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, value: Member<'_, A>) -> Result<(), A::Error> {
+        match key {
+            "default_call_flow_id" => self.0 = value.read(Id::new())?,
+            _ => value.skip()?,
+        }
+        Ok(())
+    }
+}
+
+struct PropertiesForm;
+
+impl<'de> Form<'de> for PropertiesForm {
+    type Out = BTreeMap<Cow<'de, str>, Value<'de>>;
+    const WHAT: &'static str = "an object";
+
+    fn members<A: MapAccess<'de>>(self, mut members: A, _: &Path<'_>, _: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        let mut properties = BTreeMap::new();
+        while let Some(key) = members.next_key_seed(Key)? {
+            properties.insert(key, members.next_value_seed(AnyValue)?);
+        }
+        Ok(Some(properties))
+    }
+}
+
+struct Text;
+
+impl<'de> Form<'de> for Text {
+    type Out = Cow<'de, str>;
+    const WHAT: &'static str = "a string";
+
+    fn text(self, text: Cow<'de, str>, _: &Path<'_>, _: &Faults) -> Option<Self::Out> {
+        Some(text)
+    }
+}
+
+struct Integer;
+
+impl Form<'_> for Integer {
+    type Out = i64;
+    const WHAT: &'static str = "an integer";
+
+    fn integer(self, number: i64, _: &Path<'_>, _: &Faults) -> Option<Self::Out> {
+        Some(number)
+    }
+}
+
+struct Id<T>(std::marker::PhantomData<T>);
+
+impl<T> Id<T> {
+    const fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<T: FromStr> Form<'_> for Id<T> {
+    type Out = T;
+    const WHAT: &'static str = "a uuid";
+
+    fn text(self, text: Cow<'_, str>, at: &Path<'_>, faults: &Faults) -> Option<Self::Out> {
+        parsed(&text, |text| text.parse().ok(), || faults.wrong_type(at, Self::WHAT))
+    }
+}
+
+struct Instant;
+
+impl Form<'_> for Instant {
+    type Out = Timestamp;
+    const WHAT: &'static str = "a date-time as a string";
+
+    fn text(self, text: Cow<'_, str>, at: &Path<'_>, faults: &Faults) -> Option<Self::Out> {
+        let text = text.trim();
+        match text.parse() {
+            _ if text.is_empty() => None,
+            Ok(instant) => Some(instant),
+            Err(why) => {
+                faults.push(FaultCode::InvalidDateTime, at, format!("`{}` is {why}", excerpt(text)));
+                None
+            }
+        }
+    }
+}
+
+struct ResourceForm;
+
+impl Form<'_> for ResourceForm {
+    type Out = Resource;
+    const WHAT: &'static str = "a string";
+
+    fn text(self, text: Cow<'_, str>, at: &Path<'_>, faults: &Faults) -> Option<Self::Out> {
+        let resource = |text: &str| [Resource::Contact, Resource::StepContact].into_iter().find(|r| r.name() == text);
+        parsed(&text, resource, || {
+            let given = excerpt(text.trim());
+            faults.push(FaultCode::InvalidResource, at, format!("`{given}` is neither `contact` nor `step_contact`"));
+        })
+    }
+}
+
+/// What trimmed text says; nothing where it is blank, and a fault where it says nothing that is known.
+fn parsed<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>, otherwise: impl FnOnce()) -> Option<T> {
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    let value = parse(text);
+    if value.is_none() {
+        otherwise();
+    }
+    value
+}
+
+/// The beginning of what a sender wrote, for a message.
+fn excerpt(text: &str) -> String {
+    let mut excerpt: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
+    if text.chars().nth(40).is_some() {
+        excerpt.push('…');
+    }
+    excerpt
+}
+
+/// Passes over a value that nobody asked for. It still has to be JSON, numbers and escapes included.
+struct Skip;
+
+impl<'de> DeserializeSeed<'de> for Skip {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Skip {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while members.next_key_seed(Key)?.is_some() {
+            members.next_value_seed(Self)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! Instants: whole milliseconds in 1970-01-01..=9999-12-31 (SPEC 3, *Time*).
+
+use chrono::{DateTime, SecondsFormat, Timelike, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+/// An instant that the engine takes: whole milliseconds, in 1970-01-01..=9999-12-31 UTC.
+///
+/// Finer instants are truncated. It is written as RFC 3339 with milliseconds and `Z`.
+///
+/// ```
+/// let at: enroll::Timestamp = "2026-02-01T16:00:00.123456+01:00".parse()?;
+/// assert_eq!(at.to_string(), "2026-02-01T15:00:00.123Z");
+/// # Ok::<(), enroll::InvalidTimestamp>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// Text or an instant that the engine does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidTimestamp {
+    /// Not RFC 3339 with an offset, or a second of 60.
+    #[error("not a date-time with an offset, such as `2026-02-01T15:00:00Z`")]
+    Syntax,
+    /// Before 1970 or after 9999.
+    #[error("not between 1970-01-01 and 9999-12-31")]
+    Range,
+}
+
+impl Timestamp {
+    /// The instant of a chrono date-time, truncated to milliseconds.
+    ///
+    /// # Errors
+    /// [`InvalidTimestamp::Range`] outside of 1970-01-01..=9999-12-31 UTC.
+    pub fn new(at: DateTime<Utc>) -> Result<Self, InvalidTimestamp> {
+        Self::from_millis(at.timestamp_millis())
+    }
+
+    /// The instant `millis` milliseconds after 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// [`InvalidTimestamp::Range`] outside of 1970-01-01..=9999-12-31 UTC.
+    pub fn from_millis(millis: i64) -> Result<Self, InvalidTimestamp> {
+        if (0..=LAST).contains(&millis) { Ok(Self(millis)) } else { Err(InvalidTimestamp::Range) }
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// The same instant for chrono.
+    #[must_use]
+    pub fn as_datetime(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    /// This instant less so many seconds, as milliseconds that may lie before 1970.
+    pub(crate) fn millis_before(self, seconds: u64) -> i64 {
+        let millis = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+        self.0.saturating_sub(millis)
+    }
+}
+
+/// Reads RFC 3339: `T`, `t` or a space; `Z` or `±hh:mm`.
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !text.is_ascii() {
+            return Err(InvalidTimestamp::Syntax);
+        }
+        let at = DateTime::parse_from_rfc3339(text).map_err(|_| InvalidTimestamp::Syntax)?;
+        if at.nanosecond() >= LEAP_SECOND {
+            return Err(InvalidTimestamp::Syntax);
+        }
+        Self::from_millis(at.timestamp_millis())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.as_datetime().to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(|e| serde::de::Error::custom(format_args!("`{text}` is {e}")))
+    }
+}
+
+/// 9999-12-31T23:59:59.999Z.
+const LAST: i64 = 253_402_300_799_999;
+/// Chrono counts the nanoseconds of a leap second from here.
+const LEAP_SECOND: u32 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_rfc_3339_allows_and_truncates() {
+        for (text, millis) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("1970-01-01t00:00:00.9999z", 999),
+            ("1970-01-01 01:00:00+01:00", 0),
+            ("9999-12-31T23:59:59.999999Z", LAST),
+            ("2026-03-29T02:30:00+01:00", 1_774_747_800_000),
+        ] {
+            assert_eq!(text.parse::<Timestamp>().map(Timestamp::millis), Ok(millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        for text in [
+            "",
+            "tomorrow",
+            "2026-02-01",
+            "2026-02-01T15:00:00",
+            "2026-02-01T15:00:60Z",
+            "2026-02-30T15:00:00Z",
+            "2026-02-01T15:00Z",
+            "2026-02-01T15:00:00\u{2212}01:00",
+            "2026-02-01T15:00:00+0100",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp::Syntax), "{text}");
+        }
+        for text in ["1969-12-31T23:59:59Z", "9999-12-31T23:59:59-00:01"] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp::Range), "{text}");
+        }
+    }
+}
