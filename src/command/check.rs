@@ -47,9 +47,7 @@ impl EnrollmentCommand {
         let step = find_step(context, sequence_id, request, &mut faults);
         let channel = find_channel(context, step, request, engine.phones, &mut faults);
         let region = engine.policy.default_region.or_else(|| region(context, channel, engine.phones));
-        if let Some(data) = request.custom_data {
-            faults.referred.extend(custom_object_fault(context, data.custom_object_id));
-        }
+        faults.referred.extend(request.custom_object_id().and_then(|id| custom_object_fault(context, id)));
         if let Some(options) = request.voice_options {
             faults.referred.extend(call_flow_fault(context, options.default_call_flow_id));
         }

@@ -2,6 +2,8 @@
 
 mod check;
 
+pub(crate) use check::{call_flow_fault, channel_fault, custom_object_fault, sequence_fault, sequence_not_found};
+
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -58,7 +60,7 @@ impl Enrollment<'_> {
             organization_id: self.organization_id,
             enrollment_id: self.id(),
             sequence_id: self.sequence_id,
-            custom_object_id: self.request.custom_data.map(|data| data.custom_object_id),
+            custom_object_id: self.request.custom_object_id(),
             call_flow_id: self.request.voice_options.map(|options| options.default_call_flow_id),
         }
     }

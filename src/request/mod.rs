@@ -50,6 +50,9 @@ pub struct EnrollmentRequest<'a> {
     /// What answers inbound calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voice_options: Option<VoiceOptions>,
+    /// The custom object that was named, also where `custom_data` is faulty otherwise.
+    #[serde(skip)]
+    pub(crate) named_object: Option<CustomObjectId>,
     /// What was wrong with the body itself.
     #[serde(skip)]
     pub(crate) faults: Vec<Fault>,
@@ -79,6 +82,11 @@ impl<'a> EnrollmentRequest<'a> {
         self.faults.is_empty().then(|| fingerprint::of(sequence_id, self))
     }
 
+    /// The custom object that the request refers to.
+    pub(crate) fn custom_object_id(&self) -> Option<CustomObjectId> {
+        self.custom_data.map(|data| data.custom_object_id).or(self.named_object)
+    }
+
     /// The same request, owning its text. Faults of it are then told in the order of the documented fields.
     #[must_use]
     pub fn into_owned(self) -> EnrollmentRequest<'static> {
@@ -89,6 +97,7 @@ impl<'a> EnrollmentRequest<'a> {
             schedule_at: self.schedule_at,
             custom_data: self.custom_data,
             voice_options: self.voice_options,
+            named_object: self.named_object,
             faults: self.faults,
             body: None,
         }

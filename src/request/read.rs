@@ -270,7 +270,11 @@ impl<'de> Object<'de> for BodyParts<'de> {
             "from" => request.from = value.read(Text)?,
             "step_id" => request.step_id = value.read(Id::new())?,
             "schedule_at" => request.schedule_at = value.read(Instant)?,
-            "custom_data" => request.custom_data = value.read(CustomDataForm)?,
+            "custom_data" => {
+                let parts = value.read(CustomDataForm)?.unwrap_or_default();
+                request.named_object = parts.custom_object_id;
+                request.custom_data = parts.whole();
+            }
             "voice_options" => request.voice_options = value.read(VoiceOptionsForm)?,
             _ => value.skip()?,
         }
@@ -407,20 +411,18 @@ impl<'de> Object<'de> for WireBirthDate {
 struct CustomDataForm;
 
 impl<'de> Form<'de> for CustomDataForm {
-    type Out = CustomData;
+    type Out = CustomDataParts;
     const WHAT: &'static str = "an object";
 
     fn members<A: MapAccess<'de>>(self, members: A, at: &Path<'_>, faults: &Faults) -> Result<Option<Self::Out>, A::Error> {
-        let CustomDataParts { custom_object_id, resource } = fill(CustomDataParts::default(), members, at, faults)?;
-        if custom_object_id.is_none() {
+        let parts = fill(CustomDataParts::default(), members, at, faults)?;
+        if parts.custom_object_id.is_none() {
             required(at, "custom_object_id", faults);
         }
-        if resource.is_none() {
+        if parts.resource.is_none() {
             required(at, "resource", faults);
         }
-        Ok(custom_object_id
-            .zip(resource)
-            .map(|(custom_object_id, resource)| CustomData { custom_object_id, resource }))
+        Ok(Some(parts))
     }
 }
 
@@ -428,6 +430,15 @@ impl<'de> Form<'de> for CustomDataForm {
 struct CustomDataParts {
     custom_object_id: Option<crate::CustomObjectId>,
     resource: Option<Resource>,
+}
+
+impl CustomDataParts {
+    fn whole(self) -> Option<CustomData> {
+        let Self { custom_object_id, resource } = self;
+        custom_object_id
+            .zip(resource)
+            .map(|(custom_object_id, resource)| CustomData { custom_object_id, resource })
+    }
 }
 
 impl<'de> Object<'de> for CustomDataParts {

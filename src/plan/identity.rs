@@ -1,0 +1,255 @@
+//! 4.3 and 4.4: who a recipient is, which of its keys go to that contact, and whom an earlier recipient took.
+
+use std::collections::HashMap;
+
+use super::{eligibility, plain_fields};
+use crate::ContactId;
+use crate::changes::ContactFields;
+use crate::command::CheckedRecipient;
+use crate::contact::{Contact, KeyKind, Text, is_blank};
+use crate::lookup::{Context, Person, Snapshot};
+use crate::model::ChannelKind;
+use crate::policy::{EnrollmentPolicy, ExistingContact, IdentityConflict};
+use crate::report::{Note, Reason};
+
+/// The contacts as they stand when a recipient's turn comes: those of the snapshot and those made by earlier
+/// recipients, each with the keys that it holds by then.
+pub(super) struct World<'a> {
+    standing: Vec<Standing<'a>>,
+    holders: [HashMap<&'a str, Holder>; 3],
+}
+
+/// A contact's place in the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(usize);
+
+/// A contact as it stands.
+pub(super) struct Standing<'a> {
+    pub(super) id: ContactId,
+    /// `None`: an earlier recipient of this request made it.
+    pub(super) person: Option<&'a Person>,
+    pub(super) taken_by: Option<usize>,
+    keys: [Option<&'a str>; 3],
+}
+
+impl Standing<'_> {
+    pub(super) fn key(&self, kind: KeyKind) -> Option<&str> {
+        self.keys[kind as usize]
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Holder {
+    /// `None`: an earlier recipient of this request made its contact give the key up.
+    slot: Option<Slot>,
+    /// The recipient of this request that brought the key to its contact.
+    brought_by: Option<usize>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, recipients: usize) -> Self {
+        let people = snapshot.people.len();
+        let mut world = Self {
+            standing: Vec::with_capacity(people + recipients),
+            holders: std::array::from_fn(|_| HashMap::with_capacity(people + recipients)),
+        };
+        for person in snapshot.people.values() {
+            let slot = Slot(world.standing.len());
+            // A merged contact has no keys, and so is never found.
+            let keys = KeyKind::ALL.map(|kind| person.contact.key(kind));
+            for (holders, key) in world.holders.iter_mut().zip(keys) {
+                if let Some(key) = key {
+                    holders.entry(key).or_insert(Holder { slot: Some(slot), brought_by: None });
+                }
+            }
+            world.standing.push(Standing { id: person.contact.id, person: Some(person), taken_by: None, keys });
+        }
+        world
+    }
+
+    /// The contact that the first key finds, in the order of precedence.
+    pub(super) fn find(&self, recipient: &CheckedRecipient) -> Option<Slot> {
+        KeyKind::ALL.into_iter().find_map(|kind| self.holder(kind, recipient.key(kind)?)?.slot)
+    }
+
+    pub(super) fn slot(&self, slot: Slot) -> &Standing<'a> {
+        &self.standing[slot.0]
+    }
+
+    fn holder(&self, kind: KeyKind, key: &str) -> Option<Holder> {
+        self.holders[kind as usize].get(key).copied()
+    }
+
+    /// A recipient's new contact, with all the keys that it brings: nobody has any of them.
+    pub(super) fn create(&mut self, id: ContactId, index: usize, recipient: &'a CheckedRecipient) {
+        let slot = Slot(self.standing.len());
+        let keys = KeyKind::ALL.map(|kind| recipient.key(kind).map(|key| &**key));
+        self.standing.push(Standing { id, person: None, taken_by: Some(index), keys });
+        for kind in KeyKind::ALL {
+            self.bring(slot, index, kind, keys[kind as usize]);
+        }
+    }
+
+    /// Takes an existing contact for a recipient, which brings it new keys and may make it give up old ones.
+    pub(super) fn take(&mut self, slot: Slot, index: usize, identity: &Identity<'a>) {
+        self.standing[slot.0].taken_by = Some(index);
+        for &(kind, key) in &identity.brings {
+            if let Some(given_up) = self.standing[slot.0].keys[kind as usize].replace(key) {
+                self.holders[kind as usize].insert(given_up, Holder { slot: None, brought_by: None });
+            }
+            self.bring(slot, index, kind, Some(key));
+        }
+    }
+
+    fn bring(&mut self, slot: Slot, index: usize, kind: KeyKind, key: Option<&'a str>) {
+        if let Some(key) = key {
+            self.holders[kind as usize].insert(key, Holder { slot: Some(slot), brought_by: Some(index) });
+        }
+    }
+}
+
+impl CheckedRecipient {
+    /// A valid key that the entry gives.
+    pub(super) fn key(&self, kind: KeyKind) -> Option<&Text> {
+        match kind {
+            KeyKind::ExternalId => self.external_id.as_ref(),
+            KeyKind::Phone => self.phone.valid().map(|phone| phone.text()),
+            KeyKind::Email => self.email.valid().map(|email| email.key_text()),
+        }
+    }
+}
+
+/// What a recipient means for the contact that it found.
+#[derive(Default)]
+pub(super) struct Identity<'a> {
+    pub(super) notes: Vec<Note>,
+    pub(super) reasons: Vec<Reason>,
+    /// What of the contact changes.
+    pub(super) set: ContactFields,
+    brings: Vec<(KeyKind, &'a str)>,
+    /// Keys that belong to another contact.
+    elsewhere: Vec<(KeyKind, ContactId)>,
+    /// Contacts that hold such keys, as the snapshot has them.
+    pub(super) rests_on: Vec<Slot>,
+    /// Keys that nobody holds, and that are not brought to the contact either.
+    pub(super) vacant: Vec<(KeyKind, &'a Text)>,
+}
+
+/// Compares every key of the entry with the contact that was found and with whoever else holds it.
+pub(super) fn reconcile<'a>(
+    world: &World<'a>,
+    slot: Slot,
+    person: &Person,
+    recipient: &'a CheckedRecipient,
+    context: &Context,
+    policy: &EnrollmentPolicy,
+) -> Identity<'a> {
+    let contact = &person.contact;
+    let mut identity = Identity { set: fill(contact, recipient, context, policy), ..Identity::default() };
+    for kind in KeyKind::ALL {
+        let Some(key) = recipient.key(kind) else { continue };
+        let stored = contact.key(kind);
+        match world.holder(kind, key) {
+            Some(Holder { slot: Some(holder), .. }) if holder == slot => {
+                if kind == KeyKind::Email && policy.existing_contact == ExistingContact::Overwrite {
+                    let spelled = recipient.email.valid().filter(|email| contact.email.as_ref() != Some(email));
+                    identity.set.email = spelled.cloned();
+                }
+            }
+            Some(Holder { slot: Some(holder), brought_by }) => {
+                let contact_id = world.slot(holder).id;
+                identity.elsewhere.push((kind, contact_id));
+                match (brought_by, policy.identity_conflict) {
+                    (Some(recipient), _) => identity.notes.push(Note::KeyTaken { key: kind, contact_id, recipient }),
+                    (None, IdentityConflict::PreferKeyOrder) => {
+                        identity.notes.push(Note::IdentityConflict { key: kind, contact_id });
+                    }
+                    (None, IdentityConflict::Refuse) => {
+                        identity.reasons.push(Reason::IdentityConflict { key: kind, contact_id });
+                    }
+                }
+                identity.rests_on.push(holder);
+            }
+            nobody => {
+                if stored.is_some() {
+                    identity.notes.push(Note::KeyMismatch { key: kind });
+                }
+                let brings = match policy.existing_contact {
+                    ExistingContact::Keep => false,
+                    ExistingContact::FillBlank => stored.is_none(),
+                    ExistingContact::Overwrite => true,
+                };
+                if brings {
+                    identity.brings.push((kind, key));
+                    match kind {
+                        KeyKind::ExternalId => identity.set.external_id = Some(key.clone()),
+                        KeyKind::Phone => identity.set.phone = Some(key.clone()),
+                        KeyKind::Email => identity.set.email = recipient.email.valid().cloned(),
+                    }
+                } else if nobody.is_none() {
+                    identity.vacant.push((kind, key));
+                }
+            }
+        }
+    }
+    identity
+}
+
+/// Why a contact would end up without the address that the step needs, given that the entry brings one or need not.
+pub(super) fn unreachable(identity: &Identity<'_>, person: &Person, kind: ChannelKind) -> Option<Reason> {
+    let key = eligibility::needed(kind);
+    let brought = identity.brings.iter().any(|(brought, _)| *brought == key);
+    if brought || person.contact.key(key).is_some() {
+        return None;
+    }
+    let elsewhere = identity.elsewhere.iter().find(|(kind, _)| *kind == key);
+    Some(match (elsewhere, key) {
+        (Some(&(key, contact_id)), _) => Reason::AddressTaken { key, contact_id },
+        (None, KeyKind::Email) => Reason::MissingEmail,
+        (None, _) => Reason::MissingPhone,
+    })
+}
+
+/// SPEC 3: a default channel that is none of the organization's is left out.
+pub(super) fn unknown_default_channel(recipient: &CheckedRecipient, context: &Context) -> Option<Note> {
+    let channel_id = recipient.default_channel_id?;
+    (!context.channels.contains_key(&channel_id)).then_some(Note::DefaultChannelUnknown { channel_id })
+}
+
+/// The fields other than keys that an entry changes on an existing contact.
+fn fill(
+    contact: &Contact,
+    recipient: &CheckedRecipient,
+    context: &Context,
+    policy: &EnrollmentPolicy,
+) -> ContactFields {
+    let overwrite = match policy.existing_contact {
+        ExistingContact::Keep => return ContactFields::default(),
+        ExistingContact::FillBlank => false,
+        ExistingContact::Overwrite => true,
+    };
+    fn keep_if<T>(field: &mut Option<T>, changes: impl FnOnce(&T) -> bool) {
+        if field.as_ref().is_some_and(|given| !changes(given)) {
+            *field = None;
+        }
+    }
+    let mut set = plain_fields(recipient, context);
+    let text = |given: &Text, stored: Option<&Text>| {
+        is_blank(stored) || (overwrite && stored.is_some_and(|stored| stored != given))
+    };
+    keep_if(&mut set.name, |name| text(name, contact.name.as_ref()));
+    keep_if(&mut set.language, |language| text(language, contact.language.as_ref()));
+    keep_if(&mut set.default_channel_id, |id| match contact.default_channel_id {
+        None => true,
+        Some(stored) => overwrite && stored != *id,
+    });
+    keep_if(&mut set.address, |address| match contact.address.as_deref().filter(|stored| !stored.is_empty()) {
+        None => true,
+        Some(stored) => overwrite && *stored != **address,
+    });
+    keep_if(&mut set.birth_date, |date| match contact.birth_date.filter(|stored| !stored.is_empty()) {
+        None => true,
+        Some(stored) => overwrite && stored != *date,
+    });
+    set
+}

@@ -1,0 +1,285 @@
+//! The rules (SPEC 4): facts in, decisions out, one file a stage, in the order of the SPEC.
+//!
+//! - [`eligibility`](self): 4.2, the address that the step needs
+//! - `identity`: 4.3 and 4.4, who the recipient is
+//! - `consent`: 4.5
+//! - `enrollment`: 4.6, what becomes of them
+//! - `conversation`, `tag`, `custom_data`: 4.7 and 4.8, what goes with it
+//!
+//! Phones and emails are normalized (4.1) when the request is checked.
+
+mod consent;
+mod conversation;
+mod custom_data;
+mod eligibility;
+mod enrollment;
+mod identity;
+mod rows;
+mod tag;
+
+pub use enrollment::Row;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::changes::{ChangeSet, ContactFields};
+use crate::command::{CheckedRecipient, EnrollmentCommand};
+use crate::fault::{Fault, Rejection};
+use crate::lookup::{Context, Person, Snapshot, StoredEnrollment, Version};
+use crate::model::{Channel, CustomObject, Resource, Sequence, Step};
+use crate::report::{Disposition, EnrollmentReport, Outcome};
+use crate::{ChannelId, command, ids::Minter};
+use identity::{Slot, World};
+use rows::Draft;
+
+/// What an enrollment would do: the change set to commit, and the report of it.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct EnrollmentPlan {
+    changes: ChangeSet,
+    report: EnrollmentReport,
+}
+
+impl EnrollmentPlan {
+    /// What it writes.
+    pub fn changes(&self) -> &ChangeSet {
+        &self.changes
+    }
+
+    /// What it does, in words for the sender.
+    pub fn report(&self) -> &EnrollmentReport {
+        &self.report
+    }
+
+    /// The report alone.
+    #[must_use]
+    pub fn into_report(self) -> EnrollmentReport {
+        self.report
+    }
+}
+
+/// Plans an enrollment on the facts of a snapshot: all the rules of SPEC 4, and no I/O.
+///
+/// Pure: the same command and the same facts give the same plan, to the byte. Facts that it does not rest on do not
+/// change it; those that something written rests on are its guards.
+///
+/// # Errors
+/// [`Rejection`] if the sequence, step, channel, custom object or call flow has become unusable since the command
+/// was checked, with the codes of SPEC 3.
+pub fn plan_enrollment(command: &EnrollmentCommand, snapshot: &Snapshot) -> Result<EnrollmentPlan, Rejection> {
+    let target = Target::find(command, &snapshot.context)?;
+    let mut planner = Planner {
+        command,
+        context: &snapshot.context,
+        people: &snapshot.people,
+        world: World::new(snapshot, command.recipients().len()),
+        minter: Minter::new(command.organization_id(), command.enrollment_id(), command.at()),
+        draft: Draft::new(command.recipients().len()),
+        target,
+    };
+    let outcomes = command.recipients().iter().enumerate().map(|(index, r)| planner.recipient(index, r)).collect();
+    Ok(planner.finish(outcomes))
+}
+
+/// What contacts are added to, found again on today's facts.
+struct Target<'a> {
+    sequence: &'a Sequence,
+    sequence_version: Version,
+    step: &'a Step,
+    channel: Option<&'a Channel>,
+    custom_data: Option<(&'a CustomObject, Resource)>,
+}
+
+impl<'a> Target<'a> {
+    fn find(command: &EnrollmentCommand, context: &'a Context) -> Result<Self, Rejection> {
+        let id = command.sequence_id();
+        let Some(versioned) = context.sequences.get(&id) else {
+            return Err(command::sequence_not_found(id).into());
+        };
+        let sequence = &*versioned.row;
+        let mut faults: Vec<Fault> = command::sequence_fault(sequence, Some(command.step_id())).into_iter().collect();
+        let step = sequence.step(command.step_id());
+        let mut channel = None;
+        if let Some(used) = command.channel() {
+            channel = context.channels.get(&used.id).map(|channel| &*channel.row);
+            let path = if used.from_request { "/from" } else { "/step_id" };
+            let what = format!("channel `{}`", used.id);
+            faults.extend(command::channel_fault(channel, step.map(|step| step.channel_kind), path, &what));
+        }
+        let mut custom_data = None;
+        if let Some((id, resource)) = command.custom_data() {
+            faults.extend(command::custom_object_fault(context, id));
+            custom_data = context.custom_objects.get(&id).map(|object| (&*object.row, resource));
+        }
+        faults.extend(command.call_flow_id().and_then(|id| command::call_flow_fault(context, id)));
+        match (Rejection::of(faults), step) {
+            (None, Some(step)) => {
+                Ok(Self { sequence, sequence_version: versioned.version, step, channel, custom_data })
+            }
+            (Some(rejection), _) => Err(rejection),
+            (None, None) => Err(command::sequence_not_found(id).into()),
+        }
+    }
+}
+
+/// The state of planning: the facts, who took whom, and what is to be written so far.
+struct Planner<'a> {
+    command: &'a EnrollmentCommand,
+    context: &'a Context,
+    people: &'a BTreeMap<crate::ContactId, Arc<Person>>,
+    world: World<'a>,
+    minter: Minter,
+    draft: Draft<'a>,
+    target: Target<'a>,
+}
+
+impl<'a> Planner<'a> {
+    fn recipient(&mut self, index: usize, recipient: &'a CheckedRecipient) -> Outcome {
+        let (command, kind) = (self.command, self.target.step.channel_kind);
+        let found = self.world.find(recipient);
+        let eligibility = eligibility::judge(recipient, kind, command.policy(), found.map(|slot| self.world.slot(slot)));
+
+        let mut outcome = Outcome::new(index, Disposition::Ignored);
+        outcome.contact_id = found.map(|slot| self.world.slot(slot).id);
+        outcome.reasons.extend(eligibility.reason);
+
+        // 4.4: whom an earlier recipient took is a duplicate, and is asked no further.
+        if let Some(taken_by) = found.and_then(|slot| self.world.slot(slot).taken_by) {
+            outcome.notes = eligibility.notes;
+            if outcome.reasons.is_empty() {
+                outcome.disposition = Disposition::Duplicate;
+                outcome.duplicate_of = Some(taken_by);
+            } else {
+                outcome.notes.splice(0..0, identity::unknown_default_channel(recipient, self.context));
+            }
+            return outcome;
+        }
+        outcome.notes.extend(identity::unknown_default_channel(recipient, self.context));
+        outcome.notes.extend(eligibility.notes);
+
+        match found {
+            None if outcome.reasons.is_empty() => self.enroll_new(index, recipient, &mut outcome),
+            None => {}
+            Some(slot) => self.enroll_existing(slot, recipient, &mut outcome),
+        }
+        outcome
+    }
+
+    /// No contact corresponds to the entry: one is made (D2).
+    fn enroll_new(&mut self, index: usize, recipient: &'a CheckedRecipient, outcome: &mut Outcome) {
+        let contact = self.draft.contact(&self.minter, index, recipient, self.context, self.command.at());
+        outcome.contact_id = Some(contact);
+        outcome.contact_created = true;
+        self.world.create(contact, index, recipient);
+        self.guard_default_channel(recipient);
+        let entered = self.draft.enter(&self.minter, index, contact, &self.target, self.command);
+        outcome.disposition = Disposition::Added;
+        outcome.step_contact_id = Some(entered);
+        self.goes_with_it(contact, None, outcome);
+    }
+
+    /// The entry's keys find a contact that nobody took: every gate is asked, and every reason told (SPEC 5).
+    fn enroll_existing(&mut self, slot: Slot, recipient: &'a CheckedRecipient, outcome: &mut Outcome) {
+        let (command, index) = (self.command, outcome.index);
+        let Some(person) = self.world.slot(slot).person else { return };
+        let eligible = outcome.reasons.is_empty();
+
+        let identity = identity::reconcile(&self.world, slot, person, recipient, self.context, command.policy());
+        outcome.notes.extend(identity.notes.iter().cloned());
+        outcome.reasons.extend(identity.reasons.iter().cloned());
+        if eligible {
+            outcome.reasons.extend(identity::unreachable(&identity, person, self.target.step.channel_kind));
+        }
+        let channel_id = self.target.channel.map(|channel| channel.id);
+        outcome.reasons.extend(consent::refusals(person, channel_id, command.policy()));
+        let decision = enrollment::decide(person, self.target.sequence, self.target.step.id, command);
+        outcome.reasons.extend(decision.refusal());
+        if !outcome.reasons.is_empty() {
+            return;
+        }
+
+        self.world.take(slot, index, &identity);
+        self.guard_default_channel(recipient);
+        self.draft.consult(&identity, &self.world);
+        self.draft.update(person, identity.set);
+        let contact = person.contact.id;
+        outcome.disposition = decision.disposition();
+        outcome.step_contact_id = Some(match decision.reprocessed() {
+            Some(step_contact) => self.draft.reprocess(step_contact, person, &self.target, command),
+            None => self.draft.enter(&self.minter, index, contact, &self.target, command),
+        });
+        self.goes_with_it(contact, Some(person), outcome);
+    }
+
+    /// 4.7 and 4.8: what goes with an enrollment.
+    fn goes_with_it(&mut self, contact: crate::ContactId, person: Option<&'a Person>, outcome: &mut Outcome) {
+        let index = outcome.index;
+        if let Some(channel) = self.target.channel {
+            let standing = person.and_then(|person| conversation::standing(person, channel));
+            outcome.conversation_created = standing.is_none();
+            outcome.conversation_id = Some(
+                standing.unwrap_or_else(|| self.draft.conversation(&self.minter, index, contact, channel.id, self.command.at())),
+            );
+        }
+        self.draft.tag(&self.minter, contact, self.command);
+        if let (Some((object, resource)), Some(step_contact)) = (self.target.custom_data, outcome.step_contact_id) {
+            let resource_id = match resource {
+                Resource::Contact => contact.as_uuid(),
+                Resource::StepContact => step_contact.as_uuid(),
+            };
+            let standing = person.and_then(|person| custom_data::standing(person, object.id, resource, resource_id));
+            let given = &self.command.recipients()[index].properties;
+            match custom_data::merged(object, standing.map(|record| &record.properties), given) {
+                Ok(properties) => {
+                    let record = self.draft.record(&self.minter, index, contact, standing, (object.id, resource, resource_id), properties);
+                    outcome.record_id = Some(record);
+                }
+                Err(note) => outcome.notes.push(note),
+            }
+        }
+    }
+
+    fn guard_default_channel(&mut self, recipient: &CheckedRecipient) {
+        if let Some(id) = recipient.default_channel_id {
+            self.draft.guard_channel(id, self.context);
+        }
+    }
+
+    fn finish(mut self, outcomes: Vec<Outcome>) -> EnrollmentPlan {
+        let (command, target) = (self.command, &self.target);
+        if let Some(channel) = target.channel {
+            self.draft.guard_channel(channel.id, self.context);
+        }
+        let report = EnrollmentReport {
+            v: 1,
+            enrollment_id: command.enrollment_id(),
+            at: command.at(),
+            sequence_id: command.sequence_id(),
+            step_id: target.step.id,
+            channel_id: target.channel.map(|channel| channel.id),
+            upload_tag: self.draft.upload_tag(),
+            outcomes,
+        };
+        let guards = self.draft.guards(target, self.context, command);
+        let completion = StoredEnrollment::completed(command.fingerprint(), report.clone());
+        let rows = self.draft.into_rows();
+        let changes = ChangeSet::new(command.organization_id(), command.at(), guards, rows, completion);
+        EnrollmentPlan { changes, report }
+    }
+}
+
+/// Whether the organization has such a channel.
+fn known_channel(id: Option<ChannelId>, context: &Context) -> Option<ChannelId> {
+    id.filter(|id| context.channels.contains_key(id))
+}
+
+/// The fields of an entry that are not keys.
+fn plain_fields(recipient: &CheckedRecipient, context: &Context) -> ContactFields {
+    let mut fields = ContactFields::default();
+    fields.name.clone_from(&recipient.name);
+    fields.language.clone_from(&recipient.language);
+    fields.default_channel_id = known_channel(recipient.default_channel_id, context);
+    fields.address.clone_from(&recipient.address);
+    fields.birth_date = recipient.birth_date;
+    fields
+}

@@ -1,0 +1,236 @@
+//! The rows that a plan writes, gathered as recipients are taken, and the guards of what they rest on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::identity::{Identity, World};
+use super::{Target, plain_fields, tag};
+use crate::changes::{
+    ContactFields, ContactUpdate, Guards, RecordUpdate, Rows, RunReactivation, StepContactUpdate, VacantKeys,
+};
+use crate::command::{CheckedRecipient, EnrollmentCommand};
+use crate::contact::{Contact, KeyKind, Text};
+use crate::ids::{Minter, RowKind};
+use crate::lookup::{Context, Person, Version};
+use crate::model::{
+    ContactTag, Conversation, CustomRecord, Resource, Run, StepContact, StepContactStatus, Tag,
+};
+use crate::report::UploadTag;
+use crate::value::Properties;
+use crate::{
+    ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, StepContactId, Timestamp,
+};
+
+/// Rows and guards as they come.
+pub(super) struct Draft<'a> {
+    rows: Rows,
+    channels: BTreeMap<ChannelId, Option<Version>>,
+    contacts: Vec<(ContactId, Version)>,
+    vacant: Vec<(KeyKind, &'a Text)>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(recipients: usize) -> Self {
+        let rows = Rows {
+            runs_created: Vec::with_capacity(recipients),
+            step_contacts_created: Vec::with_capacity(recipients),
+            contact_tags_created: Vec::with_capacity(recipients),
+            ..Rows::default()
+        };
+        Self { rows, channels: BTreeMap::new(), contacts: Vec::new(), vacant: Vec::new() }
+    }
+
+    /// A new contact of everything that the entry gives.
+    pub(super) fn contact(
+        &mut self,
+        minter: &Minter,
+        index: usize,
+        recipient: &CheckedRecipient,
+        context: &Context,
+        at: Timestamp,
+    ) -> ContactId {
+        let mut contact = Contact::new(minter.mint(RowKind::Contact, index));
+        plain_fields(recipient, context).apply(&mut contact);
+        contact.external_id.clone_from(&recipient.external_id);
+        contact.phone = recipient.phone.valid().map(|phone| phone.text().clone());
+        contact.email = recipient.email.valid().cloned();
+        (contact.created_at, contact.updated_at) = (Some(at), Some(at));
+        let id = contact.id;
+        self.rows.contacts_created.push(contact);
+        id
+    }
+
+    /// A contact that existed: guarded by its version, and raised by one.
+    pub(super) fn update(&mut self, person: &Person, set: ContactFields) {
+        self.rows.contacts_updated.push(ContactUpdate { id: person.contact.id, expected: person.version, set });
+    }
+
+    /// A run and a step contact in the step (4.6 c and g).
+    pub(super) fn enter(
+        &mut self,
+        minter: &Minter,
+        index: usize,
+        contact_id: ContactId,
+        target: &Target<'_>,
+        command: &EnrollmentCommand,
+    ) -> StepContactId {
+        let run = Run::new(minter.mint(RowKind::Run, index), target.sequence.id, contact_id, command.at());
+        let id = minter.mint(RowKind::StepContact, index);
+        let (status, scheduled_at) = schedule(command);
+        self.rows.step_contacts_created.push(StepContact {
+            status,
+            scheduled_at,
+            channel_id: target.channel.map(|channel| channel.id),
+            default_call_flow_id: command.call_flow_id(),
+            enrollment_id: Some(command.enrollment_id()),
+            ..StepContact::new(id, &run, target.step.id)
+        });
+        self.rows.runs_created.push(run);
+        id
+    }
+
+    /// A step contact is processed again, and its run is active again (4.6 b).
+    pub(super) fn reprocess(
+        &mut self,
+        step_contact: &StepContact,
+        person: &Person,
+        target: &Target<'_>,
+        command: &EnrollmentCommand,
+    ) -> StepContactId {
+        let StepContact { id, run_id, contact_id, times_processed, .. } = *step_contact;
+        let (status, scheduled_at) = schedule(command);
+        let from_request = command.channel().is_some_and(|channel| channel.from_request);
+        self.rows.step_contacts_updated.push(StepContactUpdate {
+            id,
+            contact_id,
+            status,
+            scheduled_at,
+            enrollment_id: command.enrollment_id(),
+            times_processed: times_processed.saturating_add(1),
+            channel_id: target.channel.filter(|_| from_request).map(|channel| channel.id),
+            default_call_flow_id: command.call_flow_id(),
+        });
+        if person.runs.iter().any(|run| run.id == run_id) {
+            self.rows.runs_reactivated.push(RunReactivation { run_id, contact_id });
+        }
+        id
+    }
+
+    /// A new conversation on the channel used.
+    pub(super) fn conversation(
+        &mut self,
+        minter: &Minter,
+        index: usize,
+        contact_id: ContactId,
+        channel_id: ChannelId,
+        at: Timestamp,
+    ) -> ConversationId {
+        let id = minter.mint(RowKind::Conversation, index);
+        let mut conversation = Conversation::new(id, contact_id, channel_id);
+        conversation.created_at = Some(at);
+        self.rows.conversations_created.push(conversation);
+        id
+    }
+
+    /// The request's tag on a contact; the tag itself is made with its first bearer.
+    pub(super) fn tag(&mut self, minter: &Minter, contact_id: ContactId, command: &EnrollmentCommand) {
+        if self.rows.tag_created.is_none() {
+            self.rows.tag_created = tag::name(command).map(|name| Tag::new(minter.mint(RowKind::Tag, 0), &name));
+        }
+        if let Some(tag) = &self.rows.tag_created {
+            self.rows.contact_tags_created.push(ContactTag { contact_id, tag_id: tag.id });
+        }
+    }
+
+    pub(super) fn upload_tag(&self) -> Option<UploadTag> {
+        self.rows.tag_created.as_ref().map(|tag| UploadTag { id: tag.id, name: tag.name.clone() })
+    }
+
+    /// A record's values: of a new record, or of the one that stands.
+    pub(super) fn record(
+        &mut self,
+        minter: &Minter,
+        index: usize,
+        contact_id: ContactId,
+        standing: Option<&CustomRecord>,
+        (object, resource, resource_id): (CustomObjectId, Resource, uuid::Uuid),
+        properties: Properties,
+    ) -> CustomRecordId {
+        match standing {
+            Some(record) => {
+                self.rows.records_updated.push(RecordUpdate { id: record.id, contact_id, properties });
+                record.id
+            }
+            None => {
+                let id = minter.mint(RowKind::CustomRecord, index);
+                let record = CustomRecord::new(id, object, resource, resource_id);
+                self.rows.records_created.push(CustomRecord { properties, ..record });
+                id
+            }
+        }
+    }
+
+    /// What an enrolled recipient rests on beside its own contact.
+    pub(super) fn consult(&mut self, identity: &Identity<'a>, world: &World<'a>) {
+        let held = identity.rests_on.iter().filter_map(|slot| world.slot(*slot).person);
+        self.contacts.extend(held.map(|person| (person.contact.id, person.version)));
+        self.vacant.extend(&identity.vacant);
+    }
+
+    pub(super) fn guard_channel(&mut self, id: ChannelId, context: &Context) {
+        self.channels.insert(id, context.channels.get(&id).map(|channel| channel.version));
+    }
+
+    pub(super) fn guards(&mut self, target: &Target<'_>, context: &Context, command: &EnrollmentCommand) -> Guards {
+        let written: BTreeSet<ContactId> = self.rows.contacts_updated.iter().map(|row| row.id).collect();
+        self.contacts.retain(|(id, _)| !written.contains(id));
+        let custom_object = command.custom_data().map(|(id, _)| id);
+        let flow = command.call_flow_id();
+        Guards {
+            sequence: (target.sequence.id, target.sequence_version),
+            channels: std::mem::take(&mut self.channels).into_iter().collect(),
+            custom_object: custom_object.and_then(|id| Some((id, context.custom_objects.get(&id)?.version))),
+            call_flow: flow.and_then(|id| Some((id, context.call_flows.get(&id)?.version))),
+            contacts: std::mem::take(&mut self.contacts),
+            vacant: self.vacant_keys(),
+        }
+    }
+
+    /// Keys that were found to be nobody's and that nothing here claims: those that are claimed guard themselves.
+    fn vacant_keys(&self) -> VacantKeys {
+        let mut vacant = VacantKeys::default();
+        if self.vacant.is_empty() {
+            return vacant;
+        }
+        let created = self.rows.contacts_created.iter().map(|row| (&row.external_id, &row.phone, &row.email));
+        let updated =
+            self.rows.contacts_updated.iter().map(|row| (&row.set.external_id, &row.set.phone, &row.set.email));
+        let mut claimed = BTreeSet::new();
+        for (external_id, phone, email) in created.chain(updated) {
+            claimed.extend(external_id.as_deref().map(|key| (KeyKind::ExternalId, key)));
+            claimed.extend(phone.as_deref().map(|key| (KeyKind::Phone, key)));
+            claimed.extend(email.as_ref().map(|email| (KeyKind::Email, email.key())));
+        }
+        for &(kind, key) in &self.vacant {
+            if !claimed.contains(&(kind, &**key)) {
+                match kind {
+                    KeyKind::ExternalId => vacant.external_ids.push(key.clone()),
+                    KeyKind::Phone => vacant.phones.push(key.clone()),
+                    KeyKind::Email => vacant.emails.push(key.clone()),
+                }
+            }
+        }
+        vacant
+    }
+
+    pub(super) fn into_rows(self) -> Rows {
+        self.rows
+    }
+}
+
+/// 4.7: in the future, pending until then; else active as from the request.
+fn schedule(command: &EnrollmentCommand) -> (StepContactStatus, Timestamp) {
+    match command.schedule_at() {
+        Some(at) if at > command.at() => (StepContactStatus::Pending, at),
+        _ => (StepContactStatus::Active, command.at()),
+    }
+}
