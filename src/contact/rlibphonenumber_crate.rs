@@ -22,7 +22,7 @@ impl PhoneNormalizer for Libphonenumber {
     fn region(&self, phone: &PhoneNumber) -> Option<Region> {
         let number = PHONE_NUMBER_UTIL.parse(phone.as_str(), None).ok()?;
         let region = PHONE_NUMBER_UTIL.get_region_for_number(&number)?;
-        Region::new(region.as_ref()).ok()
+        Region::new(&region.as_region_str()).ok()
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn merged(object: &CustomObject, standing: Option<&Properties>, given
     let definitions: BTreeMap<&str, &CustomProperty> =
         object.properties.iter().map(|property| (property.key.as_str(), property)).collect();
     let mut values = standing.cloned().unwrap_or_default();
+    values.retain(|_, value| *value != Value::Null);
     let mut faults = BTreeMap::new();
     for (key, value) in given {
         let problem = match (definitions.get(key.as_str()), value) {

@@ -19,9 +19,6 @@ mod tag;
 
 pub use enrollment::Row;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use crate::changes::{ChangeSet, ContactFields};
 use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::fault::{Fault, Rejection};
@@ -71,7 +68,6 @@ pub fn plan_enrollment(command: &EnrollmentCommand, snapshot: &Snapshot) -> Resu
     let mut planner = Planner {
         command,
         context: &snapshot.context,
-        people: &snapshot.people,
         world: World::new(snapshot, command.recipients().len()),
         minter: Minter::new(command.organization_id(), command.enrollment_id(), command.at()),
         draft: Draft::new(command.recipients().len()),
@@ -126,7 +122,6 @@ impl<'a> Target<'a> {
 struct Planner<'a> {
     command: &'a EnrollmentCommand,
     context: &'a Context,
-    people: &'a BTreeMap<crate::ContactId, Arc<Person>>,
     world: World<'a>,
     minter: Minter,
     draft: Draft<'a>,
@@ -149,8 +144,6 @@ impl<'a> Planner<'a> {
             if outcome.reasons.is_empty() {
                 outcome.disposition = Disposition::Duplicate;
                 outcome.duplicate_of = Some(taken_by);
-            } else {
-                outcome.notes.splice(0..0, identity::unknown_default_channel(recipient, self.context));
             }
             return outcome;
         }

@@ -55,24 +55,24 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
         (self.visit)(&self.at, None);
         Ok(())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
         self.visit_unit()
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
         self.visit_unit()
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
         self.visit_unit()
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
         self.visit_unit()
     }
 

@@ -160,7 +160,7 @@ impl<'de, F: Form<'de>> Visitor<'de> for Field<'_, F> {
         Ok(self.form.integer(number, &self.at, self.faults))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Self::Value, E> {
         self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
     }
 

@@ -1,0 +1,24 @@
+//! One small organization, which the examples share.
+
+use enroll::lookup::{Version, Versioned};
+use enroll::model::{Channel, ChannelKind, Sequence, Step};
+use enroll::{ChannelId, Context, OrganizationId, SequenceId, Snapshot, StepId};
+use uuid::Uuid;
+
+pub(crate) const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(Uuid::from_u128(1));
+pub(crate) const SEQUENCE: SequenceId = SequenceId::from_uuid(Uuid::from_u128(2));
+
+/// An SMS channel, and a sequence of two steps that uses it.
+pub(crate) fn organization() -> Snapshot {
+    let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(3)), ChannelKind::Phone, "+12025550100");
+    let steps = [4, 5].map(|n| {
+        let mut step = Step::new(StepId::from_uuid(Uuid::from_u128(n)), 0, ChannelKind::Phone);
+        step.channel_id = Some(channel.id);
+        step
+    });
+    let sequence = Sequence::new(SEQUENCE, "Welcome", steps.to_vec());
+    let mut context = Context::new(ORGANIZATION);
+    context.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
+    context.sequences.insert(SEQUENCE, Versioned::new(Version::FIRST, sequence));
+    Snapshot::new(context)
+}

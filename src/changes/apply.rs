@@ -1,0 +1,444 @@
+//! How a change set is written into a snapshot: all of it, or nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use uuid::Uuid;
+
+use super::{ChangeSet, Rows, VacantKeys};
+use crate::contact::{Contact, Email, KeyKind, Text};
+use crate::lookup::{Person, Snapshot, Version};
+use crate::model::{CustomRecord, Resource, RunStatus, StepContact};
+use crate::{
+    CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
+    StepContactId,
+};
+
+/// Why a change set was not written. Nothing of it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotApplied {
+    /// Something that the change set rests on is no longer true: load and plan again.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// A row stands under an id that was derived for a new one: planning again derives the same.
+    #[error("a row under the derived id `{0}` exists already")]
+    IdExists(Uuid),
+}
+
+/// What did not hold when a change set was to be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// The rows are another organization's.
+    #[error("the change set is of another organization, `{0}`")]
+    OtherOrganization(OrganizationId),
+    /// The enrollment has its row already.
+    #[error("enrollment `{0}` exists already")]
+    EnrollmentExists(EnrollmentId),
+    /// The sequence or one of its steps changed, or is gone.
+    #[error("sequence `{0}` changed")]
+    SequenceChanged(SequenceId),
+    /// A channel changed, is gone, or has appeared.
+    #[error("channel `{0}` changed")]
+    ChannelChanged(ChannelId),
+    /// The custom object changed, or is gone.
+    #[error("custom object `{0}` changed")]
+    CustomObjectChanged(CustomObjectId),
+    /// The call flow changed, or is gone.
+    #[error("call flow `{0}` changed")]
+    CallFlowChanged(CallFlowId),
+    /// A contact or a row round it changed, or the contact is gone.
+    #[error("contact `{0}` changed")]
+    ContactChanged(ContactId),
+    /// A row belongs to a contact that the change set neither creates nor raises.
+    #[error("contact `{0}` is not written")]
+    ContactNotWritten(ContactId),
+    /// A key that must be vacant, or is claimed, belongs to a contact that keeps it.
+    #[error("{key} `{text}` is held by contact `{holder}`")]
+    KeyHeld {
+        /// The kind of key.
+        key: KeyKind,
+        /// The key.
+        text: Text,
+        /// The contact that holds it.
+        holder: ContactId,
+    },
+    /// Two contacts of the change set claim one key.
+    #[error("{key} `{text}` is claimed twice")]
+    KeyClaimedTwice {
+        /// The kind of key.
+        key: KeyKind,
+        /// The key.
+        text: Text,
+    },
+    /// The contact has a conversation on the channel, of which there is one at most.
+    #[error("contact `{contact_id}` has a conversation on channel `{channel_id}` already")]
+    ConversationExists {
+        /// The contact.
+        contact_id: ContactId,
+        /// The channel, of a phone kind.
+        channel_id: ChannelId,
+    },
+    /// The contact would be live in the sequence twice.
+    #[error("contact `{contact_id}` is live in sequence `{sequence_id}` already")]
+    StepContactLive {
+        /// The contact.
+        contact_id: ContactId,
+        /// The sequence.
+        sequence_id: SequenceId,
+    },
+    /// A run that was to be active again is gone.
+    #[error("run `{0}` is gone")]
+    RunGone(RunId),
+    /// A step contact that is to be processed again, or to have a record, is gone.
+    #[error("step contact `{0}` is gone")]
+    StepContactGone(StepContactId),
+    /// The resource has a record of the custom object already.
+    #[error("{} `{resource_id}` has a record of custom object `{custom_object_id}` already", resource.name())]
+    RecordExists {
+        /// The custom object.
+        custom_object_id: CustomObjectId,
+        /// What the record belongs to.
+        resource: Resource,
+        /// The id of the contact or of the step contact.
+        resource_id: Uuid,
+    },
+    /// A record that was to be merged into is gone.
+    #[error("record `{0}` is gone")]
+    RecordGone(CustomRecordId),
+}
+
+impl ChangeSet {
+    /// Writes the rows into the organization that they were planned for.
+    ///
+    /// It first checks that the enrollment has no row, that every guard holds, that no derived id exists, and that
+    /// what must be unique is so once everything is written; then it writes. On an error nothing changed.
+    ///
+    /// The snapshot must be all of the organization, not only what one lookup names: keys are judged by the
+    /// contacts in it. This reads all of them; a store that is written often keeps an index of its own.
+    ///
+    /// # Errors
+    /// [`NotApplied::Conflict`] with what did not hold; [`NotApplied::IdExists`] if a derived id exists already.
+    pub fn apply(&self, snapshot: &mut Snapshot) -> Result<(), NotApplied> {
+        self.apply_with(snapshot, &mut Keys::of(snapshot))
+    }
+
+    /// [`ChangeSet::apply`] with the keys of the snapshot at hand, which it keeps up to date.
+    ///
+    /// It costs what the change set holds, and a look-up for each of its rows.
+    pub(crate) fn apply_with(&self, snapshot: &mut Snapshot, keys: &mut Keys) -> Result<(), NotApplied> {
+        self.check_guards(snapshot, keys)?;
+        self.check_ids(snapshot)?;
+        let mut people = self.written_contacts(snapshot)?;
+        let claims = self.check_claims(snapshot, keys, &people)?;
+        self.write_rows(snapshot, &mut people)?;
+
+        // Everything holds: from here on nothing fails.
+        claims.iter().for_each(|claim| keys.release(claim));
+        claims.into_iter().for_each(|claim| keys.claim(claim));
+        for (contact_id, person) in people {
+            snapshot.people.insert(contact_id, Arc::new(person));
+        }
+        if let Some(tag) = &self.rows.tag_created {
+            snapshot.tags.insert(tag.id, tag.clone());
+        }
+        snapshot.context.enrollments.insert(self.completion.id, Arc::new(self.completion.clone()));
+        Ok(())
+    }
+
+    fn check_guards(&self, snapshot: &Snapshot, keys: &Keys) -> Result<(), Conflict> {
+        let (context, guards) = (&snapshot.context, &self.guards);
+        if context.organization_id != self.organization_id {
+            return Err(Conflict::OtherOrganization(self.organization_id));
+        }
+        if context.enrollments.contains_key(&self.completion.id) {
+            return Err(Conflict::EnrollmentExists(self.completion.id));
+        }
+        let (id, version) = guards.sequence;
+        if context.sequences.get(&id).map(|row| row.version) != Some(version) {
+            return Err(Conflict::SequenceChanged(id));
+        }
+        for &(id, version) in &guards.channels {
+            if context.channels.get(&id).map(|row| row.version) != version {
+                return Err(Conflict::ChannelChanged(id));
+            }
+        }
+        if let Some((id, version)) = guards.custom_object
+            && context.custom_objects.get(&id).map(|row| row.version) != Some(version)
+        {
+            return Err(Conflict::CustomObjectChanged(id));
+        }
+        if let Some((id, version)) = guards.call_flow
+            && context.call_flows.get(&id).map(|row| row.version) != Some(version)
+        {
+            return Err(Conflict::CallFlowChanged(id));
+        }
+        let updated = self.rows.contacts_updated.iter().map(|update| (update.id, update.expected));
+        for (id, version) in guards.contacts.iter().copied().chain(updated) {
+            if snapshot.people.get(&id).map(|person| person.version) != Some(version) {
+                return Err(Conflict::ContactChanged(id));
+            }
+        }
+        check_vacant(&guards.vacant, keys)
+    }
+
+    /// Derived ids are looked for where their rows go. A row whose place does not exist is a conflict, found later.
+    fn check_ids(&self, snapshot: &Snapshot) -> Result<(), NotApplied> {
+        let rows = &self.rows;
+        let taken = |id: Uuid| Err(NotApplied::IdExists(id));
+        for contact in &rows.contacts_created {
+            if snapshot.people.contains_key(&contact.id) {
+                return taken(contact.id.as_uuid());
+            }
+        }
+        if let Some(tag) = &rows.tag_created
+            && snapshot.tags.contains_key(&tag.id)
+        {
+            return taken(tag.id.as_uuid());
+        }
+        // Nothing stands round the contacts of this change set, nor round one that is missing.
+        let person = |id: &ContactId| snapshot.people.get(id);
+        for row in &rows.conversations_created {
+            if person(&row.contact_id).is_some_and(|person| person.conversations.iter().any(|other| other.id == row.id)) {
+                return taken(row.id.as_uuid());
+            }
+        }
+        for row in &rows.runs_created {
+            if person(&row.contact_id).is_some_and(|person| person.runs.iter().any(|other| other.id == row.id)) {
+                return taken(row.id.as_uuid());
+            }
+        }
+        for row in &rows.step_contacts_created {
+            if person(&row.contact_id).is_some_and(|person| person.step_contacts.iter().any(|other| other.id == row.id)) {
+                return taken(row.id.as_uuid());
+            }
+        }
+        for row in &rows.contact_tags_created {
+            if person(&row.contact_id).is_some_and(|person| person.tags.contains(&row.tag_id)) {
+                return taken(row.tag_id.as_uuid());
+            }
+        }
+        let owners = RecordOwners::of(rows);
+        for row in &rows.records_created {
+            let person = owners.owner(row.resource, row.resource_id).and_then(|id| snapshot.people.get(&id));
+            if person.is_some_and(|person| person.records.iter().any(|other| other.id == row.id)) {
+                return taken(row.id.as_uuid());
+            }
+        }
+        Ok(())
+    }
+
+    /// The contacts as they are afterwards, with the rows that stood round them before.
+    fn written_contacts(&self, snapshot: &Snapshot) -> Result<People, Conflict> {
+        let rows = &self.rows;
+        let mut people = People::with_capacity(rows.contacts_created.len() + rows.contacts_updated.len());
+        for contact in &rows.contacts_created {
+            people.insert(contact.id, Person::new(contact.clone(), Version::FIRST));
+        }
+        for update in &rows.contacts_updated {
+            let Some(person) = snapshot.people.get(&update.id) else {
+                return Err(Conflict::ContactChanged(update.id));
+            };
+            let mut person = Person::clone(person);
+            person.version = update.expected.next();
+            if !update.set.is_empty() {
+                update.set.apply(&mut person.contact);
+                person.contact.updated_at = Some(self.at);
+            }
+            people.insert(update.id, person);
+        }
+        Ok(people)
+    }
+
+    /// Checks the keys as they are afterwards, and tells who gives up and who claims which.
+    fn check_claims(&self, snapshot: &Snapshot, keys: &Keys, people: &People) -> Result<Vec<Claim>, Conflict> {
+        let created = self.rows.contacts_created.iter().map(|contact| contact.id);
+        let updated = self.rows.contacts_updated.iter().filter(|update| !update.set.is_empty()).map(|update| update.id);
+        let mut claims = Vec::with_capacity(people.len());
+        for id in created.chain(updated) {
+            let Some(after) = people.get(&id) else { continue };
+            let before = snapshot.people.get(&id);
+            for kind in KeyKind::ALL {
+                let before = before.and_then(|person| key_text(&person.contact, kind));
+                let after = key_text(&after.contact, kind);
+                if before != after {
+                    claims.push(Claim { id, kind, released: before.cloned(), claimed: after.cloned() });
+                }
+            }
+        }
+        let released: HashSet<(KeyKind, &str)> =
+            claims.iter().filter_map(|claim| Some((claim.kind, claim.released.as_deref()?))).collect();
+        let mut claimed = HashSet::with_capacity(claims.len());
+        for Claim { kind, claimed: key, .. } in &claims {
+            let Some(text) = key else { continue };
+            if let Some(holder) = keys.holder(*kind, text).filter(|_| !released.contains(&(*kind, text))) {
+                return Err(Conflict::KeyHeld { key: *kind, text: text.clone(), holder });
+            }
+            if !claimed.insert((*kind, text)) {
+                return Err(Conflict::KeyClaimedTwice { key: *kind, text: text.clone() });
+            }
+        }
+        Ok(claims)
+    }
+
+    /// Writes the rows round the contacts into copies of these, and checks what must be unique among them.
+    fn write_rows(&self, snapshot: &Snapshot, people: &mut People) -> Result<(), Conflict> {
+        let rows = &self.rows;
+        for row in &rows.conversations_created {
+            let person = written(people, row.contact_id)?;
+            let one_at_most =
+                snapshot.context.channels.get(&row.channel_id).is_none_or(|channel| channel.row.kind.is_phone());
+            if one_at_most && person.conversations.iter().any(|other| other.channel_id == row.channel_id) {
+                let (contact_id, channel_id) = (row.contact_id, row.channel_id);
+                return Err(Conflict::ConversationExists { contact_id, channel_id });
+            }
+            person.conversations.push(*row);
+        }
+        for row in &rows.runs_created {
+            written(people, row.contact_id)?.runs.push(*row);
+        }
+        for row in &rows.runs_reactivated {
+            let runs = &mut written(people, row.contact_id)?.runs;
+            runs.iter_mut().find(|run| run.id == row.run_id).ok_or(Conflict::RunGone(row.run_id))?.status =
+                RunStatus::Active;
+        }
+        for row in &rows.step_contacts_created {
+            written(people, row.contact_id)?.step_contacts.push(*row);
+        }
+        for row in &rows.step_contacts_updated {
+            let step_contacts = &mut written(people, row.contact_id)?.step_contacts;
+            let step_contact =
+                step_contacts.iter_mut().find(|other| other.id == row.id).ok_or(Conflict::StepContactGone(row.id))?;
+            step_contact.status = row.status;
+            step_contact.scheduled_at = row.scheduled_at;
+            step_contact.enrollment_id = Some(row.enrollment_id);
+            step_contact.times_processed = row.times_processed;
+            step_contact.channel_id = row.channel_id.or(step_contact.channel_id);
+            step_contact.default_call_flow_id = row.default_call_flow_id.or(step_contact.default_call_flow_id);
+        }
+        let created = rows.step_contacts_created.iter().map(|row| row.contact_id);
+        for contact_id in created.chain(rows.step_contacts_updated.iter().map(|row| row.contact_id)) {
+            let sequence_id = self.completion.sequence_id;
+            let live = |row: &&StepContact| row.sequence_id == sequence_id && row.status.is_live();
+            if written(people, contact_id)?.step_contacts.iter().filter(live).count() > 1 {
+                return Err(Conflict::StepContactLive { contact_id, sequence_id });
+            }
+        }
+        for row in &rows.contact_tags_created {
+            written(people, row.contact_id)?.tags.push(row.tag_id);
+        }
+        let owners = RecordOwners::of(rows);
+        for row in &rows.records_created {
+            let owner = owners.owner(row.resource, row.resource_id);
+            let owner = owner.ok_or(Conflict::StepContactGone(StepContactId::from_uuid(row.resource_id)))?;
+            let person = written(people, owner)?;
+            let (custom_object_id, resource, resource_id) = (row.custom_object_id, row.resource, row.resource_id);
+            let same = |other: &CustomRecord| {
+                (other.custom_object_id, other.resource, other.resource_id) == (custom_object_id, resource, resource_id)
+            };
+            if person.records.iter().any(same) {
+                return Err(Conflict::RecordExists { custom_object_id, resource, resource_id });
+            }
+            person.records.push(row.clone());
+        }
+        for row in &rows.records_updated {
+            let records = &mut written(people, row.contact_id)?.records;
+            let record = records.iter_mut().find(|record| record.id == row.id).ok_or(Conflict::RecordGone(row.id))?;
+            record.properties.clone_from(&row.properties);
+        }
+        Ok(())
+    }
+}
+
+/// Contacts as they are afterwards.
+type People = HashMap<ContactId, Person>;
+
+fn written(people: &mut People, id: ContactId) -> Result<&mut Person, Conflict> {
+    people.get_mut(&id).ok_or(Conflict::ContactNotWritten(id))
+}
+
+/// A contact gives up a key, claims one, or both.
+struct Claim {
+    id: ContactId,
+    kind: KeyKind,
+    released: Option<Text>,
+    claimed: Option<Text>,
+}
+
+fn check_vacant(vacant: &VacantKeys, keys: &Keys) -> Result<(), Conflict> {
+    let lists = [&vacant.external_ids, &vacant.phones, &vacant.emails];
+    for (key, texts) in KeyKind::ALL.into_iter().zip(lists) {
+        for text in texts {
+            if let Some(holder) = keys.holder(key, text) {
+                return Err(Conflict::KeyHeld { key, text: text.clone(), holder });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whose aggregate a new record belongs to.
+struct RecordOwners(HashMap<StepContactId, ContactId>);
+
+impl RecordOwners {
+    fn of(rows: &Rows) -> Self {
+        if rows.records_created.is_empty() {
+            return Self(HashMap::new());
+        }
+        let created = rows.step_contacts_created.iter().map(|row| (row.id, row.contact_id));
+        Self(created.chain(rows.step_contacts_updated.iter().map(|row| (row.id, row.contact_id))).collect())
+    }
+
+    fn owner(&self, resource: Resource, resource_id: Uuid) -> Option<ContactId> {
+        match resource {
+            Resource::Contact => Some(ContactId::from_uuid(resource_id)),
+            Resource::StepContact => self.0.get(&StepContactId::from_uuid(resource_id)).copied(),
+        }
+    }
+}
+
+/// Who holds which key, of all contacts of a snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Keys([HashMap<Text, ContactId>; 3]);
+
+impl Keys {
+    /// Of contacts that show the same key, which only a broken world has, the smallest id holds it.
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let mut keys = Self(std::array::from_fn(|_| HashMap::with_capacity(snapshot.people.len())));
+        for (id, person) in &snapshot.people {
+            for kind in KeyKind::ALL {
+                if let Some(text) = key_text(&person.contact, kind) {
+                    keys.0[kind as usize].entry(text.clone()).or_insert(*id);
+                }
+            }
+        }
+        keys
+    }
+
+    pub(crate) fn holder(&self, kind: KeyKind, text: &str) -> Option<ContactId> {
+        self.0[kind as usize].get(text).copied()
+    }
+
+    fn release(&mut self, claim: &Claim) {
+        let keys = &mut self.0[claim.kind as usize];
+        if let Some(text) = claim.released.as_ref().filter(|text| keys.get(*text) == Some(&claim.id)) {
+            keys.remove(text);
+        }
+    }
+
+    fn claim(&mut self, claim: Claim) {
+        if let Some(text) = claim.claimed {
+            self.0[claim.kind as usize].insert(text, claim.id);
+        }
+    }
+}
+
+/// The key that a contact holds, as shared text.
+fn key_text(contact: &Contact, kind: KeyKind) -> Option<&Text> {
+    contact.key(kind)?;
+    match kind {
+        KeyKind::ExternalId => contact.external_id.as_ref(),
+        KeyKind::Phone => contact.phone.as_ref(),
+        KeyKind::Email => contact.email.as_ref().map(Email::key_text),
+    }
+}
