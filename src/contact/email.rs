@@ -59,7 +59,9 @@ impl Email {
         if text.contains('"') {
             return Err(EmailFault::LocalPart);
         }
-        EmailAddress::parse_with_options(text, STRICT).map_err(fault)?;
+        // Composed, since the crate takes letters but not the marks that some are written with.
+        let composed = if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
+        EmailAddress::parse_with_options(&composed, STRICT).map_err(fault)?;
         let (local, domain) = text.rsplit_once('@').ok_or(EmailFault::Syntax)?;
         if !local.chars().all(belongs_to_a_mailbox) {
             return Err(EmailFault::LocalPart);
