@@ -103,8 +103,7 @@ impl EnrollmentId {
     }
 
     fn derived(domain: &[u8], first: Uuid, second: &[u8]) -> Self {
-        let digest =
-            Sha256::new().chain_update(domain).chain_update(first.as_bytes()).chain_update(second).finalize();
+        let digest = Sha256::new().chain_update(domain).chain_update(first.as_bytes()).chain_update(second).finalize();
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())

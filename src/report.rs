@@ -291,10 +291,16 @@ impl fmt::Display for Reason {
             }
             Self::Blocked => f.write_str("is blocked"),
             Self::OptedOut { channel_id } => write!(f, "opted out of channel `{channel_id}`"),
-            Self::ActiveInOtherStep { step_id, .. } => write!(f, "is active in another step, `{step_id}`"),
-            Self::PendingInOtherStep { step_id, .. } => write!(f, "is pending in another step, `{step_id}`"),
+            Self::ActiveInOtherStep { step_id, .. } => {
+                write!(f, "is active in another step, `{step_id}`")
+            }
+            Self::PendingInOtherStep { step_id, .. } => {
+                write!(f, "is pending in another step, `{step_id}`")
+            }
             Self::ReAddExcluded => f.write_str("was in the sequence before, which takes nobody again"),
-            Self::MaxRunsReached { runs, max_runs } => write!(f, "has had {runs} of at most {max_runs} runs"),
+            Self::MaxRunsReached { runs, max_runs } => {
+                write!(f, "has had {runs} of at most {max_runs} runs")
+            }
             Self::MaxAddsReached { adds, count, seconds } => {
                 write!(f, "was added {adds} of at most {count} times within {seconds} s")
             }

@@ -53,7 +53,7 @@ pub trait Repository {
 }
 
 /// An async repository. The contract is that of [`Repository`]; implementers write plain `async fn`.
-#[expect(missing_docs, clippy::missing_errors_doc, reason = "the methods are those of `Repository`")]
+#[expect(missing_docs, reason = "the methods are those of `Repository`")]
 pub trait AsyncRepository: Send {
     fn context(&mut self, lookup: &ContextLookup) -> impl Future<Output = Result<Context, RepositoryError>> + Send;
 

@@ -1,4 +1,5 @@
 //! The test vectors in `tests/vectors/`, which any implementation can run.
+#![cfg(feature = "testing")]
 #![expect(clippy::disallowed_methods, reason = "a test reads files")]
 
 use std::collections::BTreeMap;

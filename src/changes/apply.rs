@@ -199,7 +199,8 @@ impl ChangeSet {
         // Nothing stands round the contacts of this change set, nor round one that is missing.
         let person = |id: &ContactId| snapshot.people.get(id);
         for row in &rows.conversations_created {
-            if person(&row.contact_id).is_some_and(|person| person.conversations.iter().any(|other| other.id == row.id)) {
+            if person(&row.contact_id).is_some_and(|person| person.conversations.iter().any(|other| other.id == row.id))
+            {
                 return taken(row.id.as_uuid());
             }
         }
@@ -209,7 +210,8 @@ impl ChangeSet {
             }
         }
         for row in &rows.step_contacts_created {
-            if person(&row.contact_id).is_some_and(|person| person.step_contacts.iter().any(|other| other.id == row.id)) {
+            if person(&row.contact_id).is_some_and(|person| person.step_contacts.iter().any(|other| other.id == row.id))
+            {
                 return taken(row.id.as_uuid());
             }
         }
@@ -256,7 +258,9 @@ impl ChangeSet {
         let updated = self.rows.contacts_updated.iter().filter(|update| !update.set.is_empty()).map(|update| update.id);
         let mut claims = Vec::with_capacity(people.len());
         for id in created.chain(updated) {
-            let Some(after) = people.get(&id) else { continue };
+            let Some(after) = people.get(&id) else {
+                continue;
+            };
             let before = snapshot.people.get(&id);
             for kind in KeyKind::ALL {
                 let before = before.and_then(|person| key_text(&person.contact, kind));

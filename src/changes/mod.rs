@@ -2,8 +2,8 @@
 
 mod apply;
 
-pub use apply::{Conflict, NotApplied};
 pub(crate) use apply::Keys;
+pub use apply::{Conflict, NotApplied};
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -337,7 +337,8 @@ impl CheckRecipient<'_> {
             if let Some(text) = text.as_ref().filter(|text| text.len() > MAX_CHARACTERS) {
                 let characters = text.chars().count();
                 if characters > MAX_CHARACTERS {
-                    let description = format!("`{name}` has {characters} characters; at most {MAX_CHARACTERS} are allowed");
+                    let description =
+                        format!("`{name}` has {characters} characters; at most {MAX_CHARACTERS} are allowed");
                     faults.own.push(Fault::new(FaultCode::TooLong, at.member(name).pointer(), description));
                 }
             }
@@ -351,9 +352,7 @@ impl CheckRecipient<'_> {
             checked.filter(|date| !date.is_empty())
         });
         CheckedRecipient {
-            phone: checked(said(entry.phone.as_ref()), |text| {
-                self.engine.phones.normalize(text, self.region.as_ref())
-            }),
+            phone: checked(said(entry.phone.as_ref()), |text| self.engine.phones.normalize(text, self.region.as_ref())),
             email: checked(said(entry.email.as_ref()), Email::parse),
             external_id: text(entry.external_id.as_ref()),
             name: text(entry.name.as_ref()),

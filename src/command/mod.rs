@@ -7,7 +7,10 @@ pub(crate) use check::{call_flow_fault, channel_fault, custom_object_fault, sequ
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-use crate::contact::{Address, BirthDate, Email, EmailFault, Libphonenumber, PhoneFault, PhoneNormalizer, PhoneNumber, Region, Text};
+use crate::contact::{
+    Address, BirthDate, Email, EmailFault, KeyKind, Libphonenumber, PhoneFault, PhoneNormalizer, PhoneNumber, Region,
+    Text,
+};
 use crate::fault::{Fault, FaultCode};
 use crate::lookup::{Context, ContextLookup, EnrollmentState, Lookup};
 use crate::model::Resource;
@@ -173,6 +176,17 @@ pub(crate) struct CheckedRecipient {
     pub(crate) properties: Properties,
 }
 
+impl CheckedRecipient {
+    /// A valid key that the entry gives.
+    pub(crate) fn key(&self, kind: KeyKind) -> Option<&Text> {
+        match kind {
+            KeyKind::ExternalId => self.external_id.as_ref(),
+            KeyKind::Phone => self.phone.valid().map(PhoneNumber::text),
+            KeyKind::Email => self.email.valid().map(Email::key_text),
+        }
+    }
+}
+
 /// An address that was given or not, and if it was, is valid or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -236,8 +250,8 @@ impl EnrollmentCommand {
     /// What to load before the enrollment is planned: every row that any rule may ask for, in one call.
     #[must_use]
     pub fn lookup(&self) -> Lookup {
-        let keys = |of: &dyn Fn(&CheckedRecipient) -> Option<Text>| {
-            let mut keys: Vec<Text> = self.recipients.iter().filter_map(of).collect();
+        let keys = |kind| {
+            let mut keys: Vec<Text> = self.recipients.iter().filter_map(|r| r.key(kind).cloned()).collect();
             keys.sort_unstable();
             keys.dedup();
             keys
@@ -250,9 +264,9 @@ impl EnrollmentCommand {
                 custom_object_id: self.custom_data.map(|(object, _)| object),
                 call_flow_id: self.call_flow_id,
             },
-            external_ids: keys(&|recipient| recipient.external_id.clone()),
-            phones: keys(&|recipient| recipient.phone.valid().map(|phone| phone.text().clone())),
-            emails: keys(&|recipient| recipient.email.valid().map(|email| email.key_text().clone())),
+            external_ids: keys(KeyKind::ExternalId),
+            phones: keys(KeyKind::Phone),
+            emails: keys(KeyKind::Email),
             channel_id: self.channel.map(|channel| channel.id),
             resource: self.custom_data.map(|(_, resource)| resource),
         }

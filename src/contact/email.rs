@@ -61,7 +61,7 @@ impl Email {
         }
         // Composed, since the crate takes letters but not the marks that some are written with.
         let composed = if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
-        EmailAddress::parse_with_options(&composed, STRICT).map_err(fault)?;
+        EmailAddress::parse_with_options(&composed, STRICT).map_err(|e| fault(&e))?;
         let (local, domain) = text.rsplit_once('@').ok_or(EmailFault::Syntax)?;
         if !local.chars().all(belongs_to_a_mailbox) {
             return Err(EmailFault::LocalPart);
@@ -137,7 +137,7 @@ impl<'de> Deserialize<'de> for Email {
     }
 }
 
-fn fault(error: email_address::Error) -> EmailFault {
+fn fault(error: &email_address::Error) -> EmailFault {
     use email_address::Error as E;
     match error {
         E::LocalPartTooLong => EmailFault::TooLong,
@@ -161,21 +161,13 @@ fn belongs_to_a_mailbox(c: char) -> bool {
 }
 
 fn normalized_local(local: &str) -> Cow<'_, str> {
-    if local.is_ascii() {
-        lowered(local)
-    } else {
-        Cow::Owned(local.nfc().map(|c| c.to_ascii_lowercase()).collect())
-    }
+    if local.is_ascii() { lowered(local) } else { Cow::Owned(local.nfc().map(|c| c.to_ascii_lowercase()).collect()) }
 }
 
 /// The domain in lower-case ASCII, if it is a host name of at least two labels.
 fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
     let needs_idna = !domain.is_ascii() || domain.as_bytes().windows(4).any(|w| w.eq_ignore_ascii_case(b"xn--"));
-    let ascii = if needs_idna {
-        Cow::Owned(idna::domain_to_ascii_strict(domain).ok()?)
-    } else {
-        lowered(domain)
-    };
+    let ascii = if needs_idna { Cow::Owned(idna::domain_to_ascii_strict(domain).ok()?) } else { lowered(domain) };
     is_host_name(&ascii).then_some(ascii)
 }
 
@@ -186,7 +178,9 @@ fn is_host_name(domain: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let Some((_, last)) = domain.rsplit_once('.') else { return false };
+    let Some((_, last)) = domain.rsplit_once('.') else {
+        return false;
+    };
     domain.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 

@@ -22,7 +22,11 @@ pub(super) fn standing(
 }
 
 /// The values of a record after the given ones are merged into those that stand; or the note of all that does not fit.
-pub(super) fn merged(object: &CustomObject, standing: Option<&Properties>, given: &Properties) -> Result<Properties, Note> {
+pub(super) fn merged(
+    object: &CustomObject,
+    standing: Option<&Properties>,
+    given: &Properties,
+) -> Result<Properties, Note> {
     let definitions: BTreeMap<&str, &CustomProperty> =
         object.properties.iter().map(|property| (property.key.as_str(), property)).collect();
     let mut values = standing.cloned().unwrap_or_default();
@@ -82,7 +86,9 @@ fn fits(kind: PropertyKind, value: &Value<'_>) -> bool {
 fn is_date(text: &str) -> bool {
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     let parts: Vec<&str> = text.split('-').collect();
-    let [year, month, day] = parts[..] else { return false };
+    let [year, month, day] = parts[..] else {
+        return false;
+    };
     let shaped = year.len() == 4 && month.len() == 2 && day.len() == 2 && digits(year) && digits(month) && digits(day);
     shaped && text.parse::<NaiveDate>().is_ok()
 }

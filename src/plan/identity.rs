@@ -108,17 +108,6 @@ impl<'a> World<'a> {
     }
 }
 
-impl CheckedRecipient {
-    /// A valid key that the entry gives.
-    pub(super) fn key(&self, kind: KeyKind) -> Option<&Text> {
-        match kind {
-            KeyKind::ExternalId => self.external_id.as_ref(),
-            KeyKind::Phone => self.phone.valid().map(|phone| phone.text()),
-            KeyKind::Email => self.email.valid().map(|email| email.key_text()),
-        }
-    }
-}
-
 /// What a recipient means for the contact that it found.
 #[derive(Default)]
 pub(super) struct Identity<'a> {
@@ -147,7 +136,9 @@ pub(super) fn reconcile<'a>(
     let contact = &person.contact;
     let mut identity = Identity { set: fill(contact, recipient, context, policy), ..Identity::default() };
     for kind in KeyKind::ALL {
-        let Some(key) = recipient.key(kind) else { continue };
+        let Some(key) = recipient.key(kind) else {
+            continue;
+        };
         let stored = contact.key(kind);
         match world.holder(kind, key) {
             Some(Holder { slot: Some(holder), .. }) if holder == slot => {

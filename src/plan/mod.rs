@@ -39,11 +39,13 @@ pub struct EnrollmentPlan {
 
 impl EnrollmentPlan {
     /// What it writes.
+    #[must_use]
     pub fn changes(&self) -> &ChangeSet {
         &self.changes
     }
 
     /// What it does, in words for the sender.
+    #[must_use]
     pub fn report(&self) -> &EnrollmentReport {
         &self.report
     }
@@ -132,7 +134,8 @@ impl<'a> Planner<'a> {
     fn recipient(&mut self, index: usize, recipient: &'a CheckedRecipient) -> Outcome {
         let (command, kind) = (self.command, self.target.step.channel_kind);
         let found = self.world.find(recipient);
-        let eligibility = eligibility::judge(recipient, kind, command.policy(), found.map(|slot| self.world.slot(slot)));
+        let eligibility =
+            eligibility::judge(recipient, kind, command.policy(), found.map(|slot| self.world.slot(slot)));
 
         let mut outcome = Outcome::new(index, Disposition::Ignored);
         outcome.contact_id = found.map(|slot| self.world.slot(slot).id);
@@ -174,7 +177,9 @@ impl<'a> Planner<'a> {
     /// The entry's keys find a contact that nobody took: every gate is asked, and every reason told (SPEC 5).
     fn enroll_existing(&mut self, slot: Slot, recipient: &'a CheckedRecipient, outcome: &mut Outcome) {
         let (command, index) = (self.command, outcome.index);
-        let Some(person) = self.world.slot(slot).person else { return };
+        let Some(person) = self.world.slot(slot).person else {
+            return;
+        };
         let eligible = outcome.reasons.is_empty();
 
         let identity = identity::reconcile(&self.world, slot, person, recipient, self.context, command.policy());
@@ -210,9 +215,9 @@ impl<'a> Planner<'a> {
         if let Some(channel) = self.target.channel {
             let standing = person.and_then(|person| conversation::standing(person, channel));
             outcome.conversation_created = standing.is_none();
-            outcome.conversation_id = Some(
-                standing.unwrap_or_else(|| self.draft.conversation(&self.minter, index, contact, channel.id, self.command.at())),
-            );
+            outcome.conversation_id = Some(standing.unwrap_or_else(|| {
+                self.draft.conversation(&self.minter, index, contact, channel.id, self.command.at())
+            }));
         }
         self.draft.tag(&self.minter, contact, self.command);
         if let (Some((object, resource)), Some(step_contact)) = (self.target.custom_data, outcome.step_contact_id) {
@@ -224,7 +229,14 @@ impl<'a> Planner<'a> {
             let given = &self.command.recipients()[index].properties;
             match custom_data::merged(object, standing.map(|record| &record.properties), given) {
                 Ok(properties) => {
-                    let record = self.draft.record(&self.minter, index, contact, standing, (object.id, resource, resource_id), properties);
+                    let record = self.draft.record(
+                        &self.minter,
+                        index,
+                        contact,
+                        standing,
+                        (object.id, resource, resource_id),
+                        properties,
+                    );
                     outcome.record_id = Some(record);
                 }
                 Err(note) => outcome.notes.push(note),

@@ -11,14 +11,10 @@ use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::contact::{Contact, KeyKind, Text};
 use crate::ids::{Minter, RowKind};
 use crate::lookup::{Context, Person, Version};
-use crate::model::{
-    ContactTag, Conversation, CustomRecord, Resource, Run, StepContact, StepContactStatus, Tag,
-};
+use crate::model::{ContactTag, Conversation, CustomRecord, Resource, Run, StepContact, StepContactStatus, Tag};
 use crate::report::UploadTag;
 use crate::value::Properties;
-use crate::{
-    ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, StepContactId, Timestamp,
-};
+use crate::{ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, StepContactId, Timestamp};
 
 /// Rows and guards as they come.
 pub(super) struct Draft<'a> {

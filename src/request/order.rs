@@ -10,7 +10,9 @@ use crate::value::Key;
 /// Sorts faults by where their paths stand in the body. A member that is missing stands where its parent does;
 /// faults of one place, and all faults where there is no body, stay in the order in which they were found.
 pub(crate) fn in_body_order(body: Option<&str>, faults: &mut [Fault]) {
-    let Some(body) = body.filter(|_| faults.len() > 1) else { return };
+    let Some(body) = body.filter(|_| faults.len() > 1) else {
+        return;
+    };
     let (mut places, mut place) = (HashMap::new(), 0_usize);
     walk(body, &mut |path, _| {
         place += 1;

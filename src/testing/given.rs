@@ -118,7 +118,8 @@ impl Given {
                 }
             }
         }
-        let kinds: BTreeMap<ChannelId, ChannelKind> = self.channels.iter().map(|row| (row.row.id, row.row.kind)).collect();
+        let kinds: BTreeMap<ChannelId, ChannelKind> =
+            self.channels.iter().map(|row| (row.row.id, row.row.kind)).collect();
         unique("conversations", &self.conversations, "channel_id", |row| {
             kinds.get(&row.channel_id).is_none_or(|kind| kind.is_phone()).then_some((row.contact_id, row.channel_id))
         })?;
@@ -245,10 +246,21 @@ impl Worlds<'_> {
         Ok(())
     }
 
-    fn person(&mut self, organization_id: OrganizationId, id: ContactId, list: &str, n: usize) -> Result<&mut Person, InvalidGiven> {
+    fn person(
+        &mut self,
+        organization_id: OrganizationId,
+        id: ContactId,
+        list: &str,
+        n: usize,
+    ) -> Result<&mut Person, InvalidGiven> {
         match self.of(organization_id).people.get_mut(&id) {
             Some(person) => Ok(Arc::make_mut(person)),
-            None => invalid(list, n, "contact_id", &format!("there is no contact `{id}` in organization `{organization_id}`")),
+            None => invalid(
+                list,
+                n,
+                "contact_id",
+                &format!("there is no contact `{id}` in organization `{organization_id}`"),
+            ),
         }
     }
 }
@@ -259,7 +271,13 @@ impl From<ContactTag> for crate::TagId {
     }
 }
 
-fn put<K: Ord + Display, V>(rows: &mut BTreeMap<K, V>, id: K, row: V, list: &str, n: usize) -> Result<(), InvalidGiven> {
+fn put<K: Ord + Display, V>(
+    rows: &mut BTreeMap<K, V>,
+    id: K,
+    row: V,
+    list: &str,
+    n: usize,
+) -> Result<(), InvalidGiven> {
     if rows.contains_key(&id) {
         return invalid(list, n, "id", &format!("`{id}` comes twice"));
     }
@@ -267,7 +285,12 @@ fn put<K: Ord + Display, V>(rows: &mut BTreeMap<K, V>, id: K, row: V, list: &str
     Ok(())
 }
 
-fn unique<T, K: Ord>(list: &str, rows: &[Row<T>], field: &str, key: impl Fn(&T) -> Option<K>) -> Result<(), InvalidGiven> {
+fn unique<T, K: Ord>(
+    list: &str,
+    rows: &[Row<T>],
+    field: &str,
+    key: impl Fn(&T) -> Option<K>,
+) -> Result<(), InvalidGiven> {
     let mut keys = BTreeSet::new();
     for (n, row) in rows.iter().enumerate() {
         if key(&row.row).is_some_and(|key| !keys.insert(key)) {

@@ -153,7 +153,9 @@ fn enrolled(
     let key = match (&when.idempotency_key, when.enrollment_id) {
         (Some(key), _) => EnrollmentKey::Idempotency(key),
         (None, Some(id)) => EnrollmentKey::Id(id),
-        (None, None) => return Err(Difference::new(&path, "an enrollment_id or an idempotency_key", "neither")),
+        (None, None) => {
+            return Err(Difference::new(&path, "an enrollment_id or an idempotency_key", "neither"));
+        }
     };
     let Some(at) = when.at.or(vector.given.now) else {
         return Err(Difference::new(&path, "an instant, here or as `now`", "none"));
