@@ -1,0 +1,206 @@
+//! What a vector cannot say of a request: the order of its faults, hostile bytes, requests built in code, and what is
+//! asked first.
+
+use enroll::contact::PhoneNumber;
+use enroll::fault::FaultCode;
+use enroll::lookup::{Version, Versioned};
+use enroll::model::{Channel, ChannelKind, Sequence, SequenceStatus, Step};
+use enroll::request::{CustomData, WireBirthDate};
+use enroll::value::Value;
+use enroll::*;
+use std::sync::Arc;
+use uuid::Uuid;
+
+const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(Uuid::from_u128(1));
+const SEQUENCE: SequenceId = SequenceId::from_uuid(Uuid::from_u128(2));
+
+fn repository() -> InMemoryRepository {
+    let mut context = Context::new(ORGANIZATION);
+    let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(3)), ChannelKind::Phone, "+12025550100");
+    let mut step = Step::new(StepId::from_uuid(Uuid::from_u128(4)), 0, ChannelKind::Phone);
+    step.channel_id = Some(channel.id);
+    let sequence = Sequence::new(SEQUENCE, "Welcome", vec![step]);
+    context.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
+    context.sequences.insert(SEQUENCE, Versioned::new(Version::FIRST, sequence));
+    let repository = InMemoryRepository::new();
+    repository.insert(Snapshot::new(context));
+    repository
+}
+
+fn enroll(
+    repository: &mut InMemoryRepository,
+    key: &str,
+    request: &EnrollmentRequest<'_>,
+) -> Result<EnrollmentReport, EnrollError> {
+    let at = Timestamp::from_millis(1_769_958_000_000).unwrap();
+    let key = EnrollmentKey::Idempotency(key);
+    let enrollment = Enrollment { organization_id: ORGANIZATION, sequence_id: SEQUENCE, key, at, request };
+    enroll_contacts(repository, &Engine::new(&EnrollmentPolicy::default()), &enrollment)
+}
+
+/// The faults of a refused body, as `code path`.
+fn faults(body: &[u8]) -> Vec<String> {
+    refused(&EnrollmentRequest::from_json(body))
+}
+
+fn refused(request: &EnrollmentRequest<'_>) -> Vec<String> {
+    let mut repository = repository();
+    match enroll(&mut repository, "k", request) {
+        Err(EnrollError::Rejected(rejection)) => {
+            assert!(repository.snapshot(ORGANIZATION).unwrap().people.is_empty());
+            rejection.errors().iter().map(|fault| format!("{} {}", fault.code, fault.path)).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn faults_come_in_the_order_of_the_body_and_its_own_before_what_it_refers_to() {
+    let body = br#"{
+        "step_id": "00000000-0000-7000-8000-0000000000ff",
+        "schedule_at": "soon",
+        "to": [{"name": 7, "phone": 5}, {"email": "a@example.com"}, 3, {"phone": "", "birth_date": {"day": 1.5, "month": 13}}],
+        "from": "+12025559999",
+        "custom_data": {"resource": "house"}
+    }"#;
+    let expected = [
+        "invalid_date_time /schedule_at",
+        "invalid_type /to/0/name",
+        "invalid_type /to/0/phone",
+        "required /to/1/phone",
+        "invalid_type /to/2",
+        "invalid_date /to/3/birth_date",
+        "invalid_type /to/3/birth_date/day",
+        "required /custom_data/custom_object_id",
+        "invalid_resource /custom_data/resource",
+        "step_not_found /step_id",
+        "channel_not_found /from",
+    ];
+    assert_eq!(faults(body), expected);
+}
+
+#[test]
+fn hostile_bodies_are_refused_and_never_panic() {
+    let deep = "[".repeat(100_000);
+    let bodies: [&[u8]; 12] = [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\"\"",
+        b"{}x",
+        b"\xff\xfe",
+        br#"{"to":[{"phone":"\ud800"}]}"#,
+        br#"{"x":1e400,"to":[{"phone":"+12025550123"}]}"#,
+        br#"{"x":"\ud800","to":[{"phone":"+12025550123"}]}"#,
+        b"{\"to\":[{\"phone\":\"+1202\x00\"}]}",
+        deep.as_bytes(),
+    ];
+    for body in bodies {
+        assert_eq!(faults(body), ["invalid_type "], "{}", String::from_utf8_lossy(&body[..body.len().min(60)]));
+    }
+    assert_eq!(faults(b"{}"), ["required /to"]);
+    assert_eq!(faults(br#"{"to":""}"#), ["required /to"]);
+    assert_eq!(faults(br#"{"to":[]}"#), ["too_few /to"]);
+    // The last of two counts, and only its faults do.
+    assert_eq!(faults(br#"{"to":5,"to":[]}"#), ["too_few /to"]);
+    assert_eq!(faults(br#"{"to":[{"phone":5}],"to":[]}"#), ["too_few /to"]);
+    // U+0000 is told at every place, with its path escaped.
+    let nul = br#"{"to":[{"phone":"+1\u0000","x":{"a/b":["\u0000"]}}],"\u0000":1}"#;
+    assert_eq!(
+        faults(nul),
+        ["invalid_character /to/0/phone", "invalid_character /to/0/x/a~1b/0", "invalid_character /\0"]
+    );
+}
+
+#[test]
+fn huge_values_are_an_entrys_matter_or_told_in_words() {
+    let digits = "1".repeat(10_000_000);
+    let body = format!(r#"{{"to":[{{"phone":"{digits}"}}]}}"#);
+    let report = enroll(&mut repository(), "k", &EnrollmentRequest::from_json(body.as_bytes())).unwrap();
+    assert_eq!(report.outcomes[0].reasons[0].code(), "invalid_phone");
+
+    let body = format!(r#"{{"to":[{}{{"phone":1}}]}}"#, r#"{"phone":1},"#.repeat(4000));
+    assert_eq!(faults(body.as_bytes()), ["too_many /to"]);
+    let body = format!(r#"{{"to":[{}{{}}]}}"#, "{},".repeat(3999));
+    assert_eq!(faults(body.as_bytes()).len(), 4000);
+    let repeated = format!(r#"{{{}"to":[{}{{}}]}}"#, r#""from":1,"#.repeat(200_000), "{},".repeat(3999));
+    assert_eq!(faults(repeated.as_bytes()).len(), 4001);
+}
+
+#[test]
+fn a_request_that_is_built_in_code_is_checked_as_one_that_is_read() {
+    let mut entry = Recipient::new("+1202\05550123");
+    entry.name = Some("n".repeat(256).into());
+    entry.birth_date = Some(WireBirthDate::new(Some(31), Some(2), None));
+    entry.properties.insert("k\0".into(), Value::List(vec![Value::Text("\0".into())]));
+    let mut request = EnrollmentRequest::new([entry]);
+    request.from = Some("\0".into());
+    let object = CustomObjectId::from_uuid(Uuid::from_u128(9));
+    request.custom_data = Some(CustomData { custom_object_id: object, resource: model::Resource::Contact });
+    let told = refused(&request);
+    for fault in [
+        "invalid_character /to/0/phone",
+        "invalid_character /to/0/properties/k\0",
+        "invalid_character /to/0/properties/k\0/0",
+        "invalid_character /from",
+        "too_long /to/0/name",
+        "invalid_date /to/0/birth_date",
+        "custom_object_not_found /custom_data/custom_object_id",
+    ] {
+        assert!(told.iter().any(|told| told == fault), "{fault} is not in {told:?}");
+    }
+    assert_eq!(refused(&EnrollmentRequest::new([])), ["too_few /to"]);
+    assert_eq!(refused(&EnrollmentRequest::new(vec![Recipient::new("+12025550123"); 4001])), ["too_many /to"]);
+}
+
+#[test]
+fn a_request_that_was_read_and_one_that_was_built_are_the_same_request() {
+    let read = EnrollmentRequest::from_json(br#"{"to":[{"phone":" +12025550123 ","name":null,"email":" "}],"x":1}"#);
+    let built = EnrollmentRequest::new([Recipient::new("+12025550123")]);
+    assert_eq!(read.fingerprint(SEQUENCE), built.fingerprint(SEQUENCE));
+    assert_eq!(read.clone().into_owned().fingerprint(SEQUENCE), built.fingerprint(SEQUENCE));
+    let mut other = built.clone();
+    other.to[0].external_id = Some("1".into());
+    assert_ne!(other.fingerprint(SEQUENCE), built.fingerprint(SEQUENCE));
+    // What a host writes out again is what it read.
+    let written = serde_json::to_vec(&read).unwrap();
+    assert_eq!(EnrollmentRequest::from_json(&written).fingerprint(SEQUENCE), built.fingerprint(SEQUENCE));
+}
+
+#[test]
+fn whoever_asks_again_is_answered_before_anything_is_checked() {
+    let mut repository = repository();
+    let request = EnrollmentRequest::from_json(br#"{"to":[{"phone":"+12025550123"}]}"#);
+    let first = enroll(&mut repository, "k", &request).unwrap();
+    repository
+        .edit(ORGANIZATION, |snapshot| {
+            let sequence = snapshot.context.sequences.get_mut(&SEQUENCE).unwrap();
+            Arc::make_mut(&mut sequence.row).status = SequenceStatus::Archived;
+        })
+        .unwrap();
+    assert_eq!(enroll(&mut repository, "k", &request).unwrap(), first);
+    let Err(EnrollError::Rejected(rejection)) = enroll(&mut repository, "l", &request) else { panic!() };
+    assert_eq!(rejection.errors()[0].code, FaultCode::SequenceNotActive);
+    let other = EnrollmentRequest::from_json(br#"{"to":[{"phone":"+12025550124"}]}"#);
+    let Err(EnrollError::Rejected(rejection)) = enroll(&mut repository, "k", &other) else { panic!() };
+    assert_eq!((rejection.status(), rejection.errors()[0].code), (409, FaultCode::IdempotencyConflict));
+}
+
+#[test]
+fn what_is_stored_of_a_request_borrows_nothing_and_survives_a_round_trip() {
+    let mut repository = repository();
+    let body =
+        br#"{"to":[{"phone":"(202) 555-0123","email":"Ann@Example.com","birth_date":{"day":3}},{"phone":"12"}]}"#;
+    let request = EnrollmentRequest::from_json(body);
+    let key = EnrollmentKey::Idempotency("k");
+    let at = Timestamp::from_millis(0).unwrap();
+    let enrollment = Enrollment { organization_id: ORGANIZATION, sequence_id: SEQUENCE, key, at, request: &request };
+    let context = Repository::context(&mut repository, &enrollment.context_lookup()).unwrap();
+    let policy = EnrollmentPolicy::default();
+    let command = EnrollmentCommand::check(&enrollment, &context, &Engine::new(&policy)).unwrap();
+    let stored = serde_json::to_string(&command).unwrap();
+    assert!(stored.contains(r#""v":1"#));
+    assert_eq!(serde_json::from_str::<EnrollmentCommand>(&stored).unwrap(), command);
+    assert_eq!(command.lookup().phones, [PhoneNumber::parse("+12025550123", None).unwrap().into()]);
+}
