@@ -130,7 +130,7 @@ fn huge_values_are_an_entrys_matter_or_told_in_words() {
 
 #[test]
 fn a_request_that_is_built_in_code_is_checked_as_one_that_is_read() {
-    let mut entry = Recipient::new("+1202\05550123");
+    let mut entry = Recipient::new("+1202\u{0}5550123");
     entry.name = Some("n".repeat(256).into());
     entry.birth_date = Some(WireBirthDate::new(Some(31), Some(2), None));
     entry.properties.insert("k\0".into(), Value::List(vec![Value::Text("\0".into())]));

@@ -1,0 +1,327 @@
+//! The shipped organization and request: made by code, from a fixed seed.
+
+use std::borrow::Cow;
+
+use enroll::contact::{Contact, ContactState, Email, PhoneNumber};
+use enroll::model::{
+    Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject, CustomProperty,
+    MaxAdds, OnReAdd, PropertyKind, Resource, Run, RunStatus, Sequence, Step, StepContact, StepContactStatus,
+};
+use enroll::request::{CustomData, MAX_RECIPIENTS, WireAddress, WireBirthDate};
+use enroll::testing::{Given, InvalidGiven};
+use enroll::value::Value;
+use enroll::{
+    ChannelId, ContactId, ConversationId, CustomObjectId, EnrollmentRequest, InvalidTimestamp, OrganizationId,
+    Recipient, RunId, SequenceId, StepContactId, StepId, Timestamp,
+};
+use uuid::Uuid;
+
+use super::Demo;
+
+pub(super) const SEQUENCE: SequenceId = SequenceId::from_uuid(Uuid::from_u128(0x5e9));
+
+const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(Uuid::from_u128(0x0a9));
+const PHONE: ChannelId = ChannelId::from_uuid(Uuid::from_u128(0xc1));
+const EMAIL: ChannelId = ChannelId::from_uuid(Uuid::from_u128(0xc2));
+const STEPS: [StepId; 3] = [
+    StepId::from_uuid(Uuid::from_u128(0x51)),
+    StepId::from_uuid(Uuid::from_u128(0x52)),
+    StepId::from_uuid(Uuid::from_u128(0x53)),
+];
+const OBJECT: CustomObjectId = CustomObjectId::from_uuid(Uuid::from_u128(0x0b));
+
+/// How many people the organization knows already.
+const KNOWN: usize = 1200;
+
+/// Numbers of 54 countries but for their last four digits, all of which exist for each.
+const STEMS: [&str; 54] = [
+    "+1201555",
+    "+1506234",
+    "+44740012",
+    "+3361234",
+    "+491512345",
+    "+3461234",
+    "+39312345",
+    "+3161234",
+    "+3245000",
+    "+4178123",
+    "+4366412",
+    "+4670123",
+    "+474061",
+    "+453441",
+    "+35841234",
+    "+4851234",
+    "+42060112",
+    "+35191234",
+    "+35385012",
+    "+30691234",
+    "+4071203",
+    "+3620123",
+    "+3594301",
+    "+38592123",
+    "+90501234",
+    "+97250234",
+    "+97150123",
+    "+96651234",
+    "+20100123",
+    "+2771123",
+    "+234802123",
+    "+25471212",
+    "+25072012",
+    "+23323123",
+    "+21265012",
+    "+91812345",
+    "+92301234",
+    "+880181234",
+    "+9471234",
+    "+6681234",
+    "+8491234",
+    "+6012345",
+    "+658123",
+    "+6281234",
+    "+63905123",
+    "+81901234",
+    "+82102000",
+    "+6141234",
+    "+6421123",
+    "+551196123",
+    "+52222123",
+    "+57321123",
+    "+5622123",
+    "+5191234",
+];
+const FIRST: [&str; 16] = [
+    "Ann", "José", "Li", "Fatima", "Søren", "Amara", "Yuki", "Priya", "Tomasz", "Zoë", "Kwame", "Ingrid", "Mehmet",
+    "Chloé", "Ravi", "Nia",
+];
+const LAST: [&str; 16] = [
+    "Lee", "García", "Wang", "Haddad", "Nielsen", "Okafor", "Tanaka", "Sharma", "Kowalski", "Müller", "Mensah", "Berg",
+    "Yılmaz", "Dubois", "Patel", "Smith",
+];
+const JUNK: [&str; 8] =
+    ["12", "n/a", "555-CALL", "+1 202", "0000000000", "+999123456789", "see notes", "(202) 555-01234567"];
+
+pub(super) fn demo() -> Result<Demo, DemoError> {
+    let at: Timestamp = "2026-02-01T15:00:00Z".parse()?;
+    let mut dice = Dice(0x0e11_0e11);
+    let phones: Vec<String> = numbers(&mut dice);
+    let given = organization(at, &phones, &mut dice)?;
+    given.check_unique()?;
+    let mut request = EnrollmentRequest::new(entries(&phones, &mut dice));
+    request.custom_data = Some(CustomData { custom_object_id: OBJECT, resource: Resource::Contact });
+    Ok(Demo { given, request: serde_json::to_vec(&request)?, at })
+}
+
+/// What cannot happen, but is told if it does.
+#[derive(Debug)]
+pub(super) struct DemoError(Box<dyn std::error::Error>);
+
+impl std::fmt::Display for DemoError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+macro_rules! from {
+    ($($error:ty),*) => {$(
+        impl From<$error> for DemoError {
+            fn from(error: $error) -> Self {
+                Self(Box::new(error))
+            }
+        }
+    )*};
+}
+
+from!(InvalidTimestamp, InvalidGiven, serde_json::Error);
+
+/// Different numbers, more than will be needed: a third of them of the United States, the rest of everywhere.
+fn numbers(dice: &mut Dice) -> Vec<String> {
+    let mut numbers = Vec::with_capacity(KNOWN + MAX_RECIPIENTS);
+    for n in 0..KNOWN + MAX_RECIPIENTS {
+        // A different end each, so that no two are alike.
+        let last = n % 10_000;
+        let stem = if dice.one_in(3) { "+1202555" } else { STEMS[dice.below(STEMS.len())] };
+        numbers.push(format!("{stem}{last:04}"));
+    }
+    numbers
+}
+
+fn organization(at: Timestamp, phones: &[String], dice: &mut Dice) -> Result<Given, DemoError> {
+    let mut given = Given::new(ORGANIZATION);
+    given.now = Some(at);
+    given.channels.push(Channel::new(PHONE, ChannelKind::Phone, "+12025550100").into());
+    given.channels.push(Channel::new(EMAIL, ChannelKind::Email, "hello@acme.example").into());
+
+    let steps = STEPS.into_iter().zip(1..).map(|(id, position)| {
+        let mut step = Step::new(id, position, ChannelKind::Phone);
+        step.channel_id = Some(PHONE);
+        step
+    });
+    let mut sequence = Sequence::new(SEQUENCE, "Spring outreach", steps.collect());
+    sequence.settings.on_re_add = OnReAdd::Include;
+    sequence.settings.max_runs = Some(3);
+    sequence.settings.max_adds_per_period = Some(MaxAdds { count: 2, seconds: 7 * 24 * 3600 });
+    given.sequences.push(sequence.into());
+
+    let mut source = CustomProperty::new("source", PropertyKind::Text);
+    source.required = true;
+    source.default = Some("import".to_owned().into());
+    let score = CustomProperty::new("score", PropertyKind::Number);
+    let since = CustomProperty::new("customer_since", PropertyKind::Date);
+    given.custom_objects.push(CustomObject::new(OBJECT, "lead", vec![source, score, since]).into());
+
+    for (n, phone) in phones.iter().take(KNOWN).enumerate() {
+        known_contact(&mut given, n, phone, at, dice)?;
+    }
+    Ok(given)
+}
+
+/// Someone whom the organization knows, at some point of the sequence.
+fn known_contact(given: &mut Given, n: usize, phone: &str, at: Timestamp, dice: &mut Dice) -> Result<(), DemoError> {
+    let base = 0x1_0000 + (n as u128) * 16;
+    let id = |k: u128| Uuid::from_u128(base + k);
+    let ago = |seconds: i64| Timestamp::from_millis(at.millis() - seconds * 1000);
+    let mut contact = Contact::new(ContactId::from_uuid(id(0)));
+    contact.phone = PhoneNumber::from_e164(phone).map(Into::into);
+    contact.name = Some(name(dice).into());
+    contact.email = dice.one_in(2).then(|| Email::stored(&format!("known{n}@example.com")));
+    contact.external_id = dice.one_in(3).then(|| format!("crm-{n}").into());
+    contact.created_at = Some(ago(90 * 24 * 3600)?);
+    contact.state = match n % 40 {
+        0 => ContactState::Blocked,
+        1 => ContactState::Archived,
+        2 => ContactState::Merged,
+        _ => ContactState::Open,
+    };
+    let contact_id = contact.id;
+    given.contacts.push(contact.into());
+    if n % 20 == 3 {
+        given.communication_preferences.push(CommunicationPreference::new(contact_id, PHONE, false).into());
+    }
+    if dice.one_in(2) {
+        let mut conversation = Conversation::new(ConversationId::from_uuid(id(1)), contact_id, PHONE);
+        conversation.status = ConversationStatus::Closed;
+        given.conversations.push(conversation.into());
+    }
+    // Where in the sequence they are: the step, the status, and how many runs they had.
+    let (step, status, runs) = match n % 8 {
+        0 => (0, StepContactStatus::Active, 1),
+        1 => (1, StepContactStatus::Active, 1),
+        2 => (2, StepContactStatus::Pending, 1),
+        3 => (0, StepContactStatus::Finished, 2),
+        4 => (2, StepContactStatus::Finished, 1),
+        5 => (1, StepContactStatus::Moved, 3),
+        _ => return Ok(()),
+    };
+    for k in 0..runs {
+        let days = 10 * i64::from(u8::try_from(runs - k).unwrap_or(u8::MAX));
+        let mut run = Run::new(RunId::from_uuid(id(2 + k)), SEQUENCE, contact_id, ago(days * 24 * 3600)?);
+        let last = k + 1 == runs;
+        run.status = if last && status.is_live() { RunStatus::Active } else { RunStatus::Finished };
+        let mut step_contact = StepContact::new(StepContactId::from_uuid(id(8 + k)), &run, STEPS[step]);
+        step_contact.status = if last { status } else { StepContactStatus::Finished };
+        step_contact.channel_id = Some(PHONE);
+        given.runs.push(run.into());
+        given.step_contacts.push(step_contact.into());
+    }
+    Ok(())
+}
+
+/// 4000 entries as people send them.
+fn entries(phones: &[String], dice: &mut Dice) -> Vec<Recipient<'static>> {
+    let mut entries: Vec<Recipient<'static>> = Vec::with_capacity(MAX_RECIPIENTS);
+    for n in 0..MAX_RECIPIENTS {
+        let mut entry = match dice.below(100) {
+            0..10 => Recipient::new(JUNK[dice.below(JUNK.len())]),
+            10..15 if n > 0 => again(&entries[dice.below(n)], dice),
+            15..40 => Recipient::new(spelled(&phones[dice.below(KNOWN)], dice)),
+            _ => Recipient::new(spelled(&phones[KNOWN + n], dice)),
+        };
+        if entry.name.is_none() {
+            entry.name = Some(Cow::Owned(name(dice)));
+        }
+        match dice.below(20) {
+            0 => entry.email = Some("not an address".into()),
+            1..12 => entry.email = Some(Cow::Owned(format!("Person{n}@Example.com"))),
+            _ => {}
+        }
+        if dice.one_in(3) {
+            entry.address = Some(Box::new(address(n)));
+        }
+        if dice.one_in(5) {
+            entry.birth_date = Some(WireBirthDate::new(Some(29), Some(2), dice.one_in(2).then_some(1988)));
+        }
+        entry.language = dice.one_in(4).then(|| "en".into());
+        let score =
+            if dice.one_in(40) { Value::from("high") } else { Value::from(i64::try_from(n % 100).unwrap_or(0)) };
+        entry.properties.insert("score".into(), score);
+        if dice.one_in(2) {
+            entry.properties.insert("source".into(), "webinar".into());
+        }
+        entries.push(entry);
+    }
+    entries
+}
+
+/// The same person, written otherwise.
+fn again(earlier: &Recipient<'static>, dice: &mut Dice) -> Recipient<'static> {
+    let mut entry = earlier.clone();
+    entry.name = Some(Cow::Owned(name(dice)));
+    entry.phone = earlier.phone.as_ref().map(|phone| Cow::Owned(format!(" {phone} ")));
+    entry.properties.clear();
+    entry
+}
+
+/// A number as one finds it in a list: E.164, with blanks, in brackets, or as one dials it at home.
+fn spelled(phone: &str, dice: &mut Dice) -> String {
+    if let Some(national) = phone.strip_prefix("+1") {
+        let (area, rest) = national.split_at(3);
+        let (exchange, line) = rest.split_at(3);
+        match dice.below(4) {
+            0 => return format!("({area}) {exchange}-{line}"),
+            1 => return format!("{area}.{exchange}.{line}"),
+            2 => return format!("1-{area}-{exchange}-{line} ext. 12"),
+            _ => {}
+        }
+    }
+    let (country, rest) = phone.split_at(3);
+    match dice.below(3) {
+        0 => format!("{country} {rest}"),
+        1 => format!("00 {}", &phone[1..]).replacen("00", "011", 1),
+        _ => phone.to_owned(),
+    }
+}
+
+fn address(n: usize) -> WireAddress<'static> {
+    let mut address = WireAddress::default();
+    address.address_line_one = Some(Cow::Owned(format!("{} Main Street", n + 1)));
+    address.city = Some("Springfield".into());
+    address.post_code = Some(Cow::Owned(format!("{:05}", n * 7 % 100_000)));
+    address.country = Some("US".into());
+    address
+}
+
+fn name(dice: &mut Dice) -> String {
+    format!("{} {}", FIRST[dice.below(FIRST.len())], LAST[dice.below(LAST.len())])
+}
+
+/// `SplitMix64`: the same throws on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.throw() % n.max(1) as u64).unwrap_or(0)
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}

@@ -1,0 +1,55 @@
+//! Reads files, and says of bad ones where they are bad.
+
+use serde_path_to_error::{Path as JsonPath, Segment};
+use std::fmt::Write;
+use std::io::Read;
+use std::path::Path;
+
+use enroll::testing::Given;
+
+use crate::Failure;
+
+/// The bytes of a file, or of standard input for `-`.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    match read {
+        Ok(_) => Ok(bytes),
+        Err(e) => Err(Failure::new(name(path), e)),
+    }
+}
+
+/// What a file is called in a message.
+pub(crate) fn name(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// Reads a seed, and checks that a database could hold it.
+pub(crate) fn seed(path: &Path) -> Result<Given, Failure> {
+    let bytes = read(path)?;
+    let mut json = serde_json::Deserializer::from_slice(&bytes);
+    let given: Given = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let place = format!("{}{}", name(path), pointer(e.path()));
+        Failure::new(place, e.into_inner())
+    })?;
+    json.end().map_err(|e| Failure::new(name(path), e))?;
+    given.check_unique().map_err(|e| Failure::new(format!("{}#{}", name(path), e.path), e.message))?;
+    Ok(given)
+}
+
+fn pointer(path: &JsonPath) -> String {
+    let mut pointer = String::new();
+    for segment in path {
+        let _infallible = match segment {
+            Segment::Seq { index } => write!(pointer, "/{index}"),
+            Segment::Map { key } => write!(pointer, "/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { variant } => write!(pointer, "/{variant}"),
+            Segment::Unknown => Ok(()),
+        };
+    }
+    if pointer.is_empty() { pointer } else { format!("#{pointer}") }
+}

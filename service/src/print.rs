@@ -1,0 +1,112 @@
+//! A report for people.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use std::fmt::Write;
+
+use enroll::model::Sequence;
+use enroll::report::{Counts, Outcome};
+use enroll::{Context, Disposition, EnrollmentReport, Recipient};
+
+/// How many recipients are listed unless all are asked for.
+const LISTED: usize = 40;
+
+/// Where a recipient stands in what was given.
+pub(crate) struct Place<'p> {
+    pub(crate) number: usize,
+    pub(crate) entry: &'p Recipient<'p>,
+    pub(crate) outcome: &'p Outcome,
+    /// What else is to be told: that the person came in an earlier request of the import.
+    pub(crate) again: Option<usize>,
+}
+
+/// What people are added to, in a line.
+pub(crate) fn target(report: &EnrollmentReport, context: &Context) -> String {
+    let sequence = context.sequences.get(&report.sequence_id).map(|sequence| &*sequence.row);
+    let title = sequence.map_or("", |sequence| &sequence.title);
+    let mut line = format!("Sequence `{title}`");
+    if let Some((sequence, step)) = sequence.and_then(|sequence| Some((sequence, sequence.step(report.step_id)?))) {
+        let earlier = |other: &&enroll::model::Step| (other.position, other.id) < (step.position, step.id);
+        let place = sequence.steps.iter().filter(earlier).count() + 1;
+        let _infallible = write!(line, ", step {place} of {} ({})", steps(sequence), step.channel_kind);
+    }
+    match report.channel_id.and_then(|id| context.channels.get(&id)) {
+        Some(channel) => {
+            let _infallible = write!(line, ", from {}", channel.row.address);
+        }
+        None => line.push_str(", on no channel"),
+    }
+    line.push('\n');
+    line
+}
+
+fn steps(sequence: &Sequence) -> usize {
+    sequence.steps.len()
+}
+
+/// How many recipients had each outcome.
+pub(crate) fn counts(counts: &Counts) -> String {
+    let mut text = String::new();
+    let lines = [
+        ("recipients", counts.total()),
+        ("  added", counts.added),
+        ("  re-added", counts.re_added),
+        ("  reprocessed", counts.reprocessed),
+        ("  ignored", counts.ignored),
+        ("  duplicate", counts.duplicate),
+        ("contacts created", counts.contacts_created),
+        ("conversations begun", counts.conversations_created),
+    ];
+    for (what, count) in lines {
+        let _infallible = writeln!(text, "{what:<20} {count:>7}");
+    }
+    text
+}
+
+/// The recipients that were not simply added, each with its reasons and notes in words.
+pub(crate) fn table<'p>(places: impl Iterator<Item = Place<'p>>, what: &str, all: bool) -> String {
+    let notable: Vec<Place<'p>> = places
+        .filter(|place| {
+            let outcome = place.outcome;
+            outcome.disposition != Disposition::Added || !outcome.notes.is_empty() || place.again.is_some()
+        })
+        .collect();
+    if notable.is_empty() {
+        return "Every recipient was simply added.\n".to_owned();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header([what, "who", "outcome", "why"]);
+    let shown = if all { notable.len() } else { LISTED };
+    for place in notable.iter().take(shown) {
+        let outcome = place.outcome;
+        table.add_row([place.number.to_string(), who(place.entry), outcome.disposition.to_string(), why(place)]);
+    }
+    let mut text = table.trim_fmt();
+    text.push('\n');
+    if notable.len() > shown {
+        let _infallible =
+            writeln!(text, "… and {} more that were not simply added (--all lists them)", notable.len() - shown);
+    }
+    text
+}
+
+fn who(entry: &Recipient<'_>) -> String {
+    let said = [&entry.name, &entry.phone, &entry.email, &entry.external_id];
+    let said = said.into_iter().flatten().map(|text| text.trim()).find(|text| !text.is_empty()).unwrap_or("(nobody)");
+    let plain = said.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let mut short: String = plain.take(32).collect();
+    if said.chars().nth(32).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+fn why(place: &Place<'_>) -> String {
+    let outcome = place.outcome;
+    let mut why: Vec<String> = outcome.reasons.iter().map(ToString::to_string).collect();
+    // Recipients are numbered as they are listed: the earlier one stands as far before as its index says.
+    why.extend(outcome.duplicate_of.map(|of| format!("same contact as {}", place.number + of - outcome.index)));
+    why.extend(place.again.map(|first| format!("the person of row {first} again")));
+    why.extend(outcome.notes.iter().map(|note| format!("note: {note}")));
+    why.join("; ")
+}

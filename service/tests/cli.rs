@@ -1,0 +1,260 @@
+//! The binary itself, on real files.
+
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const SEQUENCE: &str = "00000000-0000-0000-0000-000000000005";
+const SEED: &str = r#"{
+  "organization_id": "00000000-0000-0000-0000-000000000001", "now": "2026-02-01T15:00:00Z",
+  "channels": [{"id": "00000000-0000-0000-0000-000000000002", "kind": "phone", "address": "+12025550100"}],
+  "sequences": [{"id": "00000000-0000-0000-0000-000000000005", "title": "Welcome", "status": "active",
+    "steps": [{"id": "00000000-0000-0000-0000-000000000006", "position": 1, "channel_kind": "phone",
+               "channel_id": "00000000-0000-0000-0000-000000000002"}]}],
+  "contacts": [{"id": "00000000-0000-0000-0000-000000000007", "phone": "+12025550123", "state": "blocked"}],
+  "custom_objects": [{"id": "00000000-0000-0000-0000-000000000008", "key": "lead",
+    "properties": [{"key": "score", "type": "number", "required": false}]}]
+}"#;
+
+/// A folder of a test's own, gone afterwards.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("enroll-cli-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let folder = Self(path);
+        folder.file("seed.json", SEED);
+        folder
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// `enroll run` of a file of this folder, which is made first.
+    fn run(&self, name: &str, text: &str, more: &[&str]) -> Output {
+        let request = self.file(name, text);
+        enroll(
+            &["run", "--seed", path(&self.0.join("seed.json")), "--sequence", SEQUENCE, "--request", path(&request)],
+            more,
+        )
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn enroll(args: &[&str], more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_enroll")).args(args).args(more).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&text(output)).unwrap()
+}
+
+/// What bad input is told: one line, with exit status 2.
+fn told(output: &Output) -> String {
+    let told = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(told.lines().count(), 1, "{told}");
+    told
+}
+
+#[test]
+fn a_request_is_enrolled_and_told_in_words() {
+    let folder = Folder::new("words");
+    let body = r#"{"to": [{"phone": "+12025550123", "name": "Ann"}, {"phone": "202-555-0187"}, {"phone": "12"}, {"phone": "2025550187"}]}"#;
+    let told = text(&folder.run("r.json", body, &[]));
+    for line in [
+        "Sequence `Welcome`, step 1 of 1 (phone), from +12025550100",
+        "recipients                 4",
+        "  ignored                  2",
+        "Ann",
+        "is blocked",
+        "phone number is not valid",
+        "same contact as 1",
+        "Upload 2026-02-01T15:00:00.000Z",
+    ] {
+        assert!(told.contains(line), "no `{line}` in:\n{told}");
+    }
+    let one = text(&folder.run("one.json", r#"{"to": [{"phone": "2025550187"}]}"#, &[]));
+    assert!(one.contains("Every recipient was simply added."), "{one}");
+}
+
+#[test]
+fn a_preview_says_so_and_gives_the_same_report() {
+    let folder = Folder::new("preview");
+    let body = r#"{"to": [{"phone": "2025550187"}]}"#;
+    let id = ["--id", "00000000-0000-0000-0000-0000000000aa", "--json"];
+    let done = json(&folder.run("r.json", body, &id));
+    let foreseen = json(&folder.run("r.json", body, &[&id[..], &["--preview"]].concat()));
+    assert_eq!(done, foreseen);
+    assert_eq!(done["counts"]["added"], 1);
+    assert!(text(&folder.run("r.json", body, &["--preview"])).starts_with("Preview: nothing was written."));
+}
+
+#[test]
+fn a_csv_and_standard_input_say_the_same_as_json() {
+    let folder = Folder::new("csv");
+    let id = ["--id", "00000000-0000-0000-0000-0000000000aa", "--json"];
+    let body = r#"{"to": [{"phone": "2025550187", "address": {"city": "Rome"}, "birth_date": {"day": 3}, "properties": {"score": 7}}],
+        "custom_data": {"custom_object_id": "00000000-0000-0000-0000-000000000008", "resource": "contact"}}"#;
+    let csv = "\u{feff}phone,city,birth_date.day,properties.score\n2025550187,Rome,3,7\n";
+    let object = ["--custom-object", "00000000-0000-0000-0000-000000000008", "--resource", "contact"];
+    let from_json = json(&folder.run("r.json", body, &id));
+    let from_csv = json(&folder.run("r.csv", csv, &[&id[..], &object[..]].concat()));
+    assert_eq!(from_json, from_csv);
+    assert!(from_csv["outcomes"][0]["record_id"].is_string());
+
+    let seed = folder.0.join("seed.json");
+    let args = ["run", "--seed", path(&seed), "--sequence", SEQUENCE, "--request", "-"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_enroll"))
+        .args(args)
+        .args(id)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    assert_eq!(json(&child.wait_with_output().unwrap()), from_json);
+}
+
+#[test]
+fn a_large_csv_is_one_import_of_even_requests_and_tells_who_comes_again() {
+    let folder = Folder::new("large");
+    let mut csv = "name,phone\n".to_owned();
+    for n in 0..9001 {
+        // The last row is the first person again.
+        let n = if n == 9000 { 0 } else { n };
+        writeln!(csv, "P{n},+1303{:07}", 2_000_000 + n).unwrap();
+    }
+    let id = ["--id", "00000000-0000-0000-0000-0000000000aa"];
+    let report = json(&folder.run("r.csv", &csv, &[&id[..], &["--json"]].concat()));
+    let reports = report["reports"].as_array().unwrap();
+    let sizes: Vec<usize> = reports.iter().map(|report| report["outcomes"].as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [3001, 3000, 3000]);
+    assert!(reports.iter().all(|report| report["at"] == "2026-02-01T15:00:00.000Z"));
+    let ids: std::collections::BTreeSet<_> = reports.iter().map(|report| report["enrollment_id"].to_string()).collect();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(report["again"].as_array().unwrap().len(), 1);
+    assert_eq!((&report["again"][0]["row"], &report["again"][0]["first_row"]), (&9002.into(), &2.into()));
+
+    for preview in [&[][..], &["--preview"]] {
+        let told = text(&folder.run("r.csv", &csv, preview));
+        assert!(told.contains("9002  P0   reprocessed  the person of row 2 again"), "{told}");
+        assert!(told.contains("3 requests, import"), "{told}");
+    }
+}
+
+#[test]
+fn bad_input_is_one_line_that_says_where() {
+    let folder = Folder::new("bad");
+    let good = r#"{"to": [{"phone": "2025550187"}]}"#;
+    for (name, body, place) in [
+        ("r.json", "{", "not JSON"),
+        (
+            "r.json",
+            r#"{"to": [{"phone": "1"}, {"name": 5}]}"#,
+            "/to/1/phone: `phone` is required (required); /to/1/name: must be a string (invalid_type)",
+        ),
+        ("r.json", r#"{"to": []}"#, "/to: `to` has no entries (too_few)"),
+        ("r.csv", "", "r.csv: is empty"),
+        ("r.csv", "phone\n", "no people below"),
+        ("r.csv", "phone,nmae\n1,2\n", "column `nmae` is unknown; the columns are read as `phone` → phone, `nmae` → ?"),
+        ("r.csv", "phone,name\n1\n", "row 2: has 1 cells, but the header has 2"),
+        ("r.csv", "phone,phone\n1,2\n", "column `phone`: comes twice"),
+        ("r.csv", "phone,birth_date.day\n1,x\n", "row 2, column `birth_date.day`: `x` is not an integer"),
+        ("r.csv", "phone,birth_date.month\n1,2\n1,13\n", "row 3, `birth_date`: there is no such date"),
+        ("r.csv", "name\nAnn\n", "row 2, `phone`: `phone` is required"),
+    ] {
+        let told = told(&folder.run(name, body, &[]));
+        assert!(told.starts_with("error: ") && told.contains(place), "{told}");
+    }
+    assert!(told(&folder.run("r.json", good, &["--from", "+12025550100"])).contains("`--from`"));
+    assert!(told(&folder.run("r.json", good, &["--idempotency-key", "ä"])).contains("invalid_idempotency_key"));
+    let other = ["--organization", "00000000-0000-0000-0000-0000000000ff"];
+    assert!(told(&folder.run("r.json", good, &other)).contains("--organization: the seed has no organization"));
+
+    for (seed, place) in [
+        ("{", "seed.json"),
+        (
+            r#"{"organization_id": "00000000-0000-0000-0000-000000000001", "contacts": [{"id": 5}]}"#,
+            "seed.json#/contacts/0/id",
+        ),
+        (
+            r#"{"organization_id": "00000000-0000-0000-0000-000000000001",
+                "contacts": [{"id": "00000000-0000-0000-0000-000000000002", "phnoe": "1"}]}"#,
+            "seed.json#/contacts/0/phnoe: unknown field `phnoe`",
+        ),
+        (
+            r#"{"organization_id": "00000000-0000-0000-0000-000000000001", "contacts": [
+                {"id": "00000000-0000-0000-0000-000000000002", "phone": "+1"},
+                {"id": "00000000-0000-0000-0000-000000000003", "phone": "+1"}]}"#,
+            "seed.json#/contacts/1/phone: `+1` is another contact's too",
+        ),
+        (
+            r#"{"organization_id": "00000000-0000-0000-0000-000000000001", "contact_tags": [
+                {"contact_id": "00000000-0000-0000-0000-000000000002", "tag_id": "00000000-0000-0000-0000-000000000003"}]}"#,
+            "seed.json#/contact_tags/0/contact_id: there is no contact",
+        ),
+    ] {
+        folder.file("seed.json", seed);
+        let told = told(&folder.run("r.json", good, &[]));
+        assert!(told.contains(place), "{told}");
+    }
+    let missing = enroll(&["vectors", path(&folder.0.join("none.json"))], &[]);
+    assert!(told(&missing).contains("none.json"));
+}
+
+#[test]
+fn vectors_are_told_one_by_one_and_a_failed_one_fails_the_run() {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors");
+    let passed = text(&enroll(&["vectors", path(&all)], &[]));
+    assert!(passed.lines().all(|line| line.starts_with("ok ") || line.ends_with(" passed, 0 failed")), "{passed}");
+
+    let folder = Folder::new("vectors");
+    let vector = format!(
+        r#"{{"name": "n", "rule": "r", "given": {SEED}, "when": [{{"sequence_id": "{SEQUENCE}",
+            "enrollment_id": "00000000-0000-0000-0000-0000000000aa", "body": {{"to": [{{"phone": "+12025550187"}}]}}}}],
+            "then": [{{"outcomes": [{{"disposition": "ignored"}}]}}]}}"#
+    );
+    let failed = enroll(&["vectors", path(&folder.file("v.json", &vector))], &[]);
+    let told = String::from_utf8_lossy(&failed.stdout).into_owned();
+    assert_eq!(failed.status.code(), Some(1), "{told}");
+    assert!(told.contains(r#"/then/0/outcomes/0/disposition: expected "ignored", got "added""#), "{told}");
+    assert!(told.ends_with("0 passed, 1 failed\n"), "{told}");
+}
+
+#[test]
+fn the_demo_runs_from_its_files_too() {
+    let folder = Folder::new("demo");
+    let demo = text(&enroll(&["demo"], &[]));
+    assert!(demo.contains("recipients              4000") && demo.contains("4000 recipients in "), "{demo}");
+    let wrote = text(&enroll(&["demo", "--write", path(&folder.0)], &[]));
+    assert!(wrote.contains("enroll run --seed"), "{wrote}");
+    let (seed, request) = (folder.0.join("seed.json"), folder.0.join("request.json"));
+    let sequence = "00000000-0000-0000-0000-0000000005e9";
+    let args = ["run", "--seed", path(&seed), "--sequence", sequence, "--request", path(&request)];
+    let same = text(&enroll(&args, &[]));
+    let counts = |text: &str| text.lines().skip(1).take(8).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(counts(&demo), counts(&same));
+}
