@@ -118,20 +118,39 @@ impl Given {
                 }
             }
         }
-        let kinds: BTreeMap<ChannelId, ChannelKind> =
-            self.channels.iter().map(|row| (row.row.id, row.row.kind)).collect();
-        unique("conversations", &self.conversations, "channel_id", |row| {
-            kinds.get(&row.channel_id).is_none_or(|kind| kind.is_phone()).then_some((row.contact_id, row.channel_id))
+        let kinds: BTreeMap<(OrganizationId, ChannelId), ChannelKind> =
+            self.channels.iter().map(|row| ((self.organization(row), row.row.id), row.row.kind)).collect();
+        self.unique("conversations", &self.conversations, "channel_id", |organization_id, row| {
+            let kind = kinds.get(&(organization_id, row.channel_id));
+            kind.is_none_or(|kind| kind.is_phone()).then_some((row.contact_id, row.channel_id))
         })?;
-        unique("step_contacts", &self.step_contacts, "status", |row| {
+        self.unique("step_contacts", &self.step_contacts, "status", |_, row| {
             row.status.is_live().then_some((row.contact_id, row.sequence_id))
         })?;
-        unique("communication_preferences", &self.communication_preferences, "channel_id", |row| {
+        self.unique("communication_preferences", &self.communication_preferences, "channel_id", |_, row| {
             Some((row.contact_id, row.channel_id))
         })?;
-        unique("custom_records", &self.custom_records, "resource_id", |row| {
+        self.unique("contact_tags", &self.contact_tags, "tag_id", |_, row| Some((row.contact_id, row.tag_id)))?;
+        self.unique("custom_records", &self.custom_records, "resource_id", |_, row| {
             Some((row.custom_object_id, row.resource, row.resource_id))
         })
+    }
+
+    fn unique<T, K: Ord>(
+        &self,
+        list: &str,
+        rows: &[Row<T>],
+        field: &str,
+        key: impl Fn(OrganizationId, &T) -> Option<K>,
+    ) -> Result<(), InvalidGiven> {
+        let mut keys = BTreeSet::new();
+        for (n, row) in rows.iter().enumerate() {
+            let organization_id = self.organization(row);
+            if key(organization_id, &row.row).is_some_and(|key| !keys.insert((organization_id, key))) {
+                return invalid(list, n, field, "another row says the same, and there can be one");
+            }
+        }
+        Ok(())
     }
 
     /// The world as it stands in snapshots. Rows of another organization than `organization_id` name it.
@@ -209,39 +228,48 @@ impl Worlds<'_> {
             let person = Arc::new(Person::new(row.row.clone(), Version::FIRST));
             put(&mut self.of(given.organization(row)).people, row.row.id, person, "contacts", n)?;
         }
-        let mut ids = BTreeSet::new();
         macro_rules! place {
-            ($list:ident, $into:ident, $id:expr) => {
+            ($list:ident, $into:ident, $id:expr, $row:expr) => {
+                let mut ids = BTreeSet::new();
                 for (n, row) in given.$list.iter().enumerate() {
+                    let organization_id = given.organization(row);
                     let id: Option<Uuid> = $id(&row.row);
-                    if let Some(id) = id
-                        && !ids.insert(id)
-                    {
-                        return invalid(stringify!($list), n, "id", &format!("`{id}` comes twice"));
-                    }
-                    let person = self.person(given.organization(row), row.row.contact_id, stringify!($list), n)?;
-                    person.$into.push(row.row.clone().into());
+                    once(&mut ids, organization_id, id, stringify!($list), n)?;
+                    let person =
+                        self.person(organization_id, row.row.contact_id, stringify!($list), n, "contact_id")?;
+                    person.$into.push($row(&row.row));
                 }
             };
         }
-        place!(communication_preferences, preferences, |_| None);
-        place!(conversations, conversations, |row: &Conversation| Some(row.id.as_uuid()));
-        place!(runs, runs, |row: &Run| Some(row.id.as_uuid()));
-        place!(step_contacts, step_contacts, |row: &StepContact| Some(row.id.as_uuid()));
-        place!(contact_tags, tags, |_| None);
+        place!(communication_preferences, preferences, |_| None, Clone::clone);
+        place!(conversations, conversations, |row: &Conversation| Some(row.id.as_uuid()), Clone::clone);
+        place!(runs, runs, |row: &Run| Some(row.id.as_uuid()), Clone::clone);
+        place!(step_contacts, step_contacts, |row: &StepContact| Some(row.id.as_uuid()), Clone::clone);
+        place!(contact_tags, tags, |_| None, |row: &ContactTag| row.tag_id);
+        for (n, row) in given.contact_tags.iter().enumerate() {
+            let (organization_id, tag_id) = (given.organization(row), row.row.tag_id);
+            if !self.of(organization_id).tags.contains_key(&tag_id) {
+                let message = format!("there is no tag `{tag_id}` in organization `{organization_id}`");
+                return invalid("contact_tags", n, "tag_id", &message);
+            }
+        }
 
-        let owners: BTreeMap<StepContactId, ContactId> =
-            given.step_contacts.iter().map(|row| (row.row.id, row.row.contact_id)).collect();
+        let owners: BTreeMap<(OrganizationId, StepContactId), ContactId> =
+            given.step_contacts.iter().map(|row| ((given.organization(row), row.row.id), row.row.contact_id)).collect();
+        let mut ids = BTreeSet::new();
         for (n, row) in given.custom_records.iter().enumerate() {
+            let (organization_id, id) = (given.organization(row), row.row.resource_id);
+            once(&mut ids, organization_id, Some(row.row.id.as_uuid()), "custom_records", n)?;
             let contact_id = match row.row.resource {
-                Resource::Contact => Some(ContactId::from_uuid(row.row.resource_id)),
-                Resource::StepContact => owners.get(&StepContactId::from_uuid(row.row.resource_id)).copied(),
+                Resource::Contact => Some(ContactId::from_uuid(id)),
+                Resource::StepContact => owners.get(&(organization_id, StepContactId::from_uuid(id))).copied(),
             };
             let Some(contact_id) = contact_id else {
-                let message = format!("there is no step contact `{}`", row.row.resource_id);
+                let message = format!("there is no step contact `{id}` in organization `{organization_id}`");
                 return invalid("custom_records", n, "resource_id", &message);
             };
-            self.person(given.organization(row), contact_id, "custom_records", n)?.records.push(row.row.clone());
+            let person = self.person(organization_id, contact_id, "custom_records", n, "resource_id")?;
+            person.records.push(row.row.clone());
         }
         Ok(())
     }
@@ -252,22 +280,25 @@ impl Worlds<'_> {
         id: ContactId,
         list: &str,
         n: usize,
+        field: &str,
     ) -> Result<&mut Person, InvalidGiven> {
         match self.of(organization_id).people.get_mut(&id) {
             Some(person) => Ok(Arc::make_mut(person)),
-            None => invalid(
-                list,
-                n,
-                "contact_id",
-                &format!("there is no contact `{id}` in organization `{organization_id}`"),
-            ),
+            None => invalid(list, n, field, &format!("there is no contact `{id}` in organization `{organization_id}`")),
         }
     }
 }
 
-impl From<ContactTag> for crate::TagId {
-    fn from(row: ContactTag) -> Self {
-        row.tag_id
+fn once(
+    ids: &mut BTreeSet<(OrganizationId, Uuid)>,
+    organization_id: OrganizationId,
+    id: Option<Uuid>,
+    list: &str,
+    n: usize,
+) -> Result<(), InvalidGiven> {
+    match id {
+        Some(id) if !ids.insert((organization_id, id)) => invalid(list, n, "id", &format!("`{id}` comes twice")),
+        _ => Ok(()),
     }
 }
 
@@ -282,21 +313,6 @@ fn put<K: Ord + Display, V>(
         return invalid(list, n, "id", &format!("`{id}` comes twice"));
     }
     rows.insert(id, row);
-    Ok(())
-}
-
-fn unique<T, K: Ord>(
-    list: &str,
-    rows: &[Row<T>],
-    field: &str,
-    key: impl Fn(&T) -> Option<K>,
-) -> Result<(), InvalidGiven> {
-    let mut keys = BTreeSet::new();
-    for (n, row) in rows.iter().enumerate() {
-        if key(&row.row).is_some_and(|key| !keys.insert(key)) {
-            return invalid(list, n, field, "another row says the same, and there can be one");
-        }
-    }
     Ok(())
 }
 

@@ -62,6 +62,9 @@ pub(super) fn matches(path: &str, expected: &Value, actual: &Value) -> Result<()
 }
 
 fn in_any_order(path: &str, expected: &Value, actual: &Value) -> Result<(), Difference> {
+    if !absent_or_list(expected) || !absent_or_list(actual) {
+        return Err(Difference::new(path, expected, actual));
+    }
     let (all, mut rest) = (list(expected), list(actual).to_vec());
     let found = all.len() == rest.len()
         && all.iter().all(|expected| {

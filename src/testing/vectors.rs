@@ -112,6 +112,9 @@ pub fn run_on<R: Repository + ?Sized>(
     dump: impl FnOnce() -> Given,
 ) -> Result<(), Difference> {
     paired(vector)?;
+    if vector.plan_only {
+        return Err(Difference::new("/plan_only", "a plain snapshot, which alone can hold this world", "a repository"));
+    }
     let engine = Engine { phones, ..Engine::new(&vector.given.policy) };
     for (n, (when, then)) in vector.when.iter().zip(&vector.then).enumerate() {
         let answer = enrolled(vector, n, when, |enrollment| enroll_contacts(repository, &engine, enrollment))?;
@@ -211,19 +214,30 @@ fn expect(n: usize, then: &Expected, answer: Result<EnrollmentReport, Rejection>
 }
 
 fn state(expected: &Map<String, Value>, stands: &Value) -> Result<(), Difference> {
-    let rows = |table: &str| stands.get(table).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    // What is misspelt must differ: a vector that asks for nothing would hold for ever.
+    let rows = |path: &str, table: &str| match stands.get(table) {
+        Some(Value::Array(rows)) => Ok(rows),
+        _ => Err(Difference::new(path, "a table", table)),
+    };
     for (table, expected) in expected {
-        if let ("totals", Some(totals)) = (table.as_str(), expected.as_object()) {
-            for (table, total) in totals {
-                matches(&format!("/state/totals/{table}"), total, &json!(rows(table).len()))?;
+        let path = format!("/state/{table}");
+        match (table.as_str(), expected) {
+            ("totals", Value::Object(totals)) => {
+                for (table, total) in totals {
+                    let path = format!("{path}/{table}");
+                    matches(&path, total, &json!(rows(&path, table)?.len()))?;
+                }
             }
-            continue;
-        }
-        for (n, expected) in expected.as_array().into_iter().flatten().enumerate() {
-            let path = format!("/state/{table}/{n}");
-            if !rows(table).iter().any(|row| matches(&path, expected, row).is_ok()) {
-                return Err(Difference::new(&path, expected, Value::from(rows(table).to_vec())));
+            (_, Value::Array(expected)) => {
+                let rows = rows(&path, table)?;
+                for (n, expected) in expected.iter().enumerate() {
+                    let path = format!("{path}/{n}");
+                    if !rows.iter().any(|row| matches(&path, expected, row).is_ok()) {
+                        return Err(Difference::new(&path, expected, Value::from(rows.clone())));
+                    }
+                }
             }
+            _ => return Err(Difference::new(&path, "rows of a table, or `totals` by table", expected)),
         }
     }
     Ok(())
