@@ -54,30 +54,34 @@ impl InMemoryRepository {
     }
 
     /// A host's own write, past the engine. Whatever `edit` changes has a new version afterwards, as a database's
-    /// triggers would see to. `None` if there is no such organization.
+    /// triggers would see to; a version that it raised itself stays. `None` if there is no such organization.
+    ///
+    /// It runs under the lock, so it must not use the repository.
     pub fn edit<T>(&self, organization_id: OrganizationId, edit: impl FnOnce(&mut Snapshot) -> T) -> Option<T> {
         let mut organizations = self.lock();
         let organization = organizations.get_mut(&organization_id)?;
-        let before = organization.snapshot.clone();
-        let answer = edit(&mut organization.snapshot);
-        let after = &mut organization.snapshot;
+        let before = &organization.snapshot;
+        // On a copy, so that an `edit` that panics changes nothing.
+        let mut after = before.clone();
+        let answer = edit(&mut after);
         raise(&before.context.sequences, &mut after.context.sequences);
         raise(&before.context.channels, &mut after.context.channels);
         raise(&before.context.custom_objects, &mut after.context.custom_objects);
         raise(&before.context.call_flows, &mut after.context.call_flows);
         for (id, person) in &mut after.people {
             if let Some(before) = before.people.get(id)
-                && person.version == before.version
+                && person.version <= before.version
+                && !Arc::ptr_eq(person, before)
                 && *person != *before
             {
                 Arc::make_mut(person).version = before.version.next();
             }
         }
-        organization.keys = Keys::of(&organization.snapshot);
+        *organization = Organization::new(after);
         Some(answer)
     }
 
-    /// A commit checks everything before it writes anything, so a lock that was lost in a panic guards whole rows.
+    /// A commit checks everything before it writes anything, and an edit works on a copy: what a panic leaves is whole.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<OrganizationId, Organization>> {
         self.organizations.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,8 +90,8 @@ impl InMemoryRepository {
 fn raise<K: Ord, T: PartialEq>(before: &BTreeMap<K, Versioned<T>>, after: &mut BTreeMap<K, Versioned<T>>) {
     for (id, row) in after {
         if let Some(before) = before.get(id)
-            && row.version == before.version
-            && row.row != before.row
+            && row.version <= before.version
+            && *row != *before
         {
             row.version = before.version.next();
         }
@@ -121,10 +125,12 @@ impl Repository for InMemoryRepository {
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let mut organizations = self.lock();
-        let organization = organizations
-            .entry(changes.organization_id())
-            .or_insert_with(|| Organization::new(Snapshot::new(Context::new(changes.organization_id()))));
-        changes.apply_with(&mut organization.snapshot, &mut organization.keys).map_err(|e| {
+        let applied = match organizations.get_mut(&changes.organization_id()) {
+            Some(Organization { snapshot, keys }) => changes.apply_with(snapshot, keys),
+            // Nothing that the change set rests on exists; and a commit that fails makes no organization.
+            None => changes.apply(&mut Snapshot::new(Context::new(changes.organization_id()))),
+        };
+        applied.map_err(|e| {
             let kind = match e {
                 NotApplied::Conflict(_) => RepositoryErrorKind::Conflict,
                 NotApplied::IdExists(_) => RepositoryErrorKind::Other,
@@ -146,5 +152,166 @@ impl AsyncRepository for InMemoryRepository {
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         Repository::commit(self, changes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::changes::{Guards, Rows, VacantKeys};
+    use crate::contact::{Contact, Text};
+    use crate::lookup::{StoredEnrollment, Version};
+    use crate::model::{CommunicationPreference, Sequence, SequenceStatus};
+    use crate::report::EnrollmentReport;
+    use crate::request::Fingerprint;
+    use crate::{ChannelId, EnrollmentId, SequenceId, Timestamp};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use uuid::Uuid;
+
+    const PHONE: &str = "+12025550123";
+    const OTHER_PHONE: &str = "+12025550124";
+
+    fn id<T: From<Uuid>>(n: u128) -> T {
+        T::from(Uuid::from_u128(n))
+    }
+
+    /// Two organizations, each with sequence 1; contact 1 of the first has the phone.
+    fn repository() -> InMemoryRepository {
+        let repository = InMemoryRepository::new();
+        for n in [1, 2] {
+            let mut context = Context::new(id(n));
+            context.sequences.insert(id(1), Versioned::new(Version::FIRST, Sequence::new(id(1), "s", Vec::new())));
+            repository.insert(Snapshot::new(context));
+        }
+        repository.edit(id(1), |snapshot| {
+            let person = Person::new(contact(1, PHONE), Version::FIRST);
+            snapshot.people.insert(id(1), Arc::new(person));
+        });
+        repository
+    }
+
+    fn contact(n: u128, phone: &str) -> Contact {
+        let mut contact = Contact::new(id(n));
+        contact.phone = Some(phone.into());
+        contact
+    }
+
+    fn creation(organization_id: OrganizationId, enrollment_id: EnrollmentId, contact: Contact) -> ChangeSet {
+        let at = Timestamp::from_millis(1_769_958_000_123).unwrap();
+        let report = EnrollmentReport {
+            v: 1,
+            enrollment_id,
+            at,
+            sequence_id: id(1),
+            step_id: id(1),
+            channel_id: None,
+            upload_tag: None,
+            outcomes: Vec::new(),
+        };
+        let guards = Guards {
+            sequence: (id(1), Version::FIRST),
+            channels: Vec::new(),
+            custom_object: None,
+            call_flow: None,
+            contacts: Vec::new(),
+            vacant: VacantKeys::default(),
+        };
+        let rows = Rows { contacts_created: vec![contact], ..Rows::default() };
+        let completion = StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report);
+        ChangeSet::new(organization_id, at, guards, rows, completion)
+    }
+
+    fn found(repository: &mut InMemoryRepository, organization_id: OrganizationId, phone: &str) -> Vec<ContactId> {
+        let context = ContextLookup {
+            organization_id,
+            enrollment_id: None,
+            sequence_id: id(1),
+            custom_object_id: None,
+            call_flow_id: None,
+        };
+        let phones = vec![Text::from(phone)];
+        let lookup =
+            Lookup { context, external_ids: Vec::new(), phones, emails: Vec::new(), channel_id: None, resource: None };
+        Repository::load(repository, &lookup).unwrap().people.into_keys().collect()
+    }
+
+    fn commit(repository: &mut InMemoryRepository, changes: &ChangeSet) -> Result<(), RepositoryErrorKind> {
+        Repository::commit(repository, changes).map_err(|e| e.kind())
+    }
+
+    #[test]
+    fn what_one_handle_commits_every_handle_sees() {
+        let mut repository = repository();
+        commit(&mut repository.clone(), &creation(id(1), id(1), contact(2, OTHER_PHONE))).unwrap();
+        assert_eq!(found(&mut repository, id(1), OTHER_PHONE), [id(2)]);
+        let repeated = creation(id(1), id(1), contact(3, "+12025550125"));
+        assert_eq!(commit(&mut repository, &repeated), Err(RepositoryErrorKind::Conflict));
+        let existing = creation(id(1), id(2), contact(2, "+12025550125"));
+        assert_eq!(commit(&mut repository, &existing), Err(RepositoryErrorKind::Other));
+    }
+
+    #[test]
+    fn tenants_are_walls() {
+        let mut repository = repository();
+        assert_eq!(found(&mut repository, id(1), PHONE), [id(1)]);
+        assert_eq!(found(&mut repository, id(2), PHONE), []);
+        let same_phone = contact(2, PHONE);
+        let taken = commit(&mut repository, &creation(id(1), id(1), same_phone.clone()));
+        assert_eq!(taken, Err(RepositoryErrorKind::Conflict));
+        commit(&mut repository, &creation(id(2), id(1), same_phone)).unwrap();
+        assert_eq!(found(&mut repository, id(1), PHONE), [id(1)]);
+        assert_eq!(found(&mut repository, id(2), PHONE), [id(2)]);
+    }
+
+    #[test]
+    fn a_commit_to_an_organization_that_does_not_exist_makes_none() {
+        let mut repository = repository();
+        let refused = commit(&mut repository, &creation(id(3), id(1), contact(1, PHONE)));
+        assert_eq!(refused, Err(RepositoryErrorKind::Conflict));
+        assert_eq!(repository.organizations(), [id(1), id(2)]);
+    }
+
+    #[test]
+    fn an_edit_raises_the_versions_of_what_it_changes() {
+        let mut repository = repository();
+        let (sequence_id, contact_id): (SequenceId, ContactId) = (id(1), id(1));
+        let versions = |repository: &InMemoryRepository| {
+            let snapshot = repository.snapshot(id(1)).unwrap();
+            (snapshot.context.sequences[&sequence_id].version, snapshot.people[&contact_id].version)
+        };
+        repository.edit(id(1), |snapshot| {
+            let person = Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap());
+            person.preferences.push(CommunicationPreference::new(contact_id, ChannelId::from_uuid(Uuid::nil()), false));
+        });
+        assert_eq!(versions(&repository), (Version(1), Version(2)));
+        repository.edit(id(1), |snapshot| {
+            let sequence = snapshot.context.sequences.get_mut(&sequence_id).unwrap();
+            Arc::make_mut(&mut sequence.row).status = SequenceStatus::Archived;
+            let person = Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap());
+            person.contact.phone = Some(OTHER_PHONE.into());
+            person.version = Version(9);
+        });
+        assert_eq!(versions(&repository), (Version(2), Version(9)));
+        assert_eq!(found(&mut repository, id(1), OTHER_PHONE), [contact_id]);
+        assert_eq!(found(&mut repository, id(1), PHONE), []);
+        // Versions only grow.
+        repository.edit(id(1), |snapshot| {
+            Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap()).version = Version::FIRST;
+        });
+        assert_eq!(versions(&repository), (Version(2), Version(10)));
+    }
+
+    #[test]
+    fn an_edit_that_panics_changes_nothing() {
+        let repository = repository();
+        let before = repository.snapshot(id(1));
+        let edit = AssertUnwindSafe(|| {
+            repository.edit(id(1), |snapshot| {
+                snapshot.people.clear();
+                panic!("half done");
+            })
+        });
+        assert!(catch_unwind(edit).is_err());
+        assert_eq!(repository.snapshot(id(1)), before);
     }
 }

@@ -203,7 +203,7 @@ fn bad_input_is_one_line_that_says_where() {
         (
             r#"{"organization_id": "00000000-0000-0000-0000-000000000001",
                 "contacts": [{"id": "00000000-0000-0000-0000-000000000002", "phnoe": "1"}]}"#,
-            "seed.json#/contacts/0/phnoe: unknown field `phnoe`",
+            "seed.json#/contacts/0: unknown field `phnoe`",
         ),
         (
             r#"{"organization_id": "00000000-0000-0000-0000-000000000001", "contacts": [

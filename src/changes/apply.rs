@@ -196,34 +196,33 @@ impl ChangeSet {
         {
             return taken(tag.id.as_uuid());
         }
-        // Nothing stands round the contacts of this change set, nor round one that is missing.
-        let person = |id: &ContactId| snapshot.people.get(id);
+        // Nothing stands round a contact that this change set creates, nor round one that is missing.
+        let stands = |id: ContactId, row: &dyn Fn(&Person) -> bool| snapshot.people.get(&id).is_some_and(|at| row(at));
         for row in &rows.conversations_created {
-            if person(&row.contact_id).is_some_and(|person| person.conversations.iter().any(|other| other.id == row.id))
-            {
+            if stands(row.contact_id, &|person| person.conversations.iter().any(|other| other.id == row.id)) {
                 return taken(row.id.as_uuid());
             }
         }
         for row in &rows.runs_created {
-            if person(&row.contact_id).is_some_and(|person| person.runs.iter().any(|other| other.id == row.id)) {
+            if stands(row.contact_id, &|person| person.runs.iter().any(|other| other.id == row.id)) {
                 return taken(row.id.as_uuid());
             }
         }
         for row in &rows.step_contacts_created {
-            if person(&row.contact_id).is_some_and(|person| person.step_contacts.iter().any(|other| other.id == row.id))
-            {
+            if stands(row.contact_id, &|person| person.step_contacts.iter().any(|other| other.id == row.id)) {
                 return taken(row.id.as_uuid());
             }
         }
         for row in &rows.contact_tags_created {
-            if person(&row.contact_id).is_some_and(|person| person.tags.contains(&row.tag_id)) {
+            if stands(row.contact_id, &|person| person.tags.contains(&row.tag_id)) {
                 return taken(row.tag_id.as_uuid());
             }
         }
         let owners = RecordOwners::of(rows);
         for row in &rows.records_created {
-            let person = owners.owner(row.resource, row.resource_id).and_then(|id| snapshot.people.get(&id));
-            if person.is_some_and(|person| person.records.iter().any(|other| other.id == row.id)) {
+            if let Some(owner) = owners.owner(row.resource, row.resource_id)
+                && stands(owner, &|person| person.records.iter().any(|other| other.id == row.id))
+            {
                 return taken(row.id.as_uuid());
             }
         }
@@ -258,24 +257,23 @@ impl ChangeSet {
         let updated = self.rows.contacts_updated.iter().filter(|update| !update.set.is_empty()).map(|update| update.id);
         let mut claims = Vec::with_capacity(people.len());
         for id in created.chain(updated) {
-            let Some(after) = people.get(&id) else {
-                continue;
-            };
-            let before = snapshot.people.get(&id);
+            let (before, after) = (snapshot.people.get(&id), people.get(&id));
             for kind in KeyKind::ALL {
                 let before = before.and_then(|person| key_text(&person.contact, kind));
-                let after = key_text(&after.contact, kind);
+                let after = after.and_then(|person| key_text(&person.contact, kind));
                 if before != after {
                     claims.push(Claim { id, kind, released: before.cloned(), claimed: after.cloned() });
                 }
             }
         }
-        let released: HashSet<(KeyKind, &str)> =
-            claims.iter().filter_map(|claim| Some((claim.kind, claim.released.as_deref()?))).collect();
         let mut claimed = HashSet::with_capacity(claims.len());
-        for Claim { kind, claimed: key, .. } in &claims {
-            let Some(text) = key else { continue };
-            if let Some(holder) = keys.holder(*kind, text).filter(|_| !released.contains(&(*kind, text))) {
+        for Claim { kind, claimed: text, .. } in &claims {
+            let Some(text) = text else { continue };
+            // Judged on the state afterwards: the holder may give the key up in this very change set.
+            let keeps = |holder: &ContactId| {
+                people.get(holder).is_none_or(|person| key_text(&person.contact, *kind) == Some(text))
+            };
+            if let Some(holder) = keys.holder(*kind, text).filter(keeps) {
                 return Err(Conflict::KeyHeld { key: *kind, text: text.clone(), holder });
             }
             if !claimed.insert((*kind, text)) {
@@ -320,11 +318,14 @@ impl ChangeSet {
             step_contact.channel_id = row.channel_id.or(step_contact.channel_id);
             step_contact.default_call_flow_id = row.default_call_flow_id.or(step_contact.default_call_flow_id);
         }
-        let created = rows.step_contacts_created.iter().map(|row| row.contact_id);
-        for contact_id in created.chain(rows.step_contacts_updated.iter().map(|row| row.contact_id)) {
-            let sequence_id = self.completion.sequence_id;
-            let live = |row: &&StepContact| row.sequence_id == sequence_id && row.status.is_live();
-            if written(people, contact_id)?.step_contacts.iter().filter(live).count() > 1 {
+        let created = rows.step_contacts_created.iter().map(|row| (row.contact_id, row.id));
+        let updated = rows.step_contacts_updated.iter().map(|row| (row.contact_id, row.id));
+        for (contact_id, id) in created.chain(updated) {
+            let step_contacts = &written(people, contact_id)?.step_contacts;
+            let live = |row: &&StepContact| row.status.is_live();
+            let Some(row) = step_contacts.iter().filter(live).find(|row| row.id == id) else { continue };
+            let sequence_id = row.sequence_id;
+            if step_contacts.iter().filter(live).any(|other| other.id != id && other.sequence_id == sequence_id) {
                 return Err(Conflict::StepContactLive { contact_id, sequence_id });
             }
         }
@@ -444,5 +445,154 @@ fn key_text(contact: &Contact, kind: KeyKind) -> Option<&Text> {
         KeyKind::ExternalId => contact.external_id.as_ref(),
         KeyKind::Phone => contact.phone.as_ref(),
         KeyKind::Email => contact.email.as_ref().map(Email::key_text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+    use crate::changes::{ContactFields, ContactUpdate, Guards};
+    use crate::lookup::{Context, StoredEnrollment, Versioned};
+    use crate::model::{Channel, ChannelKind, Conversation, Run, Sequence, Tag};
+    use crate::report::EnrollmentReport;
+    use crate::request::Fingerprint;
+
+    const PHONE: &str = "+12025550123";
+    const OTHER_PHONE: &str = "+12025550124";
+
+    fn id<T: From<Uuid>>(n: u128) -> T {
+        T::from(Uuid::from_u128(n))
+    }
+
+    fn at() -> Timestamp {
+        Timestamp::from_millis(1_769_958_000_123).unwrap()
+    }
+
+    fn contact(n: u128, phone: &str) -> Contact {
+        let mut contact = Contact::new(id(n));
+        contact.phone = Some(phone.into());
+        contact
+    }
+
+    /// Contact 1 has the phone, contact 2 none; channels 1 (phone) and 2 (email), sequence 1.
+    fn world() -> Snapshot {
+        let mut context = Context::new(id(1));
+        context.sequences.insert(id(1), Versioned::new(Version(5), Sequence::new(id(1), "s", Vec::new())));
+        for (n, kind) in [(1, ChannelKind::Phone), (2, ChannelKind::Email)] {
+            context.channels.insert(id(n), Versioned::new(Version(5), Channel::new(id(n), kind, "c")));
+        }
+        let mut snapshot = Snapshot::new(context);
+        for contact in [contact(1, PHONE), Contact::new(id(2))] {
+            snapshot.people.insert(contact.id, Arc::new(Person::new(contact, Version(7))));
+        }
+        snapshot
+    }
+
+    fn changes(rows: Rows) -> ChangeSet {
+        let sequence = (id(1), Version(5));
+        let (channels, contacts, vacant) = (Vec::new(), Vec::new(), VacantKeys::default());
+        let guards = Guards { sequence, channels, custom_object: None, call_flow: None, contacts, vacant };
+        let (v, channel_id, upload_tag, outcomes) = (1, None, None, Vec::new());
+        let (enrollment_id, sequence_id, step_id, at) = (id(1), id(1), id(1), at());
+        let report = EnrollmentReport { v, enrollment_id, at, sequence_id, step_id, channel_id, upload_tag, outcomes };
+        let completion = StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report);
+        ChangeSet::new(id(1), at, guards, rows, completion)
+    }
+
+    fn update(n: u128, phone: Option<&str>) -> ContactUpdate {
+        let set = ContactFields { phone: phone.map(Text::from), ..ContactFields::default() };
+        ContactUpdate { id: id(n), expected: Version(7), set }
+    }
+
+    fn refused(changes: &ChangeSet, given: &Snapshot) -> NotApplied {
+        let (mut snapshot, mut keys) = (given.clone(), Keys::of(given));
+        let error = changes.apply_with(&mut snapshot, &mut keys).unwrap_err();
+        assert_eq!(snapshot, *given, "{error}");
+        assert_eq!(keys.0, Keys::of(given).0, "{error}");
+        error
+    }
+
+    fn held_by(n: u128) -> NotApplied {
+        Conflict::KeyHeld { key: KeyKind::Phone, text: PHONE.into(), holder: id(n) }.into()
+    }
+
+    #[test]
+    fn guards_that_do_not_hold_are_conflicts_and_change_nothing() {
+        let under = |set: &dyn Fn(&mut Guards)| {
+            let mut changes = changes(Rows::default());
+            set(&mut changes.guards);
+            refused(&changes, &world())
+        };
+        let stale = Version(6);
+        assert_eq!(under(&|guards| guards.sequence.1 = stale), Conflict::SequenceChanged(id(1)).into());
+        for channel in [(id(1), Some(stale)), (id(1), None), (id(3), Some(stale))] {
+            let error = under(&|guards| guards.channels.push(channel));
+            assert_eq!(error, Conflict::ChannelChanged(channel.0).into());
+        }
+        assert_eq!(under(&|guards| guards.vacant.phones.push(PHONE.into())), held_by(1));
+        let late = ContactUpdate { expected: stale, ..update(2, None) };
+        let rows = Rows { contacts_updated: vec![late], ..Rows::default() };
+        assert_eq!(refused(&changes(rows), &world()), Conflict::ContactChanged(id(2)).into());
+    }
+
+    #[test]
+    fn a_derived_id_that_exists_is_not_a_conflict() {
+        let mut given = world();
+        given.tags.insert(id(1), Tag::new(id(1), "t"));
+        let contact = Rows { contacts_created: vec![Contact::new(id(1))], ..Rows::default() };
+        let tag = Rows { tag_created: Some(Tag::new(id(1), "t")), ..Rows::default() };
+        for rows in [contact, tag] {
+            assert_eq!(refused(&changes(rows), &given), NotApplied::IdExists(id(1)));
+        }
+    }
+
+    #[test]
+    fn a_key_that_another_contact_shows_too_is_not_given_up_by_it() {
+        // A broken world: contacts 1 and 2 show one phone, and contact 1 holds it.
+        let mut given = world();
+        Arc::make_mut(given.people.get_mut(&id(2)).unwrap()).contact.phone = Some(PHONE.into());
+        let mut rows = Rows { contacts_created: vec![contact(3, PHONE)], ..Rows::default() };
+        rows.contacts_updated = vec![update(2, Some(OTHER_PHONE))];
+        assert_eq!(refused(&changes(rows), &given), held_by(1));
+    }
+
+    #[test]
+    fn keys_given_up_and_claimed_in_one_change_set_go_over() {
+        let (mut snapshot, mut keys) = (world(), Keys::of(&world()));
+        let rows =
+            Rows { contacts_updated: vec![update(1, Some(OTHER_PHONE)), update(2, Some(PHONE))], ..Rows::default() };
+        changes(rows).apply_with(&mut snapshot, &mut keys).unwrap();
+        assert_eq!(keys.holder(KeyKind::Phone, PHONE), Some(id(2)));
+        assert_eq!(keys.holder(KeyKind::Phone, OTHER_PHONE), Some(id(1)));
+        assert_eq!(keys.0, Keys::of(&snapshot).0);
+        let person = &snapshot.people[&id(2)];
+        assert_eq!((person.version, person.contact.updated_at), (Version(8), Some(at())));
+    }
+
+    #[test]
+    fn one_conversation_on_a_phone_kind_and_any_number_on_email() {
+        let mut rows = Rows { contacts_updated: vec![update(2, None)], ..Rows::default() };
+        for channel in [1, 99] {
+            rows.conversations_created = [1, 2].map(|n| Conversation::new(id(n), id(2), id(channel))).to_vec();
+            let exists = Conflict::ConversationExists { contact_id: id(2), channel_id: id(channel) };
+            assert_eq!(refused(&changes(rows.clone()), &world()), exists.into());
+        }
+        rows.conversations_created = [1, 2].map(|n| Conversation::new(id(n), id(2), id(2))).to_vec();
+        changes(rows).apply(&mut world()).unwrap();
+    }
+
+    #[test]
+    fn a_contact_is_live_in_a_sequence_once() {
+        let mut given = world();
+        let run = Run::new(id(1), id(1), id(2), at());
+        let person = Arc::make_mut(given.people.get_mut(&id(2)).unwrap());
+        person.step_contacts.push(StepContact::new(id(1), &run, id(1)));
+        let mut rows = Rows { contacts_updated: vec![update(2, None)], ..Rows::default() };
+        rows.step_contacts_created = vec![StepContact::new(id(2), &run, id(2))];
+        let twice = Conflict::StepContactLive { contact_id: id(2), sequence_id: id(1) };
+        assert_eq!(refused(&changes(rows.clone()), &given), twice.into());
+        rows.step_contacts_created[0].sequence_id = id(2);
+        changes(rows).apply(&mut given).unwrap();
     }
 }
