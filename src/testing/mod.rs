@@ -4,8 +4,10 @@
 
 mod given;
 mod matching;
+mod strategies;
 mod vectors;
 
 pub use given::{Given, InvalidGiven, Row};
 pub use matching::Difference;
+pub use strategies::{Request, World, world};
 pub use vectors::{Expected, Vector, When, run, run_on};

@@ -24,15 +24,8 @@ pub(crate) struct Addresses<'a> {
 /// Plans one request over one organization; an id that would be minted reads `new:<recipient's index>`.
 pub(crate) fn plan(given: &Value, when: &Value, addresses: &Addresses<'_>) -> Value {
     let mut planner = Planner::read(given, when, addresses);
-    let to = planner.body["to"]
-        .as_array()
-        .expect("an accepted request has `to`")
-        .clone();
-    let outcomes: Vec<Value> = to
-        .iter()
-        .enumerate()
-        .map(|(index, raw)| planner.take(index, raw))
-        .collect();
+    let to = planner.body["to"].as_array().expect("an accepted request has `to`").clone();
+    let outcomes: Vec<Value> = to.iter().enumerate().map(|(index, raw)| planner.take(index, raw)).collect();
     // 4.7: one upload tag, if the raw `to` has more than one entry and some contact bears it.
     let is_tagged = to.len() > 1 && outcomes.iter().any(|outcome| has(outcome, "step_contact"));
     let upload_tag = is_tagged.then(|| format!("Upload {}", rfc3339(planner.at)));
@@ -77,32 +70,20 @@ impl<'a> Planner<'a> {
         }
         for contact in planner.rows_mut("contacts") {
             *contact = without_empty(contact.take());
-            contact["email_key"] =
-                json!(contact["email"].as_str().and_then(addresses.stored_email));
+            contact["email_key"] = json!(contact["email"].as_str().and_then(addresses.stored_email));
         }
 
         let sequence = by_id(planner.rows("sequences"), &when["sequence_id"]);
         planner.sequence = sequence.expect("the sequence exists").clone();
         // D1, 3: the given step, else the one of lowest position, then of smallest id.
-        let steps = planner.sequence["steps"]
-            .as_array()
-            .expect("the sequence has steps");
-        let first = steps
-            .iter()
-            .min_by_key(|step| (step["position"].as_i64(), text(step, "id")));
+        let steps = planner.sequence["steps"].as_array().expect("the sequence has steps");
+        let first = steps.iter().min_by_key(|step| (step["position"].as_i64(), text(step, "id")));
         let asked = present(&planner.body["step_id"]);
-        let step = asked
-            .map_or(first, |id| by_id(steps, id))
-            .expect("the step exists")
-            .clone();
+        let step = asked.map_or(first, |id| by_id(steps, id)).expect("the step exists").clone();
         // 3: the channel used is `from`, else the step's channel, else none.
         let channels = planner.rows("channels");
         let channel = if let Some(from) = trimmed_text(&planner.body["from"]) {
-            Some(
-                planner
-                    .channel_of(&step, &from)
-                    .expect("`from` fits a channel"),
-            )
+            Some(planner.channel_of(&step, &from).expect("`from` fits a channel"))
         } else {
             let id = present(&step["channel_id"]);
             id.map(|id| by_id(channels, id).expect("the step's channel exists"))
@@ -113,19 +94,10 @@ impl<'a> Planner<'a> {
             .min_by_key(|channel| text(channel, "id"));
         let region_of = |channel: &Value| (addresses.region)(text(channel, "address"));
         let region = trimmed_text(&planner.policy["default_region"])
-            .or_else(|| {
-                channel
-                    .filter(|channel| channel["kind"] != "email")
-                    .and_then(region_of)
-            })
+            .or_else(|| channel.filter(|channel| channel["kind"] != "email").and_then(region_of))
             .or_else(|| first_phone.and_then(region_of));
         let channel_id = channel.map(|channel| channel["id"].clone());
-        Self {
-            step,
-            channel_id,
-            region,
-            ..planner
-        }
+        Self { step, channel_id, region, ..planner }
     }
 
     /// 3: `from` is a phone or an email; the enabled one of the step's kind, then the smallest id.
@@ -133,16 +105,10 @@ impl<'a> Planner<'a> {
         // E.164 is compared as it is, without a judgement.
         let digits = from.strip_prefix('+').unwrap_or("none");
         let is_e164 = digits.bytes().all(|byte| byte.is_ascii_digit());
-        let phone = if is_e164 {
-            Some(from.to_owned())
-        } else {
-            (self.addresses.phone)(from, None)
-        };
+        let phone = if is_e164 { Some(from.to_owned()) } else { (self.addresses.phone)(from, None) };
         let email_key = |address: &str| (self.addresses.stored_email)(address);
         let is_meant = |channel: &&Value| match text(channel, "kind") {
-            "email" => {
-                email_key(from).is_some_and(|key| email_key(text(channel, "address")) == Some(key))
-            }
+            "email" => email_key(from).is_some_and(|key| email_key(text(channel, "address")) == Some(key)),
             _ => phone.as_deref() == Some(text(channel, "address")),
         };
         (self.rows("channels").iter().filter(is_meant))
@@ -211,9 +177,7 @@ impl<'a> Planner<'a> {
         let is_eligible = reasons.is_empty();
 
         // 4.4, 5: who meets a taken contact is asked no further.
-        let taken_by = stored
-            .as_ref()
-            .map_or(&Value::Null, |contact| &contact["taken_by"]);
+        let taken_by = stored.as_ref().map_or(&Value::Null, |contact| &contact["taken_by"]);
         if !taken_by.is_null() && !is_eligible {
             return ignored(&reasons, &notes);
         }
@@ -311,14 +275,7 @@ impl<'a> Planner<'a> {
     }
 
     /// 4.3: the contact as it will stand after this recipient, should it be enrolled.
-    fn filled(
-        &self,
-        index: usize,
-        entry: &Value,
-        before: &Value,
-        is_new: bool,
-        others_keys: &[&str],
-    ) -> Value {
+    fn filled(&self, index: usize, entry: &Value, before: &Value, is_new: bool, others_keys: &[&str]) -> Value {
         let mut after = before.clone();
         for field in CONTACT {
             let may_write = match text(self.policy, "existing_contact") {
@@ -354,8 +311,7 @@ impl<'a> Planner<'a> {
     fn decide(&self, contact_id: &Value) -> Result<(&'static str, Option<usize>), &'static str> {
         let settings = &self.sequence["settings"];
         let sequence_id = &self.sequence["id"];
-        let is_own =
-            |row: &&Value| row["contact_id"] == *contact_id && row["sequence_id"] == *sequence_id;
+        let is_own = |row: &&Value| row["contact_id"] == *contact_id && row["sequence_id"] == *sequence_id;
         let is_live = |row: &Value| row["status"] == "pending" || row["status"] == "active";
         let in_step = |row: &Value| row["step_id"] == self.step["id"];
         let runs: Vec<&Value> = self.rows("runs").iter().filter(is_own).collect();
@@ -405,13 +361,9 @@ impl<'a> Planner<'a> {
 
     /// 4.6: of those meant the one of the latest run start, then of the greatest id; its position.
     fn newest(&self, history: &[&Value], is_meant: impl Fn(&Value) -> bool) -> Option<usize> {
-        let started =
-            |row: &Value| millis(&by_id(self.rows("runs"), &row["run_id"])?["started_at"]);
-        let newest = (history.iter().filter(|row| is_meant(row)))
-            .max_by_key(|row| (started(row), text(row, "id")))?;
-        self.rows("step_contacts")
-            .iter()
-            .position(|row| row["id"] == newest["id"])
+        let started = |row: &Value| millis(&by_id(self.rows("runs"), &row["run_id"])?["started_at"]);
+        let newest = (history.iter().filter(|row| is_meant(row))).max_by_key(|row| (started(row), text(row, "id")))?;
+        self.rows("step_contacts").iter().position(|row| row["id"] == newest["id"])
     }
 
     /// 4.6, 4.7: a new step contact in a new run, or the one at the position `again` reprocessed.
@@ -492,11 +444,7 @@ impl<'a> Planner<'a> {
         let object = object.expect("the custom object exists").clone();
         let resource = trimmed_text(&asked["resource"]).expect("custom data has a resource");
         let is_contact = resource == "contact";
-        let resource_id = if is_contact {
-            &contact["id"]
-        } else {
-            &step_contact["id"]
-        };
+        let resource_id = if is_contact { &contact["id"] } else { &step_contact["id"] };
         let standing = (self.rows("custom_records").iter().enumerate())
             .filter(|(_, record)| record["custom_object_id"] == object["id"])
             .filter(|(_, record)| record["resource"] == resource)
@@ -513,10 +461,7 @@ impl<'a> Planner<'a> {
             |(_, record)| record.clone(),
         );
 
-        let mut values = record["properties"]
-            .as_object()
-            .cloned()
-            .unwrap_or_default();
+        let mut values = record["properties"].as_object().cloned().unwrap_or_default();
         values.retain(|_, value| !value.is_null());
         let properties = object["properties"].as_array().cloned().unwrap_or_default();
         for (key, value) in raw["properties"].as_object().into_iter().flatten() {
@@ -534,10 +479,7 @@ impl<'a> Planner<'a> {
                 return Err("custom_data_invalid"); // also `null` for a required one
             }
         }
-        for property in properties
-            .iter()
-            .filter(|property| property["required"] == true)
-        {
+        for property in properties.iter().filter(|property| property["required"] == true) {
             let (key, default) = (text(property, "key"), &property["default"]);
             if values.contains_key(key) {
                 continue;
@@ -647,11 +589,8 @@ fn without_empty(value: Value) -> Value {
     let Value::Object(members) = value else {
         return value;
     };
-    let is_kept =
-        |value: &Value| present(value).is_some() && *value != json!([]) && *value != json!({});
-    let members = members
-        .into_iter()
-        .map(|(name, value)| (name, without_empty(value)));
+    let is_kept = |value: &Value| present(value).is_some() && *value != json!([]) && *value != json!({});
+    let members = members.into_iter().map(|(name, value)| (name, without_empty(value)));
     members.filter(|(_, value)| is_kept(value)).collect()
 }
 
@@ -670,34 +609,10 @@ fn rfc3339(millis: i64) -> String {
 }
 
 /// 4.3: the keys in their order, each with the field by which it is compared.
-const KEYS: [(&str, &str); 3] = [
-    ("external_id", "external_id"),
-    ("phone", "phone"),
-    ("email", "email_key"),
-];
-const CONTACT: [&str; 8] = [
-    "external_id",
-    "phone",
-    "email",
-    "name",
-    "language",
-    "default_channel_id",
-    "address",
-    "birth_date",
-];
-const STEP_CONTACT: [&str; 5] = [
-    "status",
-    "scheduled_at",
-    "channel_id",
-    "default_call_flow_id",
-    "times_processed",
-];
-const ADDRESS: [&str; 6] = [
-    "address_line_one",
-    "address_line_two",
-    "city",
-    "state",
-    "post_code",
-    "country",
-];
+const KEYS: [(&str, &str); 3] = [("external_id", "external_id"), ("phone", "phone"), ("email", "email_key")];
+pub(crate) const CONTACT: [&str; 8] =
+    ["external_id", "phone", "email", "name", "language", "default_channel_id", "address", "birth_date"];
+pub(crate) const STEP_CONTACT: [&str; 5] =
+    ["status", "scheduled_at", "channel_id", "default_call_flow_id", "times_processed"];
+const ADDRESS: [&str; 6] = ["address_line_one", "address_line_two", "city", "state", "post_code", "country"];
 const BIRTH_DATE: [&str; 3] = ["day", "month", "year"];

@@ -1,0 +1,649 @@
+//! Generated worlds, small enough that everything collides: for property tests, of the engine and of hosts.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::fmt;
+use uuid::Uuid;
+
+use super::Given;
+use crate::contact::Email;
+use crate::{EnrollmentId, SequenceId, Timestamp};
+
+/// A world, and two requests that come to it one after the other. Both are acceptable (SPEC 3).
+///
+/// It displays, and debugs, as the beginning of a test vector.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct World {
+    /// The organization of interest, and a second one with the same keys and addresses.
+    pub given: Given,
+    /// The requests, in order.
+    pub requests: Vec<Request>,
+}
+
+/// A request to a generated world.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Request {
+    /// The sequence.
+    pub sequence_id: SequenceId,
+    /// The enrollment's id, another for each request.
+    pub enrollment_id: EnrollmentId,
+    /// The instant.
+    pub at: Timestamp,
+    /// The body.
+    pub body: Value,
+}
+
+impl Request {
+    /// The request as an item of a vector's `when`.
+    #[must_use]
+    pub fn when(&self) -> Value {
+        let Self { sequence_id, enrollment_id, at, body } = self;
+        json!({ "sequence_id": sequence_id, "enrollment_id": enrollment_id, "at": at, "body": body })
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when: Vec<Value> = self.requests.iter().map(Request::when).collect();
+        write!(f, "{:#}", json!({ "given": self.given, "when": when }))
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Worlds: 0 to 12 contacts of every state and history, all switches of the policy, and two requests of 1 to 12
+/// entries, that draw their keys and addresses from the same small pools.
+pub fn world() -> impl Strategy<Value = World> {
+    let organization = (vec(any::<bool>(), CHANNELS.len()), [sequence(), sequence()], vec(person(), 0..=12), object());
+    let later = select(&[0, 1, HOUR, 2 * DAY][..]);
+    (policy(), organization, vec(person(), 0..=3), [request(), request()], later).prop_map(
+        |(policy, organization, strangers, requests, later)| {
+            let (enabled, sequences, people, object) = organization;
+            let mut rows = Rows::default();
+            rows.organization(0, &enabled, &sequences, &object, &people);
+            rows.organization(STRANGERS, &enabled, &sequences, &object, &strangers);
+            let times = [NOW, NOW + later];
+            let requests = (requests.iter().zip(times).enumerate())
+                .map(|(n, (request, at))| request.made(n, at, &enabled, &sequences, &policy))
+                .collect();
+            let mut given = rows.0;
+            given.insert("organization_id".to_owned(), id(ORGANIZATION, 0));
+            given.insert("now".to_owned(), time(NOW));
+            given.insert("policy".to_owned(), policy);
+            World { given: read(given.into()), requests }
+        },
+    )
+}
+
+// ---- What is drawn: shapes that refer to each other by place, and become rows when all is known.
+
+#[derive(Clone, Debug)]
+struct Step {
+    kind: &'static str,
+    position: i64,
+    /// Out of the channels of its kind; beyond the last of them: one that is gone.
+    channel: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Sequence {
+    steps: Vec<Step>,
+    settings: Value,
+}
+
+#[derive(Clone, Debug)]
+struct Person {
+    external_id: Option<&'static str>,
+    phone: Option<&'static str>,
+    email: Option<&'static str>,
+    fields: Value,
+    preferences: Vec<(usize, bool)>,
+    conversations: Vec<(usize, &'static str, Option<i64>)>,
+    passes: Vec<Pass>,
+    record: Option<Value>,
+    tagged: bool,
+}
+
+/// A run with its step contacts.
+#[derive(Clone, Debug)]
+struct Pass {
+    sequence: usize,
+    started: i64,
+    status: &'static str,
+    stays: Vec<Stay>,
+}
+
+#[derive(Clone, Debug)]
+struct Stay {
+    step: usize,
+    status: &'static str,
+    channel: Option<usize>,
+    call_flow: Option<usize>,
+    record: Option<Value>,
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    sequence: usize,
+    step: Option<usize>,
+    from: Option<(usize, usize)>,
+    schedule: Option<(i64, bool)>,
+    custom_data: Option<&'static str>,
+    call_flow: Option<usize>,
+    to: Vec<Value>,
+}
+
+fn policy() -> impl Strategy<Value = Value> {
+    let of = |values: &'static [&'static str]| select(values);
+    (
+        any::<bool>(),
+        option::weighted(0.3, of(&["US", "RW"])),
+        of(&["entry_only", "entry_then_contact"]),
+        of(&["prefer_key_order", "prefer_key_order", "refuse"]),
+        of(&["fill_blank", "keep", "overwrite"]),
+        of(&["enforce", "enforce", "enforce", "leave_to_sender"]),
+        of(&["any_status", "live_only"]),
+    )
+        .prop_map(|(phone_required, region, address_source, conflict, existing, consent, reprocess)| {
+            json!({
+                "phone_required": phone_required, "default_region": region, "address_source": address_source,
+                "identity_conflict": conflict, "existing_contact": existing, "consent": consent,
+                "reprocess": reprocess,
+            })
+        })
+}
+
+fn sequence() -> impl Strategy<Value = Sequence> {
+    let kind = select(&["phone", "phone", "phone", "email", "email", "whatsapp", "fax"][..]);
+    let step = (kind, 1..3_i64, option::weighted(0.7, 0..4_usize));
+    let step = step.prop_map(|(kind, position, channel)| Step { kind, position, channel });
+    let settings = (
+        option::weighted(0.3, Just("exclude")),
+        option::weighted(0.3, 0..4_u32),
+        option::weighted(0.4, (0..3_u32, select(&[HOUR, DAY, 10 * DAY, 9 * HOUR * DAY][..]))),
+        option::weighted(0.3, Just(id(CALL_FLOW, 1))),
+    );
+    (vec(step, 2..=3), settings).prop_map(|(steps, (on_re_add, max_runs, adds, call_flow))| {
+        let adds = adds.map(|(count, period)| json!({ "count": count, "seconds": period / 1000 }));
+        let settings = json!({
+            "on_re_add": on_re_add.unwrap_or("include"), "max_runs": max_runs, "max_adds_per_period": adds,
+            "default_call_flow_id": call_flow,
+        });
+        Sequence { steps, settings }
+    })
+}
+
+/// The properties of a custom object, each with whether it is required and a default that fits or does not.
+fn object() -> impl Strategy<Value = Value> {
+    let property = (prop::bool::weighted(0.9), prop::bool::weighted(0.25), option::weighted(0.75, 0..8_usize));
+    vec(property, PROPERTIES.len()).prop_map(|drawn| {
+        let properties = PROPERTIES.iter().zip(drawn).filter(|(_, (stands, ..))| *stands);
+        let row = |((key, kind, fits, not), (_, required, default)): (&(_, _, &str, &str), (_, _, Option<usize>))| {
+            let default = default.map(|n| if n < 7 { nth(fits, n) } else { nth(not, n) });
+            json!({ "key": key, "type": kind, "required": required, "default": default })
+        };
+        properties.map(row).collect()
+    })
+}
+
+/// Values for some properties: that fit, do not, or are `null`; now and then of a key that is none.
+fn values(wrong: usize) -> impl Strategy<Value = Value> {
+    let values = vec(option::weighted(0.3, 0..30 + wrong), PROPERTIES.len());
+    (values, prop::bool::weighted(0.01)).prop_map(move |(drawn, odd)| {
+        let given = PROPERTIES.iter().zip(drawn).filter_map(|((key, _, fits, not), n)| {
+            let value = match n? {
+                n if n < 30 => nth(fits, n),
+                30 => Value::Null,
+                n => nth(not, n),
+            };
+            Some(((*key).to_owned(), value))
+        });
+        let mut given: Map<String, Value> = given.collect();
+        if odd {
+            given.insert("legacy".to_owned(), json!(1));
+        }
+        given.into()
+    })
+}
+
+/// What a contact or an entry says beside its keys.
+fn fields() -> impl Strategy<Value = Map<String, Value>> {
+    let json = |texts: &'static [&'static str]| select(texts).prop_map(|text| nth(text, 0));
+    let channel = select(&[1, 3, 6, 77, STRANGERS + 3][..]).prop_map(|n| id(CHANNEL, n));
+    let address = [r#"[{"city":"Kigali"}]"#, r#"[{"city":"Paris","post_code":"75001","country":"FR"}]"#, "[{}]"];
+    let birth_date = [r#"[{"day":29,"month":2}]"#, r#"[{"year":1980}]"#, r#"[{"day":1,"month":5,"year":1990}]"#];
+    (
+        option::of(json(&[r#"["Ann"]"#, r#"["Bob Ross"]"#, r#"[" "]"#])),
+        option::weighted(0.3, json(&[r#"["en"]"#, r#"["rw"]"#])),
+        option::weighted(0.3, channel),
+        option::weighted(0.3, select(address.to_vec()).prop_map(|text| nth(text, 0))),
+        option::weighted(0.3, select(birth_date.to_vec()).prop_map(|text| nth(text, 0))),
+    )
+        .prop_map(|(name, language, channel, address, birth_date)| {
+            let fields = json!({
+                "name": name, "language": language, "default_channel_id": channel, "address": address,
+                "birth_date": birth_date,
+            });
+            let Value::Object(fields) = fields else { return Map::new() };
+            fields
+        })
+}
+
+fn person() -> impl Strategy<Value = Person> {
+    let state = select(&["open", "open", "open", "open", "open", "archived", "blocked", "merged"][..]);
+    let phone = prop_oneof![
+        9 => (0..PHONES.len()).prop_map(|n| PHONES[n][0]),
+        1 => select(&["(202) 555-0123", "2025550187", "call me"][..]),
+    ];
+    let keys = (
+        option::of(select(EXTERNAL_IDS)),
+        option::weighted(0.7, phone),
+        option::weighted(0.6, (0..EMAILS.len(), 0..3_usize).prop_map(|(n, spelling)| EMAILS[n][spelling])),
+    );
+    let channel = 0..CHANNELS.len();
+    let conversation = (channel.clone(), select(&["automated", "open", "closed", "spam"][..]), option::of(past()));
+    (
+        keys,
+        (fields(), state),
+        vec((channel, prop::bool::weighted(0.4)), 0..4),
+        vec(conversation, 0..5),
+        vec(pass(), 0..4),
+        option::weighted(0.3, values(0)),
+        any::<bool>(),
+    )
+        .prop_map(
+            |((external_id, phone, email), (mut fields, state), preferences, conversations, passes, record, tagged)| {
+                fields.insert("state".to_owned(), state.into());
+                let fields = fields.into();
+                Person { external_id, phone, email, fields, preferences, conversations, passes, record, tagged }
+            },
+        )
+}
+
+fn pass() -> impl Strategy<Value = Pass> {
+    let status = select(&["pending", "active", "inactive", "moved", "finished", "finished"][..]);
+    let stay = (
+        0..3_usize,
+        status,
+        option::of(0..CHANNELS.len()),
+        option::weighted(0.3, 1..3_usize),
+        option::weighted(0.2, values(0)),
+    );
+    let stay =
+        stay.prop_map(|(step, status, channel, call_flow, record)| Stay { step, status, channel, call_flow, record });
+    (select(&[0, 0, 0, 1][..]), past(), select(&["active", "finished"][..]), vec(stay, 0..3))
+        .prop_map(|(sequence, started, status, stays)| Pass { sequence, started, status, stays })
+}
+
+/// Instants round the edges of the periods, and one that is not past.
+fn past() -> impl Strategy<Value = i64> {
+    let ago = [40 * DAY, 10 * DAY, 9 * DAY, DAY, DAY - 1, HOUR, HOUR - 1, 1, 0, -HOUR];
+    select(ago.to_vec()).prop_map(|ago| NOW - ago)
+}
+
+fn request() -> impl Strategy<Value = Asked> {
+    let from = option::weighted(0.4, (0..4_usize, 0..4_usize));
+    let schedule = option::weighted(0.4, (select(&[-DAY, 0, 1, DAY, 60 * DAY][..]), any::<bool>()));
+    let custom_data = option::weighted(0.5, select(&["contact", " step_contact "][..]));
+    let call_flow = option::weighted(0.3, 1..3_usize);
+    let step = option::weighted(0.7, 0..3_usize);
+    (select(&[0, 0, 0, 0, 0, 1][..]), step, from, schedule, custom_data, call_flow, vec(entry(), 1..=12)).prop_map(
+        |(sequence, step, from, schedule, custom_data, call_flow, to)| Asked {
+            sequence,
+            step,
+            from,
+            schedule,
+            custom_data,
+            call_flow,
+            to,
+        },
+    )
+}
+
+fn entry() -> impl Strategy<Value = Value> {
+    let external_id = prop_oneof![
+        9 => select(EXTERNAL_IDS).prop_map(|text| json!(text)),
+        1 => select(&["  ext-1 ", "\u{a0}"][..]).prop_map(|text| json!(text)),
+    ];
+    let phone = prop_oneof![
+        15 => (0..PHONES.len(), 0..5_usize).prop_map(|(n, spelling)| json!(PHONES[n][spelling])),
+        2 => select(BAD_PHONES).prop_map(|text| json!(text)),
+        1 => select(vec![json!(" "), Value::Null]),
+    ];
+    let email = prop_oneof![
+        15 => (0..EMAILS.len(), 0..3_usize).prop_map(|(n, spelling)| json!(EMAILS[n][spelling])),
+        2 => select(BAD_EMAILS).prop_map(|text| json!(text)),
+        1 => select(vec![json!("\t"), Value::Null]),
+    ];
+    let keys = (option::weighted(0.4, external_id), option::weighted(0.9, phone), option::weighted(0.7, email));
+    (keys, fields(), option::weighted(0.7, values(3)), any::<bool>()).prop_map(
+        |((external_id, phone, email), mut entry, properties, nulls)| {
+            let given = [("external_id", external_id), ("phone", phone), ("email", email), ("properties", properties)];
+            entry.extend(given.into_iter().map(|(name, value)| (name.to_owned(), value.unwrap_or_default())));
+            if !nulls {
+                entry.retain(|_, value| !value.is_null());
+            }
+            if let Some(Value::Object(address)) = entry.get_mut("address").filter(|_| nulls)
+                && let Some(code) = address.remove("post_code")
+            {
+                address.insert("postal_code".to_owned(), code);
+            }
+            entry.into()
+        },
+    )
+}
+
+// ---- What becomes of it: rows (SPEC 8), and bodies.
+
+impl Asked {
+    fn made(&self, n: usize, at: i64, enabled: &[bool], sequences: &[Sequence; 2], policy: &Value) -> Request {
+        let steps = &sequences[self.sequence].steps;
+        let first = (0..steps.len()).min_by_key(|&n| (steps[n].position, n)).unwrap_or_default();
+        let asked = self.step.map(|step| step % steps.len());
+        let step = &steps[asked.unwrap_or(first)];
+        let usable = |n: usize| CHANNELS[n].0 == step.kind && (enabled[n] || CHANNELS[n].2);
+        let channels: Vec<usize> = (0..CHANNELS.len()).filter(|&n| usable(n)).collect();
+        // Where the step's own channel cannot be used, the request has to name one.
+        let own = step.own_channel();
+        let from = self.from.or_else(|| own.filter(|own| !channels.contains(own)).map(|_| (0, 0)));
+        let from = from.map(|(n, spelling)| spelled(CHANNELS[channels[n % channels.len()]].1, spelling));
+        let mut to = self.to.clone();
+        for entry in &mut to {
+            if policy["phone_required"] == true && entry["phone"].is_null() {
+                entry["phone"] = json!("");
+            }
+        }
+        let step_id = asked.map(|step| step_id(0, self.sequence, step));
+        let schedule = self.schedule.map(|(after, elsewhere)| {
+            let text = time(NOW + after + if elsewhere { 2 * HOUR } else { 0 });
+            let text = text.as_str().unwrap_or_default();
+            if elsewhere { text.replace('Z', "+02:00").replace('T', " ") } else { text.to_owned() }
+        });
+        let custom_data =
+            self.custom_data.map(|resource| json!({ "custom_object_id": id(OBJECT, 1), "resource": resource }));
+        let voice_options = self.call_flow.map(|n| json!({ "default_call_flow_id": id(CALL_FLOW, n) }));
+        let body = json!({
+            "to": to, "from": from, "step_id": step_id, "schedule_at": schedule, "custom_data": custom_data,
+            "voice_options": voice_options, "unknown": [1.5],
+        });
+        Request {
+            sequence_id: SequenceId::from_uuid(uuid(SEQUENCE, self.sequence)),
+            enrollment_id: EnrollmentId::from_uuid(uuid(ENROLLMENT, n)),
+            at: read(time(at)),
+            body,
+        }
+    }
+}
+
+impl Step {
+    fn own_channel(&self) -> Option<usize> {
+        let channels: Vec<usize> = (0..CHANNELS.len()).filter(|&n| CHANNELS[n].0 == self.kind).collect();
+        self.channel.map(|n| channels.get(n).copied().unwrap_or(GONE))
+    }
+}
+
+/// The rows of all organizations, by table.
+#[derive(Default)]
+struct Rows(Map<String, Value>);
+
+impl Rows {
+    fn push(&mut self, table: &str, base: usize, mut row: Value) -> usize {
+        if base != 0 {
+            row["organization_id"] = id(ORGANIZATION, base);
+        }
+        let rows = self.0.entry(table).or_insert_with(|| json!([]));
+        let Value::Array(rows) = rows else { return 0 };
+        rows.push(row);
+        rows.len()
+    }
+
+    /// An id for the next row of a table.
+    fn next(&self, table: &str, code: u8) -> Value {
+        id(code, self.0.get(table).and_then(Value::as_array).map_or(1, |rows| rows.len() + 1))
+    }
+
+    fn organization(
+        &mut self,
+        base: usize,
+        enabled: &[bool],
+        sequences: &[Sequence; 2],
+        object: &Value,
+        people: &[Person],
+    ) {
+        for (n, (kind, address, always)) in CHANNELS.iter().enumerate() {
+            let enabled = *always || enabled[n];
+            let row = json!({ "id": id(CHANNEL, base + n), "kind": kind, "address": address, "enabled": enabled });
+            self.push("channels", base, row);
+        }
+        for (n, Sequence { steps, settings }) in sequences.iter().enumerate() {
+            let step = |(place, step): (usize, &Step)| {
+                json!({
+                    "id": step_id(base, n, place), "position": step.position, "channel_kind": step.kind,
+                    "channel_id": step.own_channel().map(|channel| id(CHANNEL, base + channel)),
+                })
+            };
+            let steps: Vec<Value> = steps.iter().enumerate().map(step).collect();
+            let row = json!({
+                "id": id(SEQUENCE, base + n), "title": format!("S{n}"), "status": "active",
+                "settings": settings, "steps": steps,
+            });
+            self.push("sequences", base, row);
+        }
+        for n in 1..3 {
+            let row = json!({ "id": id(OBJECT, base + n), "key": format!("o{n}"), "properties": object });
+            self.push("custom_objects", base, row);
+            self.push("call_flows", base, json!({ "id": id(CALL_FLOW, base + n), "name": "" }));
+            self.push("tags", base, json!({ "id": id(TAG, base + n), "name": "VIP", "system_created": false }));
+        }
+        let mut taken = BTreeSet::new();
+        for (n, person) in people.iter().enumerate() {
+            self.contact(base, base + n, person, sequences, &mut taken);
+        }
+    }
+
+    fn contact(
+        &mut self,
+        base: usize,
+        n: usize,
+        person: &Person,
+        sequences: &[Sequence; 2],
+        taken: &mut BTreeSet<(u8, String)>,
+    ) {
+        let contact_id = id(CONTACT, n);
+        let mut row = person.fields.clone();
+        row["id"] = contact_id.clone();
+        // A merged contact still shows its keys; of all others each has its own.
+        let merged = row["state"] == "merged";
+        let mut free = |kind, key: String| merged || taken.insert((kind, key));
+        row["external_id"] = json!(person.external_id.filter(|text| free(0, (*text).to_owned())));
+        row["phone"] = json!(person.phone.filter(|text| free(1, (*text).to_owned())));
+        row["email"] = json!(person.email.filter(|text| free(2, Email::stored(text).key().to_owned())));
+        self.push("contacts", base, row);
+
+        let mut once = BTreeSet::new();
+        for &(channel, opt_in) in &person.preferences {
+            if once.insert(("preference", channel)) {
+                let row =
+                    json!({ "contact_id": contact_id, "channel_id": id(CHANNEL, base + channel), "opt_in": opt_in });
+                self.push("communication_preferences", base, row);
+            }
+        }
+        for &(channel, status, created_at) in &person.conversations {
+            if once.insert(("conversation", channel)) || CHANNELS[channel].0 == "email" {
+                let row = json!({
+                    "id": self.next("conversations", CONVERSATION), "contact_id": contact_id, "status": status,
+                    "channel_id": id(CHANNEL, base + channel), "created_at": created_at.map(time),
+                });
+                self.push("conversations", base, row);
+            }
+        }
+        if person.tagged {
+            self.push("contact_tags", base, json!({ "contact_id": contact_id, "tag_id": id(TAG, base + 1) }));
+        }
+        self.record(base, "contact", &contact_id, person.record.as_ref());
+        for pass in &person.passes {
+            let run_id = self.next("runs", RUN);
+            let sequence_id = id(SEQUENCE, base + pass.sequence);
+            let started_at = time(pass.started);
+            let row = json!({
+                "id": run_id, "sequence_id": sequence_id, "contact_id": contact_id, "status": pass.status,
+                "started_at": started_at,
+            });
+            self.push("runs", base, row);
+            for stay in &pass.stays {
+                // One at most is live in a sequence.
+                let live = matches!(stay.status, "pending" | "active");
+                let stands = !live || once.insert(("live", pass.sequence));
+                let step = stay.step % sequences[pass.sequence].steps.len();
+                let id_of = |n: usize| id(CHANNEL, base + n);
+                let step_contact_id = self.next("step_contacts", STEP_CONTACT);
+                let row = json!({
+                    "id": step_contact_id, "run_id": run_id, "sequence_id": sequence_id,
+                    "step_id": step_id(base, pass.sequence, step), "contact_id": contact_id,
+                    "status": if stands { stay.status } else { "finished" }, "scheduled_at": started_at,
+                    "channel_id": stay.channel.map(id_of), "times_processed": 1 + stay.step,
+                    "default_call_flow_id": stay.call_flow.map(|n| id(CALL_FLOW, base + n)),
+                });
+                self.push("step_contacts", base, row);
+                self.record(base, "step_contact", &step_contact_id, stay.record.as_ref());
+            }
+        }
+    }
+
+    /// The same values on both custom objects: whatever is merged into one must not reach the other.
+    fn record(&mut self, base: usize, resource: &str, resource_id: &Value, properties: Option<&Value>) {
+        for (object, properties) in [1, 2].into_iter().zip([properties, properties].into_iter().flatten()) {
+            let row = json!({
+                "id": self.next("custom_records", RECORD), "custom_object_id": id(OBJECT, base + object),
+                "resource": resource, "resource_id": resource_id, "properties": properties,
+            });
+            self.push("custom_records", base, row);
+        }
+    }
+}
+
+/// An address as a sender may write it in `from`.
+fn spelled(address: &str, spelling: usize) -> String {
+    match spelling {
+        0 => format!("  {address} "),
+        1 => address.to_uppercase(),
+        2 if address.starts_with('+') => format!("{} {}-{}", &address[..4], &address[4..7], &address[7..]),
+        _ => address.to_owned(),
+    }
+}
+
+fn uuid(table: u8, n: usize) -> Uuid {
+    Uuid::from_u64_pair(u64::from(table) << 16 | 0x4000, 1 << 63 | n as u64)
+}
+
+fn id(table: u8, n: usize) -> Value {
+    json!(uuid(table, n))
+}
+
+fn step_id(base: usize, sequence: usize, step: usize) -> Value {
+    id(STEP, base + 10 * sequence + step)
+}
+
+fn time(millis: i64) -> Value {
+    json!(Timestamp::from_millis(millis).ok())
+}
+
+/// What is generated as JSON, in its own type.
+#[expect(clippy::expect_used, reason = "a generator that makes something else is a fault to be seen")]
+fn read<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("what is generated can be read")
+}
+
+/// An item of a JSON array, from the front again where it is too short.
+fn nth(array: &str, n: usize) -> Value {
+    let Ok(Value::Array(mut items)) = serde_json::from_str(array) else { return Value::Null };
+    items.swap_remove(n % items.len())
+}
+
+const ORGANIZATION: u8 = 1;
+const CHANNEL: u8 = 2;
+const SEQUENCE: u8 = 3;
+const STEP: u8 = 4;
+const CONTACT: u8 = 5;
+const CONVERSATION: u8 = 6;
+const RUN: u8 = 7;
+const STEP_CONTACT: u8 = 8;
+const TAG: u8 = 9;
+const OBJECT: u8 = 10;
+const RECORD: u8 = 11;
+const CALL_FLOW: u8 = 12;
+const ENROLLMENT: u8 = 13;
+
+/// Where the ids of the second organization begin.
+const STRANGERS: usize = 1000;
+/// A channel that is none.
+const GONE: usize = 88;
+
+/// 2026-02-01T15:00:00Z.
+const NOW: i64 = 1_769_958_000_000;
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+
+/// Kind, address, and whether it is always enabled: of each kind one is, and it has not the smallest id.
+const CHANNELS: [(&str, &str, bool); 9] = [
+    ("phone", "+250788123400", false),
+    ("phone", "+12025550100", false),
+    ("whatsapp", "+12025550100", false),
+    ("phone", "+12025550100", true),
+    ("whatsapp", "+12025550100", true),
+    ("email", "Hello@EXAMPLE.com", false),
+    ("email", "hello@example.com", true),
+    ("fax", "+442079460000", false),
+    ("fax", "+12025550100", true),
+];
+
+const EXTERNAL_IDS: &[&str] = &["ext-1", "EXT-1", "ext-2", "ext-3", "ext-4", "ext-5", "ext-6", "Zoë"];
+
+/// As stored, and as people write them.
+const PHONES: [[&str; 5]; 8] = [
+    ["+12025550123", "+1 (202) 555-0123", "2025550123", "(202) 555-0123", "+1 202 555 0123 ext. 5"],
+    ["+12025550187", "+1 202-555-0187", "202 555 0187", "1-202-555-0187", "tel:+1-202-555-0187"],
+    ["+12125550145", "+1.212.555.0145", "2125550145", "(212) 555-0145", "+1 212 555 0145x9"],
+    ["+12025550166", "\u{ff0b}1 202 555 0166", " 2025550166 ", "202.555.0166", "+1 (202) 555 0166"],
+    ["+250788123457", "+250 788 123 457", "0788123457", "0788 123 457", "+250 0788 123 457"],
+    ["+250722000111", "+250 722 000 111", "0722000111", "072 2000 111", "+250-722-000-111"],
+    ["+447400123456", "+44 7400 123456", "07400 123456", "07400123456", "+44 (0)7400 123456"],
+    ["+33612345678", "+33 6 12 34 56 78", "06 12 34 56 78", "0612345678", "0033612345678"],
+];
+
+const BAD_PHONES: &[&str] = &["12", "not a phone", "+1 555", "+999 123 456 789", "2025550123;phone-context=+1"];
+
+/// Three spellings of each.
+const EMAILS: [[&str; 3]; 7] = [
+    ["ann@example.com", "Ann@Example.COM", "  ANN@example.com "],
+    ["bob@b\u{fc}cher.example", "BOB@xn--bcher-kva.example", "bob@B\u{dc}CHER.example"],
+    ["jos\u{e9}@example.com", "jose\u{301}@example.com", "Jose\u{301}@EXAMPLE.com"],
+    ["dee@example.org", "DEE@example.org", "dee@EXAMPLE.ORG"],
+    ["dee+x@example.org", "Dee+X@example.org", "dee+x@example.org "],
+    ["f.g@example.org", "F.G@example.org", "f.g@Example.Org"],
+    ["zo@example.net", "ZO@example.net", " zo@example.net"],
+];
+
+const BAD_EMAILS: &[&str] = &["nope", "a@b", "x y@example.com", "\"q\"@example.com", "@example.com"];
+
+/// Key, type, values that fit, values that do not.
+const PROPERTIES: [(&str, &str, &str, &str); 7] = [
+    ("title", "text", r#"["blue", " padded ", " "]"#, r#"[5, ["x"]]"#),
+    ("size", "number", "[3, -1, 9223372036854775807]", r#"[3.0, "3", 18446744073709551615]"#),
+    ("weight", "float", "[1.5, 2, -0.25]", r#"["1.5", true]"#),
+    ("vip", "boolean", "[true, false]", r#"["true", 1]"#),
+    ("since", "date", r#"["2024-02-29", " 1999-12-31 "]"#, r#"["2023-02-29", "2024-2-9", 20240229]"#),
+    ("labels", "list", r#"[[1, " a "], []]"#, r#"[{"0": 1}, "x"]"#),
+    ("extra", "map", r#"[{" k ": " v ", "n": null}, {}]"#, r#"[[1], "x"]"#),
+];

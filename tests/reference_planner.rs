@@ -1,0 +1,158 @@
+//! The engine against a second planner, written from the SPEC alone: they agree on every generated request.
+#![cfg(feature = "testing")]
+
+mod reference;
+
+use enroll::contact::{Email, Libphonenumber, PhoneNormalizer, PhoneNumber, Region};
+use enroll::report::{EnrollmentReport, Note, Outcome, Reason};
+use enroll::testing::{Given, World, world};
+use enroll::{Disposition, Engine, Enrollment, EnrollmentKey, EnrollmentRequest, InMemoryRepository, enroll_contacts};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_reference_planner_agrees(world in world()) {
+        let mut repository = InMemoryRepository::new();
+        world.given.snapshots().unwrap().into_iter().for_each(|snapshot| repository.insert(snapshot));
+        for (n, request) in world.requests.iter().enumerate() {
+            let before = dump(&repository, &world);
+            let planned = reference::plan(&before, &request.when(), &addresses());
+            let report = enrolled(&mut repository, &world, n);
+            let made = told(&report, &before, &dump(&repository, &world));
+            for (planned, made) in list(&planned["outcomes"]).iter().zip(list(&made["outcomes"])) {
+                prop_assert_eq!(planned, made, "an outcome of request {}: the reference on the left", n);
+            }
+            prop_assert_eq!(planned, made, "request {}: the reference on the left", n);
+        }
+    }
+}
+
+/// Validity and keys are the engine's own: the reference judges rules, not addresses.
+fn addresses() -> reference::Addresses<'static> {
+    reference::Addresses {
+        phone: &|text, region| {
+            let region = region.map(|code| Region::new(code).unwrap());
+            PhoneNumber::parse(text, region.as_ref()).ok().map(|phone| phone.to_string())
+        },
+        region: &|text| {
+            let phone = PhoneNumber::from_e164(text)?;
+            Libphonenumber.region(&phone).map(|region| region.to_string())
+        },
+        email: &|text| Email::parse(text).ok().map(|email| email.key().to_owned()),
+        stored_email: &|text| Some(Email::stored(text).key().to_owned()),
+    }
+}
+
+fn enrolled(repository: &mut InMemoryRepository, world: &World, n: usize) -> EnrollmentReport {
+    let request = &world.requests[n];
+    let body = request.body.to_string();
+    let enrollment = Enrollment {
+        organization_id: world.given.organization_id,
+        sequence_id: request.sequence_id,
+        key: EnrollmentKey::Id(request.enrollment_id),
+        at: request.at,
+        request: &EnrollmentRequest::from_json(body.as_bytes()),
+    };
+    enroll_contacts(repository, &Engine::new(&world.given.policy), &enrollment).unwrap()
+}
+
+/// All that stands, as the reference reads it.
+fn dump(repository: &InMemoryRepository, world: &World) -> Value {
+    let snapshots: Vec<_> = repository.organizations().into_iter().filter_map(|id| repository.snapshot(id)).collect();
+    let mut given = Given::dump(&snapshots, world.given.organization_id);
+    given.now = world.given.now;
+    given.policy = world.given.policy.clone();
+    serde_json::to_value(given).unwrap()
+}
+
+/// The report in the words of the reference, with the rows as they stand afterwards.
+fn told(report: &EnrollmentReport, before: &Value, after: &Value) -> Value {
+    let mut names = Map::new();
+    let outcomes: Vec<Value> =
+        report.outcomes.iter().map(|outcome| outcome_told(outcome, before, after, &mut names)).collect();
+    let mut told = json!({ "outcomes": outcomes });
+    if let Some(tag) = &report.upload_tag {
+        told["upload_tag"] = json!(tag.name);
+    }
+    told
+}
+
+/// `names` holds what was minted so far, as the reference calls it.
+fn outcome_told(outcome: &Outcome, before: &Value, after: &Value, names: &mut Map<String, Value>) -> Value {
+    let Outcome { index, disposition, contact_created, conversation_created, .. } = *outcome;
+    let new = json!(format!("new:{index}"));
+    let mut named = |id: Option<Value>, is_new: bool| {
+        let id = id?;
+        let key = id.to_string();
+        if is_new {
+            names.insert(key.clone(), new.clone());
+        }
+        Some(names.get(&key).cloned().unwrap_or(id))
+    };
+    let entered = matches!(disposition, Disposition::Added | Disposition::ReAdded);
+    let record = outcome.record_id.map(|id| json!(id));
+    let record_created = record.as_ref().is_some_and(|id| row(before, "custom_records", id).is_none());
+    let mut told = json!({
+        "index": index, "disposition": disposition, "contact_created": contact_created,
+        "conversation_created": conversation_created, "duplicate_of": outcome.duplicate_of,
+        "reasons": outcome.reasons.iter().map(reason).collect::<Vec<_>>(),
+        "notes": outcome.notes.iter().map(note).collect::<Vec<_>>(),
+        "contact": named(outcome.contact_id.map(|id| json!(id)), contact_created),
+        "step_contact": named(outcome.step_contact_id.map(|id| json!(id)), entered),
+        "conversation": named(outcome.conversation_id.map(|id| json!(id)), conversation_created),
+        "record": named(record.clone(), record_created),
+    });
+    if let Some(id) = &outcome.step_contact_id {
+        let contact = row(after, "contacts", &json!(outcome.contact_id)).unwrap();
+        let step_contact = row(after, "step_contacts", &json!(id)).unwrap();
+        told["contact_after"] = only(contact, &reference::CONTACT);
+        told["step_contact_after"] = only(step_contact, &reference::STEP_CONTACT);
+    }
+    let mut told = without_empty(&told);
+    if let Some(id) = record {
+        told["record_after"] = row(after, "custom_records", &id).unwrap()["properties"].clone();
+    }
+    told
+}
+
+fn reason(reason: &Reason) -> String {
+    match reason {
+        Reason::IdentityConflict { key, .. } => format!("{}:{key}", reason.code()),
+        _ => reason.code().to_owned(),
+    }
+}
+
+fn note(note: &Note) -> String {
+    match note {
+        Note::IdentityConflict { key, .. } | Note::KeyTaken { key, .. } | Note::KeyMismatch { key } => {
+            format!("{}:{key}", note.code())
+        }
+        _ => note.code().to_owned(),
+    }
+}
+
+fn row<'a>(given: &'a Value, table: &str, id: &Value) -> Option<&'a Value> {
+    list(&given[table]).iter().find(|row| row["id"] == *id)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn only(row: &Value, fields: &[&str]) -> Value {
+    fields.iter().map(|field| ((*field).to_owned(), row[*field].clone())).collect()
+}
+
+/// Without what is absent, at every depth of objects: the reference leaves it out.
+fn without_empty(value: &Value) -> Value {
+    let Value::Object(members) = value else { return value.clone() };
+    let members = members.iter().map(|(name, value)| (name.clone(), without_empty(value)));
+    let is_kept = |value: &Value| {
+        let blank = value.as_str().is_some_and(|text| text.trim().is_empty());
+        !blank && !value.is_null() && *value != json!([]) && *value != json!({})
+    };
+    members.filter(|(_, value)| is_kept(value)).collect()
+}

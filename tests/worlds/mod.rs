@@ -1,0 +1,368 @@
+//! Generated worlds as a host has them: in memory, with edits past the engine.
+
+use enroll::changes::ChangeSet;
+use enroll::contact::{Contact, ContactState, Email, KeyKind};
+use enroll::lookup::{Context, ContextLookup, Lookup, Person, Version, Versioned};
+use enroll::model::{
+    Channel, ChannelKind, CommunicationPreference, Conversation, CustomProperty, OnReAdd, PropertyKind, Run, Sequence,
+    SequenceStatus, Step, StepContact, StepContactStatus,
+};
+use enroll::repository::RepositoryError;
+use enroll::testing::{Given, World};
+use enroll::*;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The organization of a world, in memory, and its requests.
+pub(crate) struct Host<'w> {
+    world: &'w World,
+    repository: InMemoryRepository,
+}
+
+impl<'w> Host<'w> {
+    pub(crate) fn new(world: &'w World) -> Self {
+        let repository = InMemoryRepository::new();
+        world.given.snapshots().unwrap().into_iter().for_each(|snapshot| repository.insert(snapshot));
+        Self { world, repository }
+    }
+
+    /// The organization as it stands in `snapshot`.
+    pub(crate) fn standing(world: &'w World, snapshot: &Snapshot) -> Self {
+        let repository = InMemoryRepository::new();
+        repository.insert(snapshot.clone());
+        Self { world, repository }
+    }
+
+    pub(crate) fn copy(&self) -> Self {
+        Self::standing(self.world, &self.snapshot())
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.repository.snapshot(self.world.given.organization_id).unwrap()
+    }
+
+    /// The other organizations.
+    pub(crate) fn strangers(&self) -> Vec<Snapshot> {
+        let others = self.repository.organizations().into_iter().filter(|id| *id != self.world.given.organization_id);
+        others.filter_map(|id| self.repository.snapshot(id)).collect()
+    }
+
+    pub(crate) fn dump(&self) -> Given {
+        Given::dump(&[self.snapshot()], self.world.given.organization_id)
+    }
+
+    fn with<T>(
+        &self,
+        n: usize,
+        body: Option<&[u8]>,
+        ask: impl FnOnce(&mut Walled, &Engine<'_>, &Enrollment<'_>) -> T,
+    ) -> T {
+        let request = &self.world.requests[n];
+        let own = request.body.to_string();
+        let enrollment = Enrollment {
+            organization_id: self.world.given.organization_id,
+            sequence_id: request.sequence_id,
+            key: EnrollmentKey::Id(request.enrollment_id),
+            at: request.at,
+            request: &EnrollmentRequest::from_json(body.unwrap_or(own.as_bytes())),
+        };
+        let organization_id = self.world.given.organization_id;
+        let mut walled = Walled { inner: self.repository.clone(), organization_id };
+        ask(&mut walled, &Engine::new(&self.world.given.policy), &enrollment)
+    }
+
+    pub(crate) fn enroll(&self, n: usize) -> EnrollmentReport {
+        self.with(n, None, |repository, engine, enrollment| enroll_contacts(repository, engine, enrollment)).unwrap()
+    }
+
+    pub(crate) fn preview(&self, n: usize) -> EnrollmentReport {
+        self.with(n, None, |repository, engine, enrollment| preview(repository, engine, enrollment)).unwrap()
+    }
+
+    /// Checks any body at all; it is refused or not.
+    pub(crate) fn check(&self, body: &[u8]) {
+        self.with(0, Some(body), |repository, engine, enrollment| {
+            let context = repository.context(&enrollment.context_lookup()).unwrap();
+            if let Err(rejection) = EnrollmentCommand::check(enrollment, &context, engine) {
+                assert!(!rejection.errors().is_empty());
+            }
+        });
+    }
+
+    pub(crate) fn plan(&self, n: usize) -> Result<(EnrollmentCommand, Snapshot, EnrollmentPlan), Rejection> {
+        self.with(n, None, |repository, engine, enrollment| {
+            let context = repository.context(&enrollment.context_lookup()).unwrap();
+            let command = EnrollmentCommand::check(enrollment, &context, engine)?;
+            let snapshot = repository.load(&command.lookup()).unwrap();
+            let plan = plan_enrollment(&command, &snapshot)?;
+            Ok((command, snapshot, plan))
+        })
+    }
+
+    pub(crate) fn plan_command(&self, command: &EnrollmentCommand) -> Result<EnrollmentPlan, Rejection> {
+        let snapshot = Repository::load(&mut self.repository.clone(), &command.lookup()).unwrap();
+        plan_enrollment(command, &snapshot)
+    }
+
+    pub(crate) fn commit(&self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        Repository::commit(&mut self.repository.clone(), changes)
+    }
+
+    pub(crate) fn edit(&self, mutation: &Mutation) {
+        self.repository.edit(self.world.given.organization_id, |snapshot| (mutation.edit)(snapshot)).unwrap();
+    }
+
+    /// Enrolls while someone else edits, once, between load and commit.
+    pub(crate) fn enroll_while(
+        self,
+        n: usize,
+        mutation: &Mutation,
+    ) -> Result<(EnrollmentReport, Snapshot), EnrollError> {
+        let edited = Cell::new(false);
+        let report = self.with(n, None, |walled, engine, enrollment| {
+            let before_commit = || {
+                if !edited.replace(true) {
+                    self.edit(mutation);
+                }
+            };
+            enroll_contacts(&mut Raced { inner: walled, before_commit }, engine, enrollment)
+        })?;
+        Ok((report, self.snapshot()))
+    }
+}
+
+/// Answers for one organization alone.
+pub(crate) struct Walled {
+    inner: InMemoryRepository,
+    organization_id: OrganizationId,
+}
+
+impl Repository for Walled {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        assert_eq!(lookup.organization_id, self.organization_id);
+        Repository::context(&mut self.inner, lookup)
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        assert_eq!(lookup.context.organization_id, self.organization_id);
+        Repository::load(&mut self.inner, lookup)
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        assert_eq!(changes.organization_id(), self.organization_id);
+        Repository::commit(&mut self.inner, changes)
+    }
+}
+
+/// Something happens before each commit.
+struct Raced<'r, F> {
+    inner: &'r mut Walled,
+    before_commit: F,
+}
+
+impl<F: FnMut()> Repository for Raced<'_, F> {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        self.inner.context(lookup)
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        self.inner.load(lookup)
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        (self.before_commit)();
+        self.inner.commit(changes)
+    }
+}
+
+/// A host's own write.
+pub(crate) struct Mutation {
+    pub(crate) what: String,
+    edit: Box<dyn Fn(&mut Snapshot)>,
+}
+
+/// Every way in which a host could change what the command's plan may rest on.
+pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec<Mutation> {
+    let mut all = Vec::new();
+    let mut add = |what: String, edit: Box<dyn Fn(&mut Snapshot)>| all.push(Mutation { what, edit });
+    let (lookup, sequence_id, at) = (command.lookup(), command.sequence_id(), command.at());
+
+    add("archive the sequence".into(), sequence(sequence_id, |sequence| sequence.status = SequenceStatus::Archived));
+    add("exclude re-adds".into(), sequence(sequence_id, |sequence| sequence.settings.on_re_add = OnReAdd::Exclude));
+    add("allow one run".into(), sequence(sequence_id, |sequence| sequence.settings.max_runs = Some(1)));
+    add("drop the steps".into(), sequence(sequence_id, |sequence| sequence.steps.clear()));
+    for &id in snapshot.context.channels.keys() {
+        add(
+            format!("disable channel {id}"),
+            Box::new(move |snapshot| {
+                let channel = snapshot.context.channels.get_mut(&id).unwrap();
+                Arc::make_mut(&mut channel.row).enabled = false;
+            }),
+        );
+        add(
+            format!("delete channel {id}"),
+            Box::new(move |snapshot| {
+                snapshot.context.channels.remove(&id);
+            }),
+        );
+    }
+    for &id in snapshot.context.custom_objects.keys() {
+        add(
+            "ask for one more property".into(),
+            Box::new(move |snapshot| {
+                let object = snapshot.context.custom_objects.get_mut(&id).unwrap();
+                let mut property = CustomProperty::new("one more", PropertyKind::Text);
+                property.required = true;
+                Arc::make_mut(&mut object.row).properties.push(property);
+            }),
+        );
+        add("delete the object".into(), Box::new(|snapshot| snapshot.context.custom_objects.clear()));
+    }
+    for _ in snapshot.context.call_flows.keys() {
+        add("delete the call flow".into(), Box::new(|snapshot| snapshot.context.call_flows.clear()));
+    }
+    for (&id, found) in &snapshot.people {
+        let edits: [(&str, fn(&mut Person)); 6] = [
+            ("block", |person| person.contact.state = ContactState::Blocked),
+            ("merge", |person| person.contact.state = ContactState::Merged),
+            ("take the phone of", |person| person.contact.phone = None),
+            ("take the email of", |person| person.contact.email = None),
+            ("take the external id of", |person| person.contact.external_id = None),
+            ("name", |person| person.contact.name = Some("Someone Else".into())),
+        ];
+        for (what, edit) in edits {
+            add(format!("{what} {id}"), with(id, edit));
+        }
+        if let Some(channel_id) = lookup.channel_id {
+            add(
+                format!("opt out {id}"),
+                with(id, move |person| {
+                    person.preferences.retain(|preference| preference.channel_id != channel_id);
+                    person.preferences.push(CommunicationPreference::new(id, channel_id, false));
+                }),
+            );
+            add(
+                format!("talk to {id}"),
+                with(id, move |person| {
+                    let mut conversation =
+                        Conversation::new(ConversationId::from_uuid(Uuid::from_u128(0x7a1c)), id, channel_id);
+                    conversation.created_at = Some(at);
+                    if person.conversations.iter().all(|other| other.channel_id != channel_id) {
+                        person.conversations.push(conversation);
+                    }
+                }),
+            );
+        }
+        add(
+            format!("begin a run of {id} in a step that is gone"),
+            with(id, move |person| {
+                person.step_contacts.iter_mut().for_each(|row| row.status = StepContactStatus::Finished);
+                let run = Run::new(RunId::from_uuid(Uuid::from_u128(0x4a2)), sequence_id, id, at);
+                let step_id = StepId::from_uuid(Uuid::from_u128(0x57e9));
+                person.step_contacts.push(StepContact::new(
+                    StepContactId::from_uuid(Uuid::from_u128(0x57ec)),
+                    &run,
+                    step_id,
+                ));
+                person.runs.push(run);
+            }),
+        );
+        for n in 0..found.step_contacts.len() {
+            for status in [StepContactStatus::Finished, StepContactStatus::Active] {
+                add(
+                    format!("set step contact {n} of {id} to {status:?}"),
+                    with(id, move |person| {
+                        person.step_contacts[n].status = status;
+                    }),
+                );
+            }
+        }
+    }
+    // Someone turns up with a key that nobody had.
+    for (kind, keys) in KeyKind::ALL.into_iter().zip([lookup.external_ids, lookup.phones, lookup.emails]) {
+        for key in keys {
+            if snapshot.people.values().any(|person| person.contact.key(kind) == Some(&key)) {
+                continue;
+            }
+            add(
+                format!("someone with {kind} {key}"),
+                Box::new(move |snapshot| {
+                    let mut contact = Contact::new(ContactId::from_uuid(Uuid::from_u128(0x9e4)));
+                    match kind {
+                        KeyKind::ExternalId => contact.external_id = Some(key.clone()),
+                        KeyKind::Phone => contact.phone = Some(key.clone()),
+                        KeyKind::Email => contact.email = Some(Email::stored(&key)),
+                    }
+                    snapshot.people.insert(contact.id, Arc::new(Person::new(contact, Version::FIRST)));
+                }),
+            );
+        }
+    }
+    all
+}
+
+fn sequence(id: SequenceId, edit: fn(&mut Sequence)) -> Box<dyn Fn(&mut Snapshot)> {
+    Box::new(move |snapshot| edit(Arc::make_mut(&mut snapshot.context.sequences.get_mut(&id).unwrap().row)))
+}
+
+fn with(id: ContactId, edit: impl Fn(&mut Person) + 'static) -> Box<dyn Fn(&mut Snapshot)> {
+    Box::new(move |snapshot| edit(Arc::make_mut(snapshot.people.get_mut(&id).unwrap())))
+}
+
+/// What was loaded, and beside it everyone and everything else of the organization, and then some.
+pub(crate) fn unrelated(loaded: Snapshot, whole: &Snapshot) -> Snapshot {
+    let mut more = loaded;
+    for (id, person) in &whole.people {
+        more.people.entry(*id).or_insert_with(|| person.clone());
+    }
+    more.tags.clone_from(&whole.tags);
+    for (id, row) in &whole.context.sequences {
+        more.context.sequences.entry(*id).or_insert_with(|| row.clone());
+    }
+    let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(0xcccc)), ChannelKind::Fax, "+12025550199");
+    let other = SequenceId::from_uuid(Uuid::from_u128(0x5555));
+    for person in more.people.values_mut() {
+        let person = Arc::make_mut(person);
+        let id = person.contact.id;
+        person.preferences.push(CommunicationPreference::new(id, channel.id, false));
+        person.conversations.push(Conversation::new(
+            ConversationId::from_uuid(Uuid::from_u128(0xaaaa)),
+            id,
+            channel.id,
+        ));
+        let run = Run::new(RunId::from_uuid(Uuid::from_u128(0xbbbb)), other, id, Timestamp::from_millis(0).unwrap());
+        let step_id = StepId::from_uuid(Uuid::from_u128(0xdddd));
+        person.step_contacts.push(StepContact::new(StepContactId::from_uuid(Uuid::from_u128(0xeeee)), &run, step_id));
+        person.runs.push(run);
+    }
+    more.context.channels.insert(channel.id, Versioned::new(Version(7), channel));
+    let mut nobody = Contact::new(ContactId::from_uuid(Uuid::from_u128(0xffff)));
+    nobody.phone = Some("+12025550198".into());
+    more.people.insert(nobody.id, Arc::new(Person::new(nobody, Version(3))));
+    more
+}
+
+/// The contacts that are new or otherwise than before.
+pub(crate) fn changed_people(before: &Snapshot, after: &Snapshot) -> BTreeSet<ContactId> {
+    let changed = after.people.iter().filter(|(id, person)| before.people.get(id) != Some(person));
+    changed.map(|(id, _)| *id).collect()
+}
+
+/// An organization with one phone channel and one sequence of one step.
+pub(crate) fn one_sequence() -> (InMemoryRepository, OrganizationId, SequenceId) {
+    let organization_id = OrganizationId::from_uuid(Uuid::from_u128(1));
+    let sequence_id = SequenceId::from_uuid(Uuid::from_u128(2));
+    let mut context = Context::new(organization_id);
+    let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(3)), ChannelKind::Phone, "+12025550100");
+    let mut step = Step::new(StepId::from_uuid(Uuid::from_u128(4)), 0, ChannelKind::Phone);
+    step.channel_id = Some(channel.id);
+    context.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
+    context
+        .sequences
+        .insert(sequence_id, Versioned::new(Version::FIRST, Sequence::new(sequence_id, "Welcome", vec![step])));
+    let repository = InMemoryRepository::new();
+    repository.insert(Snapshot::new(context));
+    (repository, organization_id, sequence_id)
+}
