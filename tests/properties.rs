@@ -270,10 +270,18 @@ proptest! {
     /// VECTORS 6: split over several requests, the same people are enrolled.
     #[test]
     fn a_request_that_is_split_enrolls_the_same_people(world in world()) {
+        // No duplicates among them: whoever is enrolled and shares no key with another, and nobody else.
+        let taken = |note: &report::Note| note.code() == "key_taken";
+        let outcomes = Host::new(&world).enroll(0).outcomes.into_iter();
+        let enrolled = outcomes.filter(|outcome| outcome.disposition.is_enrolled() && !outcome.notes.iter().any(taken));
+        let mut world = world;
+        let entries = world.requests[0].body["to"].clone();
+        world.requests[0].body["to"] = enrolled.map(|outcome| entries[outcome.index].clone()).collect();
+        if world.requests[0].body["to"] == json!([]) {
+            return Ok(());
+        }
         let host = Host::new(&world);
         let whole = host.enroll(0);
-        prop_assume!(whole.counts().duplicate == 0 && whole.counts().ignored == 0);
-        prop_assume!(whole.outcomes.iter().all(|outcome| outcome.notes.is_empty()));
         let mut split = world.clone();
         let entries = world.requests[0].body["to"].as_array().unwrap();
         split.requests = entries.iter().enumerate().map(|(n, entry)| {

@@ -84,7 +84,7 @@ fn told(report: &EnrollmentReport, before: &Value, after: &Value) -> Value {
 fn outcome_told(outcome: &Outcome, before: &Value, after: &Value, names: &mut Map<String, Value>) -> Value {
     let Outcome { index, disposition, contact_created, conversation_created, .. } = *outcome;
     let new = json!(format!("new:{index}"));
-    let mut named = |id: Option<Value>, is_new: bool| {
+    let mut renamed = |id: Option<Value>, is_new: bool| {
         let id = id?;
         let key = id.to_string();
         if is_new {
@@ -100,10 +100,10 @@ fn outcome_told(outcome: &Outcome, before: &Value, after: &Value, names: &mut Ma
         "conversation_created": conversation_created, "duplicate_of": outcome.duplicate_of,
         "reasons": outcome.reasons.iter().map(reason).collect::<Vec<_>>(),
         "notes": outcome.notes.iter().map(note).collect::<Vec<_>>(),
-        "contact": named(outcome.contact_id.map(|id| json!(id)), contact_created),
-        "step_contact": named(outcome.step_contact_id.map(|id| json!(id)), entered),
-        "conversation": named(outcome.conversation_id.map(|id| json!(id)), conversation_created),
-        "record": named(record.clone(), record_created),
+        "contact": renamed(outcome.contact_id.map(|id| json!(id)), contact_created),
+        "step_contact": renamed(outcome.step_contact_id.map(|id| json!(id)), entered),
+        "conversation": renamed(outcome.conversation_id.map(|id| json!(id)), conversation_created),
+        "record": renamed(record.clone(), record_created),
     });
     if let Some(id) = &outcome.step_contact_id {
         let contact = row(after, "contacts", &json!(outcome.contact_id)).unwrap();

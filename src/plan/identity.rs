@@ -38,6 +38,14 @@ impl Standing<'_> {
     }
 }
 
+/// Who holds a key, as far as the snapshot tells.
+pub(super) enum StoredHolder<'a> {
+    Contact(&'a Person),
+    /// An earlier recipient of this request brought it somewhere, or made its contact give it up.
+    ThisRequest,
+    Nobody,
+}
+
 #[derive(Clone, Copy)]
 struct Holder {
     /// `None`: an earlier recipient of this request made its contact give the key up.
@@ -74,6 +82,17 @@ impl<'a> World<'a> {
 
     pub(super) fn slot(&self, slot: Slot) -> &Standing<'a> {
         &self.standing[slot.0]
+    }
+
+    /// Who holds a key, as far as the snapshot tells.
+    pub(super) fn stored_holder(&self, kind: KeyKind, key: &str) -> StoredHolder<'a> {
+        match self.holder(kind, key) {
+            None => StoredHolder::Nobody,
+            Some(Holder { slot: Some(slot), brought_by: None }) => {
+                self.slot(slot).person.map_or(StoredHolder::ThisRequest, StoredHolder::Contact)
+            }
+            Some(_) => StoredHolder::ThisRequest,
+        }
     }
 
     fn holder(&self, kind: KeyKind, key: &str) -> Option<Holder> {
@@ -118,10 +137,6 @@ pub(super) struct Identity<'a> {
     brings: Vec<(KeyKind, &'a str)>,
     /// Keys that belong to another contact.
     elsewhere: Vec<(KeyKind, ContactId)>,
-    /// Contacts that hold such keys, as the snapshot has them.
-    pub(super) rests_on: Vec<Slot>,
-    /// Keys that nobody holds, and that are not brought to the contact either.
-    pub(super) vacant: Vec<(KeyKind, &'a Text)>,
 }
 
 /// Compares every key of the entry with the contact that was found and with whoever else holds it.
@@ -159,9 +174,8 @@ pub(super) fn reconcile<'a>(
                         identity.reasons.push(Reason::IdentityConflict { key: kind, contact_id });
                     }
                 }
-                identity.rests_on.push(holder);
             }
-            nobody => {
+            _ => {
                 if stored.is_some() {
                     identity.notes.push(Note::KeyMismatch { key: kind });
                 }
@@ -177,8 +191,6 @@ pub(super) fn reconcile<'a>(
                         KeyKind::Phone => identity.set.phone = Some(key.clone()),
                         KeyKind::Email => identity.set.email = recipient.email.valid().cloned(),
                     }
-                } else if nobody.is_none() {
-                    identity.vacant.push((kind, key));
                 }
             }
         }

@@ -24,6 +24,7 @@ use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::fault::{Fault, Rejection};
 use crate::lookup::{Context, Person, Snapshot, StoredEnrollment, Version};
 use crate::model::{Channel, CustomObject, Resource, Sequence, Step};
+use crate::policy::AddressSource;
 use crate::report::{Disposition, EnrollmentReport, Outcome};
 use crate::{ChannelId, command, ids::Minter};
 use identity::{Slot, World};
@@ -141,6 +142,12 @@ impl<'a> Planner<'a> {
         outcome.contact_id = found.map(|slot| self.world.slot(slot).id);
         outcome.reasons.extend(eligibility.reason);
 
+        // A new contact claims all its keys; whoever can never be enrolled rests on nothing.
+        let never = !outcome.reasons.is_empty() && command.policy().address_source == AddressSource::EntryOnly;
+        if !never && (found.is_some() || !outcome.reasons.is_empty()) {
+            self.draft.consult(recipient, &self.world);
+        }
+
         // 4.4: whom an earlier recipient took is a duplicate, and is asked no further.
         if let Some(taken_by) = found.and_then(|slot| self.world.slot(slot).taken_by) {
             outcome.notes = eligibility.notes;
@@ -198,7 +205,6 @@ impl<'a> Planner<'a> {
 
         self.world.take(slot, index, &identity);
         self.guard_default_channel(recipient);
-        self.draft.consult(&identity, &self.world);
         self.draft.update(person, identity.set);
         let contact = person.contact.id;
         outcome.disposition = decision.disposition();
@@ -265,7 +271,7 @@ impl<'a> Planner<'a> {
             upload_tag: self.draft.upload_tag(),
             outcomes,
         };
-        let guards = self.draft.guards(target, self.context, command);
+        let guards = self.draft.guards(target, self.context, command, &self.world);
         let completion = StoredEnrollment::completed(command.fingerprint(), report.clone());
         let rows = self.draft.into_rows();
         let changes = ChangeSet::new(command.organization_id(), command.at(), guards, rows, completion);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::identity::{Identity, World};
+use super::identity::{StoredHolder, World};
 use super::{Target, plain_fields, tag};
 use crate::changes::{
     ContactFields, ContactUpdate, Guards, RecordUpdate, Rows, RunReactivation, StepContactUpdate, VacantKeys,
@@ -165,18 +165,31 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What an enrolled recipient rests on beside its own contact.
-    pub(super) fn consult(&mut self, identity: &Identity<'a>, world: &World<'a>) {
-        let held = identity.rests_on.iter().filter_map(|slot| world.slot(*slot).person);
-        self.contacts.extend(held.map(|person| (person.contact.id, person.version)));
-        self.vacant.extend(&identity.vacant);
+    /// What a recipient rests on: who holds each key that it gives, or that nobody does.
+    ///
+    /// Also where it is not enrolled: if it were, it would take contacts and keys from the recipients after it.
+    pub(super) fn consult(&mut self, recipient: &'a CheckedRecipient, world: &World<'a>) {
+        for kind in KeyKind::ALL {
+            let Some(key) = recipient.key(kind) else { continue };
+            match world.stored_holder(kind, key) {
+                StoredHolder::Contact(person) => self.contacts.push((person.contact.id, person.version)),
+                StoredHolder::Nobody => self.vacant.push((kind, key)),
+                StoredHolder::ThisRequest => {}
+            }
+        }
     }
 
     pub(super) fn guard_channel(&mut self, id: ChannelId, context: &Context) {
         self.channels.insert(id, context.channels.get(&id).map(|channel| channel.version));
     }
 
-    pub(super) fn guards(&mut self, target: &Target<'_>, context: &Context, command: &EnrollmentCommand) -> Guards {
+    pub(super) fn guards(
+        &mut self,
+        target: &Target<'_>,
+        context: &Context,
+        command: &EnrollmentCommand,
+        world: &World<'_>,
+    ) -> Guards {
         let written: BTreeSet<ContactId> = self.rows.contacts_updated.iter().map(|row| row.id).collect();
         self.contacts.retain(|(id, _)| !written.contains(id));
         let custom_object = command.custom_data().map(|(id, _)| id);
@@ -187,27 +200,15 @@ impl<'a> Draft<'a> {
             custom_object: custom_object.and_then(|id| Some((id, context.custom_objects.get(&id)?.version))),
             call_flow: flow.and_then(|id| Some((id, context.call_flows.get(&id)?.version))),
             contacts: std::mem::take(&mut self.contacts),
-            vacant: self.vacant_keys(),
+            vacant: self.vacant_keys(world),
         }
     }
 
     /// Keys that were found to be nobody's and that nothing here claims: those that are claimed guard themselves.
-    fn vacant_keys(&self) -> VacantKeys {
+    fn vacant_keys(&self, world: &World<'_>) -> VacantKeys {
         let mut vacant = VacantKeys::default();
-        if self.vacant.is_empty() {
-            return vacant;
-        }
-        let created = self.rows.contacts_created.iter().map(|row| (&row.external_id, &row.phone, &row.email));
-        let updated =
-            self.rows.contacts_updated.iter().map(|row| (&row.set.external_id, &row.set.phone, &row.set.email));
-        let mut claimed = BTreeSet::new();
-        for (external_id, phone, email) in created.chain(updated) {
-            claimed.extend(external_id.as_deref().map(|key| (KeyKind::ExternalId, key)));
-            claimed.extend(phone.as_deref().map(|key| (KeyKind::Phone, key)));
-            claimed.extend(email.as_ref().map(|email| (KeyKind::Email, email.key())));
-        }
         for &(kind, key) in &self.vacant {
-            if !claimed.contains(&(kind, &**key)) {
+            if matches!(world.stored_holder(kind, key), StoredHolder::Nobody) {
                 match kind {
                     KeyKind::ExternalId => vacant.external_ids.push(key.clone()),
                     KeyKind::Phone => vacant.phones.push(key.clone()),

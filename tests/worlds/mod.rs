@@ -74,11 +74,11 @@ impl<'w> Host<'w> {
     }
 
     pub(crate) fn enroll(&self, n: usize) -> EnrollmentReport {
-        self.with(n, None, |repository, engine, enrollment| enroll_contacts(repository, engine, enrollment)).unwrap()
+        self.with(n, None, enroll_contacts).unwrap()
     }
 
     pub(crate) fn preview(&self, n: usize) -> EnrollmentReport {
-        self.with(n, None, |repository, engine, enrollment| preview(repository, engine, enrollment)).unwrap()
+        self.with(n, None, preview).unwrap()
     }
 
     /// Checks any body at all; it is refused or not.
@@ -224,7 +224,8 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
         add("delete the call flow".into(), Box::new(|snapshot| snapshot.context.call_flows.clear()));
     }
     for (&id, found) in &snapshot.people {
-        let edits: [(&str, fn(&mut Person)); 6] = [
+        type Edit = fn(&mut Person);
+        let edits: [(&str, Edit); 6] = [
             ("block", |person| person.contact.state = ContactState::Blocked),
             ("merge", |person| person.contact.state = ContactState::Merged),
             ("take the phone of", |person| person.contact.phone = None),
@@ -274,6 +275,13 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
                 add(
                     format!("set step contact {n} of {id} to {status:?}"),
                     with(id, move |person| {
+                        // As a database would have it: live once in a sequence.
+                        let sequence_id = person.step_contacts[n].sequence_id;
+                        for row in person.step_contacts.iter_mut().filter(|row| row.sequence_id == sequence_id) {
+                            if status.is_live() && row.status.is_live() {
+                                row.status = StepContactStatus::Finished;
+                            }
+                        }
                         person.step_contacts[n].status = status;
                     }),
                 );
