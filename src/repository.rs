@@ -52,6 +52,21 @@ pub trait Repository {
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError>;
 }
 
+/// A repository that is lent out is one.
+impl<R: Repository + ?Sized> Repository for &mut R {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        (**self).context(lookup)
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        (**self).load(lookup)
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        (**self).commit(changes)
+    }
+}
+
 /// An async repository. The contract is that of [`Repository`]; implementers write plain `async fn`.
 #[expect(missing_docs, reason = "the methods are those of `Repository`")]
 pub trait AsyncRepository: Send {

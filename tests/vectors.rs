@@ -47,8 +47,8 @@ fn there_are_many_and_each_says_what_it_is_of() {
 #[test]
 fn every_situation_has_a_vector_or_says_why_not() {
     let elsewhere = [
-        (7, "a storage that refuses: the conformance suite of a repository"),
-        (8, "a storage that refuses: the conformance suite of a repository"),
+        (7, "a storage that refuses: `every_fact_behind_a_write_is_guarded` in tests/properties.rs"),
+        (8, "a storage that refuses: the tests in src/changes/apply.rs"),
         (10, "a crash: `a_lost_commit_is_done_once_by_the_retry` in tests/properties.rs"),
         (22, "a preview: `a_preview_is_the_enrollment_without_the_commit` in tests/properties.rs"),
         (23, "a race: invariant 10 in tests/properties.rs"),

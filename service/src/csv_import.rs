@@ -1,7 +1,7 @@
 //! A list of people as CSV: the header names the fields of an entry.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use enroll::Recipient;
@@ -27,7 +27,10 @@ enum Column {
 
 /// Reads a CSV. Columns `properties.KEY` are read as the property's type in `object`, and as text without one.
 pub(crate) fn read(name: &str, bytes: &[u8], object: Option<&CustomObject>) -> Result<People, Failure> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let Scan { rows, unclosed } = scan(bytes);
+    if let Some(row) = unclosed {
+        return Err(Failure::new(format!("{name}: row {row}"), "opens a quote that nothing closes"));
+    }
     let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
     let header = csv.headers().map_err(|e| Failure::new(name, e))?.clone();
     if header.iter().all(|title| title.trim().is_empty()) {
@@ -35,9 +38,12 @@ pub(crate) fn read(name: &str, bytes: &[u8], object: Option<&CustomObject>) -> R
     }
     let columns = columns(name, &header, object)?;
     let mut people = People { entries: Vec::new(), rows: Vec::new() };
-    for record in csv.records() {
+    for (record, row) in csv.byte_records().zip(rows.into_iter().skip(1)) {
         let record = record.map_err(|e| Failure::new(name, e))?;
-        let row = people.entries.len() + 2;
+        // A row of nothing but blank cells, as spreadsheets leave below a list, is nobody.
+        if record.iter().all(|cell| cell.trim_ascii().is_empty()) {
+            continue;
+        }
         let place =
             |column: usize| format!("{name}: row {row}, column `{}`", header.get(column).unwrap_or_default().trim());
         if record.len() != columns.len() {
@@ -46,6 +52,7 @@ pub(crate) fn read(name: &str, bytes: &[u8], object: Option<&CustomObject>) -> R
         }
         let mut entry = Recipient::default();
         for (n, (column, cell)) in columns.iter().zip(&record).enumerate() {
+            let cell = std::str::from_utf8(cell).map_err(|_| Failure::new(place(n), "is not UTF-8"))?;
             set(&mut entry, column, cell).map_err(|what| Failure::new(place(n), what))?;
         }
         people.entries.push(entry);
@@ -64,7 +71,7 @@ pub(crate) fn balanced(people: usize) -> Vec<usize> {
 }
 
 fn columns(name: &str, header: &csv::StringRecord, object: Option<&CustomObject>) -> Result<Vec<Column>, Failure> {
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     let mut columns = Vec::new();
     let mut unknown = Vec::new();
     for title in header {
@@ -79,8 +86,17 @@ fn columns(name: &str, header: &csv::StringRecord, object: Option<&CustomObject>
         } else {
             unknown.push(title);
         }
-        if !seen.insert(title) {
-            return Err(Failure::new(format!("{name}: column `{title}`"), "comes twice"));
+        let fills =
+            field.map_or(title, |field| if *field == "address.postal_code" { "address.post_code" } else { field });
+        match seen.insert(fills, title) {
+            Some(first) if first == title => {
+                return Err(Failure::new(format!("{name}: column `{title}`"), "comes twice"));
+            }
+            Some(first) => {
+                let what = format!("is the same field as column `{first}`");
+                return Err(Failure::new(format!("{name}: column `{title}`"), what));
+            }
+            None => {}
         }
     }
     if unknown.is_empty() {
@@ -129,7 +145,7 @@ fn set(entry: &mut Recipient<'static>, column: &Column, cell: &str) -> Result<()
         }
         _ if cell.trim().is_empty() => return Ok(()),
         Column::Property(key, kind) => {
-            entry.properties.insert(Cow::Owned(key.clone()), property(*kind, cell)?);
+            entry.properties.insert(Cow::Owned(key.clone()), property(*kind, cell));
             return Ok(());
         }
         Column::Field(field) => *field,
@@ -170,16 +186,73 @@ fn set(entry: &mut Recipient<'static>, column: &Column, cell: &str) -> Result<()
 }
 
 /// A cell as the property's type. What does not fit stays text, and the report tells.
-fn property(kind: PropertyKind, cell: &str) -> Result<Value<'static>, String> {
+fn property(kind: PropertyKind, cell: &str) -> Value<'static> {
     let trimmed = cell.trim();
     let text = || Value::Text(Cow::Owned(cell.to_owned()));
-    Ok(match kind {
+    match kind {
         PropertyKind::Text | PropertyKind::Date => text(),
         PropertyKind::Number => trimmed.parse().map_or_else(|_| text(), Value::Integer),
         PropertyKind::Float => trimmed.parse().map_or_else(|_| text(), Value::Float),
         PropertyKind::Boolean => trimmed.to_ascii_lowercase().parse().map_or_else(|_| text(), Value::Bool),
-        PropertyKind::List | PropertyKind::Map => {
-            serde_json::from_str(trimmed).map_err(|e| format!("is not JSON: {e}"))?
+        PropertyKind::List | PropertyKind::Map => serde_json::from_str(trimmed).unwrap_or_else(|_| text()),
+    }
+}
+
+/// Where the records of a file stand.
+#[derive(Debug, PartialEq)]
+struct Scan {
+    /// The row of each record that is not an empty line.
+    rows: Vec<usize>,
+    /// The row in which a quote is opened and never closed.
+    unclosed: Option<usize>,
+}
+
+/// Counts rows as a spreadsheet does: empty lines count, line breaks within quotes do not.
+fn scan(bytes: &[u8]) -> Scan {
+    #[derive(PartialEq)]
+    enum At {
+        Row,
+        Cell,
+        Plain,
+        Quoted,
+        Quote,
+    }
+    let (mut rows, mut row, mut at) = (Vec::new(), 1, At::Row);
+    let mut bytes = bytes.iter().peekable();
+    while let Some(&byte) = bytes.next() {
+        if at != At::Quoted && matches!(byte, b'\r' | b'\n') {
+            if byte == b'\r' {
+                bytes.next_if_eq(&&b'\n');
+            }
+            (row, at) = (row + 1, At::Row);
+            continue;
         }
-    })
+        if at == At::Row {
+            rows.push(row);
+        }
+        at = match (at, byte) {
+            (At::Quoted, b'"') => At::Quote,
+            (At::Row | At::Cell | At::Quote, b'"') | (At::Quoted, _) => At::Quoted,
+            (_, b',') => At::Cell,
+            _ => At::Plain,
+        };
+    }
+    let unclosed = (at == At::Quoted).then(|| rows.last().copied()).flatten();
+    Scan { rows, unclosed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_counted_as_in_a_spreadsheet() {
+        let text = "phone,name\r\n1,\"a\r\nb\"\r\n\r\n2,\"c \"\"d\"\" e\"\n3,f\"g\n\n,\n4,h";
+        assert_eq!(scan(text.as_bytes()), Scan { rows: vec![1, 2, 4, 5, 7, 8], unclosed: None });
+        assert_eq!(scan(b"phone\r1\r\r2").rows, [1, 2, 4]);
+        assert_eq!(scan(b"phone,name\n1,a\n2,\"b\n3,c\n").unclosed, Some(3));
+        let people = read("f", text.as_bytes(), None).unwrap();
+        assert_eq!(people.rows, [2, 4, 5, 8]);
+        assert_eq!(people.entries[1].name.as_deref(), Some("c \"d\" e"));
+    }
 }

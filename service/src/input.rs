@@ -9,7 +9,7 @@ use enroll::testing::Given;
 
 use crate::Failure;
 
-/// The bytes of a file, or of standard input for `-`.
+/// The bytes of a file, or of standard input for `-`, without a byte order mark.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
@@ -18,7 +18,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
     };
     match read {
-        Ok(_) => Ok(bytes),
+        Ok(_) => {
+            if bytes.starts_with(BYTE_ORDER_MARK) {
+                bytes.drain(..BYTE_ORDER_MARK.len());
+            }
+            Ok(bytes)
+        }
         Err(e) => Err(Failure::new(name(path), e)),
     }
 }
@@ -53,3 +58,6 @@ fn pointer(path: &JsonPath) -> String {
     }
     if pointer.is_empty() { pointer } else { format!("#{pointer}") }
 }
+
+/// As editors of some systems write it before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -170,7 +170,7 @@ struct Failure(String);
 
 impl Failure {
     fn new(place: impl fmt::Display, what: impl fmt::Display) -> Self {
-        Self(format!("{place}: {what}"))
+        Self(plain(&format!("{place}: {what}")))
     }
 }
 
@@ -187,4 +187,17 @@ fn out(text: &str) -> Result<(), Failure> {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new("standard output", e)),
         _ => Ok(()),
     }
+}
+
+/// Text of a user for a line of a terminal: a control character is written as its code.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
 }

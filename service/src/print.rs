@@ -4,8 +4,10 @@ use comfy_table::{ContentArrangement, Table, presets};
 use std::fmt::Write;
 
 use enroll::model::Sequence;
-use enroll::report::{Counts, Outcome};
+use enroll::report::{Counts, Note, Outcome};
 use enroll::{Context, Disposition, EnrollmentReport, Recipient};
+
+use crate::plain;
 
 /// How many recipients are listed unless all are asked for.
 const LISTED: usize = 40;
@@ -13,6 +15,8 @@ const LISTED: usize = 40;
 /// Where a recipient stands in what was given.
 pub(crate) struct Place<'p> {
     pub(crate) number: usize,
+    /// The rows of the whole request; empty where recipients are numbered by their index.
+    pub(crate) rows: &'p [usize],
     pub(crate) entry: &'p Recipient<'p>,
     pub(crate) outcome: &'p Outcome,
     /// What else is to be told: that the person came in an earlier request of the import.
@@ -104,9 +108,16 @@ fn who(entry: &Recipient<'_>) -> String {
 fn why(place: &Place<'_>) -> String {
     let outcome = place.outcome;
     let mut why: Vec<String> = outcome.reasons.iter().map(ToString::to_string).collect();
-    // Recipients are numbered as they are listed: the earlier one stands as far before as its index says.
-    why.extend(outcome.duplicate_of.map(|of| format!("same contact as {}", place.number + of - outcome.index)));
+    let number = |index: usize| place.rows.get(index).copied().unwrap_or(index);
+    why.extend(outcome.duplicate_of.map(|of| format!("same contact as {}", number(of))));
     why.extend(place.again.map(|first| format!("the person of row {first} again")));
-    why.extend(outcome.notes.iter().map(|note| format!("note: {note}")));
-    why.join("; ")
+    let what = if place.rows.is_empty() { "recipient" } else { "row" };
+    why.extend(outcome.notes.iter().map(|note| match note {
+        Note::KeyTaken { key, recipient, .. } => {
+            format!("note: {key} left out: {what} {} brought it to another contact", number(*recipient))
+        }
+        note => format!("note: {note}"),
+    }));
+    // Keys of custom data are the sender's own text.
+    plain(&why.join("; "))
 }

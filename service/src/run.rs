@@ -4,7 +4,8 @@ use chrono::Utc;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -91,14 +92,18 @@ impl<'a> Host<'a> {
         parts: usize,
     ) -> Result<EnrollmentReport, EnrollError> {
         let engine = Engine::new(&self.given.policy);
-        let (organization_id, sequence_id, at) = (self.organization_id, self.args.sequence, self.at);
-        let enrollment = Enrollment { organization_id, sequence_id, key, at, request };
+        let enrollment = self.enrollment(key, request);
         let mut repository = self.repository.clone();
         if self.args.preview && parts == 1 {
             preview(&mut repository, &engine, &enrollment)
         } else {
             enroll_contacts(&mut repository, &engine, &enrollment)
         }
+    }
+
+    fn enrollment<'r>(&self, key: EnrollmentKey<'r>, request: &'r EnrollmentRequest<'r>) -> Enrollment<'r> {
+        let (organization_id, sequence_id, at) = (self.organization_id, self.args.sequence, self.at);
+        Enrollment { organization_id, sequence_id, key, at, request }
     }
 
     /// One request, as JSON.
@@ -111,16 +116,24 @@ impl<'a> Host<'a> {
             Err(e) => return Err(Failure::new(name, e)),
         };
         if self.args.json {
+            self.tell_preview();
             return json_out(&with_counts(&report));
         }
         let places = request.to.iter().zip(&report.outcomes);
-        let places = places.map(|(entry, outcome)| Place { number: outcome.index, entry, outcome, again: None });
+        let places =
+            places.map(|(entry, outcome)| Place { number: outcome.index, rows: &[], entry, outcome, again: None });
         self.people(&[&report], &print::table(places, "recipient", self.args.all))
     }
 
     /// A list of people: one request, or as many as it needs.
     fn import(&self, name: &str, people: People) -> Result<ExitCode, Failure> {
         let sizes = csv_import::balanced(people.entries.len());
+        if let Some(key) = self.args.idempotency_key.as_deref().filter(|_| sizes.len() > 1)
+            && self.enrollment(EnrollmentKey::Idempotency(key), &EnrollmentRequest::default()).id().is_none()
+        {
+            let what = "must be 1 to 255 visible ASCII characters (invalid_idempotency_key)";
+            return Err(Failure::new("--idempotency-key", what));
+        }
         let bar = progress(people.entries.len(), sizes.len());
         let mut rest = people.entries.into_iter();
         let (mut requests, mut reports) = (Vec::new(), Vec::<EnrollmentReport>::new());
@@ -146,6 +159,7 @@ impl<'a> Host<'a> {
 
         let again = people_again(&reports, &people.rows);
         if self.args.json {
+            self.tell_preview();
             if let [report] = &reports[..] {
                 return json_out(&with_counts(report));
             }
@@ -157,10 +171,16 @@ impl<'a> Host<'a> {
             return json_out(&json!({"import_id": self.id, "reports": reports, "again": again}));
         }
         let entries = requests.iter().flat_map(|request| &request.to);
-        let outcomes = reports.iter().flat_map(|report| &report.outcomes);
+        let mut rest = &people.rows[..];
+        let parts: Vec<&[usize]> = sizes.iter().filter_map(|size| rest.split_off(..*size)).collect();
+        let outcomes = reports
+            .iter()
+            .zip(parts)
+            .flat_map(|(report, part)| report.outcomes.iter().map(move |outcome| (outcome, part)));
         let again: HashMap<usize, usize> = again.into_iter().map(|(row, (first, _))| (row, first)).collect();
-        let places = entries.zip(outcomes).zip(&people.rows).map(|((entry, outcome), &number)| Place {
+        let places = entries.zip(outcomes).zip(&people.rows).map(|((entry, (outcome, rows)), &number)| Place {
             number,
+            rows,
             entry,
             outcome,
             again: again.get(&number).copied(),
@@ -188,6 +208,14 @@ impl<'a> Host<'a> {
         text.push_str(table);
         out(&text)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Beside a report as JSON, which is the same either way.
+    fn tell_preview(&self) {
+        if self.args.preview {
+            // Nothing is left to be done where standard error is gone.
+            drop(writeln!(io::stderr(), "Preview: nothing was written."));
+        }
     }
 
     fn context(&self) -> Context {

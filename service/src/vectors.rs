@@ -10,10 +10,19 @@ use enroll::testing::{self, Vector};
 use crate::{Failure, input, out};
 
 pub(crate) fn run(paths: &[PathBuf]) -> Result<ExitCode, Failure> {
-    let (mut passed, mut failed) = (0, 0);
+    let (mut passed, mut failed, mut unreadable) = (0, 0, None);
     let mut text = String::new();
     for file in files(paths)? {
-        let vector = Vector::from_json(&input::read(&file)?).map_err(|e| Failure::new(input::name(&file), e))?;
+        let vector = match Vector::from_json(&input::read(&file)?) {
+            Ok(vector) => vector,
+            // The others are told all the same.
+            Err(e) => {
+                failed += 1;
+                let _infallible = writeln!(text, "FAILED {}\n    {e}", file.display());
+                unreadable.get_or_insert_with(|| Failure::new(input::name(&file), e));
+                continue;
+            }
+        };
         let _infallible = match testing::run(&vector, &Libphonenumber) {
             Ok(()) => {
                 passed += 1;
@@ -27,6 +36,9 @@ pub(crate) fn run(paths: &[PathBuf]) -> Result<ExitCode, Failure> {
     }
     let _infallible = writeln!(text, "{passed} passed, {failed} failed");
     out(&text)?;
+    if let Some(failure) = unreadable {
+        return Err(failure);
+    }
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
 

@@ -258,3 +258,74 @@ fn the_demo_runs_from_its_files_too() {
     let counts = |text: &str| text.lines().skip(1).take(8).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(counts(&demo), counts(&same));
 }
+
+#[test]
+fn rows_are_told_as_a_spreadsheet_counts_them() {
+    let folder = Folder::new("rows");
+    let csv = "phone,email\n2025550187,x@example.com\n\n,\nnope,\n2025550187,\n";
+    let told = text(&folder.run("r.csv", csv, &[]));
+    assert!(told.contains("recipients                 3"), "{told}");
+    assert!(told.contains(" 5    nope") && told.contains(" 6    2025550187  duplicate  same contact as 2"), "{told}");
+
+    folder.file("seed.json", &SEED.replace(r#", "state": "blocked""#, ""));
+    let csv = "phone,email\n\n2025550187,x@example.com\n+12025550123,x@example.com\n";
+    let told = text(&folder.run("r.csv", csv, &[]));
+    assert!(told.contains("email left out: row 3 brought it to another contact"), "{told}");
+}
+
+#[test]
+fn a_csv_that_would_lose_people_or_fields_is_bad_input() {
+    let folder = Folder::new("lossy");
+    for (csv, place) in [
+        ("phone,name\n2025550187,\"Ann\n2025550188,Bob\n", "row 2: opens a quote that nothing closes"),
+        ("phone,city,address.city\n1,A,B\n", "column `address.city`: is the same field as column `city`"),
+        ("phone,post_code,postal_code\n1,A,B\n", "column `postal_code`: is the same field as column `post_code`"),
+        ("phone,na\u{1b}me\n1,2\n", r"`na\u{1b}me`"),
+    ] {
+        let told = told(&folder.run("r.csv", csv, &[]));
+        assert!(told.contains(place), "{told}");
+    }
+    let path = folder.0.join("latin.csv");
+    std::fs::write(&path, b"phone,name\n\n1,\xe9\n").unwrap();
+    let seed = folder.0.join("seed.json");
+    let args = ["run", "--seed", self::path(&seed), "--sequence", SEQUENCE, "--request", self::path(&path)];
+    assert!(told(&enroll(&args, &[])).contains("row 3, column `name`: is not UTF-8"));
+}
+
+#[test]
+fn text_of_a_sender_never_steers_the_terminal() {
+    let folder = Folder::new("escape");
+    let csv = "phone,properties.\u{1b}[31mx\n2025550187,1\n";
+    let object = ["--custom-object", "00000000-0000-0000-0000-000000000008", "--resource", "contact"];
+    let told = text(&folder.run("r.csv", csv, &object));
+    assert!(told.contains(r"`\u{1b}[31mx` is no property") && !told.contains('\u{1b}'), "{told}");
+}
+
+#[test]
+fn an_import_refuses_a_key_that_is_none() {
+    let folder = Folder::new("key");
+    let csv = "phone\n".to_owned() + &"2025550187\n".repeat(4001);
+    assert!(told(&folder.run("r.csv", &csv, &["--idempotency-key", "a b"])).contains("invalid_idempotency_key"));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_file() {
+    let folder = Folder::new("bom");
+    folder.file("seed.json", &format!("\u{feff}{SEED}"));
+    let told = text(&folder.run("r.json", "\u{feff}{\"to\": [{\"phone\": \"2025550187\"}]}", &[]));
+    assert!(told.contains("simply added"), "{told}");
+}
+
+#[test]
+fn a_file_that_is_no_vector_does_not_hide_the_others() {
+    let folder = Folder::new("no-vector");
+    let vectors = folder.0.join("v");
+    std::fs::create_dir_all(&vectors).unwrap();
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/1-d04-upload-tag.json");
+    std::fs::copy(good, vectors.join("a.json")).unwrap();
+    std::fs::write(vectors.join("b.json"), "{}").unwrap();
+    let output = enroll(&["vectors", path(&vectors)], &[]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.starts_with("ok ") && told.ends_with("1 passed, 1 failed\n"), "{told}");
+}

@@ -77,6 +77,15 @@ impl<'w> Host<'w> {
         self.with(n, None, enroll_contacts).unwrap()
     }
 
+    /// How often enrolling asks for the context, loads, and commits.
+    pub(crate) fn calls(&self, n: usize) -> [usize; 3] {
+        self.with(n, None, |repository, engine, enrollment| {
+            let mut counting = Counting { inner: &mut *repository, calls: [0; 3] };
+            enroll_contacts(&mut counting, engine, enrollment).unwrap();
+            counting.calls
+        })
+    }
+
     pub(crate) fn preview(&self, n: usize) -> EnrollmentReport {
         self.with(n, None, preview).unwrap()
     }
@@ -153,6 +162,29 @@ impl Repository for Walled {
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         assert_eq!(changes.organization_id(), self.organization_id);
         Repository::commit(&mut self.inner, changes)
+    }
+}
+
+/// Counts what it passes on.
+pub(crate) struct Counting<R> {
+    pub(crate) inner: R,
+    pub(crate) calls: [usize; 3],
+}
+
+impl<R: Repository> Repository for Counting<R> {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        self.calls[0] += 1;
+        self.inner.context(lookup)
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        self.calls[1] += 1;
+        self.inner.load(lookup)
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        self.calls[2] += 1;
+        self.inner.commit(changes)
     }
 }
 

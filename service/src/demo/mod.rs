@@ -41,7 +41,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     }
     text.push('\n');
     let places = request.to.iter().zip(&report.outcomes);
-    let places = places.map(|(entry, outcome)| Place { number: outcome.index, entry, outcome, again: None });
+    let places = places.map(|(entry, outcome)| Place { number: outcome.index, rows: &[], entry, outcome, again: None });
     text.push_str(&print::table(places, "recipient", args.all));
     let _infallible = writeln!(
         text,
