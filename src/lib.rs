@@ -22,6 +22,7 @@ pub mod testing;
 pub mod value;
 
 mod enroll;
+mod format;
 mod time;
 
 pub use changes::ChangeSet;

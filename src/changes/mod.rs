@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use crate::contact::{Address, BirthDate, Contact, Email, Text};
+use crate::format::V1;
 use crate::lookup::{StoredEnrollment, Version};
 use crate::model::{ContactTag, Conversation, CustomRecord, Run, StepContact, StepContactStatus, Tag};
 use crate::value::Properties;
@@ -24,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeSet {
-    v: u8,
+    v: V1,
     organization_id: OrganizationId,
     at: Timestamp,
     guards: Guards,
@@ -56,7 +57,7 @@ impl ChangeSet {
         sort(&mut rows.contact_tags_created, |row| *row);
         sort(&mut rows.records_created, |row| row.id);
         sort(&mut rows.records_updated, |row| row.id);
-        Self { v: 1, organization_id, at, guards, rows, completion }
+        Self { v: V1, organization_id, at, guards, rows, completion }
     }
 
     /// Whose rows.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{ChannelUsed, Checked, CheckedRecipient, Engine, Enrollment, EnrollmentCommand};
 use crate::contact::{Address, BirthDate, Email, PhoneNormalizer, PhoneNumber, Region, Text};
 use crate::fault::{Fault, FaultCode, Path, Rejection};
+use crate::format::V1;
 use crate::lookup::Context;
 use crate::model::{Channel, ChannelKind, Sequence, SequenceStatus, Step};
 use crate::request::{EnrollmentRequest, MAX_RECIPIENTS, NUL, Recipient, in_body_order, said};
@@ -67,7 +68,7 @@ impl EnrollmentCommand {
 
         match (faults.is_empty(), enrollment_id, fingerprint, step) {
             (true, Some(enrollment_id), Some(fingerprint), Some(step)) => Ok(Self {
-                v: 1,
+                v: V1,
                 organization_id,
                 sequence_id,
                 enrollment_id,

@@ -12,6 +12,7 @@ use crate::contact::{
     Text,
 };
 use crate::fault::{Fault, FaultCode};
+use crate::format::V1;
 use crate::lookup::{Context, ContextLookup, EnrollmentState, Lookup};
 use crate::model::Resource;
 use crate::policy::EnrollmentPolicy;
@@ -123,7 +124,7 @@ impl Default for Retry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrollmentCommand {
-    v: u8,
+    v: V1,
     organization_id: OrganizationId,
     sequence_id: SequenceId,
     enrollment_id: EnrollmentId,
