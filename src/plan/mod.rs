@@ -1,6 +1,6 @@
 //! The rules (SPEC 4): facts in, decisions out, one file a stage, in the order of the SPEC.
 //!
-//! - [`eligibility`](self): 4.2, the address that the step needs
+//! - `eligibility`: 4.2, the address that the step needs
 //! - `identity`: 4.3 and 4.4, who the recipient is
 //! - `consent`: 4.5
 //! - `enrollment`: 4.6, what becomes of them
