@@ -2,12 +2,17 @@
 //!
 //! It uses public items of the crate alone.
 
+mod blocking;
+pub mod conformance;
 mod given;
+mod host_write;
 mod matching;
 mod strategies;
 mod vectors;
 
+pub use blocking::{Blocking, block_on};
 pub use given::{Given, InvalidGiven, Row};
+pub use host_write::{HostRow, HostWrite, NotWritten, Verb};
 pub use matching::Difference;
 pub use strategies::{Request, World, world};
 pub use vectors::{Expected, Vector, When, run, run_on};

@@ -1,0 +1,1 @@
+//! PostgreSQL as a repository of `enroll`.

@@ -1,0 +1,38 @@
+//! What is blocking, where something async is asked for.
+
+use std::pin::pin;
+use std::task::{Context as Task, Poll, Waker};
+
+use crate::changes::ChangeSet;
+use crate::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use crate::repository::{AsyncRepository, Repository, RepositoryError};
+
+/// A blocking repository as an async one, so that one suite runs on both. It blocks whoever polls it.
+#[derive(Clone, Debug)]
+pub struct Blocking<R>(pub R);
+
+impl<R: Repository + Send> AsyncRepository for Blocking<R> {
+    async fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        self.0.context(lookup)
+    }
+
+    async fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        self.0.load(lookup)
+    }
+
+    async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        self.0.commit(changes)
+    }
+}
+
+/// Runs a future that never waits, such as all that [`Blocking`] makes.
+///
+/// # Panics
+/// If the future waits for something: it needs the `block_on` of its own runtime.
+#[expect(clippy::panic, reason = "in a test, it says what to do")]
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Task::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the future waits: use the `block_on` of the runtime that it needs"),
+    }
+}
