@@ -6,6 +6,12 @@
 
 use crate::OrganizationId;
 use crate::repository::{AsyncRepository, RepositoryError};
+mod guarding;
+mod reading;
+mod scene;
+mod writers;
+mod writing;
+
 use crate::testing::{Given, HostWrite};
 
 /// What the suite needs of a repository. A method that cannot do its part panics: it is a test that fails.
@@ -36,4 +42,285 @@ pub trait Fixture: Sized + Sync {
 pub trait BlockOn {
     /// Runs a future to its end. It is called in several threads at once.
     fn block_on<T>(future: impl Future<Output = T>) -> T;
+}
+
+/// Makes a test of each case, for a [`Fixture`] and the `block_on` of its runtime.
+///
+/// Attributes before the fixture stand on every test, such as `#[ignore = "needs a server"]`. A case that a repository
+/// cannot keep, for a reason, is exempt by name: it must then fail, so that an exemption that is no longer needed shows.
+/// What guards, atomicity, uniqueness and creation promise has no exemptions.
+///
+/// ```ignore
+/// enroll::conformance_tests!(MyFixture, enroll::testing::block_on);
+/// enroll::conformance_tests!(#[ignore = "needs a server"] MyFixture, my_runtime::block_on);
+/// enroll::conformance_tests!(MyFixture, block_on, exempt: { long_texts_come_back_whole: "rows hold 4 kB" });
+/// ```
+#[macro_export]
+macro_rules! conformance_tests {
+    ($(#[$attribute:meta])* $fixture:ty, $block_on:path $(, exempt: { $($case:ident: $reason:literal),* $(,)? })? $(,)?) => {
+        struct ConformanceRuntime;
+
+        impl $crate::testing::conformance::BlockOn for ConformanceRuntime {
+            fn block_on<T>(future: impl Future<Output = T>) -> T {
+                $block_on(future)
+            }
+        }
+
+        const CONFORMANCE_EXEMPT: &[(&str, &str)] = &[$($((stringify!($case), $reason)),*)?];
+
+        $crate::__conformance_cases! { [$crate::__conformance_tests] [$(#[$attribute])*] [$fixture] }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    ($attributes:tt $fixture:tt $($clause:ident { $($case:ident,)* })*) => {$(
+        mod $clause {
+            #[allow(unused_imports, reason = "whatever the fixture's name needs")]
+            use super::*;
+
+            $($crate::__conformance_test! { $attributes $fixture $clause $case })*
+        }
+    )*};
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_test {
+    ([$($attribute:tt)*] [$fixture:ty] $clause:ident $case:ident) => {
+        #[test]
+        $($attribute)*
+        fn $case() {
+            $crate::testing::conformance::Case::new::<ConformanceRuntime, _>(
+                stringify!($clause),
+                stringify!($case),
+                $crate::testing::conformance::cases::$clause::$case::<$fixture, ConformanceRuntime>,
+            )
+            .run_unless_exempt(CONFORMANCE_EXEMPT);
+        }
+    };
+}
+
+/// All cases, as values: for whoever runs them by other means than `#[test]`.
+#[must_use]
+pub fn all_cases<F: Fixture + 'static, B: BlockOn + 'static>() -> Vec<Case> {
+    macro_rules! list {
+        ($($clause:ident { $($case:ident,)* })*) => {
+            vec![$($(Case::new::<B, _>(
+                stringify!($clause),
+                stringify!($case),
+                cases::$clause::$case::<F, B>,
+            )),*),*]
+        };
+    }
+    crate::__conformance_cases! { [list] }
+}
+
+/// One case of the suite, ready to run.
+pub struct Case {
+    clause: &'static str,
+    name: &'static str,
+    run: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Case {
+    #[doc(hidden)]
+    pub fn new<B: BlockOn, T: Future<Output = ()>>(
+        clause: &'static str,
+        name: &'static str,
+        case: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Self {
+        Self { clause, name, run: Box::new(move || B::block_on(case())) }
+    }
+
+    /// The clause of the contract, as a name.
+    #[must_use]
+    pub fn clause(&self) -> &'static str {
+        self.clause
+    }
+
+    /// What it promises.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs it on a fresh database.
+    ///
+    /// # Panics
+    /// If the repository does not keep what the case promises.
+    pub fn run(&self) {
+        (self.run)();
+    }
+
+    #[doc(hidden)]
+    #[expect(clippy::panic, reason = "the case fails")]
+    pub fn run_unless_exempt(&self, exempt: &[(&str, &str)]) {
+        let Some((_, reason)) = exempt.iter().find(|(name, _)| *name == self.name) else { return self.run() };
+        if WITHOUT_EXEMPTIONS.contains(&self.clause) {
+            panic!("`{}` of clause `{}` has no exemption", self.name, self.clause);
+        }
+        let kept = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run())).is_ok();
+        if kept {
+            panic!("`{}` is exempt ({reason}), and is kept: take the exemption out", self.name);
+        }
+    }
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}::{}", self.clause, self.name)
+    }
+}
+
+/// What no repository can do without.
+const WITHOUT_EXEMPTIONS: [&str; 4] = ["all_or_nothing", "guards_hold", "unique_for_good", "create_means_create"];
+
+#[doc(hidden)]
+pub mod cases {
+    pub use super::guarding::{guards_hold, one_version_an_aggregate};
+    pub use super::reading::{
+        byte_exact_keys, complete_load, empty_is_nothing, read_what_was_written, tenants_are_walls,
+    };
+    pub use super::writers::{concurrent_writers, model};
+    pub use super::writing::{all_or_nothing, any_size, conflict_is_typed, create_means_create, unique_for_good};
+}
+
+/// The list of all cases, handed to a macro after whatever stands in front of it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_cases {
+    ([$($then:tt)*] $($first:tt)*) => {
+        $($then)*! {
+            $($first)*
+            read_what_was_written {
+                a_commit_is_seen_by_every_handle,
+                a_hosts_write_is_seen_by_every_handle,
+                every_field_of_every_row_comes_back,
+                a_seed_comes_back_whole,
+                the_stored_report_answers_again,
+            }
+            complete_load {
+                each_key_finds_its_contact,
+                several_keys_of_one_contact_find_it_once,
+                a_merged_contact_holds_no_keys,
+                what_does_not_exist_is_absent,
+                all_channels_are_in_the_context,
+                what_a_commit_wrote_is_loaded_with_its_contact,
+            }
+            all_or_nothing {
+                a_commit_writes_all_that_its_plan_says,
+                a_stale_guard_leaves_nothing,
+                a_refused_row_of_any_table_takes_the_others_with_it,
+                a_claimed_key_of_the_last_recipient_takes_the_others_with_it,
+                a_refused_commit_can_be_planned_again,
+            }
+            guards_hold {
+                a_sequence_that_was_archived,
+                a_sequence_whose_settings_changed,
+                a_sequence_that_was_deleted,
+                a_step_that_was_inserted,
+                a_step_that_was_changed,
+                a_step_that_was_deleted,
+                a_channel_that_was_disabled,
+                a_channel_that_was_deleted,
+                a_channel_that_was_unknown_and_appears,
+                a_custom_object_that_was_changed,
+                a_custom_object_that_was_deleted,
+                a_call_flow_that_was_deleted,
+                a_contact_that_was_blocked,
+                a_contact_that_was_merged,
+                a_contact_that_was_given_another_phone,
+                a_contact_that_was_filled,
+                a_contact_that_was_deleted,
+                a_contact_that_is_ignored_and_changes,
+                an_opt_out,
+                a_conversation_that_begins,
+                a_run_that_begins,
+                a_step_contact_that_goes_on,
+                a_step_contact_that_is_deleted,
+                a_record_that_appears,
+                a_vacant_phone_that_is_taken,
+                a_vacant_email_that_is_taken,
+                a_vacant_external_id_that_is_taken,
+                a_merged_contact_that_comes_back,
+                the_operation_sees_the_change_and_ends,
+            }
+            unique_for_good {
+                a_second_writer_of_the_same_phone_conflicts_then_reuses,
+                a_second_writer_of_the_same_email_conflicts_then_reuses,
+                a_second_writer_of_the_same_external_id_conflicts_then_reuses,
+                a_second_writer_of_the_same_blank_field_conflicts_then_reuses,
+                keys_are_unique_without_a_guard,
+                a_host_cannot_give_two_contacts_one_key,
+                a_merged_contacts_keys_are_free,
+                blank_fields_are_no_keys,
+                keys_given_up_and_claimed_in_one_commit_go_over,
+                one_conversation_of_a_contact_on_a_phone_channel,
+                any_number_of_conversations_by_email,
+                one_live_step_contact_of_a_contact_in_a_sequence,
+                live_in_two_sequences_is_no_conflict,
+                an_enrollment_happens_once,
+            }
+            create_means_create {
+                a_contact_under_a_derived_id_is_not_overwritten,
+                a_conversation_under_a_derived_id_is_not_overwritten,
+                a_run_under_a_derived_id_is_not_overwritten,
+                a_step_contact_under_a_derived_id_is_not_overwritten,
+                a_tag_under_a_derived_id_is_not_overwritten,
+                a_record_under_a_derived_id_is_not_overwritten,
+                a_derived_id_that_exists_ends_the_enrollment,
+            }
+            conflict_is_typed {
+                with_nothing_in_the_way_there_is_none,
+                what_a_plan_does_not_rest_on_is_not_in_its_way,
+                a_fresh_load_ends_it,
+            }
+            byte_exact_keys {
+                external_ids_that_look_alike_are_different_people,
+                a_key_is_found_by_its_very_bytes_alone,
+                emails_are_found_by_their_key_and_shown_as_given,
+            }
+            any_size {
+                four_thousand_new_people_and_again,
+                long_texts_come_back_whole,
+            }
+            empty_is_nothing {
+                a_lookup_without_keys_finds_nobody_it_should_not,
+                an_organization_that_does_not_exist_has_nothing,
+                an_enrollment_of_nobody_writes_its_own_row_alone,
+            }
+            tenants_are_walls {
+                the_same_ids_and_keys_of_another_organization_stay_there,
+                nothing_of_another_organization_can_be_named,
+                a_commit_touches_its_own_organization_alone,
+            }
+            one_version_an_aggregate {
+                an_enrollment_raises_whom_it_writes_by_one,
+                a_contact,
+                preferences_round_a_contact,
+                conversations_round_a_contact,
+                runs_round_a_contact,
+                step_contacts_round_a_contact,
+                tags_on_a_contact,
+                records_round_a_contact,
+                a_row_round_one_contact_raises_no_other,
+                a_sequence_and_its_steps,
+                a_channel,
+                a_custom_object,
+                a_call_flow,
+                versions_only_grow,
+            }
+            concurrent_writers {
+                overlapping_batches_all_succeed_and_nobody_is_made_twice,
+                one_enrollment_of_many_callers_happens_once,
+                a_load_beside_writers_is_whole,
+                an_opt_out_beside_enrollments_is_not_lost,
+            }
+            model {
+                random_enrollments_come_to_what_apply_says,
+            }
+        }
+    };
 }

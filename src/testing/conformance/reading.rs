@@ -1,0 +1,385 @@
+//! Clauses 1, 2, 8, 10 and 11: what is read.
+#![expect(missing_docs, clippy::missing_panics_doc, clippy::wildcard_imports, reason = "a case is its name, and panics where it fails")]
+
+use serde_json::json;
+
+use super::scene::{
+    ANN, Asked, BOB, BOBS_PHONE, CAT, DOTS_PHONE, EVES_PHONE, FAYS_PHONE, MAIL, NEW_PHONE, ORGANIZATION,
+    OTHER_SEQUENCE, SEQUENCE, SMS, STRANGERS, Scene, contact, context_lookup, count, given, id, load, lookup, opt_in,
+    same, sorted,
+};
+use super::{BlockOn, Fixture};
+use crate::contact::KeyKind;
+use crate::lookup::{ContextLookup, Person, Snapshot};
+use crate::repository::AsyncRepository;
+use crate::testing::{HostRow, HostWrite, Verb};
+use crate::{ContactId, CustomObjectId, SequenceId};
+
+/// Clause 1.
+pub mod read_what_was_written {
+    use super::*;
+
+    pub async fn a_commit_is_seen_by_every_handle<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let (mut writer, mut reader) = (scene.open().await, scene.open().await);
+        let asked = Asked::phones(1, &[NEW_PHONE]);
+        // The reader has looked before, so what it holds back would show.
+        assert!(load(&mut reader, &lookup(&[], &[NEW_PHONE], &[])).await.people.is_empty());
+        let report = asked.enroll(&mut writer).await;
+        for handle in [&mut writer, &mut reader, &mut scene.open().await] {
+            let snapshot = load(handle, &lookup(&[], &[NEW_PHONE], &[])).await;
+            assert_eq!(
+                snapshot.people.keys().copied().collect::<Vec<_>>(),
+                Vec::from_iter(report.outcomes[0].contact_id)
+            );
+        }
+    }
+
+    pub async fn a_hosts_write_is_seen_by_every_handle<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let mut handle = scene.open().await;
+        let asked = lookup(&[], &[BOBS_PHONE], &[]);
+        assert!(load(&mut handle, &asked).await.people[&BOB].preferences.is_empty());
+        scene.write(Verb::Insert, opt_in(BOB, false)).await;
+        assert_eq!(load(&mut handle, &asked).await.people[&BOB].preferences.len(), 1);
+    }
+
+    pub async fn every_field_of_every_row_comes_back<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let mut handle = scene.open().await;
+        for sequence_id in [SEQUENCE, OTHER_SEQUENCE] {
+            let mut asked = lookup(&["ann-1"], &[EVES_PHONE, FAYS_PHONE], &["cat@example.com"]);
+            asked.context.sequence_id = sequence_id;
+            for channel_id in [SMS, MAIL] {
+                asked.channel_id = Some(channel_id);
+                let expected = world(ORGANIZATION);
+                let found = load(&mut handle, &asked).await;
+                for (id, person) in &found.people {
+                    assert_eq!(related(person, &asked), related(&expected.people[id], &asked));
+                }
+                assert_eq!(found.people.len(), 4);
+                let sequence = &found.context.sequences[&sequence_id].row;
+                let mut steps = sequence.steps.clone();
+                steps.sort_by_key(|step| step.id);
+                let stands = &expected.context.sequences[&sequence_id].row;
+                assert_eq!((&sequence.title, sequence.status), (&stands.title, stands.status));
+                assert_eq!(sequence.settings, stands.settings);
+                assert_eq!(steps, stands.steps);
+                for (id, channel) in &expected.context.channels {
+                    assert_eq!(found.context.channels[id].row, channel.row);
+                }
+                for (id, object) in &expected.context.custom_objects {
+                    assert_eq!(found.context.custom_objects[id].row, object.row);
+                }
+                for (id, call_flow) in &expected.context.call_flows {
+                    assert_eq!(found.context.call_flows[id].row, call_flow.row);
+                }
+            }
+        }
+    }
+
+    pub async fn a_seed_comes_back_whole<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        same(&sorted(&given()), &scene.dump().await, "what was seeded");
+    }
+
+    pub async fn the_stored_report_answers_again<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let asked = Asked::new(
+            1,
+            json!([{ "phone": "junk \u{1f4de}", "email": "Ünï@exämple.com", "name": "N" }, { "phone": NEW_PHONE }, { "phone": NEW_PHONE }]),
+        );
+        let report = asked.enroll(&mut scene.open().await).await;
+        let before = scene.dump().await;
+        assert_eq!(asked.enroll(&mut scene.open().await).await, report);
+        same(&before, &scene.dump().await, "an enrollment that came again");
+    }
+}
+
+/// Clause 2.
+pub mod complete_load {
+    use super::*;
+
+    pub async fn each_key_finds_its_contact<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let mut handle = scene.open().await;
+        let world = world(ORGANIZATION);
+        for kind in KeyKind::ALL {
+            for person in world.people.values() {
+                let Some(key) = person.contact.key(kind) else { continue };
+                let mut lists = [&[][..], &[], &[]];
+                let list = [key];
+                lists[kind as usize] = &list;
+                let found = people(&mut handle, lists).await;
+                assert!(found.contains(&person.contact.id), "{kind} `{key}` finds {found:?}");
+            }
+        }
+    }
+
+    pub async fn several_keys_of_one_contact_find_it_once<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let anns_key = world(ORGANIZATION).people[&ANN].contact.key(KeyKind::Email).map(str::to_owned);
+        let asked = lookup(&["ann-1"], &["+12025550123"], &[&anns_key.unwrap_or_default()]);
+        let person = scene.person(ANN, &asked).await;
+        let world = world(ORGANIZATION);
+        assert_eq!(related(&person, &asked), related(&world.people[&ANN], &asked));
+    }
+
+    pub async fn a_merged_contact_holds_no_keys<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let mut handle = scene.open().await;
+        let snapshot = load(&mut handle, &lookup(&["dot-1"], &[DOTS_PHONE], &["dot@example.com"])).await;
+        for person in snapshot.people.values() {
+            assert!(KeyKind::ALL.iter().all(|kind| person.contact.key(*kind).is_none()), "{person:?}");
+        }
+    }
+
+    pub async fn what_does_not_exist_is_absent<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let mut handle = scene.open().await;
+        let mut asked = lookup(&["nobody"], &["+12025550199"], &["nobody@example.com"]);
+        let nothing = id(99, 99);
+        asked.context = ContextLookup {
+            organization_id: ORGANIZATION,
+            enrollment_id: Some(nothing.into()),
+            sequence_id: nothing.into(),
+            custom_object_id: Some(nothing.into()),
+            call_flow_id: Some(nothing.into()),
+        };
+        asked.channel_id = Some(nothing.into());
+        let Snapshot { context, people, .. } = load(&mut handle, &asked).await;
+        assert!(!context.sequences.contains_key(&nothing.into()));
+        assert!(!context.custom_objects.contains_key(&nothing.into()));
+        assert!(!context.call_flows.contains_key(&nothing.into()));
+        assert!(!context.enrollments.contains_key(&nothing.into()));
+        assert!(!context.channels.contains_key(&nothing.into()));
+        assert!(people.values().all(|person| world(ORGANIZATION).people.contains_key(&person.contact.id)));
+    }
+
+    pub async fn all_channels_are_in_the_context<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let mut handle = scene.open().await;
+        let expected: Vec<_> = world(ORGANIZATION).context.channels.into_keys().collect();
+        let context = context(&mut handle, &context_lookup()).await;
+        assert_eq!(context.channels.into_keys().collect::<Vec<_>>(), expected);
+    }
+
+    pub async fn what_a_commit_wrote_is_loaded_with_its_contact<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let asked =
+            Asked::new(1, json!([{ "phone": NEW_PHONE, "properties": { "note": "x" } }, { "phone": BOBS_PHONE }]));
+        let asked = asked.with("custom_data", json!({ "custom_object_id": id(10, 1), "resource": "step_contact" }));
+        let report = asked.enroll(&mut scene.open().await).await;
+        for (outcome, phone) in report.outcomes.iter().zip([NEW_PHONE, BOBS_PHONE]) {
+            let asked = lookup(&[], &[phone], &[]);
+            let person = scene.person(outcome.contact_id.unwrap_or(ANN), &asked).await;
+            assert_eq!(person.conversations.first().map(|row| row.id), outcome.conversation_id);
+            assert_eq!(person.step_contacts.first().map(|row| row.id), outcome.step_contact_id);
+            assert_eq!(
+                person.runs.first().map(|row| Some(row.id)),
+                person.step_contacts.first().map(|row| Some(row.run_id))
+            );
+            assert_eq!(person.records.first().map(|row| row.id), outcome.record_id);
+        }
+    }
+}
+
+/// Clause 8.
+pub mod byte_exact_keys {
+    use super::*;
+
+    /// Alike to a reader or to a collation, and all different.
+    const ALIKE: [&str; 14] = [
+        "KEY",
+        "key",
+        "Key",
+        "ｋｅｙ",
+        "key\u{200b}",
+        "k\u{e9}y",
+        "ke\u{301}y",
+        "KEY\u{130}",
+        "key\u{131}",
+        "keyß",
+        "keyss",
+        "key.",
+        "key%",
+        "k_y",
+    ];
+
+    pub async fn external_ids_that_look_alike_are_different_people<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let entry =
+            |(n, key): (usize, &&str)| json!({ "external_id": key, "phone": format!("+120255501{:02}", 50 + n) });
+        let asked = Asked::new(1, ALIKE.iter().enumerate().map(entry).collect());
+        let report = asked.enroll(&mut scene.open().await).await;
+        assert_eq!(report.counts().contacts_created, ALIKE.len());
+        let mut handle = scene.open().await;
+        for (key, outcome) in ALIKE.iter().zip(&report.outcomes) {
+            let found = people(&mut handle, [&[key], &[], &[]]).await;
+            assert_eq!(found, Vec::from_iter(outcome.contact_id), "`{key}`");
+        }
+        // All together, and each still its own.
+        let snapshot = load(&mut handle, &lookup(&ALIKE, &[], &[])).await;
+        assert_eq!(snapshot.people.len(), ALIKE.len());
+    }
+
+    pub async fn a_key_is_found_by_its_very_bytes_alone<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let mut handle = scene.open().await;
+        for key in ["ANN-1", "Ann-1", "ann-1 ", " ann-1", "ann_1", "ann%", "\u{ff41}nn-1", ""] {
+            let found = people(&mut handle, [&[key], &[], &[]]).await;
+            assert!(!found.contains(&ANN), "`{key}` finds {found:?}");
+        }
+        for email in ["CAT@example.com", "cat@EXAMPLE.com", "c\u{e0}t@example.com"] {
+            let found = people(&mut handle, [&[], &[], &[email]]).await;
+            assert!(!found.contains(&CAT), "`{email}` finds {found:?}");
+        }
+    }
+
+    pub async fn emails_are_found_by_their_key_and_shown_as_given<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let asked = Asked::new(1, json!([{ "phone": NEW_PHONE, "email": "Jörg.Ü@BÜCHER.example" }]));
+        let report = asked.enroll(&mut scene.open().await).await;
+        let asked = lookup(&[], &[], &["jörg.Ü@xn--bcher-kva.example"]);
+        let person = scene.person(report.outcomes[0].contact_id.unwrap_or(ANN), &asked).await;
+        let email = person.contact.email.as_ref();
+        assert_eq!(
+            email.map(|email| (email.as_str(), email.key())),
+            Some(("Jörg.Ü@BÜCHER.example", "jörg.Ü@xn--bcher-kva.example"))
+        );
+    }
+}
+
+/// Clause 10.
+pub mod empty_is_nothing {
+    use super::*;
+
+    pub async fn a_lookup_without_keys_finds_nobody_it_should_not<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let snapshot = load(&mut scene.open().await, &lookup(&[], &[], &[])).await;
+        let world = world(ORGANIZATION);
+        assert!(snapshot.people.iter().all(|(id, person)| world.people[id].contact == person.contact));
+        assert!(snapshot.context.sequences.contains_key(&SEQUENCE));
+    }
+
+    pub async fn an_organization_that_does_not_exist_has_nothing<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let mut asked = lookup(&["ann-1"], &[BOBS_PHONE], &["cat@example.com"]);
+        asked.context.organization_id = id(1, 77).into();
+        let Snapshot { context, people, tags, .. } = load(&mut scene.open().await, &asked).await;
+        assert_eq!(context.organization_id, asked.context.organization_id);
+        assert!(people.is_empty() && tags.is_empty() && context.sequences.is_empty() && context.channels.is_empty());
+    }
+
+    pub async fn an_enrollment_of_nobody_writes_its_own_row_alone<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let before = scene.dump().await;
+        let asked = Asked::phones(1, &["junk", "more junk"]);
+        let report = asked.enroll(&mut scene.open().await).await;
+        assert_eq!(report.counts().ignored, 2);
+        same(&before, &scene.dump().await, "an enrollment of nobody");
+        let mut named = context_lookup();
+        named.enrollment_id = Some(asked.id);
+        let context = context(&mut scene.open().await, &named).await;
+        assert!(context.enrollments.contains_key(&asked.id));
+    }
+}
+
+/// Clause 11.
+pub mod tenants_are_walls {
+    use super::*;
+
+    pub async fn the_same_ids_and_keys_of_another_organization_stay_there<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let bob = HostRow::Contact({
+            let mut bob = contact(BOB);
+            bob.name = Some("Another Bob".into());
+            bob
+        });
+        let write = HostWrite::new(STRANGERS, Verb::Update, bob);
+        assert!(scene.fixture.host_write(&write).await.is_ok());
+        let person = scene.person(BOB, &lookup(&[], &[BOBS_PHONE], &[])).await;
+        assert_eq!(person.contact.name, None);
+        let mut asked = lookup(&[], &[BOBS_PHONE], &[]);
+        asked.context.organization_id = STRANGERS;
+        assert_eq!(scene.person(BOB, &asked).await.contact.name.as_deref(), Some("Another Bob"));
+    }
+
+    pub async fn nothing_of_another_organization_can_be_named<F: Fixture, B: BlockOn>() {
+        let mut world = given();
+        // Everything but one person belongs to the others.
+        world.sequences.retain(|row| row.organization_id.is_some());
+        world.channels.retain(|row| row.organization_id.is_some());
+        world.custom_objects.retain(|row| row.organization_id.is_some());
+        world.call_flows.retain(|row| row.organization_id.is_some());
+        world.contacts.retain(|row| row.organization_id.is_some() || row.row.id == BOB);
+        world.communication_preferences.retain(|row| row.organization_id.is_some());
+        world.conversations.retain(|row| row.organization_id.is_some());
+        world.runs.retain(|row| row.organization_id.is_some());
+        world.step_contacts.retain(|row| row.organization_id.is_some());
+        world.contact_tags.retain(|row| row.organization_id.is_some());
+        world.custom_records.retain(|row| row.organization_id.is_some());
+        let scene = Scene::<F, B>::of(&world).await;
+        let asked = lookup(&["ann-1"], &[BOBS_PHONE, FAYS_PHONE], &["cat@example.com"]);
+        let Snapshot { context, people, .. } = load(&mut scene.open().await, &asked).await;
+        assert_eq!(people.keys().copied().collect::<Vec<_>>(), [BOB]);
+        assert!(context.sequences.is_empty() && context.channels.is_empty());
+        assert!(context.custom_objects.is_empty() && context.call_flows.is_empty());
+        let person = &people[&BOB];
+        assert!(person.runs.is_empty() && person.step_contacts.is_empty() && person.conversations.is_empty());
+    }
+
+    pub async fn a_commit_touches_its_own_organization_alone<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let before = scene.fixture.dump(STRANGERS).await;
+        let asked = Asked::new(
+            1,
+            json!([{ "external_id": "ann-1" }, { "phone": BOBS_PHONE }, { "phone": FAYS_PHONE }, { "phone": NEW_PHONE }]),
+        );
+        asked.enroll(&mut scene.open().await).await;
+        let after = scene.fixture.dump(STRANGERS).await;
+        let (before, after) = (sorted(&before), sorted(&after));
+        for table in ["contacts", "conversations", "runs", "step_contacts", "tags", "contact_tags", "custom_records"] {
+            assert_eq!(count(&before, table), count(&after, table), "{table}");
+        }
+        // The same enrollment, for the others: the ids of the rows differ, and none is in the way.
+        let report = asked.of(STRANGERS).enroll(&mut scene.open().await).await;
+        assert_eq!(report.counts().contacts_created, 1);
+    }
+}
+
+/// The organization as a snapshot.
+#[expect(clippy::expect_used, reason = "a world that cannot be read is a fault to be seen")]
+fn world(organization_id: crate::OrganizationId) -> Snapshot {
+    let snapshots = given().snapshots().expect("the world can be read");
+    let of = snapshots.into_iter().find(|snapshot| snapshot.context.organization_id == organization_id);
+    of.expect("the organization is in it")
+}
+
+/// What a lookup names of a person: more is allowed.
+fn related(person: &Person, asked: &crate::Lookup) -> Person {
+    let mut person = person.clone();
+    let (channel_id, sequence_id): (_, SequenceId) = (asked.channel_id, asked.context.sequence_id);
+    let object_id: Option<CustomObjectId> = asked.context.custom_object_id.filter(|_| asked.resource.is_some());
+    person.version = crate::lookup::Version::FIRST;
+    person.tags.clear();
+    person.preferences.retain(|row| Some(row.channel_id) == channel_id);
+    person.conversations.retain(|row| Some(row.channel_id) == channel_id);
+    person.conversations.sort_by_key(|row| row.id);
+    person.runs.retain(|row| row.sequence_id == sequence_id);
+    person.runs.sort_by_key(|row| row.id);
+    person.step_contacts.retain(|row| row.sequence_id == sequence_id);
+    person.step_contacts.sort_by_key(|row| row.id);
+    person.records.retain(|row| Some(row.custom_object_id) == object_id);
+    person.records.sort_by_key(|row| row.id);
+    person
+}
+
+async fn people<R: AsyncRepository>(handle: &mut R, [external_ids, phones, emails]: [&[&str]; 3]) -> Vec<ContactId> {
+    load(handle, &lookup(external_ids, phones, emails)).await.people.into_keys().collect()
+}
+
+#[expect(clippy::expect_used, reason = "the case fails")]
+async fn context<R: AsyncRepository>(handle: &mut R, lookup: &ContextLookup) -> crate::Context {
+    handle.context(lookup).await.expect("the context is told")
+}

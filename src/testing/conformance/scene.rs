@@ -1,0 +1,483 @@
+//! The world that the cases share, and what they ask of it.
+
+use serde_json::{Value, json};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use super::{BlockOn, Fixture};
+use crate::changes::ChangeSet;
+use crate::enroll::{EnrollError, enroll_contacts_async};
+use crate::lookup::{ContextLookup, Lookup, Person, Snapshot, StoredEnrollment};
+use crate::model::{CommunicationPreference, Run, StepContact, StepContactStatus};
+use crate::repository::{AsyncRepository, RepositoryError, RepositoryErrorKind};
+use crate::testing::{Given, HostRow, HostWrite, Verb};
+use crate::{
+    ChannelId, ContactId, Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPlan,
+    EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, SequenceId, StepId, Timestamp,
+    plan_enrollment,
+};
+
+/// The organization of the cases, and one that has the same ids and the same keys.
+pub(super) const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(id(1, 1));
+pub(super) const STRANGERS: OrganizationId = OrganizationId::from_uuid(id(1, 2));
+
+pub(super) const SMS: ChannelId = ChannelId::from_uuid(id(2, 1));
+pub(super) const MAIL: ChannelId = ChannelId::from_uuid(id(2, 2));
+/// A channel that does not exist.
+pub(super) const NO_CHANNEL: ChannelId = ChannelId::from_uuid(id(2, 99));
+
+/// Steps 1 and 2 on phones, 3 by email.
+pub(super) const SEQUENCE: SequenceId = SequenceId::from_uuid(id(3, 1));
+pub(super) const OTHER_SEQUENCE: SequenceId = SequenceId::from_uuid(id(3, 2));
+
+/// Has every field, every key and something of everything round her.
+pub(super) const ANN: ContactId = ContactId::from_uuid(id(5, 1));
+/// Has a phone.
+pub(super) const BOB: ContactId = ContactId::from_uuid(id(5, 2));
+/// Has an email.
+pub(super) const CAT: ContactId = ContactId::from_uuid(id(5, 3));
+/// Merged, and still shows the keys that she had.
+pub(super) const DOT: ContactId = ContactId::from_uuid(id(5, 4));
+/// Pending in step 2, so that step 1 does not take her.
+pub(super) const EVE: ContactId = ContactId::from_uuid(id(5, 5));
+/// Done with step 1.
+pub(super) const FAY: ContactId = ContactId::from_uuid(id(5, 6));
+
+pub(super) const BOBS_PHONE: &str = "+12025550124";
+pub(super) const DOTS_PHONE: &str = "+12025550126";
+pub(super) const EVES_PHONE: &str = "+12025550127";
+pub(super) const FAYS_PHONE: &str = "+12025550128";
+/// Nobody's.
+pub(super) const NEW_PHONE: &str = "+12025550150";
+pub(super) const OTHER_NEW_PHONE: &str = "+12025550151";
+
+/// A row of a kind, by number.
+pub(super) const fn id(kind: u64, n: u64) -> Uuid {
+    Uuid::from_u64_pair(kind << 16 | 0x4000, 1 << 63 | n)
+}
+
+pub(super) fn step(n: u64) -> StepId {
+    StepId::from_uuid(id(4, n))
+}
+
+pub(super) fn enrollment(n: u64) -> EnrollmentId {
+    EnrollmentId::from_uuid(id(13, n))
+}
+
+/// Of two organizations, equal but for their names.
+#[expect(clippy::expect_used, reason = "a world that cannot be read is a fault to be seen")]
+pub(super) fn given() -> Given {
+    let mut world = organization();
+    let strangers = organization();
+    for (table, rows) in world.as_object_mut().into_iter().flatten() {
+        let others = strangers[table.as_str()].as_array().into_iter().flatten().cloned();
+        let others = others.map(|mut row| {
+            row["organization_id"] = json!(STRANGERS);
+            row
+        });
+        if let Some(rows) = rows.as_array_mut() {
+            rows.extend(others);
+        }
+    }
+    world["organization_id"] = json!(ORGANIZATION);
+    serde_json::from_value(world).expect("the world can be read")
+}
+
+fn organization() -> Value {
+    let begun = "2026-01-05T09:30:00.123Z";
+    let contact = |n: u64, fields: Value| {
+        let mut row = json!({ "id": id(5, n), "created_at": begun, "updated_at": "2026-01-06T09:30:00Z" });
+        for (key, value) in fields.as_object().into_iter().flatten() {
+            row[key] = value.clone();
+        }
+        row
+    };
+    let run = |n: u64, contact: u64, status: &str| json!({ "id": id(7, n), "sequence_id": SEQUENCE, "contact_id": id(5, contact), "status": status, "started_at": begun });
+    let stay = |n: u64, contact: u64, step: u64, status: &str| {
+        json!({
+            "id": id(8, n), "run_id": id(7, n), "sequence_id": SEQUENCE, "step_id": id(4, step),
+            "contact_id": id(5, contact), "status": status, "scheduled_at": begun,
+        })
+    };
+    let mut anns_stay = stay(1, 1, 1, "finished");
+    anns_stay["channel_id"] = json!(SMS);
+    anns_stay["default_call_flow_id"] = json!(id(12, 1));
+    anns_stay["times_processed"] = json!(3);
+    anns_stay["enrollment_id"] = json!(enrollment(900));
+    json!({
+        "channels": [
+            { "id": SMS, "kind": "phone", "address": "+12025550100", "name": "Main line" },
+            { "id": MAIL, "kind": "email", "address": "Hello@example.com" },
+            { "id": id(2, 3), "kind": "whatsapp", "address": "+12025550100" },
+            { "id": id(2, 4), "kind": "fax", "address": "+12025550101", "enabled": false },
+        ],
+        "sequences": [
+            {
+                "id": SEQUENCE, "title": "Welcome", "status": "active",
+                "settings": {
+                    "on_re_add": "include", "max_runs": 5, "max_adds_per_period": { "count": 4, "seconds": 86400 },
+                    "default_call_flow_id": id(12, 1),
+                },
+                "steps": [
+                    { "id": step(1), "position": 1, "channel_kind": "phone", "channel_id": SMS },
+                    { "id": step(2), "position": 2, "channel_kind": "phone", "channel_id": SMS },
+                    { "id": step(3), "position": 3_000_000_000_i64, "channel_kind": "email", "channel_id": MAIL },
+                ],
+            },
+            {
+                "id": OTHER_SEQUENCE, "title": "", "status": "draft",
+                "steps": [{ "id": step(1), "position": 9, "channel_kind": "whatsapp" }],
+            },
+        ],
+        "custom_objects": [{
+            "id": id(10, 1), "key": "order",
+            "properties": [
+                { "key": "count", "type": "number", "required": true, "default": 1 },
+                { "key": "weight", "type": "float" },
+                { "key": "note", "type": "text", "default": "none" },
+                { "key": "tags", "type": "list" },
+                { "key": "more", "type": "map" },
+            ],
+        }],
+        "call_flows": [{ "id": id(12, 1), "name": "Reception" }],
+        "tags": [{ "id": id(9, 1), "name": "VIP", "system_created": false }],
+        "contacts": [
+            contact(1, json!({
+                "external_id": "ann-1", "phone": "+12025550123", "email": "Ann.O\u{2019}Hara@Example.com",
+                "name": "Ann O\u{2019}Hara \u{1f33b}", "language": "en", "default_channel_id": SMS,
+                "address": {
+                    "address_line_one": "1 Main St", "address_line_two": "Flat \"2\"", "city": "Kigali", "state": "K",
+                    "post_code": "00100", "country": "RW",
+                },
+                "birth_date": { "day": 29, "month": 2, "year": 1992 }, "state": "open",
+            })),
+            contact(2, json!({ "phone": BOBS_PHONE })),
+            contact(3, json!({ "email": "cat@example.com", "birth_date": { "month": 5 }, "address": { "city": "Paris" } })),
+            contact(4, json!({ "phone": DOTS_PHONE, "email": "dot@example.com", "external_id": "dot-1", "state": "merged" })),
+            contact(5, json!({ "phone": EVES_PHONE, "state": "archived" })),
+            contact(6, json!({ "phone": FAYS_PHONE, "name": " " })),
+        ],
+        "communication_preferences": [
+            { "contact_id": ANN, "channel_id": SMS, "opt_in": true },
+            { "contact_id": ANN, "channel_id": MAIL, "opt_in": false },
+        ],
+        "conversations": [
+            { "id": id(6, 1), "contact_id": ANN, "channel_id": SMS, "status": "closed", "created_at": begun },
+            { "id": id(6, 2), "contact_id": ANN, "channel_id": MAIL, "status": "open" },
+            { "id": id(6, 3), "contact_id": ANN, "channel_id": MAIL, "status": "spam", "created_at": begun },
+        ],
+        "runs": [run(1, 1, "finished"), run(5, 5, "active"), run(6, 6, "finished")],
+        "step_contacts": [anns_stay, stay(5, 5, 2, "pending"), stay(6, 6, 1, "finished")],
+        "contact_tags": [{ "contact_id": ANN, "tag_id": id(9, 1) }],
+        "custom_records": [
+            {
+                "id": id(11, 1), "custom_object_id": id(10, 1), "resource": "contact", "resource_id": ANN,
+                "properties": {
+                    "count": 3, "weight": 3.0, "note": "a \"b\" \\ \u{e9}", "tags": [1, 1e16, -0.5, null, true],
+                    "more": { "k": { "deep": [] } },
+                },
+            },
+            {
+                "id": id(11, 2), "custom_object_id": id(10, 1), "resource": "step_contact", "resource_id": id(8, 6),
+                "properties": { "count": i64::MAX },
+            },
+        ],
+    })
+}
+
+/// What is asked for in a case.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) organization_id: OrganizationId,
+    pub(super) sequence_id: SequenceId,
+    pub(super) id: EnrollmentId,
+    pub(super) at: Timestamp,
+    pub(super) body: Value,
+    pub(super) policy: EnrollmentPolicy,
+}
+
+impl Asked {
+    /// Those entries, into the first step of the sequence.
+    #[expect(clippy::expect_used, reason = "an instant that cannot be read is a fault to be seen")]
+    pub(super) fn new(n: u64, to: Value) -> Self {
+        let mut policy = EnrollmentPolicy::default();
+        policy.phone_required = false;
+        Self {
+            organization_id: ORGANIZATION,
+            sequence_id: SEQUENCE,
+            id: enrollment(n),
+            at: "2026-02-01T15:00:00Z".parse().expect("an instant"),
+            body: json!({ "to": to, "step_id": step(1) }),
+            policy,
+        }
+    }
+
+    /// Entries that have a phone and nothing else.
+    pub(super) fn phones(n: u64, phones: &[&str]) -> Self {
+        Self::new(n, phones.iter().map(|phone| json!({ "phone": phone })).collect())
+    }
+
+    pub(super) fn of(mut self, organization_id: OrganizationId) -> Self {
+        self.organization_id = organization_id;
+        self
+    }
+
+    pub(super) fn with(mut self, member: &str, value: Value) -> Self {
+        self.body[member] = value;
+        self
+    }
+
+    fn ask<T>(&self, ask: impl AsyncFnOnce(&Engine<'_>, &Enrollment<'_>) -> T) -> impl Future<Output = T> {
+        let asked = self.clone();
+        async move {
+            let body = asked.body.to_string();
+            let request = EnrollmentRequest::from_json(body.as_bytes());
+            let enrollment = Enrollment {
+                organization_id: asked.organization_id,
+                sequence_id: asked.sequence_id,
+                key: EnrollmentKey::Id(asked.id),
+                at: asked.at,
+                request: &request,
+            };
+            ask(&Engine::new(&asked.policy), &enrollment).await
+        }
+    }
+
+    /// The operation itself, with its retries.
+    pub(super) async fn try_enroll<R: AsyncRepository>(&self, handle: &mut R) -> Result<EnrollmentReport, EnrollError> {
+        self.ask(async |engine, enrollment| enroll_contacts_async(handle, engine, enrollment).await).await
+    }
+
+    #[expect(clippy::panic, reason = "the case fails")]
+    pub(super) async fn enroll<R: AsyncRepository>(&self, handle: &mut R) -> EnrollmentReport {
+        match self.try_enroll(handle).await {
+            Ok(report) => report,
+            Err(e) => panic!("the enrollment failed: {}", chain(&e)),
+        }
+    }
+
+    /// The plan on what stands now, without its commit.
+    pub(super) async fn plan<R: AsyncRepository>(&self, handle: &mut R) -> EnrollmentPlan {
+        let command = self.command(handle).await;
+        let snapshot = load(handle, &command.lookup()).await;
+        plan(&command, &snapshot)
+    }
+
+    #[expect(clippy::expect_used, reason = "the case fails")]
+    pub(super) async fn command<R: AsyncRepository>(&self, handle: &mut R) -> EnrollmentCommand {
+        self.ask(async |engine, enrollment| {
+            let context = handle.context(&enrollment.context_lookup()).await.expect("the context is told");
+            EnrollmentCommand::check(enrollment, &context, engine).expect("the request is accepted")
+        })
+        .await
+    }
+}
+
+#[expect(clippy::panic, reason = "the case fails")]
+pub(super) fn plan(command: &EnrollmentCommand, snapshot: &Snapshot) -> EnrollmentPlan {
+    match plan_enrollment(command, snapshot) {
+        Ok(plan) => plan,
+        Err(rejection) => panic!("what was loaded does not allow the plan: {rejection}"),
+    }
+}
+
+#[expect(clippy::panic, reason = "the case fails")]
+pub(super) async fn load<R: AsyncRepository>(handle: &mut R, lookup: &Lookup) -> Snapshot {
+    match handle.load(lookup).await {
+        Ok(snapshot) => snapshot,
+        Err(e) => panic!("the load failed: {}", chain(&e)),
+    }
+}
+
+/// Commits; of an error only its kind.
+pub(super) async fn commit<R: AsyncRepository>(handle: &mut R, changes: &ChangeSet) -> Result<(), RepositoryErrorKind> {
+    handle.commit(changes).await.map_err(|e| e.kind())
+}
+
+/// Commits what nothing stands in the way of.
+#[expect(clippy::panic, reason = "the case fails")]
+pub(super) async fn commit_freely<R: AsyncRepository>(handle: &mut R, changes: &ChangeSet) {
+    if let Err(e) = handle.commit(changes).await {
+        panic!("nothing stands in the way of the commit, and it failed: {}", chain(&e));
+    }
+}
+
+/// A lookup of the people that keys name, with all that the suite's sequence, object and channel have of them.
+pub(super) fn lookup(external_ids: &[&str], phones: &[&str], emails: &[&str]) -> Lookup {
+    let texts = |texts: &[&str]| {
+        let mut texts: Vec<crate::contact::Text> = texts.iter().map(|text| (*text).into()).collect();
+        texts.sort();
+        texts
+    };
+    Lookup {
+        context: context_lookup(),
+        external_ids: texts(external_ids),
+        phones: texts(phones),
+        emails: texts(emails),
+        channel_id: Some(SMS),
+        resource: Some(crate::model::Resource::Contact),
+    }
+}
+
+pub(super) fn context_lookup() -> ContextLookup {
+    ContextLookup {
+        organization_id: ORGANIZATION,
+        enrollment_id: None,
+        sequence_id: SEQUENCE,
+        custom_object_id: Some(crate::CustomObjectId::from_uuid(id(10, 1))),
+        call_flow_id: Some(crate::CallFlowId::from_uuid(id(12, 1))),
+    }
+}
+
+/// The seeded world of a case.
+pub(super) struct Scene<F, B> {
+    pub(super) fixture: F,
+    runtime: PhantomData<fn() -> B>,
+}
+
+impl<F: Fixture, B: BlockOn> Scene<F, B> {
+    pub(super) async fn new() -> Self {
+        Self::of(&given()).await
+    }
+
+    pub(super) async fn of(given: &Given) -> Self {
+        let fixture = F::fresh().await;
+        fixture.seed(given).await;
+        Self { fixture, runtime: PhantomData }
+    }
+
+    pub(super) async fn open(&self) -> F::Repository {
+        self.fixture.open().await
+    }
+
+    /// All rows, in an order of their own, so that two dumps compare.
+    pub(super) async fn dump(&self) -> Value {
+        sorted(&self.fixture.dump(ORGANIZATION).await)
+    }
+
+    pub(super) async fn try_write(&self, verb: Verb, row: HostRow) -> Result<(), RepositoryError> {
+        self.fixture.host_write(&HostWrite::new(ORGANIZATION, verb, row)).await
+    }
+
+    /// A host's write that nothing stands in the way of.
+    #[expect(clippy::panic, reason = "the case fails")]
+    pub(super) async fn write(&self, verb: Verb, row: HostRow) {
+        if let Err(e) = self.try_write(verb, row.clone()).await {
+            panic!("the host's {verb:?} of {row:?} failed: {}", chain(&e));
+        }
+    }
+
+    /// What stands under an enrollment's id.
+    #[expect(clippy::panic, reason = "the case fails")]
+    pub(super) async fn stored(&self, enrollment_id: EnrollmentId) -> Option<Arc<StoredEnrollment>> {
+        let mut lookup = context_lookup();
+        lookup.enrollment_id = Some(enrollment_id);
+        match self.open().await.context(&lookup).await {
+            Ok(context) => context.enrollments.get(&enrollment_id).cloned(),
+            Err(e) => panic!("the context failed: {}", chain(&e)),
+        }
+    }
+
+    /// The contact as a fresh handle sees it.
+    #[expect(clippy::panic, reason = "the case fails")]
+    pub(super) async fn person(&self, contact_id: ContactId, lookup: &Lookup) -> Person {
+        let snapshot = load(&mut self.open().await, lookup).await;
+        match snapshot.people.get(&contact_id) {
+            Some(person) => Person::clone(person),
+            None => panic!("contact `{contact_id}` is not in what was loaded: {:?}", snapshot.people.keys()),
+        }
+    }
+}
+
+/// Puts the versions that a change set was planned on in place of the world's own: a storage may count otherwise.
+pub(super) fn at_the_versions_of(snapshot: &mut Snapshot, changes: &ChangeSet) {
+    let (context, guards) = (&mut snapshot.context, changes.guards());
+    let (id, version) = guards.sequence;
+    context.sequences.entry(id).and_modify(|row| row.version = version);
+    for (id, version) in guards.channels.iter().filter_map(|(id, version)| Some((*id, (*version)?))) {
+        context.channels.entry(id).and_modify(|row| row.version = version);
+    }
+    if let Some((id, version)) = guards.custom_object {
+        context.custom_objects.entry(id).and_modify(|row| row.version = version);
+    }
+    if let Some((id, version)) = guards.call_flow {
+        context.call_flows.entry(id).and_modify(|row| row.version = version);
+    }
+    let updated = changes.rows().contacts_updated.iter().map(|update| (update.id, update.expected));
+    for (id, version) in guards.contacts.iter().copied().chain(updated) {
+        snapshot.people.entry(id).and_modify(|person| Arc::make_mut(person).version = version);
+    }
+}
+
+/// Rows by table, each table sorted.
+#[expect(clippy::expect_used, reason = "a world that cannot be written is a fault to be seen")]
+pub(super) fn sorted(given: &Given) -> Value {
+    let mut world = serde_json::to_value(given).expect("a world can be written");
+    for rows in world.as_object_mut().into_iter().flat_map(|tables| tables.values_mut()) {
+        if let Some(rows) = rows.as_array_mut() {
+            rows.sort_by_cached_key(Value::to_string);
+        }
+    }
+    // Steps and the like have an order of their own, which storage need not keep.
+    for sequence in world["sequences"].as_array_mut().into_iter().flatten() {
+        if let Some(steps) = sequence["steps"].as_array_mut() {
+            steps.sort_by_cached_key(Value::to_string);
+        }
+    }
+    world
+}
+
+/// How many rows of a table a dump has, of the suite's own organization.
+pub(super) fn count(dump: &Value, table: &str) -> usize {
+    let rows = dump[table].as_array().map_or(&[][..], Vec::as_slice);
+    rows.iter().filter(|row| row["organization_id"].is_null()).count()
+}
+
+/// Fails with the first table in which two dumps differ.
+#[expect(clippy::panic, reason = "the case fails")]
+pub(super) fn same(before: &Value, after: &Value, what: &str) {
+    for (table, rows) in before.as_object().into_iter().flatten() {
+        if after[table] != *rows {
+            panic!("{what}: `{table}` differs\n  expected {rows}\n  got      {}", after[table]);
+        }
+    }
+}
+
+/// An error with all that caused it.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+// ---- Rows that several cases write.
+
+pub(super) fn opt_in(contact_id: ContactId, opt_in: bool) -> HostRow {
+    HostRow::CommunicationPreference(CommunicationPreference::new(contact_id, SMS, opt_in))
+}
+
+/// A contact of the world, to be changed and written back.
+#[expect(clippy::panic, reason = "the case fails")]
+pub(super) fn contact(contact_id: ContactId) -> crate::contact::Contact {
+    let found = given().contacts.into_iter().find(|row| row.row.id == contact_id && row.organization_id.is_none());
+    match found {
+        Some(row) => row.row,
+        None => panic!("`{contact_id}` is not in the world"),
+    }
+}
+
+/// A step contact of the world's, in another status.
+#[expect(clippy::panic, reason = "the case fails")]
+pub(super) fn stay(contact_id: ContactId, status: StepContactStatus) -> HostRow {
+    let found = given().step_contacts.into_iter().find(|row| row.row.contact_id == contact_id);
+    match found {
+        Some(row) => HostRow::StepContact(StepContact { status, ..row.row }),
+        None => panic!("`{contact_id}` has no step contact"),
+    }
+}
+
+/// A run of a contact that has none, and a step contact in it.
+pub(super) fn run_and_stay(n: u64, contact_id: ContactId, at: Timestamp) -> (Run, StepContact) {
+    let run = Run::new(id(7, n).into(), SEQUENCE, contact_id, at);
+    (run, StepContact::new(id(8, n).into(), &run, step(2)))
+}
