@@ -1,35 +1,12 @@
 //! The conformance suite on the repository in memory, blocking and async.
 
-use enroll::lookup::Context;
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
+mod memory;
+
+use enroll::repository::RepositoryError;
 use enroll::testing::conformance::Fixture;
 use enroll::testing::{Blocking, Given, HostWrite, block_on};
-use enroll::{InMemoryRepository, OrganizationId, Snapshot};
-
-/// What both share: the fixture of the repository in memory.
-struct Memory(InMemoryRepository);
-
-impl Memory {
-    fn seed(&self, given: &Given) {
-        for snapshot in given.snapshots().unwrap() {
-            self.0.insert(snapshot);
-        }
-    }
-
-    fn host_write(&self, write: &HostWrite) -> Result<(), RepositoryError> {
-        let organization_id = write.organization_id;
-        if self.0.snapshot(organization_id).is_none() {
-            self.0.insert(Snapshot::new(Context::new(organization_id)));
-        }
-        let written = self.0.edit(organization_id, |snapshot| write.apply(snapshot)).unwrap();
-        written.map_err(|e| RepositoryError::new(RepositoryErrorKind::Other, e))
-    }
-
-    fn dump(&self, organization_id: OrganizationId) -> Given {
-        let all: Vec<_> = self.0.organizations().into_iter().filter_map(|id| self.0.snapshot(id)).collect();
-        Given::dump(&all, organization_id)
-    }
-}
+use enroll::{InMemoryRepository, OrganizationId};
+use memory::Memory;
 
 macro_rules! fixture {
     ($name:ident, $repository:ty, $open:expr) => {

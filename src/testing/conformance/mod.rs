@@ -155,16 +155,16 @@ impl Case {
     }
 
     #[doc(hidden)]
-    #[expect(clippy::panic, reason = "the case fails")]
     pub fn run_unless_exempt(&self, exempt: &[(&str, &str)]) {
         let Some((_, reason)) = exempt.iter().find(|(name, _)| *name == self.name) else { return self.run() };
-        if WITHOUT_EXEMPTIONS.contains(&self.clause) {
-            panic!("`{}` of clause `{}` has no exemption", self.name, self.clause);
-        }
+        assert!(
+            !WITHOUT_EXEMPTIONS.contains(&self.clause),
+            "`{}` of clause `{}` has no exemption",
+            self.name,
+            self.clause
+        );
         let kept = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run())).is_ok();
-        if kept {
-            panic!("`{}` is exempt ({reason}), and is kept: take the exemption out", self.name);
-        }
+        assert!(!kept, "`{}` is exempt ({reason}), and is kept: take the exemption out", self.name);
     }
 }
 
@@ -279,7 +279,7 @@ macro_rules! __conformance_cases {
             }
             byte_exact_keys {
                 external_ids_that_look_alike_are_different_people,
-                a_key_is_found_by_its_very_bytes_alone,
+                a_key_is_its_very_bytes,
                 emails_are_found_by_their_key_and_shown_as_given,
             }
             any_size {

@@ -1,5 +1,6 @@
 //! Clauses 3, 5, 6, 7 and 9: what is written.
-#![expect(missing_docs, clippy::missing_panics_doc, clippy::wildcard_imports, reason = "a case is its name, and panics where it fails")]
+#![expect(missing_docs, clippy::missing_panics_doc, reason = "a case is its name, and panics where it fails")]
+#![allow(clippy::wildcard_imports, reason = "a clause takes what its file has")]
 
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use super::scene::{
 };
 use super::{BlockOn, Fixture};
 use crate::changes::{ChangeSet, Rows};
-use crate::contact::Contact;
+use crate::contact::{Contact, ContactState, Email};
 use crate::enroll::EnrollError;
 use crate::model::{Conversation, CustomRecord, Resource, Run, Sequence, Step, StepContact, StepContactStatus, Tag};
 use crate::policy::ExistingContact;
@@ -127,7 +128,7 @@ pub mod unique_for_good {
             (
                 "emails",
                 json!({ "phone": NEW_PHONE, "email": "new@example.com" }),
-                contact_with(|c| c.email = Some(crate::contact::Email::stored("New@example.com"))),
+                contact_with(|c| c.email = Some(Email::stored("New@example.com"))),
             ),
         ];
         for (key, entry, holder) in entries {
@@ -147,7 +148,7 @@ pub mod unique_for_good {
         let twice = [
             contact_with(|contact| contact.phone = Some(BOBS_PHONE.into())),
             contact_with(|contact| contact.external_id = Some("ann-1".into())),
-            contact_with(|contact| contact.email = Some(crate::contact::Email::stored("CAT@Example.com"))),
+            contact_with(|contact| contact.email = Some(Email::stored("CAT@Example.com"))),
         ];
         let before = scene.dump().await;
         for contact in twice {
@@ -168,7 +169,7 @@ pub mod unique_for_good {
         let holders = snapshot.people.values().filter(|person| person.contact.id != DOT).count();
         assert_eq!(holders, 1);
         // She cannot come back while another holds them.
-        let back = Contact { state: crate::contact::ContactState::Open, ..contact(DOT) };
+        let back = Contact { state: ContactState::Open, ..contact(DOT) };
         assert!(scene.try_write(Verb::Update, HostRow::Contact(back)).await.is_err());
     }
 
@@ -210,7 +211,7 @@ pub mod unique_for_good {
         .await;
         let phone = |id| snapshot.people[&id].contact.phone.as_deref();
         assert_eq!((phone(BOB), phone(CAT), phone(FAY)), (Some(NEW_PHONE), Some(BOBS_PHONE), Some(OTHER_NEW_PHONE)));
-        assert_eq!(snapshot.people[&FAY].contact.email.as_ref().map(|email| email.key()), Some("cat@example.com"));
+        assert_eq!(snapshot.people[&FAY].contact.email.as_ref().map(Email::key), Some("cat@example.com"));
     }
 
     pub async fn one_conversation_of_a_contact_on_a_phone_channel<F: Fixture, B: BlockOn>() {

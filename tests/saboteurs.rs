@@ -1,0 +1,470 @@
+//! Repositories that break one clause each: the conformance suite must catch every one, and in the case that is named.
+
+mod memory;
+
+use enroll::changes::{ChangeSet, Conflict, NotApplied};
+use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, Version};
+use enroll::model::StepContactStatus;
+use enroll::repository::{RepositoryError, RepositoryErrorKind as Kind};
+use enroll::testing::conformance::{BlockOn, Fixture, all_cases};
+use enroll::testing::{Blocking, Given, HostWrite};
+use enroll::{ContactId, InMemoryRepository, OrganizationId, Repository};
+use memory::Memory;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a saboteur does otherwise. Everything else is done as it should be.
+trait Saboteur: Send + Sync + Sized + 'static {
+    fn context(repository: &mut Sabotaged<Self>, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        repository.inner.context(lookup)
+    }
+
+    fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        repository.inner.load(lookup)
+    }
+
+    fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        repository.inner.commit(changes)
+    }
+
+    fn host_write(memory: &Memory, write: &HostWrite) -> Result<(), RepositoryError> {
+        memory.host_write(write)
+    }
+}
+
+/// A handle of a saboteur's.
+struct Sabotaged<S> {
+    inner: InMemoryRepository,
+    /// What one handle keeps for itself.
+    kept: Option<Snapshot>,
+    commits: usize,
+    saboteur: PhantomData<S>,
+}
+
+impl<S: Saboteur> Repository for Sabotaged<S> {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        S::context(self, lookup)
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        S::load(self, lookup)
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        self.commits += 1;
+        S::commit(self, changes)
+    }
+}
+
+impl<S> Sabotaged<S> {
+    /// Writes past everything that watches: no check, no version.
+    fn tamper(&self, changes: &ChangeSet, tamper: impl FnOnce(&mut Snapshot)) {
+        if let Some(mut snapshot) = self.inner.snapshot(changes.organization_id()) {
+            tamper(&mut snapshot);
+            self.inner.insert(snapshot);
+        }
+    }
+
+    /// Commits a change set with something in it changed.
+    fn forged(&mut self, changes: &ChangeSet, forge: impl FnOnce(&mut Value)) -> Result<(), RepositoryError> {
+        let mut value = serde_json::to_value(changes).unwrap();
+        forge(&mut value);
+        self.inner.commit(&serde_json::from_value(value).unwrap())
+    }
+}
+
+struct Sabotage<S>(Memory, PhantomData<S>);
+
+impl<S: Saboteur> Fixture for Sabotage<S> {
+    type Repository = Blocking<Sabotaged<S>>;
+
+    async fn fresh() -> Self {
+        Self(Memory(InMemoryRepository::new()), PhantomData)
+    }
+
+    async fn open(&self) -> Self::Repository {
+        Blocking(Sabotaged { inner: self.0.0.clone(), kept: None, commits: 0, saboteur: PhantomData })
+    }
+
+    async fn seed(&self, given: &Given) {
+        self.0.seed(given);
+    }
+
+    async fn host_write(&self, write: &HostWrite) -> Result<(), RepositoryError> {
+        S::host_write(&self.0, write)
+    }
+
+    async fn dump(&self, organization_id: OrganizationId) -> Given {
+        self.0.dump(organization_id)
+    }
+}
+
+struct AtOnce;
+
+impl BlockOn for AtOnce {
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        enroll::testing::block_on(future)
+    }
+}
+
+/// Runs the whole suite, and tells which cases noticed.
+fn caught<S: Saboteur>(by: &str) {
+    let noticed: Vec<String> = all_cases::<Sabotage<S>, AtOnce>()
+        .iter()
+        .filter(|case| catch_unwind(AssertUnwindSafe(|| case.run())).is_err())
+        .map(|case| format!("{case:?}"))
+        .collect();
+    println!("{}: noticed by {} cases\n  {}", std::any::type_name::<S>(), noticed.len(), noticed.join("\n  "));
+    assert!(noticed.iter().any(|case| case == by), "`{by}` does not notice; these do: {noticed:#?}");
+}
+
+/// A saboteur, the case that must notice it, and what it does.
+macro_rules! saboteurs {
+    ($($(#[doc = $doc:literal])* $test:ident, $name:ident, $by:literal => { $($method:item)* })*) => {$(
+        $(#[doc = $doc])*
+        struct $name;
+
+        impl Saboteur for $name {
+            $($method)*
+        }
+
+        #[test]
+        fn $test() {
+            caught::<$name>($by);
+        }
+    )*};
+}
+
+saboteurs! {
+    /// Clause 1: a handle that has looked once sees the same for ever.
+    stale_reads, StaleReads, "read_what_was_written::a_hosts_write_is_seen_by_every_handle" => {
+        fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+            let fresh = repository.inner.load(lookup)?;
+            Ok(repository.kept.get_or_insert(fresh).clone())
+        }
+    }
+
+    /// Clause 2: people are not looked for by email.
+    forgotten_key, ForgottenKey, "complete_load::each_key_finds_its_contact" => {
+        fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+            let mut lookup = lookup.clone();
+            lookup.emails.clear();
+            repository.inner.load(&lookup)
+        }
+    }
+
+    /// Clause 2: the runs are left out, and with them what caps the adds.
+    forgotten_runs, ForgottenRuns, "read_what_was_written::every_field_of_every_row_comes_back" => {
+        fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+            let mut snapshot = repository.inner.load(lookup)?;
+            snapshot.people.values_mut().for_each(|person| Arc::make_mut(person).runs.clear());
+            Ok(snapshot)
+        }
+    }
+
+    /// Clause 2: the version is read after the rows that it covers, whenever something happens between.
+    version_read_after_what_it_covers, TornLoad, "concurrent_writers::a_load_beside_writers_is_whole" => {
+        fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+            let mut rows = repository.inner.load(lookup)?;
+            let versions = |snapshot: &Snapshot| snapshot.people.values().map(|person| person.version).collect::<Vec<_>>();
+            for _ in 0..200 {
+                let later = repository.inner.load(lookup)?;
+                if versions(&later) != versions(&rows) {
+                    for (id, person) in &mut rows.people {
+                        Arc::make_mut(person).version = later.people.get(id).map_or(person.version, |later| later.version);
+                    }
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            Ok(rows)
+        }
+    }
+
+    /// Clause 3: of a commit that is refused, something stays.
+    torn_batch, TornBatch, "all_or_nothing::a_stale_guard_leaves_nothing" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.inner.commit(changes).inspect_err(|_| {
+                repository.tamper(changes, |snapshot| {
+                    if let Some(contact) = changes.rows().contacts_created.first() {
+                        let person = Arc::new(Person::new(contact.clone(), Version::FIRST));
+                        snapshot.people.entry(contact.id).or_insert(person);
+                    }
+                });
+            })
+        }
+    }
+
+    /// Clause 4: the sequence may have been archived.
+    ignored_guard_of_the_sequence, UnguardedSequence, "guards_hold::a_sequence_that_was_archived" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            let (id, _) = changes.guards().sequence;
+            let stands = repository.inner.snapshot(changes.organization_id());
+            let version = stands.and_then(|stands| Some(stands.context.sequences.get(&id)?.version));
+            repository.forged(changes, |changes| {
+                if let Some(version) = version {
+                    changes["guards"]["sequence"] = json!([id, version]);
+                }
+            })
+        }
+    }
+
+    /// Clause 4: a channel may have been disabled.
+    ignored_guard_of_the_channels, UnguardedChannels, "guards_hold::a_channel_that_was_disabled" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.forged(changes, |changes| changes["guards"]["channels"] = json!([]))
+        }
+    }
+
+    /// Clause 4: a channel that was not there may have appeared.
+    ignored_guard_of_an_absent_channel, UnguardedAbsence, "guards_hold::a_channel_that_was_unknown_and_appears" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.forged(changes, |changes| {
+                if let Some(channels) = changes["guards"]["channels"].as_array_mut() {
+                    channels.retain(|channel| !channel[1].is_null());
+                }
+            })
+        }
+    }
+
+    /// Clause 4: the custom object may ask for something else by now.
+    ignored_guard_of_the_object, UnguardedObject, "guards_hold::a_custom_object_that_was_changed" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.forged(changes, |changes| changes["guards"]["custom_object"] = Value::Null)
+        }
+    }
+
+    /// Clause 4: the call flow may be gone.
+    ignored_guard_of_the_call_flow, UnguardedCallFlow, "guards_hold::a_call_flow_that_was_deleted" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.forged(changes, |changes| changes["guards"]["call_flow"] = Value::Null)
+        }
+    }
+
+    /// Clause 4: whoever is looked at and not written may have changed.
+    ignored_guard_of_the_others, UnguardedContacts, "guards_hold::a_contact_that_is_ignored_and_changes" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.forged(changes, |changes| changes["guards"]["contacts"] = json!([]))
+        }
+    }
+
+    /// Clause 4: whoever is written may have changed.
+    ignored_guard_of_those_written, UnguardedUpdates, "guards_hold::an_opt_out" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            let people = repository.inner.snapshot(changes.organization_id()).map_or_else(BTreeMap::new, |now| now.people);
+            repository.forged(changes, |changes| {
+                for update in changes["rows"]["contacts_updated"].as_array_mut().into_iter().flatten() {
+                    let id: ContactId = serde_json::from_value(update["id"].clone()).unwrap();
+                    if let Some(person) = people.get(&id) {
+                        update["expected"] = json!(person.version);
+                    }
+                }
+            })
+        }
+    }
+
+    /// Clause 4: a key that was vacant may be taken.
+    ignored_guard_of_vacant_keys, UnguardedVacancy, "guards_hold::a_vacant_phone_that_is_taken" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.forged(changes, |changes| changes["guards"]["vacant"] = json!({}))
+        }
+    }
+
+    /// Clause 5: a host may give two contacts one key.
+    host_write_that_is_not_unique, LaxConstraints, "unique_for_good::a_host_cannot_give_two_contacts_one_key" => {
+        fn host_write(memory: &Memory, write: &HostWrite) -> Result<(), RepositoryError> {
+            let refused = memory.host_write(write);
+            let unique = refused.as_ref().err().and_then(std::error::Error::source).map(ToString::to_string);
+            if unique.is_some_and(|text| text.starts_with("/contacts")) { Ok(()) } else { refused }
+        }
+    }
+
+    /// Clause 5: a key that one contact gives up is still in the way of the next.
+    keys_in_the_way, KeysInTheWay, "unique_for_good::keys_given_up_and_claimed_in_one_commit_go_over" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            let stands = repository.inner.snapshot(changes.organization_id());
+            let held = |phone: &Option<enroll::contact::Text>| {
+                let people = stands.iter().flat_map(|stands| stands.people.values());
+                phone.is_some() && people.clone().any(|person| person.contact.phone == *phone)
+            };
+            if changes.rows().contacts_updated.iter().any(|update| held(&update.set.phone)) {
+                return Err(RepositoryError::new(Kind::Conflict, "the phone is held"));
+            }
+            repository.inner.commit(changes)
+        }
+    }
+
+    /// Clause 5: a contact may be live in a sequence twice.
+    second_live_step_contact, TwiceLive, "unique_for_good::one_live_step_contact_of_a_contact_in_a_sequence" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            let refused = repository.inner.commit(changes);
+            let Err(e) = &refused else { return refused };
+            let Some(NotApplied::Conflict(Conflict::StepContactLive { contact_id, .. })) =
+                e.source().and_then(|e| e.downcast_ref()) else { return refused };
+            let mut lives = Vec::new();
+            repository.tamper(changes, |snapshot| {
+                let person = Arc::make_mut(snapshot.people.get_mut(contact_id).unwrap());
+                for row in person.step_contacts.iter_mut().filter(|row| row.status.is_live()) {
+                    lives.push((row.id, row.status));
+                    row.status = StepContactStatus::Finished;
+                }
+            });
+            let committed = repository.inner.commit(changes);
+            repository.tamper(changes, |snapshot| {
+                let person = Arc::make_mut(snapshot.people.get_mut(contact_id).unwrap());
+                for row in &mut person.step_contacts {
+                    row.status = lives.iter().find(|(id, _)| *id == row.id).map_or(row.status, |(_, status)| *status);
+                }
+            });
+            committed
+        }
+    }
+
+    /// Clause 5: an enrollment that has its row happens again.
+    enrollment_that_happens_twice, TwiceEnrolled, "unique_for_good::an_enrollment_happens_once" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.tamper(changes, |snapshot| {
+                snapshot.context.enrollments.remove(&changes.completion().id);
+                for contact in &changes.rows().contacts_created {
+                    snapshot.people.remove(&contact.id);
+                }
+                snapshot.tags.clear();
+            });
+            repository.inner.commit(changes)
+        }
+    }
+
+    /// Clause 6: what exists is overwritten.
+    upsert_instead_of_create, Upserts, "create_means_create::a_contact_under_a_derived_id_is_not_overwritten" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.tamper(changes, |snapshot| {
+                for contact in &changes.rows().contacts_created {
+                    snapshot.people.remove(&contact.id);
+                }
+            });
+            repository.inner.commit(changes)
+        }
+    }
+
+    /// Clause 7: a conflict where nothing is in the way.
+    phantom_conflict, PhantomConflict, "conflict_is_typed::with_nothing_in_the_way_there_is_none" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            if repository.commits % 2 == 1 {
+                return Err(RepositoryError::new(Kind::Conflict, "in doubt"));
+            }
+            repository.inner.commit(changes)
+        }
+    }
+
+    /// Clause 7: a lost race is told as something that trying again does not change.
+    untyped_conflict, UntypedConflict, "unique_for_good::a_second_writer_of_the_same_phone_conflicts_then_reuses" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.inner.commit(changes).map_err(|e| RepositoryError::new(Kind::Other, e))
+        }
+    }
+
+    /// Clause 8: external ids are unique without regard to case.
+    folded_case, FoldedCase, "byte_exact_keys::a_key_is_its_very_bytes" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            let stands = repository.inner.snapshot(changes.organization_id());
+            let held: Vec<String> = stands.iter().flat_map(|stands| stands.people.values())
+                .filter_map(|person| Some(person.contact.external_id.as_ref()?.to_lowercase())).collect();
+            let claims = changes.rows().contacts_created.iter().filter_map(|contact| contact.external_id.as_ref());
+            if claims.into_iter().any(|id| held.contains(&id.to_lowercase())) {
+                return Err(RepositoryError::new(Kind::Conflict, "the external id is held"));
+            }
+            repository.inner.commit(changes)
+        }
+    }
+
+    /// Clause 9: a commit takes a thousand contacts at most.
+    bounded_commit, BoundedCommit, "any_size::four_thousand_new_people_and_again" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            if changes.rows().contacts_created.len() > 1000 {
+                return Err(RepositoryError::new(Kind::Other, "too many rows"));
+            }
+            repository.inner.commit(changes)
+        }
+    }
+
+    /// Clause 10: a commit without contacts is left out, and with it the enrollment's own row.
+    lost_empty_commit, LostEmptyCommit, "empty_is_nothing::an_enrollment_of_nobody_writes_its_own_row_alone" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            let rows = changes.rows();
+            if rows.contacts_created.is_empty() && rows.contacts_updated.is_empty() {
+                return Ok(());
+            }
+            repository.inner.commit(changes)
+        }
+    }
+
+    /// Clause 11: what one organization does not have, it gets from another.
+    leaking_tenant, LeakingTenant, "tenants_are_walls::nothing_of_another_organization_can_be_named" => {
+        fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+            let mut snapshot = repository.inner.load(lookup)?;
+            for organization_id in repository.inner.organizations() {
+                let mut elsewhere = lookup.clone();
+                elsewhere.context.organization_id = organization_id;
+                for (id, person) in repository.inner.load(&elsewhere)?.people {
+                    snapshot.people.entry(id).or_insert(person);
+                }
+            }
+            Ok(snapshot)
+        }
+    }
+
+    /// Clause 3: the conversations are not written.
+    lost_conversation, LostConversation, "all_or_nothing::a_commit_writes_all_that_its_plan_says" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.forged(changes, |changes| changes["rows"]["conversations_created"] = json!([]))
+        }
+    }
+
+    /// Clause 12: a host's write raises no version.
+    host_write_that_raises_no_version, Unraised, "one_version_an_aggregate::preferences_round_a_contact" => {
+        fn host_write(memory: &Memory, write: &HostWrite) -> Result<(), RepositoryError> {
+            let before = memory.0.snapshot(write.organization_id);
+            memory.host_write(write)?;
+            if let (Some(before), Some(mut after)) = (before, memory.0.snapshot(write.organization_id)) {
+                for (id, person) in &mut after.people {
+                    if let Some(before) = before.people.get(id) {
+                        Arc::make_mut(person).version = before.version;
+                    }
+                }
+                memory.0.insert(after);
+            }
+            Ok(())
+        }
+    }
+
+    /// Clause 12: an enrollment raises no version of the contacts that it writes.
+    commit_that_raises_no_version, UnraisedCommit, "one_version_an_aggregate::an_enrollment_raises_whom_it_writes_by_one" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.inner.commit(changes)?;
+            repository.tamper(changes, |snapshot| {
+                for update in &changes.rows().contacts_updated {
+                    Arc::make_mut(snapshot.people.get_mut(&update.id).unwrap()).version = update.expected;
+                }
+            });
+            Ok(())
+        }
+    }
+}
+
+/// The suite finds nothing where there is nothing to find, so what it says above is of the saboteur.
+#[test]
+fn an_honest_repository_passes() {
+    struct Honest;
+    impl Saboteur for Honest {}
+    static RUN: AtomicUsize = AtomicUsize::new(0);
+    for case in all_cases::<Sabotage<Honest>, AtOnce>() {
+        case.run();
+        RUN.fetch_add(1, Ordering::Relaxed);
+    }
+    assert!(RUN.load(Ordering::Relaxed) >= 90);
+}
