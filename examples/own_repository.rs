@@ -1,90 +1,171 @@
-//! One's own repository: an append-only log of change sets, one a line, replayed at the start.
+//! One's own repository: an append-only log of what was written, one line each, replayed by whoever opens it.
 //!
-//! `cargo run --example own_repository`
+//! `cargo run --features testing --example own_repository`, and the suite that it keeps:
+//! `cargo test --features testing --example own_repository`. `docs/repositories.md` goes through it step by step.
 //!
-//! A line is written and synced before its change set counts, so an enrollment is in the log whole, or not at all: a line
-//! that a crash cut short is dropped at the next start.
+//! A line is written and synced before it counts, so an enrollment is in the log whole, or not at all: a line that a crash
+//! cut short is dropped by the next writer. A lock on the file makes one writer of many processes.
 #![expect(clippy::disallowed_types, reason = "a host does I/O; the engine does not")]
 
 mod shared;
 
+use std::collections::BTreeMap;
+use std::error::Error;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use enroll::changes::NotApplied;
 use enroll::lookup::ContextLookup;
 use enroll::repository::{RepositoryError, RepositoryErrorKind as Kind};
+use enroll::testing::{HostRow, HostWrite, Verb};
 use enroll::{
-    ChangeSet, Context, Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, Lookup, Repository,
-    Snapshot, enroll_contacts,
+    ChangeSet, Context, Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, Lookup, OrganizationId,
+    Repository, Snapshot, enroll_contacts,
 };
+use serde::{Deserialize, Serialize};
 
-/// One organization, as the log tells it.
+/// A handle on the log: what it has read of it so far, as organizations.
 struct LogRepository {
-    now: Snapshot,
     log: File,
+    read: u64,
+    now: BTreeMap<OrganizationId, Snapshot>,
+}
+
+/// A line of the log.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// What the engine wrote.
+    Commit(Box<ChangeSet>),
+    /// What the rest of the host wrote.
+    Host(HostWrite),
 }
 
 impl LogRepository {
-    fn open(path: &Path, seed: Snapshot) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut log = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
-        let (mut now, mut whole) = (seed, 0);
-        let mut lines = BufReader::new(&log);
-        let mut line = String::new();
-        while lines.read_line(&mut line)? > 0 && line.ends_with('\n') {
-            serde_json::from_str::<ChangeSet>(&line)?.apply(&mut now)?;
-            whole += line.len() as u64;
-            line.clear();
+    fn open(path: &Path) -> io::Result<Self> {
+        let log = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        Ok(Self { log, read: 0, now: BTreeMap::new() })
+    }
+
+    /// The rest of the host writes here too, and raises the versions of what it changes: clause 12.
+    fn host_write(&mut self, write: &HostWrite) -> Result<(), RepositoryError> {
+        self.append(write.organization_id, &Line::Host(write.clone()), |snapshot| write.apply(snapshot).map_err(failed))
+    }
+
+    /// Reads what others have written since.
+    fn catch_up(&mut self) -> Result<(), RepositoryError> {
+        let mut lines = String::new();
+        self.log.seek(SeekFrom::Start(self.read)).map_err(lost)?;
+        self.log.read_to_string(&mut lines).map_err(lost)?;
+        // What a crash cut short has no end of line.
+        for line in lines.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            match serde_json::from_str(line).map_err(failed)? {
+                Line::Commit(changes) => changes.apply(self.organization(changes.organization_id())).map_err(failed)?,
+                Line::Host(write) => write.apply(self.organization(write.organization_id)).map_err(failed)?,
+            }
+            self.read += line.len() as u64;
         }
-        log.set_len(whole)?;
-        log.seek(io::SeekFrom::End(0))?;
-        Ok(Self { now, log })
-    }
-}
-
-fn failed(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RepositoryError {
-    RepositoryError::new(Kind::Other, e)
-}
-
-impl Repository for LogRepository {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        Ok(self.now.context.only(lookup))
+        Ok(())
     }
 
-    /// Everything: more rows than a lookup names are allowed, and change nothing.
-    fn load(&mut self, _: &Lookup) -> Result<Snapshot, RepositoryError> {
-        Ok(self.now.clone())
+    fn organization(&mut self, id: OrganizationId) -> &mut Snapshot {
+        self.now.entry(id).or_insert_with(|| Snapshot::new(Context::new(id)))
     }
 
-    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        let mut next = self.now.clone();
-        changes.apply(&mut next).map_err(|e| match e {
-            NotApplied::Conflict(_) => RepositoryError::new(Kind::Conflict, e),
-            _ => failed(e),
-        })?;
-        let mut line = serde_json::to_vec(changes).map_err(failed)?;
-        line.push(b'\n');
-        let before = self.log.stream_position().map_err(failed)?;
-        if let Err(e) = self.log.write_all(&line).and_then(|()| self.log.sync_data()) {
-            // Half a line must not stay in front of the next one.
-            self.log.set_len(before).map_err(failed)?;
-            self.log.seek(io::SeekFrom::Start(before)).map_err(failed)?;
-            return Err(failed(e));
-        }
-        self.now = next;
+    /// The organization as it is now, under a lock that keeps writers out.
+    fn current(&mut self, id: OrganizationId) -> Result<Snapshot, RepositoryError> {
+        self.log.lock_shared().map_err(lost)?;
+        let read = self.catch_up();
+        self.log.unlock().map_err(lost)?;
+        read?;
+        Ok(self.now.get(&id).cloned().unwrap_or_else(|| Snapshot::new(Context::new(id))))
+    }
+
+    /// One writer at a time: reads what is new, applies, and only then writes. What does not apply is not written.
+    fn append(
+        &mut self,
+        id: OrganizationId,
+        line: &Line,
+        apply: impl FnOnce(&mut Snapshot) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        self.log.lock().map_err(lost)?;
+        let written = self.append_locked(id, line, apply);
+        self.log.unlock().map_err(lost)?;
+        written
+    }
+
+    fn append_locked(
+        &mut self,
+        id: OrganizationId,
+        line: &Line,
+        apply: impl FnOnce(&mut Snapshot) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        self.catch_up()?;
+        let mut next = self.now.get(&id).cloned().unwrap_or_else(|| Snapshot::new(Context::new(id)));
+        apply(&mut next)?;
+        let mut text = serde_json::to_vec(line).map_err(failed)?;
+        text.push(b'\n');
+        // Half a line that a crash left goes first; and half of this one must not stay in front of the next.
+        let end = SeekFrom::Start(self.read);
+        let write = |log: &mut File| {
+            log.set_len(self.read)?;
+            log.seek(end)?;
+            log.write_all(&text)?;
+            log.sync_data()
+        };
+        write(&mut self.log).map_err(|e| self.log.set_len(self.read).map_or_else(lost, |()| failed(e)))?;
+        self.read += text.len() as u64;
+        self.now.insert(id, next);
         Ok(())
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// Trying again changes nothing.
+fn failed(e: impl Into<Box<dyn Error + Send + Sync>>) -> RepositoryError {
+    RepositoryError::new(Kind::Other, e)
+}
+
+/// The log could not be reached.
+fn lost(e: io::Error) -> RepositoryError {
+    RepositoryError::new(Kind::Unavailable, e)
+}
+
+impl Repository for LogRepository {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        Ok(self.current(lookup.organization_id)?.context)
+    }
+
+    /// Everything: more rows than a lookup names are allowed, and change nothing.
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        self.current(lookup.context.organization_id)
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        let line = Line::Commit(Box::new(changes.clone()));
+        self.append(changes.organization_id(), &line, |snapshot| {
+            changes.apply(snapshot).map_err(|e| match e {
+                NotApplied::Conflict(_) => RepositoryError::new(Kind::Conflict, e),
+                _ => failed(e),
+            })
+        })
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::temp_dir().join(format!("enroll-{}.log", std::process::id()));
+    let mut seed = LogRepository::open(&path)?;
+    let Context { channels, sequences, .. } = shared::organization().context;
+    let rows = channels.values().map(|row| HostRow::Channel((*row.row).clone()));
+    for row in rows.chain(sequences.values().map(|row| HostRow::Sequence((*row.row).clone()))) {
+        seed.host_write(&HostWrite::new(shared::ORGANIZATION, Verb::Insert, row))?;
+    }
     let policy = EnrollmentPolicy::default();
     let engine = Engine::new(&policy);
     let request = EnrollmentRequest::from_json(br#"{"to": [{"phone": "(202) 555-0123"}]}"#);
     for key in ["first", "second"] {
         // Opened anew each time: the second enrollment finds what the first one wrote.
-        let mut repository = LogRepository::open(&path, shared::organization())?;
+        let mut repository = LogRepository::open(&path)?;
         let enrollment = Enrollment {
             organization_id: shared::ORGANIZATION,
             sequence_id: shared::SEQUENCE,
@@ -93,8 +174,65 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             request: &request,
         };
         let report = enroll_contacts(&mut repository, &engine, &enrollment)?;
-        println!("{key}: {} of {} contacts", report.outcomes[0].disposition, repository.now.people.len());
+        let people = repository.now[&shared::ORGANIZATION].people.len();
+        println!("{key}: {} of {people} contacts", report.outcomes[0].disposition);
     }
     std::fs::remove_file(path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use enroll::testing::conformance::Fixture;
+    use enroll::testing::{Blocking, Given, block_on};
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A log of its own in the temporary folder, removed at the end.
+    struct LogFixture(PathBuf);
+
+    impl LogFixture {
+        fn handle(&self) -> LogRepository {
+            LogRepository::open(&self.0).unwrap()
+        }
+    }
+
+    impl Drop for LogFixture {
+        fn drop(&mut self) {
+            std::fs::remove_file(&self.0).unwrap();
+        }
+    }
+
+    impl Fixture for LogFixture {
+        type Repository = Blocking<LogRepository>;
+
+        async fn fresh() -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let name = format!("enroll-{}-{}.log", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let fixture = Self(std::env::temp_dir().join(name));
+            fixture.handle();
+            fixture
+        }
+
+        async fn open(&self) -> Blocking<LogRepository> {
+            Blocking(self.handle())
+        }
+
+        async fn seed(&self, given: &Given) {
+            given.inserts().iter().for_each(|write| self.handle().host_write(write).unwrap());
+        }
+
+        async fn host_write(&self, write: &HostWrite) -> Result<(), RepositoryError> {
+            self.handle().host_write(write)
+        }
+
+        async fn dump(&self, organization_id: OrganizationId) -> Given {
+            let mut handle = self.handle();
+            handle.catch_up().unwrap();
+            Given::dump(&handle.now.into_values().collect::<Vec<_>>(), organization_id)
+        }
+    }
+
+    enroll::conformance_tests!(LogFixture, block_on);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_imports, reason = "a clause takes what its file has")]
 
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 use super::scene::{
     Asked, BOB, BOBS_PHONE, CAT, DOT, DOTS_PHONE, EVE, FAY, FAYS_PHONE, MAIL, NEW_PHONE, ORGANIZATION, OTHER_NEW_PHONE,
@@ -11,8 +12,9 @@ use super::scene::{
 };
 use super::{BlockOn, Fixture};
 use crate::changes::{ChangeSet, Rows};
-use crate::contact::{Contact, ContactState, Email};
+use crate::contact::{Contact, ContactState, Email, KeyKind};
 use crate::enroll::EnrollError;
+use crate::lookup::Person;
 use crate::model::{Conversation, CustomRecord, Resource, Run, Sequence, Step, StepContact, StepContactStatus, Tag};
 use crate::policy::ExistingContact;
 use crate::repository::RepositoryErrorKind;
@@ -166,8 +168,9 @@ pub mod unique_for_good {
         assert!(report.outcomes[0].contact_created);
         let asked = lookup(&["dot-1"], &[DOTS_PHONE], &["dot@example.com"]);
         let snapshot = load(&mut scene.open().await, &asked).await;
-        let holders = snapshot.people.values().filter(|person| person.contact.id != DOT).count();
-        assert_eq!(holders, 1);
+        let holds = |person: &&Arc<Person>| person.contact.key(KeyKind::Phone) == Some(DOTS_PHONE);
+        let holders: Vec<_> = snapshot.people.values().filter(holds).map(|person| person.contact.id).collect();
+        assert_eq!(holders, Vec::from_iter(report.outcomes[0].contact_id));
         // She cannot come back while another holds them.
         let back = Contact { state: ContactState::Open, ..contact(DOT) };
         assert!(scene.try_write(Verb::Update, HostRow::Contact(back)).await.is_err());
