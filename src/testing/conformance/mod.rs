@@ -50,7 +50,7 @@ pub trait BlockOn {
 /// cannot keep, for a reason, is exempt by name: it must then fail, so that an exemption that is no longer needed shows.
 /// What guards, atomicity, uniqueness and creation promise has no exemptions.
 ///
-/// ```ignore
+/// ```text
 /// enroll::conformance_tests!(MyFixture, enroll::testing::block_on);
 /// enroll::conformance_tests!(#[ignore = "needs a server"] MyFixture, my_runtime::block_on);
 /// enroll::conformance_tests!(MyFixture, block_on, exempt: { long_texts_come_back_whole: "rows hold 4 kB" });
