@@ -6,6 +6,8 @@ use std::io::Read;
 use std::path::Path;
 
 use enroll::testing::Given;
+use enroll::{EnrollmentPolicy, Snapshot};
+use serde::de::DeserializeOwned;
 
 use crate::Failure;
 
@@ -33,17 +35,34 @@ pub(crate) fn name(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
+/// A seed, and the organizations that it is.
+pub(crate) struct Seed {
+    pub(crate) given: Given,
+    pub(crate) snapshots: Vec<Snapshot>,
+}
+
 /// Reads a seed, and checks that a database could hold it.
-pub(crate) fn seed(path: &Path) -> Result<Given, Failure> {
+pub(crate) fn seed(path: &Path) -> Result<Seed, Failure> {
+    let given: Given = json(path)?;
+    let checked = given.check_unique().and_then(|()| given.snapshots());
+    let snapshots = checked.map_err(|e| Failure::new(format!("{}#{}", name(path), e.path), e.message))?;
+    Ok(Seed { given, snapshots })
+}
+
+/// Reads the switches of the engine.
+pub(crate) fn policy(path: &Path) -> Result<EnrollmentPolicy, Failure> {
+    json(path)
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let bytes = read(path)?;
     let mut json = serde_json::Deserializer::from_slice(&bytes);
-    let given: Given = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
         let place = format!("{}{}", name(path), pointer(e.path()));
         Failure::new(place, e.into_inner())
     })?;
     json.end().map_err(|e| Failure::new(name(path), e))?;
-    given.check_unique().map_err(|e| Failure::new(format!("{}#{}", name(path), e.path), e.message))?;
-    Ok(given)
+    Ok(value)
 }
 
 fn pointer(path: &JsonPath) -> String {

@@ -1,32 +1,33 @@
-//! `enroll run`: a request or a list of people against a seed.
+//! `enroll run`: a request or a list of people, into a database or against a seed.
 
 use chrono::Utc;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use enroll::fault::Fault;
 use enroll::report::Counts;
+use enroll::repository::RepositoryErrorKind;
 use enroll::request::{CustomData, VoiceOptions};
-use enroll::testing::Given;
 use enroll::{
-    ContactId, Context, Engine, EnrollError, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentReport,
-    EnrollmentRequest, InMemoryRepository, OrganizationId, Rejection, Timestamp, enroll_contacts, preview,
+    ContactId, Context, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey,
+    EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, Rejection, Repository, Timestamp,
+    enroll_contacts, preview,
 };
 use uuid::Uuid;
 
+use crate::args::{CsvArgs, Format, RunArgs};
 use crate::csv_import::{self, People};
+use crate::database::Database;
 use crate::print::{self, Place};
-use crate::{CsvArgs, Failure, Format, RunArgs, input, out};
+use crate::{Failure, input, out, tell};
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let given = input::seed(&args.seed)?;
+    let (host, mut database) = Host::new(args)?;
     let name = input::name(&args.request);
-    let host = Host::new(args, &given)?;
     let bytes = input::read(&args.request)?;
     match args.format.unwrap_or_else(|| format_of(&args.request)) {
         Format::Json => {
@@ -34,14 +35,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
                 let what = "a JSON request says itself what `--from`, `--step` and the other options for a CSV say";
                 return Err(Failure::new(name, what));
             }
-            host.request(&name, &bytes)
+            host.request(&mut database, &name, &bytes)
         }
         Format::Csv => {
-            let object = args
-                .csv
-                .custom_object
-                .and_then(|id| given.custom_objects.iter().map(|row| &row.row).find(|object| object.id == id));
-            host.import(&name, csv_import::read(&name, &bytes, object)?)
+            // What the columns mean, the database says.
+            let context = host.context(&mut database, &request_of(Vec::new(), &args.csv))?;
+            let object = args.csv.custom_object.and_then(|id| context.custom_objects.get(&id));
+            let people = csv_import::read(&name, &bytes, object.map(|object| &*object.row))?;
+            host.import(&mut database, &name, people, &context)
         }
     }
 }
@@ -51,54 +52,47 @@ fn format_of(path: &Path) -> Format {
     if csv { Format::Csv } else { Format::Json }
 }
 
-/// A seed in memory, and who asks for what.
+/// Who asks for what.
 struct Host<'a> {
     args: &'a RunArgs,
-    given: &'a Given,
-    repository: InMemoryRepository,
+    policy: EnrollmentPolicy,
     organization_id: OrganizationId,
     at: Timestamp,
     id: EnrollmentId,
 }
 
 impl<'a> Host<'a> {
-    fn new(args: &'a RunArgs, given: &'a Given) -> Result<Self, Failure> {
-        let repository = InMemoryRepository::new();
-        let snapshots = given.snapshots();
-        let snapshots =
-            snapshots.map_err(|e| Failure::new(format!("{}#{}", input::name(&args.seed), e.path), e.message))?;
-        snapshots.into_iter().for_each(|snapshot| repository.insert(snapshot));
-        let at = match args.at.or(given.now) {
+    fn new(args: &'a RunArgs) -> Result<(Self, Database), Failure> {
+        let (mut database, seeded) = match &args.seed {
+            Some(path) => {
+                let seed = input::seed(path)?;
+                (Database::in_memory(input::name(path), seed.snapshots), Some(seed.given))
+            }
+            None => (Database::open(&Database::named(args.database.as_deref())?)?, None),
+        };
+        let now = seeded.as_ref().and_then(|given| given.now);
+        let at = match args.at.or(now) {
             Some(at) => at,
             None => Timestamp::new(Utc::now()).map_err(|e| Failure::new("the clock", e))?,
         };
-        let organization_id = args.organization.unwrap_or(given.organization_id);
-        if repository.snapshot(organization_id).is_none() {
-            return Err(Failure::new("--organization", format!("the seed has no organization `{organization_id}`")));
-        }
+        let default = seeded.as_ref().map(|given| given.organization_id);
+        let organization_id = organization(&mut database, args.organization, default)?;
         let id = match &args.idempotency_key {
             Some(key) => EnrollmentId::from_idempotency_key(organization_id, key),
             None => EnrollmentId::from_uuid(args.id.unwrap_or_else(Uuid::now_v7)),
         };
-        Ok(Self { args, given, repository, organization_id, at, id })
+        let policy = match &args.policy {
+            Some(path) => input::policy(path)?,
+            None => seeded.map(|given| given.policy).unwrap_or_default(),
+        };
+        Ok((Self { args, policy, organization_id, at, id }, database))
     }
 
-    /// Enrolls, or says what would happen. A preview leaves the copy of the seed as it is, unless it is part of an
-    /// import: then what the parts before it would write is what it stands on.
-    fn enroll(
-        &self,
-        key: EnrollmentKey<'_>,
-        request: &EnrollmentRequest<'_>,
-        parts: usize,
-    ) -> Result<EnrollmentReport, EnrollError> {
-        let engine = Engine::new(&self.given.policy);
-        let enrollment = self.enrollment(key, request);
-        let mut repository = self.repository.clone();
-        if self.args.preview && parts == 1 {
-            preview(&mut repository, &engine, &enrollment)
-        } else {
-            enroll_contacts(&mut repository, &engine, &enrollment)
-        }
+    /// What a request refers to.
+    fn context(&self, database: &mut Database, request: &EnrollmentRequest<'_>) -> Result<Context, Failure> {
+        let enrollment = self.enrollment(EnrollmentKey::Id(self.id), request);
+        let context = database.context(&enrollment.context_lookup());
+        context.map_err(|e| Failure::caused(database.name(), &e))
     }
 
     fn enrollment<'r>(&self, key: EnrollmentKey<'r>, request: &'r EnrollmentRequest<'r>) -> Enrollment<'r> {
@@ -106,27 +100,109 @@ impl<'a> Host<'a> {
         Enrollment { organization_id, sequence_id, key, at, request }
     }
 
+    /// The key of a request of an import of so many.
+    fn key(&self, part: u32, parts: usize) -> EnrollmentKey<'_> {
+        match &self.args.idempotency_key {
+            Some(key) if parts == 1 => EnrollmentKey::Idempotency(key),
+            _ if parts == 1 => EnrollmentKey::Id(self.id),
+            _ => EnrollmentKey::Id(self.id.part(part)),
+        }
+    }
+
+    /// Enrolls, or says what would happen.
+    ///
+    /// Of several requests each stands by itself once it is enrolled, so all of them are checked before the first is. A
+    /// preview of several is given a repository that keeps nothing: what the ones before it would write is what each
+    /// stands on.
+    fn enroll(
+        &self,
+        repository: &mut dyn Repository,
+        requests: &[EnrollmentRequest<'_>],
+        done: impl Fn(usize),
+    ) -> Result<Vec<EnrollmentReport>, Stopped> {
+        let engine = Engine::new(&self.policy);
+        let parts = requests.len();
+        let enrollments = (0..).zip(requests).map(|(part, request)| self.enrollment(self.key(part, parts), request));
+        if parts > 1 {
+            for (part, enrollment) in enrollments.clone().enumerate() {
+                check(repository, &engine, &enrollment).map_err(|error| Stopped { part, standing: 0, error })?;
+            }
+        }
+        let mut reports = Vec::with_capacity(parts);
+        for (part, enrollment) in enrollments.enumerate() {
+            let report = if self.args.preview && parts == 1 {
+                preview(repository, &engine, &enrollment)
+            } else {
+                enroll_contacts(repository, &engine, &enrollment)
+            };
+            reports.push(report.map_err(|error| Stopped { part, standing: part, error })?);
+            done(enrollment.request.to.len());
+        }
+        Ok(reports)
+    }
+
+    /// What is told of an enrollment that failed, and how to go on where something may stand.
+    fn failed(&self, database: &Database, stopped: &Stopped, parts: usize) -> Failure {
+        let failure = Failure::caused(database.name(), &stopped.error);
+        self.stopped(failure, stopped, parts)
+    }
+
+    fn stopped(&self, failure: Failure, stopped: &Stopped, parts: usize) -> Failure {
+        let unsure = match &stopped.error {
+            EnrollError::Repository(e) => e.kind() == RepositoryErrorKind::Unavailable,
+            _ => false,
+        };
+        if self.args.preview || (stopped.standing == 0 && !unsure) {
+            return failure;
+        }
+        let again = match &self.args.idempotency_key {
+            Some(_) => "the same command again".to_owned(),
+            None => format!("the same again with `--id {}`", self.id.as_uuid()),
+        };
+        match stopped.standing {
+            0 => failure.and(&format!("{again} enrolls nobody twice")),
+            standing => {
+                failure.and(&format!("{standing} of {parts} requests are enrolled; {again} goes on after them"))
+            }
+        }
+    }
+
     /// One request, as JSON.
-    fn request(&self, name: &str, bytes: &[u8]) -> Result<ExitCode, Failure> {
-        let request = EnrollmentRequest::from_json(bytes);
-        let key = self.args.idempotency_key.as_deref().map_or(EnrollmentKey::Id(self.id), EnrollmentKey::Idempotency);
-        let report = match self.enroll(key, &request, 1) {
-            Ok(report) => report,
-            Err(EnrollError::Rejected(rejection)) => return Err(refused(name, &rejection, |_| None)),
-            Err(e) => return Err(Failure::new(name, e)),
+    fn request(&self, database: &mut Database, name: &str, bytes: &[u8]) -> Result<ExitCode, Failure> {
+        let requests = [EnrollmentRequest::from_json(bytes)];
+        let [request] = &requests;
+        let context = self.context(database, request)?;
+        let reports = match self.enroll(database, &requests, |_| ()) {
+            Ok(reports) => reports,
+            Err(Stopped { error: EnrollError::Rejected(rejection), .. }) => {
+                return Err(refused(name, &rejection, |_| None));
+            }
+            Err(stopped) => return Err(self.failed(database, &stopped, 1)),
         };
         if self.args.json {
             self.tell_preview();
-            return json_out(&with_counts(&report));
+            return reports.first().map_or(Ok(ExitCode::SUCCESS), |report| json_out(&with_counts(report)));
         }
-        let places = request.to.iter().zip(&report.outcomes);
-        let places =
-            places.map(|(entry, outcome)| Place { number: outcome.index, rows: &[], entry, outcome, again: None });
-        self.people(&[&report], &print::table(places, "recipient", self.args.all))
+        let outcomes = reports.iter().flat_map(|report| &report.outcomes);
+        let places = request.to.iter().zip(outcomes).map(|(entry, outcome)| Place {
+            number: outcome.index,
+            rows: &[],
+            entry,
+            outcome,
+            again: None,
+        });
+        let table = print::table(places, "recipient", self.args.all);
+        self.people(&reports.iter().collect::<Vec<_>>(), &context, &table)
     }
 
     /// A list of people: one request, or as many as it needs.
-    fn import(&self, name: &str, people: People) -> Result<ExitCode, Failure> {
+    fn import(
+        &self,
+        database: &mut Database,
+        name: &str,
+        people: People,
+        context: &Context,
+    ) -> Result<ExitCode, Failure> {
         let sizes = csv_import::balanced(people.entries.len());
         if let Some(key) = self.args.idempotency_key.as_deref().filter(|_| sizes.len() > 1)
             && self.enrollment(EnrollmentKey::Idempotency(key), &EnrollmentRequest::default()).id().is_none()
@@ -136,26 +212,26 @@ impl<'a> Host<'a> {
         }
         let bar = progress(people.entries.len(), sizes.len());
         let mut rest = people.entries.into_iter();
-        let (mut requests, mut reports) = (Vec::new(), Vec::<EnrollmentReport>::new());
-        let mut first_row = 0;
-        for (part, size) in (0_u32..).zip(&sizes) {
-            let request = request_of(rest.by_ref().take(*size).collect(), &self.args.csv);
-            let key = match &self.args.idempotency_key {
-                Some(key) if sizes.len() == 1 => EnrollmentKey::Idempotency(key),
-                _ if sizes.len() == 1 => EnrollmentKey::Id(self.id),
-                _ => EnrollmentKey::Id(self.id.part(part)),
-            };
-            let row = |index: usize| people.rows.get(first_row + index).copied();
-            match self.enroll(key, &request, sizes.len()) {
-                Ok(report) => reports.push(report),
-                Err(EnrollError::Rejected(rejection)) => return Err(refused(name, &rejection, row)),
-                Err(e) => return Err(Failure::new(name, e)),
-            }
-            requests.push(request);
-            first_row += size;
-            bar.inc(*size as u64);
-        }
+        let requests = sizes.iter().map(|size| request_of(rest.by_ref().take(*size).collect(), &self.args.csv));
+        let requests: Vec<_> = requests.collect();
+        let done = |people: usize| bar.inc(people as u64);
+        let enrolled = if self.args.preview && requests.len() > 1 {
+            database.dry_run(|repository| self.enroll(repository, &requests, done))?
+        } else {
+            self.enroll(database, &requests, done)
+        };
         bar.finish_and_clear();
+        let reports = match enrolled {
+            Ok(reports) => reports,
+            Err(stopped) => {
+                let EnrollError::Rejected(rejection) = &stopped.error else {
+                    return Err(self.failed(database, &stopped, sizes.len()));
+                };
+                let first_row: usize = sizes.iter().take(stopped.part).sum();
+                let failure = refused(name, rejection, |index| people.rows.get(first_row + index).copied());
+                return Err(self.stopped(failure, &stopped, sizes.len()));
+            }
+        };
 
         let again = people_again(&reports, &people.rows);
         if self.args.json {
@@ -186,16 +262,16 @@ impl<'a> Host<'a> {
             again: again.get(&number).copied(),
         });
         let table = print::table(places, "row", self.args.all);
-        self.people(&reports.iter().collect::<Vec<_>>(), &table)
+        self.people(&reports.iter().collect::<Vec<_>>(), context, &table)
     }
 
-    fn people(&self, reports: &[&EnrollmentReport], table: &str) -> Result<ExitCode, Failure> {
+    fn people(&self, reports: &[&EnrollmentReport], context: &Context, table: &str) -> Result<ExitCode, Failure> {
         let mut text = String::new();
         if self.args.preview {
             text.push_str("Preview: nothing was written.\n");
         }
         if let Some(first) = reports.first() {
-            text.push_str(&print::target(first, &self.context()));
+            text.push_str(&print::target(first, context));
         }
         if reports.len() > 1 {
             let _infallible = writeln!(text, "{} requests, import `{}`", reports.len(), self.id);
@@ -213,14 +289,56 @@ impl<'a> Host<'a> {
     /// Beside a report as JSON, which is the same either way.
     fn tell_preview(&self) {
         if self.args.preview {
-            // Nothing is left to be done where standard error is gone.
-            drop(writeln!(io::stderr(), "Preview: nothing was written."));
+            tell("Preview: nothing was written.");
         }
     }
+}
 
-    fn context(&self) -> Context {
-        let snapshot = self.repository.snapshot(self.organization_id);
-        snapshot.map_or_else(|| Context::new(self.organization_id), |snapshot| snapshot.context)
+/// Where an import ended, why, and how many of its requests are enrolled.
+struct Stopped {
+    part: usize,
+    standing: usize,
+    error: EnrollError,
+}
+
+/// Refuses what would be refused, unless it stands.
+fn check(repository: &mut dyn Repository, engine: &Engine<'_>, enrollment: &Enrollment<'_>) -> Result<(), EnrollError> {
+    let context = repository.context(&enrollment.context_lookup())?;
+    if enrollment.standing(&context).is_none() {
+        EnrollmentCommand::check(enrollment, &context, engine)?;
+    }
+    Ok(())
+}
+
+/// Who asks: the one that is named, else the seed's own, else the only one that there is.
+fn organization(
+    database: &mut Database,
+    named: Option<OrganizationId>,
+    default: Option<OrganizationId>,
+) -> Result<OrganizationId, Failure> {
+    let stand = database.organizations()?;
+    let of_seed = default.is_some();
+    match (named.or(default), &stand[..]) {
+        (Some(id), _) if stand.contains(&id) => Ok(id),
+        (Some(id), _) => {
+            let what = if of_seed { "the seed" } else { database.name() };
+            Err(Failure::new("--organization", format!("{what} has no organization `{id}`")))
+        }
+        (None, [only]) => Ok(*only),
+        (None, []) => {
+            let name = database.name();
+            let what = format!("has no organization: load one with `enroll seed SEED.json --database {name}`");
+            Err(Failure::new(name, what))
+        }
+        (None, _) => {
+            let mut what = format!("{} has {} organizations, say which:", database.name(), stand.len());
+            let listed: Vec<String> = stand.iter().take(LISTED).map(|id| format!(" `{id}`")).collect();
+            what.push_str(&listed.join(","));
+            if stand.len() > LISTED {
+                let _infallible = write!(what, " or another");
+            }
+            Err(Failure::new("--organization", what))
+        }
     }
 }
 
@@ -314,3 +432,6 @@ fn progress(people: usize, requests: usize) -> ProgressBar {
     }
     bar
 }
+
+/// How many organizations are listed where one must be named.
+const LISTED: usize = 10;

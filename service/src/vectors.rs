@@ -1,18 +1,29 @@
 //! `enroll vectors`: runs test vectors.
 
+use std::cell::RefCell;
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use enroll::contact::Libphonenumber;
-use enroll::testing::{self, Vector};
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::repository::{RepositoryError, RepositoryErrorKind};
+use enroll::testing::{self, Given, Vector};
+use enroll::{ChangeSet, Repository};
 
-use crate::{Failure, input, out};
+use crate::args::VectorsArgs;
+use crate::database::{Address, Database};
+use crate::{Failure, causes, input, out};
 
-pub(crate) fn run(paths: &[PathBuf]) -> Result<ExitCode, Failure> {
-    let (mut passed, mut failed, mut unreadable) = (0, 0, None);
+pub(crate) fn run(args: &VectorsArgs) -> Result<ExitCode, Failure> {
+    let files = files(&args.paths)?;
+    let mut bench = Bench::new(&args.database)?;
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    // What ended the run is told after the vectors before it.
+    let (mut unreadable, mut broken) = (None, None);
     let mut text = String::new();
-    for file in files(paths)? {
+    for file in files {
         let vector = match Vector::from_json(&input::read(&file)?) {
             Ok(vector) => vector,
             // The others are told all the same.
@@ -23,23 +34,171 @@ pub(crate) fn run(paths: &[PathBuf]) -> Result<ExitCode, Failure> {
                 continue;
             }
         };
-        let _infallible = match testing::run(&vector, &Libphonenumber) {
-            Ok(()) => {
+        let _infallible = match bench.run(&vector) {
+            Ok(Ran::Passed) => {
                 passed += 1;
                 writeln!(text, "ok {}", vector.name)
             }
-            Err(difference) => {
+            Ok(Ran::Skipped) => {
+                skipped += 1;
+                writeln!(text, "skipped {} (plan_only: no database would hold its world)", vector.name)
+            }
+            Ok(Ran::Failed(difference)) => {
                 failed += 1;
                 writeln!(text, "FAILED {}\n    {difference}\n    in {}", vector.name, file.display())
             }
+            Err(failure) => {
+                broken = Some(failure);
+                break;
+            }
         };
     }
-    let _infallible = writeln!(text, "{passed} passed, {failed} failed");
+    let _infallible = write!(text, "{passed} passed, {failed} failed");
+    if skipped > 0 {
+        let _infallible = write!(text, ", {skipped} skipped");
+    }
+    text.push('\n');
     out(&text)?;
-    if let Some(failure) = unreadable {
+    if let Some(failure) = broken.or(unreadable) {
         return Err(failure);
     }
     Ok(ExitCode::from(u8::from(failed > 0)))
+}
+
+enum Ran {
+    Passed,
+    Skipped,
+    Failed(String),
+}
+
+/// What vectors are run on: each finds it without rows, and leaves it so.
+enum Bench {
+    Memory,
+    File(PathBuf),
+    Postgres(RefCell<Database>),
+}
+
+impl Bench {
+    fn new(name: &str) -> Result<Self, Failure> {
+        match Address::of(name)? {
+            Address::Memory => Ok(Self::Memory),
+            Address::File(path) => {
+                if path.starts_with("file:") {
+                    return Err(Failure::new(path, "is an address: name the file itself, by its path"));
+                }
+                let path = PathBuf::from(path);
+                if path.symlink_metadata().is_ok() {
+                    let what = "exists, and vectors leave nothing behind: name a file that does not";
+                    return Err(Failure::new(path.display(), what));
+                }
+                Ok(Self::File(path))
+            }
+            Address::Postgres(url) => {
+                let mut database = Database::open_or_make(url)?;
+                if database.organizations()?.is_empty() {
+                    return Ok(Self::Postgres(RefCell::new(database)));
+                }
+                let what = "has organizations, which vectors would be mixed with: name a database without";
+                Err(Failure::new(database.name(), what))
+            }
+        }
+    }
+
+    fn run(&mut self, vector: &Vector) -> Result<Ran, Failure> {
+        let ran = match self {
+            Self::Memory => match testing::run(vector, &Libphonenumber) {
+                Ok(()) => Ran::Passed,
+                Err(difference) => Ran::Failed(difference.to_string()),
+            },
+            _ if vector.plan_only => Ran::Skipped,
+            Self::File(path) => {
+                let name = path.display().to_string();
+                let ran = Database::open_or_make(&name).and_then(|database| on(&RefCell::new(database), vector));
+                remove(path)?;
+                ran?
+            }
+            Self::Postgres(database) => {
+                let ran = on(database, vector);
+                database.get_mut().remove(&vector.given)?;
+                ran?
+            }
+        };
+        Ok(ran)
+    }
+}
+
+/// On a database without rows.
+fn on(database: &RefCell<Database>, vector: &Vector) -> Result<Ran, Failure> {
+    let given = &vector.given;
+    if let Err(e) = given.snapshots().map(drop).and_then(|()| given.check_unique()) {
+        return Ok(Ran::Failed(format!("/given{}: {}", e.path, e.message)));
+    }
+    database.borrow_mut().seed(given)?;
+    let mut handle = Handle { database, lost: None };
+    let mut unread = None;
+    let dump = || {
+        let stands = database.borrow_mut().dump(given.organization_id);
+        stands.unwrap_or_else(|failure| {
+            unread = Some(failure);
+            Given::new(given.organization_id)
+        })
+    };
+    let ran = testing::run_on(vector, &Libphonenumber, &mut handle, dump);
+    if let Some(failure) = unread {
+        return Err(failure);
+    }
+    Ok(match (ran, handle.lost) {
+        (Ok(()), _) => Ran::Passed,
+        (Err(difference), None) => Ran::Failed(difference.to_string()),
+        (Err(difference), Some(lost)) => Ran::Failed(format!("{difference}\n    {lost}")),
+    })
+}
+
+/// The database for a vector, while what stands in it is read too; it keeps why it failed.
+struct Handle<'d> {
+    database: &'d RefCell<Database>,
+    lost: Option<String>,
+}
+
+impl Handle<'_> {
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut Database) -> Result<T, RepositoryError>) -> Result<T, RepositoryError> {
+        let answer = ask(&mut self.database.borrow_mut());
+        if let Err(e) = &answer
+            && e.kind() != RepositoryErrorKind::Conflict
+        {
+            self.lost = Some(causes(e));
+        }
+        answer
+    }
+}
+
+impl Repository for Handle<'_> {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        self.ask(|database| database.context(lookup))
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        self.ask(|database| database.load(lookup))
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        self.ask(|database| database.commit(changes))
+    }
+}
+
+/// A SQLite file with what may stand beside it.
+fn remove(path: &Path) -> Result<(), Failure> {
+    for end in ["", "-wal", "-shm", "-journal"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(end);
+        match std::fs::remove_file(&file) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(Failure::new(Path::new(&file).display(), e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The files that are named, and the `.json` files of the folders that are, in order.

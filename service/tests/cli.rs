@@ -1,82 +1,13 @@
 //! The binary itself, on real files.
 
-use serde_json::Value;
+mod support;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-const SEQUENCE: &str = "00000000-0000-0000-0000-000000000005";
-const SEED: &str = r#"{
-  "organization_id": "00000000-0000-0000-0000-000000000001", "now": "2026-02-01T15:00:00Z",
-  "channels": [{"id": "00000000-0000-0000-0000-000000000002", "kind": "phone", "address": "+12025550100"}],
-  "sequences": [{"id": "00000000-0000-0000-0000-000000000005", "title": "Welcome", "status": "active",
-    "steps": [{"id": "00000000-0000-0000-0000-000000000006", "position": 1, "channel_kind": "phone",
-               "channel_id": "00000000-0000-0000-0000-000000000002"}]}],
-  "contacts": [{"id": "00000000-0000-0000-0000-000000000007", "phone": "+12025550123", "state": "blocked"}],
-  "custom_objects": [{"id": "00000000-0000-0000-0000-000000000008", "key": "lead",
-    "properties": [{"key": "score", "type": "number", "required": false}]}]
-}"#;
-
-/// A folder of a test's own, gone afterwards.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("enroll-cli-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        let folder = Self(path);
-        folder.file("seed.json", SEED);
-        folder
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// `enroll run` of a file of this folder, which is made first.
-    fn run(&self, name: &str, text: &str, more: &[&str]) -> Output {
-        let request = self.file(name, text);
-        enroll(
-            &["run", "--seed", path(&self.0.join("seed.json")), "--sequence", SEQUENCE, "--request", path(&request)],
-            more,
-        )
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn enroll(args: &[&str], more: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_enroll")).args(args).args(more).stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_str(&text(output)).unwrap()
-}
-
-/// What bad input is told: one line, with exit status 2.
-fn told(output: &Output) -> String {
-    let told = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(output.stdout.is_empty());
-    assert_eq!(told.lines().count(), 1, "{told}");
-    told
-}
+use support::{Folder, SEED, SEQUENCE, enroll, json, path, text, told};
 
 #[test]
 fn a_request_is_enrolled_and_told_in_words() {

@@ -7,34 +7,36 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::testing::Given;
 use enroll::{
-    ChangeSet, Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentReport, EnrollmentRequest,
-    InMemoryRepository, Repository, Timestamp, plan_enrollment,
+    Context, Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentReport, EnrollmentRequest,
+    Repository, Timestamp, plan_enrollment,
 };
 use uuid::Uuid;
 
+use crate::args::DemoArgs;
+use crate::database::Database;
 use crate::print::{self, Place};
 use crate::run::with_counts;
-use crate::{DemoArgs, Failure, out};
+use crate::{Failure, causes, out};
 
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let demo = world::demo().map_err(|e| Failure::new("demo", e))?;
     if let Some(folder) = &args.write {
         return write(folder, &demo);
     }
-    let (report, first, repository) = enroll(&demo)?;
-    let (again, warm, _) = enroll(&demo)?;
-    if again != report {
-        return Err(Failure::new("demo", "the same enrollment gave two reports"));
-    }
+    let (done, more) = match &args.database {
+        Some(name) => in_database(&demo, name)?,
+        None => twice_in_memory(&demo)?,
+    };
+    let Done { report, context, times } = done;
     if args.json {
         out(&format!("{:#}\n", with_counts(&report)))?;
         return Ok(ExitCode::SUCCESS);
     }
     let request = EnrollmentRequest::from_json(&demo.request);
-    let context = repository.snapshot(demo.given.organization_id).map(|snapshot| snapshot.context);
-    let mut text = context.map_or_else(String::new, |context| print::target(&report, &context));
+    let mut text = print::target(&report, &context);
     text.push_str(&print::counts(&report.counts()));
     if let Some(tag) = &report.upload_tag {
         let _infallible = writeln!(text, "tag                  {} (`{}`)", tag.name, tag.id);
@@ -43,14 +45,42 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let places = request.to.iter().zip(&report.outcomes);
     let places = places.map(|(entry, outcome)| Place { number: outcome.index, rows: &[], entry, outcome, again: None });
     text.push_str(&print::table(places, "recipient", args.all));
-    let _infallible = writeln!(
-        text,
-        "\n{} recipients in {first}\nin a warm process {warm}\n(a process reads its first numbers of a country slowly: the \
-         patterns of that country are compiled then)",
-        report.outcomes.len()
-    );
+    let _infallible = writeln!(text, "\n{} recipients in {times}\n{more}", report.outcomes.len());
     out(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// On two fresh copies: the first enrollment of a process is slower.
+fn twice_in_memory(demo: &Demo) -> Result<(Done, String), Failure> {
+    let id = EnrollmentId::from_uuid(Uuid::from_u128(0xde30));
+    let once = || {
+        let snapshots = demo.given.snapshots().map_err(|e| Failure::new("demo", e))?;
+        let mut database = Database::in_memory("demo".to_owned(), snapshots);
+        enroll(demo, &mut database, id).map_err(|e| Failure::new("demo", e))
+    };
+    let (first, again) = (once()?, once()?);
+    if again.report != first.report {
+        return Err(Failure::new("demo", "the same enrollment gave two reports"));
+    }
+    let more = format!(
+        "in a warm process {}\n(a process reads its first numbers of a country slowly: the patterns of that country \
+         are compiled then)",
+        again.times
+    );
+    Ok((first, more))
+}
+
+/// Where it was before, the organization stays as it is: whoever was enrolled is reprocessed.
+fn in_database(demo: &Demo, name: &str) -> Result<(Done, String), Failure> {
+    let mut database = Database::open_or_make(name)?;
+    let known = database.organizations()?.contains(&demo.given.organization_id);
+    if !known {
+        database.seed(&demo.given)?;
+    }
+    let id = EnrollmentId::from_uuid(Uuid::now_v7());
+    let done = enroll(demo, &mut database, id).map_err(|e| Failure::new(database.name(), e))?;
+    let how = if known { "once more in the organization that stood" } else { "in an organization that was new" };
+    Ok((done, format!("in `{}`, {how}; enrollment `{id}`", database.name())))
 }
 
 /// The shipped organization and the body of the shipped request.
@@ -86,35 +116,49 @@ impl std::fmt::Display for Times {
     }
 }
 
-/// What `enroll_contacts` does, one stage after the other, on a fresh copy of the organization.
-fn enroll(demo: &Demo) -> Result<(EnrollmentReport, Times, InMemoryRepository), Failure> {
-    let failure = |e: &dyn std::fmt::Display| Failure::new("demo", e);
-    let mut repository = InMemoryRepository::new();
-    let snapshots = demo.given.snapshots().map_err(|e| failure(&e))?;
-    snapshots.into_iter().for_each(|snapshot| repository.insert(snapshot));
-    let engine = Engine::new(&demo.given.policy);
+/// An enrollment, and how long it took.
+struct Done {
+    report: EnrollmentReport,
+    context: Context,
+    times: Times,
+}
 
+/// What `enroll_contacts` does, one stage after the other. Where other writers were first, the times are sums.
+fn enroll(demo: &Demo, repository: &mut dyn Repository, id: EnrollmentId) -> Result<Done, String> {
+    let lost = |e: &RepositoryError| causes(e);
+    let engine = Engine::new(&demo.given.policy);
     let (read, request) = timed(|| EnrollmentRequest::from_json(&demo.request));
     let enrollment = Enrollment {
         organization_id: demo.given.organization_id,
         sequence_id: world::SEQUENCE,
-        key: EnrollmentKey::Id(EnrollmentId::from_uuid(Uuid::from_u128(0xde30))),
+        key: EnrollmentKey::Id(id),
         at: demo.at,
         request: &request,
     };
-    let (check, command) = timed(|| {
-        let context = Repository::context(&mut repository, &enrollment.context_lookup()).map_err(|e| failure(&e))?;
-        EnrollmentCommand::check(&enrollment, &context, &engine).map_err(|e| failure(&e))
+    let (check, checked) = timed(|| {
+        let context = repository.context(&enrollment.context_lookup()).map_err(|e| lost(&e))?;
+        let command = EnrollmentCommand::check(&enrollment, &context, &engine).map_err(|e| e.to_string())?;
+        Ok::<_, String>((context, command))
     });
-    let command = command?;
-    let (load, snapshot) = timed(|| Repository::load(&mut repository, &command.lookup()));
-    let snapshot = snapshot.map_err(|e| failure(&e))?;
-    let (plan, planned) = timed(|| plan_enrollment(&command, &snapshot));
-    let planned = planned.map_err(|e| failure(&e))?;
-    let changes: &ChangeSet = planned.changes();
-    let (commit, done) = timed(|| Repository::commit(&mut repository, changes));
-    done.map_err(|e| failure(&e))?;
-    Ok((planned.into_report(), Times { read, check, load, plan, commit }, repository))
+    let (context, command) = checked?;
+    let mut times = Times { read, check, load: Duration::ZERO, plan: Duration::ZERO, commit: Duration::ZERO };
+    let mut attempts = engine.retry.attempts;
+    loop {
+        attempts = attempts.saturating_sub(1);
+        let (load, snapshot) = timed(|| repository.load(&command.lookup()));
+        let snapshot = snapshot.map_err(|e| lost(&e))?;
+        let (plan, planned) = timed(|| plan_enrollment(&command, &snapshot));
+        let planned = planned.map_err(|e| e.to_string())?;
+        let (commit, done) = timed(|| repository.commit(planned.changes()));
+        times.load += load;
+        times.plan += plan;
+        times.commit += commit;
+        match done {
+            Err(e) if e.kind() == RepositoryErrorKind::Conflict && attempts > 0 => {}
+            Err(e) => return Err(lost(&e)),
+            Ok(()) => return Ok(Done { report: planned.into_report(), context, times }),
+        }
+    }
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
@@ -132,8 +176,9 @@ fn write(folder: &Path, demo: &Demo) -> Result<ExitCode, Failure> {
     }
     let folder = folder.display();
     out(&format!(
-        "wrote {folder}/seed.json and {folder}/request.json; now:\n  enroll run --seed {folder}/seed.json --sequence {} \
-         --request {folder}/request.json\n",
+        "wrote {folder}/seed.json and {folder}/request.json; now a dry run:\n  enroll run --seed {folder}/seed.json \
+         --sequence {0} --request {folder}/request.json\nor in a database:\n  enroll seed {folder}/seed.json\n  \
+         enroll run --sequence {0} --request {folder}/request.json\n",
         world::SEQUENCE
     ))?;
     Ok(ExitCode::SUCCESS)
@@ -147,7 +192,7 @@ mod tests {
     fn the_demo_is_the_same_bytes_each_time_and_has_every_outcome() {
         let demo = world::demo().unwrap();
         assert_eq!(world::demo().unwrap().request, demo.request);
-        let (report, ..) = enroll(&demo).unwrap();
+        let (Done { report, .. }, _) = twice_in_memory(&demo).unwrap();
         assert_eq!(report.outcomes.len(), 4000);
         let counts = report.counts();
         assert_eq!(counts.total(), 4000);

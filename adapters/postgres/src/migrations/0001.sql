@@ -1,0 +1,509 @@
+-- Every primary key, unique constraint and index begins with organization_id, and no statement crosses organizations:
+-- so the tables can be distributed by it. Tables that grow with the contacts have no foreign keys, each of which would
+-- cost every row that the engine inserts; the triggers below do their part, by statement.
+
+-- The text that a contact is found by: none where it is blank (white space as Unicode has it), and a digest where it
+-- is longer than an index entry can be. The digest is longer than any text that stands for itself, so they never meet.
+create function enroll.digest(key text) returns text
+    language sql immutable parallel safe
+    return rpad(encode(sha256(convert_to(key, 'UTF8')), 'hex'), 1025, '=');
+
+create function enroll.held(key text) returns text
+    language sql immutable parallel safe
+    return case
+        when btrim(key, U&'\0009\000A\000B\000C\000D\0020\0085\00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200A\2028\2029\202F\205F\3000') = '' then null
+        when octet_length(key) <= 1024 then key
+        else enroll.digest(key)
+    end;
+
+-- A commit locks the organization's row, so that an organization has one writer at a time.
+create table enroll.organizations (
+    organization_id uuid primary key
+);
+
+create table enroll.channels (
+    organization_id uuid not null references enroll.organizations on delete cascade,
+    id uuid not null,
+    kind text not null check (kind in ('phone', 'whatsapp', 'fax', 'email')),
+    address text not null,
+    enabled boolean not null default true,
+    name text,
+    version bigint not null default 1 check (version >= 1),
+    primary key (organization_id, id)
+);
+
+create table enroll.call_flows (
+    organization_id uuid not null references enroll.organizations on delete cascade,
+    id uuid not null,
+    name text not null default '',
+    version bigint not null default 1 check (version >= 1),
+    primary key (organization_id, id)
+);
+
+-- `json` and not `jsonb`, here and below: it keeps the spelling of numbers.
+create table enroll.custom_objects (
+    organization_id uuid not null references enroll.organizations on delete cascade,
+    id uuid not null,
+    key text not null,
+    properties json not null default '[]',
+    version bigint not null default 1 check (version >= 1),
+    primary key (organization_id, id)
+);
+
+create table enroll.sequences (
+    organization_id uuid not null references enroll.organizations on delete cascade,
+    id uuid not null,
+    title text not null default '',
+    status text not null check (status in ('draft', 'active', 'archived')),
+    settings json not null default '{}',
+    version bigint not null default 1 check (version >= 1),
+    primary key (organization_id, id)
+);
+
+create table enroll.steps (
+    organization_id uuid not null,
+    sequence_id uuid not null,
+    id uuid not null,
+    position bigint not null,
+    channel_kind text not null check (channel_kind in ('phone', 'whatsapp', 'fax', 'email')),
+    channel_id uuid,
+    primary key (organization_id, sequence_id, id),
+    foreign key (organization_id, sequence_id) references enroll.sequences on delete cascade
+);
+
+create table enroll.tags (
+    organization_id uuid not null references enroll.organizations on delete cascade,
+    id uuid not null,
+    name text not null,
+    system_created boolean not null default false,
+    primary key (organization_id, id)
+);
+
+create table enroll.enrollments (
+    organization_id uuid not null references enroll.organizations on delete cascade,
+    id uuid not null,
+    sequence_id uuid not null,
+    fingerprint bytea not null check (octet_length(fingerprint) = 32),
+    at timestamptz not null,
+    state text not null check (state in ('completed')),
+    report json not null,
+    primary key (organization_id, id)
+);
+
+create table enroll.contacts (
+    organization_id uuid not null,
+    id uuid not null,
+    external_id text collate "C",
+    phone text collate "C",
+    email text collate "C",
+    email_key text collate "C",
+    name text,
+    language text,
+    default_channel_id uuid,
+    address json,
+    birth_day smallint,
+    birth_month smallint,
+    birth_year integer,
+    state text not null default 'open' check (state in ('open', 'archived', 'blocked', 'merged')),
+    created_at timestamptz,
+    updated_at timestamptz,
+    version bigint not null default 1 check (version >= 1),
+    held_external_id text collate "C"
+        generated always as (case when state <> 'merged' then enroll.held(external_id) end) stored,
+    held_phone text collate "C"
+        generated always as (case when state <> 'merged' then enroll.held(phone) end) stored,
+    held_email text collate "C"
+        generated always as (case when state <> 'merged' then enroll.held(email_key) end) stored,
+    primary key (organization_id, id),
+    constraint contacts_email_with_key check ((email is null) = (email_key is null)),
+    constraint contacts_held_external_id unique (organization_id, held_external_id),
+    constraint contacts_held_phone unique (organization_id, held_phone),
+    constraint contacts_held_email unique (organization_id, held_email)
+);
+
+create table enroll.communication_preferences (
+    organization_id uuid not null,
+    contact_id uuid not null,
+    channel_id uuid not null,
+    opt_in boolean not null,
+    primary key (organization_id, contact_id, channel_id)
+);
+
+create table enroll.conversations (
+    organization_id uuid not null,
+    id uuid not null,
+    contact_id uuid not null,
+    channel_id uuid not null,
+    status text not null check (status in ('automated', 'open', 'closed', 'spam')),
+    created_at timestamptz,
+    -- Whether the contact has one conversation at most on the channel: on all kinds but email.
+    one_at_most boolean not null default true,
+    primary key (organization_id, id)
+);
+
+-- Two indexes that share the rows cost an insert one entry, where one over all of them beside the unique one costs two.
+create unique index conversations_one_at_most
+    on enroll.conversations (organization_id, contact_id, channel_id) where one_at_most;
+create index conversations_of_contact
+    on enroll.conversations (organization_id, contact_id, channel_id) where not one_at_most;
+
+create table enroll.runs (
+    organization_id uuid not null,
+    id uuid not null,
+    sequence_id uuid not null,
+    contact_id uuid not null,
+    status text not null check (status in ('active', 'finished')),
+    started_at timestamptz not null,
+    primary key (organization_id, id)
+);
+
+create index runs_of_contact on enroll.runs (organization_id, contact_id, sequence_id);
+
+create table enroll.step_contacts (
+    organization_id uuid not null,
+    id uuid not null,
+    run_id uuid not null,
+    sequence_id uuid not null,
+    step_id uuid not null,
+    contact_id uuid not null,
+    status text not null check (status in ('pending', 'active', 'inactive', 'moved', 'finished')),
+    scheduled_at timestamptz not null,
+    channel_id uuid,
+    default_call_flow_id uuid,
+    times_processed bigint not null default 1 check (times_processed >= 0),
+    enrollment_id uuid,
+    primary key (organization_id, id)
+);
+
+create unique index step_contacts_live
+    on enroll.step_contacts (organization_id, contact_id, sequence_id) where status in ('pending', 'active');
+create index step_contacts_of_contact
+    on enroll.step_contacts (organization_id, contact_id, sequence_id) where status not in ('pending', 'active');
+
+create table enroll.contact_tags (
+    organization_id uuid not null,
+    contact_id uuid not null,
+    tag_id uuid not null,
+    primary key (organization_id, contact_id, tag_id)
+);
+
+create table enroll.custom_records (
+    organization_id uuid not null,
+    id uuid not null,
+    custom_object_id uuid not null,
+    resource text not null check (resource in ('contact', 'step_contact')),
+    resource_id uuid not null,
+    -- The contact whose record it is, itself or through its step contact. Who inserts without it has it derived.
+    contact_id uuid not null,
+    properties json not null default '{}',
+    primary key (organization_id, id),
+    constraint custom_records_resource unique (organization_id, custom_object_id, resource, resource_id)
+);
+
+create index custom_records_of_contact on enroll.custom_records (organization_id, contact_id, custom_object_id);
+
+-- Where each organization has a row or two, PostgreSQL takes any index that begins with the organization for as good as
+-- the one that has the whole key, and would read all of the one organization that is large, once a key. So it is told
+-- that an organization is a hundredth of the table.
+alter table enroll.contacts alter column organization_id set (n_distinct = 100);
+alter table enroll.communication_preferences alter column organization_id set (n_distinct = 100);
+alter table enroll.conversations alter column organization_id set (n_distinct = 100);
+alter table enroll.runs alter column organization_id set (n_distinct = 100);
+alter table enroll.step_contacts alter column organization_id set (n_distinct = 100);
+alter table enroll.contact_tags alter column organization_id set (n_distinct = 100);
+alter table enroll.custom_records alter column organization_id set (n_distinct = 100);
+
+-- Triggers, for whoever writes past the engine. The engine raises versions itself and says so with a setting that
+-- lasts as long as its transaction: then the functions by statement return at once, and those by row are not called.
+
+-- A row that is an aggregate: its version grows with each update.
+create function enroll.raise_own_version() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    new.version := old.version + 1;
+    return new;
+end $$;
+
+create trigger raise_own_version before update on enroll.channels
+    for each row when (new.version <= old.version) execute function enroll.raise_own_version();
+create trigger raise_own_version before update on enroll.call_flows
+    for each row when (new.version <= old.version) execute function enroll.raise_own_version();
+create trigger raise_own_version before update on enroll.custom_objects
+    for each row when (new.version <= old.version) execute function enroll.raise_own_version();
+create trigger raise_own_version before update on enroll.sequences
+    for each row when (new.version <= old.version) execute function enroll.raise_own_version();
+create trigger raise_own_version before update on enroll.contacts
+    for each row
+    when (new.version <= old.version and pg_catalog.current_setting('enroll.engine', true) is distinct from 'on')
+    execute function enroll.raise_own_version();
+
+-- Who brings a key waits for the commit that rests on its being vacant, and takes the organization's row as it does.
+create function enroll.share_organization() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    perform from enroll.organizations where organization_id = new.organization_id for key share;
+    if not found then
+        raise foreign_key_violation using
+            message = pg_catalog.format('there is no organization %s: insert it first', new.organization_id),
+            schema = 'enroll', table = tg_table_name, constraint = 'contacts_organization_id';
+    end if;
+    return new;
+end $$;
+
+create trigger share_organization before insert on enroll.contacts
+    for each row when (pg_catalog.current_setting('enroll.engine', true) is distinct from 'on')
+    execute function enroll.share_organization();
+create trigger share_organization_of_key before update on enroll.contacts
+    for each row
+    when (
+        (old.organization_id, old.external_id, old.phone, old.email_key, old.state)
+            is distinct from (new.organization_id, new.external_id, new.phone, new.email_key, new.state)
+        and pg_catalog.current_setting('enroll.engine', true) is distinct from 'on'
+    )
+    execute function enroll.share_organization();
+
+-- A row round a contact: its contact must stand, and its version grows, also that of the contact which the row left.
+-- Contacts are locked in one order, whatever order the rows are in.
+create function enroll.raise_contacts() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    if pg_catalog.current_setting('enroll.engine', true) = 'on' then
+        return null;
+    end if;
+    if tg_op in ('INSERT', 'UPDATE') then
+        perform from enroll.contacts c
+            where (c.organization_id, c.id) in (select r.organization_id, r.contact_id from new_rows r)
+            order by c.organization_id, c.id for no key update;
+        if exists (
+            select from new_rows r where not exists (
+                select from enroll.contacts c where c.organization_id = r.organization_id and c.id = r.contact_id
+            )
+        ) then
+            raise foreign_key_violation using
+                message = 'a row belongs to a contact that does not exist: insert the contact first',
+                schema = 'enroll', table = tg_table_name, constraint = tg_table_name || '_contact_id';
+        end if;
+    end if;
+    if tg_op = 'INSERT' then
+        update enroll.contacts c set version = c.version + 1
+            where (c.organization_id, c.id) in (select r.organization_id, r.contact_id from new_rows r);
+    elsif tg_op = 'DELETE' then
+        perform from enroll.contacts c
+            where (c.organization_id, c.id) in (select r.organization_id, r.contact_id from old_rows r)
+            order by c.organization_id, c.id for no key update;
+        update enroll.contacts c set version = c.version + 1
+            where (c.organization_id, c.id) in (select r.organization_id, r.contact_id from old_rows r);
+    else
+        perform from enroll.contacts c
+            where (c.organization_id, c.id) in (select r.organization_id, r.contact_id from old_rows r)
+            order by c.organization_id, c.id for no key update;
+        update enroll.contacts c set version = c.version + 1
+            where (c.organization_id, c.id) in (
+                select r.organization_id, r.contact_id from new_rows r
+                union select r.organization_id, r.contact_id from old_rows r
+            );
+    end if;
+    return null;
+end $$;
+
+create trigger raise_contacts_inserted after insert on enroll.communication_preferences
+    referencing new table as new_rows for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_updated after update on enroll.communication_preferences
+    referencing new table as new_rows old table as old_rows
+    for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_deleted after delete on enroll.communication_preferences
+    referencing old table as old_rows for each statement execute function enroll.raise_contacts();
+
+create trigger raise_contacts_inserted after insert on enroll.conversations
+    referencing new table as new_rows for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_updated after update on enroll.conversations
+    referencing new table as new_rows old table as old_rows
+    for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_deleted after delete on enroll.conversations
+    referencing old table as old_rows for each statement execute function enroll.raise_contacts();
+
+create trigger raise_contacts_inserted after insert on enroll.runs
+    referencing new table as new_rows for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_updated after update on enroll.runs
+    referencing new table as new_rows old table as old_rows
+    for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_deleted after delete on enroll.runs
+    referencing old table as old_rows for each statement execute function enroll.raise_contacts();
+
+create trigger raise_contacts_inserted after insert on enroll.step_contacts
+    referencing new table as new_rows for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_updated after update on enroll.step_contacts
+    referencing new table as new_rows old table as old_rows
+    for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_deleted after delete on enroll.step_contacts
+    referencing old table as old_rows for each statement execute function enroll.raise_contacts();
+
+create trigger raise_contacts_inserted after insert on enroll.contact_tags
+    referencing new table as new_rows for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_updated after update on enroll.contact_tags
+    referencing new table as new_rows old table as old_rows
+    for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_deleted after delete on enroll.contact_tags
+    referencing old table as old_rows for each statement execute function enroll.raise_contacts();
+
+create trigger raise_contacts_inserted after insert on enroll.custom_records
+    referencing new table as new_rows for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_updated after update on enroll.custom_records
+    referencing new table as new_rows old table as old_rows
+    for each statement execute function enroll.raise_contacts();
+create trigger raise_contacts_deleted after delete on enroll.custom_records
+    referencing old table as old_rows for each statement execute function enroll.raise_contacts();
+
+-- A step: the version of its sequence grows.
+create function enroll.raise_sequences() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    if tg_op = 'INSERT' then
+        update enroll.sequences s set version = s.version + 1
+            where (s.organization_id, s.id) in (select r.organization_id, r.sequence_id from new_rows r);
+    elsif tg_op = 'DELETE' then
+        update enroll.sequences s set version = s.version + 1
+            where (s.organization_id, s.id) in (select r.organization_id, r.sequence_id from old_rows r);
+    else
+        update enroll.sequences s set version = s.version + 1
+            where (s.organization_id, s.id) in (
+                select r.organization_id, r.sequence_id from new_rows r
+                union select r.organization_id, r.sequence_id from old_rows r
+            );
+    end if;
+    return null;
+end $$;
+
+create trigger raise_sequences_inserted after insert on enroll.steps
+    referencing new table as new_rows for each statement execute function enroll.raise_sequences();
+create trigger raise_sequences_updated after update on enroll.steps
+    referencing new table as new_rows old table as old_rows
+    for each statement execute function enroll.raise_sequences();
+create trigger raise_sequences_deleted after delete on enroll.steps
+    referencing old table as old_rows for each statement execute function enroll.raise_sequences();
+
+-- A tag on a contact: the tag must stand.
+create function enroll.require_tags() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    if pg_catalog.current_setting('enroll.engine', true) = 'on' then
+        return null;
+    end if;
+    perform from enroll.tags t
+        where (t.organization_id, t.id) in (select r.organization_id, r.tag_id from new_rows r)
+        order by t.organization_id, t.id for key share;
+    if exists (
+        select from new_rows r where not exists (
+            select from enroll.tags t where t.organization_id = r.organization_id and t.id = r.tag_id
+        )
+    ) then
+        raise foreign_key_violation using
+            message = 'a contact cannot bear a tag that does not exist: insert the tag first',
+            schema = 'enroll', table = tg_table_name, constraint = 'contact_tags_tag_id';
+    end if;
+    return null;
+end $$;
+
+create trigger require_tags_inserted after insert on enroll.contact_tags
+    referencing new table as new_rows for each statement execute function enroll.require_tags();
+create trigger require_tags_updated after update on enroll.contact_tags
+    referencing new table as new_rows for each statement execute function enroll.require_tags();
+
+-- A record that is inserted without its contact, or given to another resource.
+create function enroll.derive_contact_of_record() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    if new.resource = 'contact' then
+        new.contact_id := new.resource_id;
+    else
+        new.contact_id := (
+            select s.contact_id from enroll.step_contacts s
+            where s.organization_id = new.organization_id and s.id = new.resource_id
+        );
+    end if;
+    return new;
+end $$;
+
+create trigger derive_contact_inserted before insert on enroll.custom_records
+    for each row when (new.contact_id is null) execute function enroll.derive_contact_of_record();
+create trigger derive_contact_updated before update of resource, resource_id on enroll.custom_records
+    for each row when ((old.resource, old.resource_id) is distinct from (new.resource, new.resource_id))
+    execute function enroll.derive_contact_of_record();
+
+-- What stands round a row goes with it. These never run for the engine, which deletes nothing.
+create function enroll.delete_round_organizations() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    delete from enroll.contacts c where c.organization_id in (select o.organization_id from old_rows o);
+    return null;
+end $$;
+
+create trigger delete_round after delete on enroll.organizations
+    referencing old table as old_rows for each statement execute function enroll.delete_round_organizations();
+
+create function enroll.delete_round_contacts() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    delete from enroll.communication_preferences r using old_rows o
+        where r.organization_id = o.organization_id and r.contact_id = o.id;
+    delete from enroll.contact_tags r using old_rows o
+        where r.organization_id = o.organization_id and r.contact_id = o.id;
+    delete from enroll.custom_records r using old_rows o
+        where r.organization_id = o.organization_id and r.contact_id = o.id;
+    -- Each index holds a part of the rows.
+    delete from enroll.step_contacts r using old_rows o
+        where r.organization_id = o.organization_id and r.contact_id = o.id and r.status in ('pending', 'active');
+    delete from enroll.step_contacts r using old_rows o
+        where r.organization_id = o.organization_id and r.contact_id = o.id and r.status not in ('pending', 'active');
+    delete from enroll.runs r using old_rows o
+        where r.organization_id = o.organization_id and r.contact_id = o.id;
+    delete from enroll.conversations r using old_rows o
+        where r.organization_id = o.organization_id and r.contact_id = o.id and r.one_at_most;
+    delete from enroll.conversations r using old_rows o
+        where r.organization_id = o.organization_id and r.contact_id = o.id and not r.one_at_most;
+    return null;
+end $$;
+
+create trigger delete_round after delete on enroll.contacts
+    referencing old table as old_rows for each statement execute function enroll.delete_round_contacts();
+
+create function enroll.delete_round_step_contacts() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    delete from enroll.custom_records r using old_rows o
+        where r.organization_id = o.organization_id and r.contact_id = o.contact_id
+            and r.resource = 'step_contact' and r.resource_id = o.id;
+    return null;
+end $$;
+
+create trigger delete_round after delete on enroll.step_contacts
+    referencing old table as old_rows for each statement execute function enroll.delete_round_step_contacts();
+
+create function enroll.delete_round_tags() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    delete from enroll.contact_tags r using old_rows o
+        where r.organization_id = o.organization_id and r.tag_id = o.id;
+    return null;
+end $$;
+
+create trigger delete_round after delete on enroll.tags
+    referencing old table as old_rows for each statement execute function enroll.delete_round_tags();
+
+-- The records of a step contact that goes to another contact go with it.
+create function enroll.move_records_of_step_contacts() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    if pg_catalog.current_setting('enroll.engine', true) = 'on' then
+        return null;
+    end if;
+    update enroll.custom_records r set contact_id = n.contact_id
+        from new_rows n join old_rows o on o.organization_id = n.organization_id and o.id = n.id
+        where n.contact_id <> o.contact_id and r.organization_id = o.organization_id and r.contact_id = o.contact_id
+            and r.resource = 'step_contact' and r.resource_id = n.id;
+    return null;
+end $$;
+
+create trigger move_records after update on enroll.step_contacts
+    referencing new table as new_rows old table as old_rows
+    for each statement execute function enroll.move_records_of_step_contacts();

@@ -1,0 +1,85 @@
+//! A pool of connections.
+
+use deadpool_postgres::{Manager, Object, Pool, Runtime};
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::repository::RepositoryError;
+use enroll::{AsyncRepository, ChangeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio_postgres::{Config, NoTls};
+
+use crate::client::{commit, load};
+use crate::{Error, Statements, migrate, read, schema};
+
+/// A repository on a pool: a clone is another handle on the same. Each call takes a connection and gives it back.
+///
+/// Statements are prepared once a connection, and kept in its cache.
+#[derive(Clone, Debug)]
+pub struct PostgresRepository {
+    pool: Pool,
+    checked: Arc<AtomicBool>,
+}
+
+impl PostgresRepository {
+    /// Connects without TLS, to at most so many connections, and brings the schema up to date.
+    ///
+    /// For TLS, or any other way to connect, build a pool and use [`PostgresRepository::new`]. A call waits at most
+    /// 30 s for a connection.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] where there is no server; those of [`migrate`]; [`Error::Database`] for an address that
+    /// is none.
+    pub async fn connect(url: &str, connections: usize) -> Result<Self, Error> {
+        let manager = Manager::new(url.parse::<Config>()?, NoTls);
+        let pool = Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).wait_timeout(Some(WAIT));
+        let repository = Self::new(pool.build()?);
+        migrate(&mut *repository.connection().await?).await?;
+        Ok(repository)
+    }
+
+    /// On a pool of connections to a database that [`migrate`] was run on.
+    #[must_use]
+    pub fn new(pool: Pool) -> Self {
+        Self { pool, checked: Arc::default() }
+    }
+
+    /// The pool, for the host's own statements.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    async fn connection(&self) -> Result<Object, Error> {
+        Ok(self.pool.get().await?)
+    }
+
+    async fn ready(&self) -> Result<(Object, Statements), Error> {
+        let connection = self.connection().await?;
+        if !self.checked.load(Ordering::Relaxed) {
+            schema::check(&**connection).await?;
+            self.checked.store(true, Ordering::Relaxed);
+        }
+        let statements = Statements::cached(&connection).await?;
+        Ok((connection, statements))
+    }
+}
+
+impl AsyncRepository for PostgresRepository {
+    async fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        let (connection, statements) = self.ready().await?;
+        Ok(read::context(&**connection, &statements.0, lookup).await?)
+    }
+
+    async fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        let (mut connection, statements) = self.ready().await?;
+        Ok(load(&mut connection, &statements, lookup).await?)
+    }
+
+    async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        let (mut connection, statements) = self.ready().await?;
+        Ok(commit(&mut connection, &statements, changes).await?)
+    }
+}
+
+const WAIT: Duration = Duration::from_secs(30);

@@ -1,0 +1,161 @@
+//! Context and load: a fixed number of statements, in one round trip and in two.
+
+use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, Versioned};
+use enroll::{CallFlowId, ChannelId, ContactId, CustomObjectId, EnrollmentId};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+use tokio_postgres::{GenericClient, Row};
+use uuid::Uuid;
+
+use crate::statements::{Bound, Prepared, query_all};
+use crate::{Error, rows};
+
+pub(crate) async fn context(
+    client: &impl GenericClient,
+    statements: &Prepared,
+    lookup: &ContextLookup,
+) -> Result<Context, Error> {
+    let named = Named::of(lookup);
+    context_of(lookup, &query_all(client, named.queries(statements)).await?)
+}
+
+/// Where the statements are not of one snapshot, each sees what is committed when it runs: so a contact is read with its
+/// version before anything round it, and what changes in between leaves the plan with a version that no longer holds.
+pub(crate) async fn load(
+    client: &impl GenericClient,
+    statements: &Prepared,
+    lookup: &Lookup,
+) -> Result<Snapshot, Error> {
+    let named = Named::of(&lookup.context);
+    let [external_ids, phones, emails] =
+        [&lookup.external_ids, &lookup.phones, &lookup.emails].map(|keys| keys.iter().map(|key| &**key).collect());
+    let (external_ids, phones, emails): (Vec<&str>, Vec<&str>, Vec<&str>) = (external_ids, phones, emails);
+    let organization = &named.organization;
+    let [enrollment, channels, sequence, steps, object, call_flow] = named.queries(statements);
+    let queries = [
+        enrollment,
+        channels,
+        sequence,
+        steps,
+        object,
+        call_flow,
+        (&statements.by_external_id, vec![organization, &external_ids]),
+        (&statements.by_phone, vec![organization, &phones]),
+        (&statements.by_email, vec![organization, &emails]),
+    ];
+    let [enrollment, channels, sequence, steps, object, call_flow, found @ ..] = query_all(client, queries).await?;
+    let context = context_of(&lookup.context, &[enrollment, channels, sequence, steps, object, call_flow])?;
+
+    let mut people = BTreeMap::new();
+    for row in found.iter().flatten() {
+        // A contact that two keys name was read twice: the first time counts, since its version is the older one.
+        if let Entry::Vacant(place) = people.entry(rows::id(row, 0)?) {
+            let (version, contact) = rows::contact(row)?;
+            place.insert(Person::new(contact, version));
+        }
+    }
+    let contacts: Vec<Uuid> = people.keys().copied().map(ContactId::as_uuid).collect();
+    let channel = lookup.channel_id.map(ChannelId::as_uuid);
+    let object = lookup.context.custom_object_id.filter(|_| lookup.resource.is_some());
+    let object = object.map(CustomObjectId::as_uuid);
+    let queries: [Bound<'_>; 5] = [
+        (&statements.preferences, vec![organization, &contacts, &channel]),
+        (&statements.conversations, vec![organization, &contacts, &channel]),
+        (&statements.runs, vec![organization, &contacts, &named.sequence]),
+        (&statements.step_contacts, vec![organization, &contacts, &named.sequence]),
+        (&statements.records, vec![organization, &contacts, &object]),
+    ];
+    let [preferences, conversations, runs, step_contacts, records] = query_all(client, queries).await?;
+    round(&mut people, &preferences, rows::preference, |row| row.contact_id, |person| &mut person.preferences)?;
+    round(&mut people, &conversations, rows::conversation, |row| row.contact_id, |person| &mut person.conversations)?;
+    round(&mut people, &runs, rows::run, |row| row.contact_id, |person| &mut person.runs)?;
+    round(&mut people, &step_contacts, rows::step_contact, |row| row.contact_id, |person| &mut person.step_contacts)?;
+    for row in &records {
+        let (contact_id, record) = rows::record(row)?;
+        if let Some(person) = people.get_mut(&contact_id) {
+            person.records.push(record);
+        }
+    }
+    let mut snapshot = Snapshot::new(context);
+    snapshot.people = people.into_iter().map(|(id, person)| (id, Arc::new(person))).collect();
+    Ok(snapshot)
+}
+
+/// What a context look-up names, as parameters.
+struct Named {
+    organization: Uuid,
+    enrollment: Vec<Uuid>,
+    sequence: Uuid,
+    custom_object: Vec<Uuid>,
+    call_flow: Vec<Uuid>,
+}
+
+impl Named {
+    fn of(lookup: &ContextLookup) -> Self {
+        Self {
+            organization: lookup.organization_id.as_uuid(),
+            enrollment: lookup.enrollment_id.map(EnrollmentId::as_uuid).into_iter().collect(),
+            sequence: lookup.sequence_id.as_uuid(),
+            custom_object: lookup.custom_object_id.map(CustomObjectId::as_uuid).into_iter().collect(),
+            call_flow: lookup.call_flow_id.map(CallFlowId::as_uuid).into_iter().collect(),
+        }
+    }
+
+    fn queries<'a>(&'a self, statements: &'a Prepared) -> [Bound<'a>; 6] {
+        let organization = &self.organization;
+        [
+            (&statements.enrollment, vec![organization, &self.enrollment]),
+            (&statements.channels, vec![organization]),
+            (&statements.sequence, vec![organization, &self.sequence]),
+            (&statements.steps, vec![organization, &self.sequence]),
+            (&statements.custom_object, vec![organization, &self.custom_object]),
+            (&statements.call_flow, vec![organization, &self.call_flow]),
+        ]
+    }
+}
+
+fn context_of(
+    lookup: &ContextLookup,
+    [enrollment, channels, sequence, steps, object, call_flow]: &[Vec<Row>; 6],
+) -> Result<Context, Error> {
+    let mut context = Context::new(lookup.organization_id);
+    for row in enrollment {
+        let enrollment = rows::enrollment(row)?;
+        context.enrollments.insert(enrollment.id, Arc::new(enrollment));
+    }
+    for row in channels {
+        context.channels.insert(rows::id(row, 0)?, rows::channel(row)?);
+    }
+    for row in sequence {
+        let (version, mut sequence) = rows::sequence(row)?;
+        for row in steps {
+            sequence.steps.push(rows::step(row)?.1);
+        }
+        context.sequences.insert(sequence.id, Versioned::new(version, sequence));
+    }
+    for row in object {
+        context.custom_objects.insert(rows::id(row, 0)?, rows::custom_object(row)?);
+    }
+    for row in call_flow {
+        context.call_flows.insert(rows::id(row, 0)?, rows::call_flow(row)?);
+    }
+    Ok(context)
+}
+
+/// Puts rows round the contacts that they belong to.
+pub(crate) fn round<T>(
+    people: &mut BTreeMap<ContactId, Person>,
+    rows: &[Row],
+    read: impl Fn(&Row) -> Result<T, Error>,
+    contact_id: impl Fn(&T) -> ContactId,
+    list: impl Fn(&mut Person) -> &mut Vec<T>,
+) -> Result<(), Error> {
+    for row in rows {
+        let row = read(row)?;
+        if let Some(person) = people.get_mut(&contact_id(&row)) {
+            list(person).push(row);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,340 @@
+//! Every statement of a repository, in the order of its use. Each names the organization, and takes lists as arrays.
+
+use futures_util::future::{join_all, try_join_all};
+use std::sync::Arc;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{GenericClient, Row, Statement};
+
+use crate::Error;
+
+/// The statements of a repository, prepared on one connection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Statements(pub(crate) Arc<Prepared>);
+
+impl Statements {
+    /// Prepares all of them, in one round trip.
+    ///
+    /// # Errors
+    /// [`Error::SchemaMissing`] if the schema is not there; whatever the database says otherwise.
+    pub async fn prepare(client: &impl GenericClient) -> Result<Self, Error> {
+        let statements = try_join_all(Prepared::SQL.iter().map(|sql| client.prepare(sql))).await?;
+        Self::of(statements)
+    }
+
+    /// The same, where the pool keeps what was prepared before.
+    pub(crate) async fn cached(client: &deadpool_postgres::ClientWrapper) -> Result<Self, Error> {
+        let statements = try_join_all(Prepared::SQL.iter().map(|sql| client.prepare_cached(sql))).await?;
+        Self::of(statements)
+    }
+
+    fn of(statements: Vec<Statement>) -> Result<Self, Error> {
+        let prepared =
+            Prepared::of(statements).ok_or_else(|| Error::Unstorable("a statement is missing".to_owned()))?;
+        Ok(Self(Arc::new(prepared)))
+    }
+}
+
+/// A statement with its parameters.
+pub(crate) type Bound<'a> = (&'a Statement, Vec<&'a (dyn ToSql + Sync)>);
+
+/// Runs queries in one round trip, in this order. Of several errors the first counts: the others follow from it.
+pub(crate) async fn query_all<const N: usize>(
+    client: &impl GenericClient,
+    queries: [Bound<'_>; N],
+) -> Result<[Vec<Row>; N], Error> {
+    // A query is sent when it is first polled, and these are polled in order.
+    let answers = join_all(queries.iter().map(|(statement, parameters)| client.query(*statement, parameters))).await;
+    let mut rows = [const { Vec::new() }; N];
+    for (place, answer) in rows.iter_mut().zip(answers) {
+        *place = answer?;
+    }
+    Ok(rows)
+}
+
+/// Runs writes in one round trip, in this order, and tells how many rows each wrote. The first error counts.
+pub(crate) async fn execute_all<const N: usize>(
+    client: &impl GenericClient,
+    writes: [Bound<'_>; N],
+) -> Result<[u64; N], Error> {
+    let answers = join_all(writes.iter().map(|(statement, parameters)| client.execute(*statement, parameters))).await;
+    let mut counts = [0; N];
+    for (place, answer) in counts.iter_mut().zip(answers) {
+        *place = answer?;
+    }
+    Ok(counts)
+}
+
+macro_rules! statements {
+    ($($name:ident = $sql:expr;)*) => {
+        /// The statements by name.
+        #[derive(Debug)]
+        pub(crate) struct Prepared {
+            $(pub(crate) $name: Statement,)*
+        }
+
+        impl Prepared {
+            const SQL: &[&str] = &[$($sql),*];
+
+            fn of(statements: Vec<Statement>) -> Option<Self> {
+                let mut statements = statements.into_iter();
+                Some(Self { $($name: statements.next()?,)* })
+            }
+        }
+    };
+}
+
+/// The columns of a row, in the order in which `rows` reads them.
+macro_rules! columns {
+    (enrollment) => {
+        "id, sequence_id, fingerprint, at, state, report::text"
+    };
+    (channel) => {
+        "id, version, kind, address, enabled, name"
+    };
+    (sequence) => {
+        "id, version, title, status, settings::text"
+    };
+    (step) => {
+        "sequence_id, id, position, channel_kind, channel_id"
+    };
+    (custom_object) => {
+        "id, version, key, properties::text"
+    };
+    (call_flow) => {
+        "id, version, name"
+    };
+    (contact) => {
+        "id, version, external_id, phone, email, email_key, name, language, default_channel_id, address::text, \
+         birth_day, birth_month, birth_year, state, created_at, updated_at"
+    };
+    (preference) => {
+        "contact_id, channel_id, opt_in"
+    };
+    (conversation) => {
+        "id, contact_id, channel_id, status, created_at"
+    };
+    (run) => {
+        "id, sequence_id, contact_id, status, started_at"
+    };
+    (step_contact) => {
+        "id, run_id, sequence_id, step_id, contact_id, status, scheduled_at, channel_id, default_call_flow_id, \
+         times_processed, enrollment_id"
+    };
+    (record) => {
+        "contact_id, id, custom_object_id, resource, resource_id, properties::text"
+    };
+}
+#[cfg(feature = "testing")]
+pub(crate) use columns;
+
+/// The contacts that hold one of some keys.
+macro_rules! holders {
+    ($what:expr, $held:literal) => {
+        concat!(
+            "select ",
+            $what,
+            " from (select enroll.held(key) as key from unnest($2::text[]) as key offset 0) as k
+            cross join lateral (select * from enroll.contacts where organization_id = $1 and ",
+            $held,
+            " = k.key offset 0) as c"
+        )
+    };
+}
+
+/// Rows round each of some contacts.
+macro_rules! round {
+    ($columns:expr, $table:literal, $and:literal) => {
+        concat!(
+            "select ",
+            $columns,
+            " from unnest($2::uuid[]) as k (key) cross join lateral (select * from enroll.",
+            $table,
+            " where organization_id = $1 and contact_id = k.key and ",
+            $and,
+            " offset 0) as r"
+        )
+    };
+}
+
+/// The same, where each of two indexes holds a part of the rows.
+macro_rules! round_in_parts {
+    ($columns:expr, $table:literal, $and:literal, $part:literal, $other_part:literal) => {
+        concat!(
+            "select ",
+            $columns,
+            " from unnest($2::uuid[]) as k (key) cross join lateral (select * from enroll.",
+            $table,
+            " where organization_id = $1 and contact_id = k.key and ",
+            $and,
+            " and ",
+            $part,
+            " union all select * from enroll.",
+            $table,
+            " where organization_id = $1 and contact_id = k.key and ",
+            $and,
+            " and ",
+            $other_part,
+            " offset 0) as r"
+        )
+    };
+}
+
+// `offset 0` keeps a sub-query apart, so that lists are always looked up key by key in an index that has the whole key.
+// Left to itself, PostgreSQL may read all of an organization instead, where it thinks that organizations are small.
+statements! {
+    // Context.
+    enrollment = concat!("select ", columns!(enrollment), " from enroll.enrollments
+        where organization_id = $1 and id = any($2::uuid[])");
+    channels = concat!("select ", columns!(channel), " from enroll.channels where organization_id = $1");
+    // With its version before the steps that this covers.
+    sequence = concat!("select ", columns!(sequence), " from enroll.sequences where organization_id = $1 and id = $2");
+    steps = concat!("select ", columns!(step), " from enroll.steps
+        where organization_id = $1 and sequence_id = $2 order by position, id");
+    custom_object = concat!("select ", columns!(custom_object), " from enroll.custom_objects
+        where organization_id = $1 and id = any($2::uuid[])");
+    call_flow = concat!("select ", columns!(call_flow), " from enroll.call_flows
+        where organization_id = $1 and id = any($2::uuid[])");
+
+    // People: the contacts with their versions, then what stands round them.
+    by_external_id = holders!(columns!(contact), "held_external_id");
+    by_phone = holders!(columns!(contact), "held_phone");
+    by_email = holders!(columns!(contact), "held_email");
+    preferences = round!(columns!(preference), "communication_preferences", "channel_id = $3");
+    conversations = round_in_parts!(
+        columns!(conversation), "conversations", "channel_id = $3", "one_at_most", "not one_at_most"
+    );
+    runs = round!(columns!(run), "runs", "sequence_id = $3");
+    step_contacts = round_in_parts!(
+        columns!(step_contact), "step_contacts", "sequence_id = $3",
+        "status in ('pending', 'active')", "status not in ('pending', 'active')"
+    );
+    records = round!(columns!(record), "custom_records", "custom_object_id = $3");
+
+    // A commit: the lock, then the guards, each of which holds what it finds until the commit is visible.
+    engine_writes = "select pg_catalog.set_config('enroll.engine', 'on', true) where $1::uuid is not null";
+    add_organization = "insert into enroll.organizations (organization_id) values ($1) on conflict do nothing";
+    lock_organization = "select from enroll.organizations where organization_id = $1 for update";
+    lock_sequence = "select id, version from enroll.sequences where organization_id = $1 and id = $2 for share";
+    lock_channels = "select id, version from enroll.channels
+        where organization_id = $1 and id = any($2::uuid[]) order by id for share";
+    lock_custom_object = "select id, version from enroll.custom_objects
+        where organization_id = $1 and id = any($2::uuid[]) for share";
+    lock_call_flow = "select id, version from enroll.call_flows
+        where organization_id = $1 and id = any($2::uuid[]) for share";
+    // In the order of the array.
+    lock_contacts = "select c.id, c.version from unnest($2::uuid[]) as k (key) cross join lateral (
+            select id, version from enroll.contacts where organization_id = $1 and id = k.key for no key update
+        ) as c";
+    held_external_ids = holders!("id, external_id", "held_external_id");
+    held_phones = holders!("id, phone", "held_phone");
+    held_emails = holders!("id, email_key", "held_email");
+
+    // The writes. Keys that updates replace are given up first: another row may claim them.
+    insert_enrollment = "insert into enroll.enrollments
+        (organization_id, id, sequence_id, fingerprint, at, state, report)
+        values ($1, $2, $3, $4, $5, 'completed', $6::text::json)";
+    release_keys = "update enroll.contacts c set
+            external_id = case when u.external_id <> c.external_id then null else c.external_id end,
+            phone = case when u.phone <> c.phone then null else c.phone end,
+            email = case when u.email_key <> c.email_key then null else c.email end,
+            email_key = case when u.email_key <> c.email_key then null else c.email_key end
+        from (
+            select $1::uuid as organization_id, u.*
+            from unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) as u (id, external_id, phone, email_key) offset 0
+        ) as u
+        where c.organization_id = u.organization_id and c.id = u.id
+            and (u.external_id <> c.external_id or u.phone <> c.phone or u.email_key <> c.email_key)";
+    update_contacts = "update enroll.contacts c set
+            version = c.version + 1,
+            external_id = coalesce(u.external_id, c.external_id),
+            phone = coalesce(u.phone, c.phone),
+            email = coalesce(u.email, c.email),
+            email_key = coalesce(u.email_key, c.email_key),
+            name = coalesce(u.name, c.name),
+            language = coalesce(u.language, c.language),
+            default_channel_id = coalesce(u.default_channel_id, c.default_channel_id),
+            address = coalesce(u.address::json, c.address),
+            birth_day = case when u.born then u.birth_day else c.birth_day end,
+            birth_month = case when u.born then u.birth_month else c.birth_month end,
+            birth_year = case when u.born then u.birth_year else c.birth_year end,
+            updated_at = case when u.changed then $2::timestamptz else c.updated_at end
+        from (
+            select $1::uuid as organization_id, u.* from unnest(
+                $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+                $11::uuid[], $12::text[], $13::smallint[], $14::smallint[], $15::integer[],
+                $16::boolean[], $17::boolean[]
+            ) as u (
+                id, expected, external_id, phone, email, email_key, name, language,
+                default_channel_id, address, birth_day, birth_month, birth_year, born, changed
+            ) offset 0
+        ) as u
+        where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected";
+    insert_contacts = "insert into enroll.contacts (
+            organization_id, id, external_id, phone, email, email_key, name, language,
+            default_channel_id, address, birth_day, birth_month, birth_year, state, created_at, updated_at
+        )
+        select $1, u.id, u.external_id, u.phone, u.email, u.email_key, u.name, u.language,
+            u.default_channel_id, u.address::json, u.birth_day, u.birth_month, u.birth_year, u.state,
+            u.created_at, u.updated_at
+        from unnest(
+            $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[],
+            $10::text[], $11::smallint[], $12::smallint[], $13::integer[], $14::text[],
+            $15::timestamptz[], $16::timestamptz[]
+        ) as u (
+            id, external_id, phone, email, email_key, name, language, default_channel_id,
+            address, birth_day, birth_month, birth_year, state, created_at, updated_at
+        )";
+    insert_conversations = "insert into enroll.conversations
+            (organization_id, id, contact_id, channel_id, status, created_at, one_at_most)
+        select $1, u.id, u.contact_id, u.channel_id, u.status, u.created_at, coalesce(c.kind <> 'email', true)
+        from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[])
+            as u (id, contact_id, channel_id, status, created_at)
+            left join enroll.channels c on c.organization_id = $1 and c.id = u.channel_id";
+    insert_runs = "insert into enroll.runs (organization_id, id, sequence_id, contact_id, status, started_at)
+        select $1, u.* from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[]) as u";
+    reactivate_runs = "update enroll.runs r set status = 'active'
+        from (
+            select $1::uuid as organization_id, u.* from unnest($2::uuid[], $3::uuid[]) as u (id, contact_id) offset 0
+        ) as u
+        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id";
+    // Run twice: those that are not live afterwards make room for those that are.
+    update_step_contacts = "update enroll.step_contacts s set
+            status = u.status,
+            scheduled_at = u.scheduled_at,
+            enrollment_id = u.enrollment_id,
+            times_processed = u.times_processed,
+            channel_id = coalesce(u.channel_id, s.channel_id),
+            default_call_flow_id = coalesce(u.default_call_flow_id, s.default_call_flow_id)
+        from (
+            select $1::uuid as organization_id, u.* from unnest(
+                $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::uuid[], $7::bigint[], $8::uuid[], $9::uuid[]
+            ) as u (
+                id, contact_id, status, scheduled_at, enrollment_id, times_processed, channel_id, default_call_flow_id
+            ) offset 0
+        ) as u
+        where s.organization_id = u.organization_id and s.id = u.id and s.contact_id = u.contact_id";
+    insert_step_contacts = "insert into enroll.step_contacts (
+            organization_id, id, run_id, sequence_id, step_id, contact_id, status, scheduled_at,
+            channel_id, default_call_flow_id, times_processed, enrollment_id
+        )
+        select $1, u.* from unnest(
+            $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::timestamptz[],
+            $9::uuid[], $10::uuid[], $11::bigint[], $12::uuid[]
+        ) as u";
+    insert_tags = "insert into enroll.tags (organization_id, id, name, system_created)
+        select $1, u.* from unnest($2::uuid[], $3::text[], $4::boolean[]) as u";
+    insert_contact_tags = "insert into enroll.contact_tags (organization_id, contact_id, tag_id)
+        select $1, u.* from unnest($2::uuid[], $3::uuid[]) as u";
+    insert_records = "insert into enroll.custom_records
+            (organization_id, id, custom_object_id, resource, resource_id, contact_id, properties)
+        select $1, u.id, u.custom_object_id, u.resource, u.resource_id, u.contact_id, u.properties::json
+        from unnest($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::text[])
+            as u (id, custom_object_id, resource, resource_id, contact_id, properties)";
+    update_records = "update enroll.custom_records r set properties = u.properties::json
+        from (
+            select $1::uuid as organization_id, u.*
+            from unnest($2::uuid[], $3::uuid[], $4::text[]) as u (id, contact_id, properties) offset 0
+        ) as u
+        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id";
+    engine_wrote = "select pg_catalog.set_config('enroll.engine', 'off', true) where $1::uuid is not null";
+}

@@ -1,0 +1,289 @@
+//! A PostgreSQL server for tests, started from the programs that are installed, in a folder of its own.
+
+use deadpool_postgres::{Manager, Pool};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{env, fs, process, thread};
+use tokio_postgres::{Config, NoTls};
+
+use crate::schema::MIGRATIONS;
+use crate::{Error, migrate};
+
+/// A PostgreSQL server for tests: a throwaway cluster, or the one that `ENROLL_TEST_POSTGRES_URL` names.
+///
+/// A throwaway cluster stands in a temporary folder and listens on a free port of 127.0.0.1; nothing that it says
+/// survives a crash of the machine. It ends, and its folder goes, when this is dropped or when the process ends, however
+/// it ends.
+#[derive(Debug)]
+pub struct Server {
+    url: String,
+    cluster: Option<Cluster>,
+    template: OnceLock<String>,
+}
+
+impl Server {
+    /// The one server of this process: that of `ENROLL_TEST_POSTGRES_URL` if it is set, else one that is started now.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Server> = OnceLock::new();
+        SHARED.get_or_init(|| match env::var(VARIABLE) {
+            Ok(url) => Self { url, cluster: None, template: OnceLock::new() },
+            Err(_) => Self::start(),
+        })
+    }
+
+    /// A server of its own, from the programs in `PATH` or else the newest of `/usr/lib/postgresql/*/bin`.
+    ///
+    /// # Panics
+    /// Where there are no such programs, or they fail: the message says what to install or to set.
+    #[must_use]
+    #[expect(clippy::panic, reason = "a test that cannot run says so loudly")]
+    pub fn start() -> Self {
+        match Cluster::start() {
+            Ok(cluster) => Self {
+                url: format!("postgres://postgres@127.0.0.1:{}/postgres", cluster.port),
+                cluster: Some(cluster),
+                template: OnceLock::new(),
+            },
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// The address of its maintenance database.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Makes a database of its own, with the schema and no rows, and tells its address.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn database(&self) -> Result<String, Error> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let template = self.template().await?;
+        let n = MADE.fetch_add(1, Ordering::Relaxed);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let name = format!("enroll_test_{}_{since}_{n}", process::id());
+        let pool = pool(&self.url)?;
+        pool.get().await?.batch_execute(&format!("create database {name} template {template}")).await?;
+        Ok(self.url_of(&name))
+    }
+
+    /// Makes an empty database, and tells its address.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn empty_database(&self, name: &str) -> Result<String, Error> {
+        let pool = pool(&self.url)?;
+        pool.get().await?.batch_execute(&format!("create database {name} template template0")).await?;
+        Ok(self.url_of(name))
+    }
+
+    /// Ends the server as a crash would: no session is waited for, and nothing is written out.
+    pub fn stop(&mut self) {
+        self.cluster = None;
+    }
+
+    /// The database that others are copied from; whoever comes first makes it.
+    async fn template(&self) -> Result<String, Error> {
+        if let Some(name) = self.template.get() {
+            return Ok(name.clone());
+        }
+        let name = format!("enroll_template_{:016x}", MIGRATIONS.iter().copied().fold(FNV_OFFSET, fnv));
+        let pool = pool(&self.url)?;
+        let connection = pool.get().await?;
+        connection.batch_execute(&format!("select pg_catalog.pg_advisory_lock({LOCK})")).await?;
+        let exists = "select from pg_catalog.pg_database where datname = $1";
+        if connection.query_opt(exists, &[&name]).await?.is_none() {
+            // Made under another name first, so that it is whole as soon as it has its own.
+            let draft = format!("{name}_draft");
+            connection.batch_execute(&format!("drop database if exists {draft} with (force)")).await?;
+            connection.batch_execute(&format!("create database {draft} template template0")).await?;
+            {
+                let pool = self::pool(&self.url_of(&draft))?;
+                migrate(&mut *pool.get().await?).await?;
+            }
+            connection.batch_execute(&format!("alter database {draft} rename to {name}")).await?;
+        }
+        connection.batch_execute(&format!("select pg_catalog.pg_advisory_unlock({LOCK})")).await?;
+        Ok(self.template.get_or_init(|| name).clone())
+    }
+
+    /// The last name of a database counts, in both ways of writing an address.
+    fn url_of(&self, name: &str) -> String {
+        let url = &self.url;
+        match (url.contains("://"), url.contains('?')) {
+            (false, _) => format!("{url} dbname={name}"),
+            (true, false) => format!("{url}?dbname={name}"),
+            (true, true) => format!("{url}&dbname={name}"),
+        }
+    }
+}
+
+fn pool(url: &str) -> Result<Pool, Error> {
+    Ok(Pool::builder(Manager::new(url.parse::<Config>()?, NoTls)).max_size(1).build()?)
+}
+
+/// A cluster, and the shell that minds it: when the pipe to the shell closes, the shell ends the server and removes
+/// the folder. The pipe closes however the process ends, and a static is never dropped.
+#[derive(Debug)]
+struct Cluster {
+    port: u16,
+    minder: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Cluster {
+    /// Once more where another process took the port first.
+    fn start() -> Result<Self, String> {
+        let (programs, user) = (programs()?, User::to_run_as()?);
+        let mut said = String::new();
+        for _ in 0..ATTEMPTS {
+            match Self::launch(&programs, &user) {
+                Ok(cluster) => return Ok(cluster),
+                Err(e) => said = e,
+            }
+        }
+        Err(format!("PostgreSQL did not start:\n{said}"))
+    }
+
+    fn launch(programs: &Path, user: &User) -> Result<Self, String> {
+        let folder = tempfile::Builder::new().prefix("enroll-postgres-").tempdir().map_err(|e| failed("mkdir", &e))?;
+        user.own(folder.path()).map_err(|e| failed("chown", &e))?;
+        let mut initdb = user.command(&programs.join("initdb"), folder.path());
+        initdb.args(["-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C", "-D", "data"]);
+        let output = initdb.output().map_err(|e| failed("initdb", &e))?;
+        if !output.status.success() {
+            return Err(format!("`initdb` failed:\n{}", String::from_utf8_lossy(&output.stderr)));
+        }
+        // A port that is free now.
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
+        let port = free.map_err(|e| failed("bind", &e))?.port();
+        let mut minder = user.command(Path::new("/bin/sh"), folder.path());
+        minder.args(["-c", MINDER, "sh"]).arg(programs.join("postgres")).arg(folder.path()).arg(port.to_string());
+        // In a group of its own, so that what ends a test in a terminal does not end the minder first.
+        let minder = minder.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut minder = minder.map_err(|e| failed("sh", &e))?;
+        let pipe = minder.stdin.take();
+        let cluster = Self { port, minder, pipe };
+        // From here on the minder removes it.
+        let folder = folder.keep();
+        let began = Instant::now();
+        loop {
+            let status = fs::read_to_string(folder.join("data/postmaster.pid")).unwrap_or_default();
+            if status.lines().nth(7).is_some_and(|line| line.trim_end() == "ready") {
+                return Ok(cluster);
+            }
+            if folder.join("ended").exists() || began.elapsed() > PATIENCE {
+                return Err(fs::read_to_string(folder.join("log")).unwrap_or_else(|e| failed("postgres", &e)));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.pipe = None;
+        if let Err(e) = self.minder.wait() {
+            let _unseen = writeln!(io::stderr(), "{}", failed("sh", &e));
+        }
+    }
+}
+
+/// Who runs the programs: PostgreSQL refuses root.
+struct User {
+    ids: Option<(u32, u32)>,
+}
+
+impl User {
+    fn to_run_as() -> Result<Self, String> {
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let ids = |name: &str| {
+            let mut fields = passwd.lines().find(|line| line.split(':').next() == Some(name))?.split(':').skip(2);
+            Some((fields.next()?.parse::<u32>().ok()?, fields.next()?.parse::<u32>().ok()?))
+        };
+        // The owner of a file that was just made tells who this is.
+        let probe = tempfile::NamedTempFile::new().map_err(|e| failed("mktemp", &e))?;
+        let metadata = probe.as_file().metadata().map_err(|e| failed("stat", &e))?;
+        if std::os::unix::fs::MetadataExt::uid(&metadata) != 0 {
+            return Ok(Self { ids: None });
+        }
+        match ids("postgres").or_else(|| ids("nobody")) {
+            Some(ids) => Ok(Self { ids: Some(ids) }),
+            None => Err(advice("PostgreSQL refuses root, and there is no user `postgres` or `nobody` to run it as")),
+        }
+    }
+
+    fn own(&self, folder: &Path) -> io::Result<()> {
+        self.ids.map_or(Ok(()), |(uid, gid)| chown(folder, Some(uid), Some(gid)))
+    }
+
+    fn command(&self, program: &Path, folder: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(folder).stdin(Stdio::null()).env_remove("PGDATA").env_remove("PGPORT");
+        if let Some((uid, gid)) = self.ids {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+/// The folder of PostgreSQL's programs.
+fn programs() -> Result<PathBuf, String> {
+    let has = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("postgres").is_file();
+    let path = env::var_os("PATH").unwrap_or_default();
+    if let Some(folder) = env::split_paths(&path).find(has) {
+        return Ok(folder);
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
+    let newest = versions.map(|entry| entry.path()).filter(|folder| has(&folder.join("bin"))).max_by_key(version);
+    newest.map(|folder| folder.join("bin")).ok_or_else(|| advice("PostgreSQL's programs were not found"))
+}
+
+fn advice(what: &str) -> String {
+    let mut text = what.to_owned();
+    let _infallible =
+        write!(text, ": install PostgreSQL (`apt-get install postgresql`), or set {VARIABLE} to a server");
+    text
+}
+
+fn failed(program: &str, error: &io::Error) -> String {
+    advice(&format!("`{program}` failed ({error})"))
+}
+
+fn fnv(hash: u64, text: &str) -> u64 {
+    text.bytes().fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+const VARIABLE: &str = "ENROLL_TEST_POSTGRES_URL";
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const LOCK: i64 = 0x0065_6e72_6f6c_6c74;
+const ATTEMPTS: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Takes the program, the folder and the port. When its input ends, so does the server, at once, and the folder goes.
+const MINDER: &str = r#"
+(
+    "$1" -D data -p "$3" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$2" -c max_connections=200 \
+        -c fsync=off -c synchronous_commit=off -c full_page_writes=off >log 2>&1 </dev/null
+    : >ended
+) &
+read -r _
+until [ -e ended ] || pid=$(head -n 1 data/postmaster.pid 2>/dev/null); do sleep 0.1; done
+[ -z "$pid" ] || kill -QUIT "$pid"
+wait
+cd / && rm -rf "$2"
+"#;

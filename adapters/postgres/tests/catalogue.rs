@@ -1,0 +1,110 @@
+//! What PostgreSQL's own catalogue says of the schema.
+#![cfg(feature = "testing")]
+
+mod common;
+
+use common::{Request, block_on, body, connect};
+use enroll_postgres::testing::Server;
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn every_key_and_index_begins_with_organization_id() {
+    let (tables, indexes) = block_on(async {
+        let client = connect(&Server::shared().database().await.unwrap()).await;
+        let tables = "select c.relname::text, exists (
+                select from pg_index i where i.indrelid = c.oid and i.indisprimary
+            ) from pg_class c where c.relnamespace = 'enroll'::regnamespace and c.relkind in ('r', 'p') order by 1";
+        let indexes = "select t.relname::text, c.relname::text, a.attname::text
+            from pg_index i
+                join pg_class c on c.oid = i.indexrelid
+                join pg_class t on t.oid = i.indrelid
+                left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+            where t.relnamespace = 'enroll'::regnamespace order by 1, 2";
+        (client.query(tables, &[]).await.unwrap(), client.query(indexes, &[]).await.unwrap())
+    });
+    let tables: Vec<(String, bool)> = tables.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(tables.len(), 16, "{tables:?}");
+    let without: Vec<_> = tables.iter().filter(|(_, has_key)| !has_key).collect();
+    assert!(without.is_empty(), "no primary key: {without:?}");
+    let mut seen = 0;
+    for row in indexes {
+        let (table, index, first): (String, String, Option<String>) = (row.get(0), row.get(1), row.get(2));
+        if table != "schema_version" {
+            assert_eq!(first.as_deref(), Some("organization_id"), "`{index}` of `{table}`");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 25, "{seen}");
+}
+
+/// A foreign key is looked up with the organization too, so that it stays within a shard.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn every_foreign_key_begins_with_organization_id() {
+    let rows = block_on(async {
+        let client = connect(&Server::shared().database().await.unwrap()).await;
+        let keys = "select c.conname::text, a.attname::text
+            from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
+            where c.connamespace = 'enroll'::regnamespace and c.contype = 'f'";
+        client.query(keys, &[]).await.unwrap()
+    });
+    assert_eq!(rows.len(), 7);
+    for row in rows {
+        let (key, first): (String, String) = (row.get(0), row.get(1));
+        assert_eq!(first, "organization_id", "{key}");
+    }
+}
+
+/// Names are found whatever the search path of a session is.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn no_trigger_function_depends_on_the_search_path() {
+    let rows = block_on(async {
+        let client = connect(&Server::shared().database().await.unwrap()).await;
+        let functions = "select proname::text, proconfig::text from pg_proc
+            where pronamespace = 'enroll'::regnamespace and prorettype = 'trigger'::regtype";
+        client.query(functions, &[]).await.unwrap()
+    });
+    assert!(rows.len() >= 10);
+    for row in rows {
+        let (function, settings): (String, Option<String>) = (row.get(0), row.get(1));
+        assert_eq!(settings.as_deref(), Some(r#"{"search_path=\"\""}"#), "{function}");
+    }
+}
+
+/// Where most organizations are small, one that is not is still never read as a whole.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn lists_are_looked_up_key_by_key() {
+    block_on(async {
+        let mut repository = common::open(&common::database().await).await;
+        Request::new(1, &body(0, 2)).enroll(&mut repository).await.unwrap();
+        let client = repository.client();
+        let many_small = "insert into enroll.organizations select gen_random_uuid() from generate_series(1, 20000);
+            insert into enroll.contacts (organization_id, id) select organization_id, organization_id
+                from enroll.organizations where organization_id not in (select organization_id from enroll.contacts);
+            insert into enroll.runs select organization_id, id, id, id, 'active', now() from enroll.contacts;
+            insert into enroll.conversations select organization_id, id, id, id, 'open', now() from enroll.contacts;
+            insert into enroll.step_contacts
+                select organization_id, id, id, id, id, id, 'active', now() from enroll.contacts;
+            insert into enroll.custom_records select organization_id, id, id, 'contact', id, id from enroll.contacts;
+            insert into enroll.communication_preferences select organization_id, id, id, true from enroll.contacts;
+            analyze; set plan_cache_mode = force_generic_plan";
+        client.batch_execute(many_small).await.unwrap();
+        let prepared = "select name, statement, cardinality(parameter_types) from pg_prepared_statements
+            where (statement like '%offset 0%' or statement like '%lateral%') and cardinality(parameter_types) > 0";
+        let prepared = client.query(prepared, &[]).await.unwrap();
+        assert!(prepared.len() >= 16, "{}", prepared.len());
+        for row in prepared {
+            let (name, sql, parameters): (String, String, i32) = (row.get(0), row.get(1), row.get(2));
+            let nulls = vec!["null"; usize::try_from(parameters).unwrap()].join(", ");
+            let plan = client.query(&format!("explain execute {name}({nulls})"), &[]).await.unwrap();
+            let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
+            let plan = plan.join("\n");
+            assert!(plan.contains("Nested Loop") && !plan.contains("Seq Scan"), "{sql}\n{plan}");
+            for condition in plan.lines().filter(|line| line.contains("Index Cond:")) {
+                assert!(condition.contains(") AND ("), "{sql}\n{plan}");
+            }
+        }
+    });
+}

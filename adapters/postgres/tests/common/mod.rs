@@ -1,0 +1,151 @@
+//! What the tests share: a runtime that drives the connections, databases, and one small world.
+#![allow(dead_code, reason = "no test uses all of it")]
+
+use std::error::Error as _;
+use std::sync::LazyLock;
+
+use enroll::changes::ChangeSet;
+use enroll::repository::{RepositoryError, RepositoryErrorKind};
+use enroll::testing::Given;
+use enroll::{
+    AsyncRepository, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPolicy,
+    EnrollmentReport, EnrollmentRequest, Lookup, OrganizationId, SequenceId, Timestamp, enroll_contacts_async,
+    plan_enrollment,
+};
+use enroll_postgres::testing::{self, Server};
+use enroll_postgres::{Error, PostgresClient};
+use serde_json::{Value, json};
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+/// Connections live in it, whoever waits for them.
+pub(crate) static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+
+/// Also within itself, as the suite has it where an async case starts threads and joins in.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| RUNTIME.block_on(future))
+}
+
+/// A connection, driven by the runtime.
+pub(crate) async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    RUNTIME.spawn(connection);
+    client
+}
+
+/// A fresh database with the small world, and its address.
+pub(crate) async fn database() -> String {
+    let url = Server::shared().database().await.unwrap();
+    testing::seed(&mut connect(&url).await, &world()).await.unwrap();
+    url
+}
+
+pub(crate) async fn open(url: &str) -> PostgresClient {
+    PostgresClient::new(connect(url).await)
+}
+
+pub(crate) fn id<T: From<Uuid>>(n: u128) -> T {
+    T::from(Uuid::from_u128(n))
+}
+
+pub(crate) fn organization() -> OrganizationId {
+    id(1)
+}
+
+/// Organization 1 with sequence 1 of one phone step on channel 1, and a custom object.
+pub(crate) fn world() -> Given {
+    let given = json!({
+        "organization_id": Uuid::from_u128(1),
+        "channels": [{ "id": Uuid::from_u128(1), "kind": "phone", "address": "+12025550100" }],
+        "sequences": [{
+            "id": Uuid::from_u128(1), "title": "s", "status": "active",
+            "steps": [{
+                "id": Uuid::from_u128(1), "position": 1, "channel_kind": "phone", "channel_id": Uuid::from_u128(1)
+            }]
+        }],
+        "custom_objects": [{
+            "id": Uuid::from_u128(1), "key": "deal",
+            "properties": [{ "key": "amount", "type": "float", "required": false }]
+        }],
+    });
+    serde_json::from_value(given).unwrap()
+}
+
+/// A request for so many people with custom data, from the `first` on.
+pub(crate) fn body(first: usize, count: usize) -> Value {
+    let entry = |n: usize| {
+        json!({
+            "phone": format!("+1202{:07}", 5_550_000 + n), "email": format!("person{n}@example.com"),
+            "external_id": format!("crm-{n}"), "name": format!("Person {n}"), "properties": { "amount": 3.0 },
+        })
+    };
+    json!({
+        "to": (first..first + count).map(entry).collect::<Vec<_>>(),
+        "custom_data": { "custom_object_id": Uuid::from_u128(1), "resource": "step_contact" },
+    })
+}
+
+/// One enrollment, with what belongs to it.
+pub(crate) struct Request {
+    pub(crate) id: u128,
+    pub(crate) request: EnrollmentRequest<'static>,
+}
+
+impl Request {
+    pub(crate) fn new(id: u128, body: &Value) -> Self {
+        let body: &'static str = Box::leak(body.to_string().into_boxed_str());
+        Self { id, request: EnrollmentRequest::from_json(body.as_bytes()) }
+    }
+
+    pub(crate) fn enrollment(&self) -> Enrollment<'_> {
+        Enrollment {
+            organization_id: organization(),
+            sequence_id: id::<SequenceId>(1),
+            key: EnrollmentKey::Id(id(self.id)),
+            at: Timestamp::from_millis(1_769_958_000_123 + i64::try_from(self.id % 1000).unwrap()).unwrap(),
+            request: &self.request,
+        }
+    }
+
+    pub(crate) async fn enroll<R: AsyncRepository>(&self, repository: &mut R) -> Result<EnrollmentReport, EnrollError> {
+        let policy = EnrollmentPolicy::default();
+        enroll_contacts_async(repository, &Engine::new(&policy), &self.enrollment()).await
+    }
+
+    /// Everything but the commit.
+    pub(crate) async fn plan<R: AsyncRepository>(&self, repository: &mut R) -> ChangeSet {
+        let (lookup, command) = self.lookup(repository).await;
+        let snapshot = repository.load(&lookup).await.unwrap();
+        plan_enrollment(&command, &snapshot).unwrap().changes().clone()
+    }
+
+    pub(crate) async fn lookup<R: AsyncRepository>(&self, repository: &mut R) -> (Lookup, EnrollmentCommand) {
+        let policy = EnrollmentPolicy::default();
+        let context = repository.context(&self.enrollment().context_lookup()).await.unwrap();
+        let command = EnrollmentCommand::check(&self.enrollment(), &context, &Engine::new(&policy)).unwrap();
+        (command.lookup(), command)
+    }
+}
+
+/// The adapter's own error within a repository's.
+#[track_caller]
+pub(crate) fn told(error: &RepositoryError) -> (RepositoryErrorKind, &Error) {
+    (error.kind(), error.source().unwrap().downcast_ref().unwrap())
+}
+
+#[track_caller]
+pub(crate) fn refused(result: Result<EnrollmentReport, EnrollError>) -> RepositoryError {
+    match result {
+        Err(EnrollError::Repository(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How many rows stand in the tables that an enrollment writes to.
+pub(crate) async fn rows(client: &Client) -> i64 {
+    let tables =
+        ["contacts", "conversations", "runs", "step_contacts", "tags", "contact_tags", "custom_records", "enrollments"];
+    let counts: Vec<String> = tables.iter().map(|table| format!("(select count(*) from enroll.{table})")).collect();
+    client.query_one(&format!("select {}", counts.join(" + ")), &[]).await.unwrap().get(0)
+}

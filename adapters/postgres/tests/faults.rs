@@ -1,0 +1,247 @@
+//! What goes wrong round the database: a typed error that says what to do, and never half an enrollment.
+#![cfg(feature = "testing")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Request, block_on, body, connect, database, open, refused, rows, told};
+use deadpool_postgres::{Manager, Pool, Runtime};
+use enroll::AsyncRepository;
+use enroll::repository::RepositoryErrorKind::{Other, Unavailable};
+use enroll_postgres::testing::{Server, seed};
+use enroll_postgres::{Error, PostgresClient, PostgresRepository, migrate};
+use tokio_postgres::{Client, NoTls};
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_server_that_is_gone_is_unavailable() {
+    block_on(async {
+        let mut server = Server::start();
+        let url = server.database().await.unwrap();
+        seed(&mut connect(&url).await, &common::world()).await.unwrap();
+        let request = Request::new(1, &body(0, 2));
+        let mut repository = open(&url).await;
+        let changes = request.plan(&mut repository).await;
+        server.stop();
+        let error = repository.commit(&changes).await.unwrap_err();
+        says(&told(&error), Unavailable, "try again");
+        let error = refused(request.enroll(&mut repository).await);
+        says(&told(&error), Unavailable, "try again");
+        let error = PostgresRepository::connect(&url, 1).await.unwrap_err();
+        assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_port_where_nobody_listens_is_unavailable() {
+    block_on(async {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = PostgresRepository::connect(&format!("postgres://postgres@{free}/postgres"), 1).await.unwrap_err();
+        assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
+        says(&(error.kind(), &error), Unavailable, "check that it runs");
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_connection_that_is_lost_before_the_commit_leaves_nothing() {
+    block_on(async {
+        let url = database().await;
+        let mut repository = open(&url).await;
+        let changes = Request::new(1, &body(0, 2)).plan(&mut repository).await;
+        let other = connect(&url).await;
+        terminate(&other, pid(repository.client()).await).await;
+        let error = repository.commit(&changes).await.unwrap_err();
+        says(&told(&error), Unavailable, "try again");
+        assert_eq!(rows(&other).await, 0);
+        // Another handle does it.
+        open(&url).await.commit(&changes).await.unwrap();
+        assert!(rows(&other).await > 0);
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_connection_that_is_lost_while_the_commit_waits_leaves_nothing() {
+    block_on(async {
+        let url = database().await;
+        let mut repository = open(&url).await;
+        let changes = Request::new(1, &body(0, 2)).plan(&mut repository).await;
+        let pid = pid(repository.client()).await;
+        let (mut holder, other) = (connect(&url).await, connect(&url).await);
+        let held = holder.transaction().await.unwrap();
+        held.batch_execute("select from enroll.organizations for update").await.unwrap();
+        let commit = tokio::spawn(async move { repository.commit(&changes).await });
+        until_it_waits(&other, pid).await;
+        terminate(&other, pid).await;
+        let error = commit.await.unwrap().unwrap_err();
+        says(&told(&error), Unavailable, "try again");
+        held.rollback().await.unwrap();
+        assert_eq!(rows(&other).await, 0);
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_pool_makes_another_connection_where_one_was_lost() {
+    block_on(async {
+        let url = database().await;
+        let mut repository = PostgresRepository::connect(&url, 1).await.unwrap();
+        let pid = pid(&repository.pool().get().await.unwrap()).await;
+        terminate(&connect(&url).await, pid).await;
+        let request = Request::new(1, &body(0, 2));
+        let mut last = request.enroll(&mut repository).await;
+        if last.is_err() {
+            last = request.enroll(&mut repository).await;
+        }
+        assert_eq!(last.unwrap().counts().added, 2);
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_pool_without_a_free_connection_is_unavailable() {
+    block_on(async {
+        let url = database().await;
+        let manager = Manager::new(url.parse().unwrap(), NoTls);
+        let wait = Some(Duration::from_millis(10));
+        let pool = Pool::builder(manager).max_size(1).runtime(Runtime::Tokio1).wait_timeout(wait).build().unwrap();
+        let _taken = pool.get().await.unwrap();
+        let error = refused(Request::new(1, &body(0, 1)).enroll(&mut PostgresRepository::new(pool.clone())).await);
+        assert!(matches!(told(&error), (_, Error::PoolTimedOut)));
+        says(&told(&error), Unavailable, "make the pool larger");
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_read_only_database_is_read_and_not_written() {
+    block_on(async {
+        let url = database().await;
+        let client = connect(&url).await;
+        client.batch_execute("set default_transaction_read_only = on").await.unwrap();
+        let mut repository = PostgresClient::new(client);
+        let error = refused(Request::new(1, &body(0, 2)).enroll(&mut repository).await);
+        assert!(matches!(told(&error), (_, Error::ReadOnly(_))), "{error:?}");
+        says(&told(&error), Other, "connect to the primary");
+        assert_eq!(rows(&connect(&url).await).await, 0);
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_lock_that_is_not_to_be_had_is_unavailable_and_the_handle_goes_on() {
+    block_on(async {
+        let url = database().await;
+        let client = connect(&url).await;
+        client.batch_execute("set lock_timeout = '20ms'").await.unwrap();
+        let mut repository = PostgresClient::new(client);
+        let mut holder = connect(&url).await;
+        let held = holder.transaction().await.unwrap();
+        held.batch_execute("select from enroll.organizations for update").await.unwrap();
+        let request = Request::new(1, &body(0, 2));
+        let error = refused(request.enroll(&mut repository).await);
+        assert!(matches!(told(&error), (_, Error::TimedOut(_))), "{error:?}");
+        says(&told(&error), Unavailable, "raise the timeout");
+        held.rollback().await.unwrap();
+        assert_eq!(rows(repository.client()).await, 0);
+        request.enroll(&mut repository).await.unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_newer_schema_is_refused() {
+    block_on(async {
+        let url = database().await;
+        let mut client = connect(&url).await;
+        client.batch_execute("insert into enroll.schema_version (version) values (7)").await.unwrap();
+        let error = migrate(&mut client).await.unwrap_err();
+        assert!(matches!(error, Error::NewerSchema { found: 7, .. }), "{error:?}");
+        let request = Request::new(1, &body(0, 2));
+        let error = refused(request.enroll(&mut PostgresClient::new(client)).await);
+        says(&told(&error), Other, "the schema is of version 7, this build knows 1: use a newer `enroll-postgres`");
+        let error = PostgresRepository::connect(&url, 1).await.unwrap_err();
+        assert!(matches!(error, Error::NewerSchema { found: 7, .. }), "{error:?}");
+        assert_eq!(rows(&connect(&url).await).await, 0);
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_database_without_the_schema_says_how_to_make_it() {
+    block_on(async {
+        let url = Server::shared().url();
+        let error = refused(Request::new(1, &body(0, 2)).enroll(&mut open(url).await).await);
+        assert!(matches!(told(&error), (_, Error::SchemaMissing(_))), "{error:?}");
+        says(&told(&error), Other, "run `enroll_postgres::migrate`");
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_role_without_rights_is_told_which() {
+    block_on(async {
+        let url = database().await;
+        let role = format!("enroll_test_denied_{}", std::process::id());
+        let client = connect(&url).await;
+        client.batch_execute(&format!("drop role if exists {role}; create role {role}")).await.unwrap();
+        client.batch_execute(&format!("set session authorization {role}")).await.unwrap();
+        let error = refused(Request::new(1, &body(0, 2)).enroll(&mut PostgresClient::new(client)).await);
+        assert!(matches!(told(&error), (_, Error::Denied(_))), "{error:?}");
+        says(&told(&error), Other, "grant it usage");
+        connect(&url).await.batch_execute(&format!("drop role {role}")).await.unwrap();
+    });
+}
+
+/// A commit whose future is dropped in the middle leaves nothing, and the connection is usable.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_commit_that_is_dropped_leaves_nothing() {
+    block_on(async {
+        let url = database().await;
+        let mut repository = open(&url).await;
+        let request = Request::new(1, &body(0, 2));
+        let changes = request.plan(&mut repository).await;
+        let pid = pid(repository.client()).await;
+        let (mut holder, other) = (connect(&url).await, connect(&url).await);
+        let held = holder.transaction().await.unwrap();
+        held.batch_execute("select from enroll.organizations for update").await.unwrap();
+        tokio::select! {
+            biased;
+            committed = repository.commit(&changes) => panic!("{committed:?}"),
+            () = until_it_waits(&other, pid) => {}
+        }
+        held.rollback().await.unwrap();
+        assert_eq!(rows(repository.client()).await, 0);
+        assert_eq!(request.enroll(&mut repository).await.unwrap().counts().added, 2);
+    });
+}
+
+#[track_caller]
+fn says(
+    (kind, error): &(enroll::repository::RepositoryErrorKind, &Error),
+    expected: enroll::repository::RepositoryErrorKind,
+    what_to_do: &str,
+) {
+    assert_eq!(*kind, expected, "{error:?}");
+    assert!(error.to_string().contains(what_to_do), "{error}");
+}
+
+async fn pid(client: &Client) -> i32 {
+    client.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0)
+}
+
+async fn terminate(client: &Client, pid: i32) {
+    let ended: bool = client.query_one("select pg_terminate_backend($1, 10000)", &[&pid]).await.unwrap().get(0);
+    assert!(ended);
+}
+
+async fn until_it_waits(client: &Client, pid: i32) {
+    let waits = "select exists (select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock')";
+    while !client.query_one(waits, &[&pid]).await.unwrap().get::<_, bool>(0) {
+        tokio::task::yield_now().await;
+    }
+}

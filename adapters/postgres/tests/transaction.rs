@@ -1,0 +1,114 @@
+//! Inside a host's transaction.
+#![cfg(feature = "testing")]
+
+mod common;
+
+use common::{Request, block_on, body, connect, database, open, refused, rows, told};
+use enroll::AsyncRepository;
+use enroll::repository::RepositoryErrorKind;
+use enroll_postgres::{Error, PostgresTransaction, Statements};
+use tokio_postgres::IsolationLevel;
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_hosts_row_and_an_enrollment_are_committed_together() {
+    block_on(async {
+        let url = database().await;
+        let mut client = connect(&url).await;
+        let other = connect(&url).await;
+        client.batch_execute("create table outbox (what text)").await.unwrap();
+        let statements = Statements::prepare(&client).await.unwrap();
+        let mut transaction = client.transaction().await.unwrap();
+        transaction.batch_execute("insert into outbox values ('enrolled')").await.unwrap();
+        let mut repository = PostgresTransaction::with_statements(&mut transaction, statements);
+        let report = Request::new(1, &body(0, 3)).enroll(&mut repository).await.unwrap();
+        assert_eq!(report.counts().added, 3);
+        // What comes later in the transaction sees it, and nobody else does.
+        let again = Request::new(2, &body(0, 3)).enroll(&mut repository).await.unwrap();
+        assert_eq!(again.counts().reprocessed, 3);
+        assert_eq!(rows(&other).await, 0);
+        transaction.commit().await.unwrap();
+        assert!(rows(&other).await > 0);
+        assert_eq!(count(&other, "outbox").await, 1);
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_rollback_takes_both() {
+    block_on(async {
+        let url = database().await;
+        let mut client = connect(&url).await;
+        client.batch_execute("create table outbox (what text)").await.unwrap();
+        let mut transaction = client.transaction().await.unwrap();
+        transaction.batch_execute("insert into outbox values ('enrolled')").await.unwrap();
+        Request::new(1, &body(0, 3)).enroll(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
+        transaction.rollback().await.unwrap();
+        assert_eq!((rows(&client).await, count(&client, "outbox").await), (0, 0));
+        assert_eq!(count(&client, "enroll.organizations").await, 1);
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_conflict_keeps_the_hosts_row_and_the_next_attempt_sees_what_is_new() {
+    block_on(async {
+        let url = database().await;
+        let mut client = connect(&url).await;
+        client.batch_execute("create table outbox (what text)").await.unwrap();
+        let mut transaction = client.transaction().await.unwrap();
+        transaction.batch_execute("insert into outbox values ('enrolled')").await.unwrap();
+        let mut repository = PostgresTransaction::new(&mut transaction);
+        let request = Request::new(1, &body(0, 2));
+        let stale = request.plan(&mut repository).await;
+        Request::new(2, &body(1, 2)).enroll(&mut open(&url).await).await.unwrap();
+        let conflict = repository.commit(&stale).await.unwrap_err();
+        assert!(matches!(told(&conflict), (RepositoryErrorKind::Conflict, Error::Taken { .. })), "{conflict:?}");
+        let report = request.enroll(&mut repository).await.unwrap();
+        assert_eq!((report.counts().added, report.counts().reprocessed), (1, 1));
+        transaction.commit().await.unwrap();
+        assert_eq!(count(&client, "outbox").await, 1);
+        assert_eq!(count(&client, "enroll.contacts").await, 3);
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn any_isolation_level_but_read_committed_is_refused() {
+    block_on(async {
+        let url = database().await;
+        let mut client = connect(&url).await;
+        for level in [IsolationLevel::RepeatableRead, IsolationLevel::Serializable] {
+            let mut transaction = client.build_transaction().isolation_level(level).start().await.unwrap();
+            let mut repository = PostgresTransaction::new(&mut transaction);
+            let error = refused(Request::new(1, &body(0, 1)).enroll(&mut repository).await);
+            let (kind, told) = told(&error);
+            assert_eq!(kind, RepositoryErrorKind::Other);
+            assert!(matches!(told, Error::IsolationLevel { .. }), "{told}");
+            assert!(told.to_string().contains("begin it at `read committed`"), "{told}");
+        }
+    });
+}
+
+/// Versions are raised by the triggers again once the engine has written.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn what_the_host_writes_after_an_enrollment_raises_versions() {
+    block_on(async {
+        let url = database().await;
+        let mut client = connect(&url).await;
+        let mut transaction = client.transaction().await.unwrap();
+        Request::new(1, &body(0, 1)).enroll(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
+        let version = "select version from enroll.contacts";
+        assert_eq!(transaction.query_one(version, &[]).await.unwrap().get::<_, i64>(0), 1);
+        transaction.batch_execute("update enroll.step_contacts set status = 'finished'").await.unwrap();
+        assert_eq!(transaction.query_one(version, &[]).await.unwrap().get::<_, i64>(0), 2);
+        transaction.batch_execute("update enroll.contacts set name = 'x'").await.unwrap();
+        assert_eq!(transaction.query_one(version, &[]).await.unwrap().get::<_, i64>(0), 3);
+        transaction.commit().await.unwrap();
+    });
+}
+
+async fn count(client: &tokio_postgres::Client, table: &str) -> i64 {
+    client.query_one(&format!("select count(*) from {table}"), &[]).await.unwrap().get(0)
+}

@@ -1,0 +1,64 @@
+//! The engine's test vectors, on PostgreSQL.
+#![cfg(feature = "testing")]
+
+mod common;
+
+use common::{block_on, connect};
+use enroll::contact::Libphonenumber;
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::repository::RepositoryError;
+use enroll::testing::{Vector, run_on};
+use enroll::{AsyncRepository, ChangeSet, Repository};
+use enroll_postgres::testing::{Server, dump, seed};
+use std::path::Path;
+
+/// An async repository as a blocking one.
+struct Waiting<R>(R);
+
+impl<R: AsyncRepository> Repository for Waiting<R> {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        block_on(self.0.context(lookup))
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        block_on(self.0.load(lookup))
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        block_on(self.0.commit(changes))
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn every_vector_holds_on_postgresql() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let url = block_on(Server::shared().database()).unwrap();
+    let mut client = block_on(connect(&url));
+    let mut repository = Waiting(block_on(common::open(&url)));
+    let (mut ran, mut differing) = (0, Vec::new());
+    for file in files {
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let vector = Vector::from_json(&std::fs::read(&file).unwrap()).unwrap();
+        if vector.plan_only {
+            println!("{name}: only a plain snapshot can hold its world, so it is left out");
+            continue;
+        }
+        block_on(client.batch_execute(EMPTY)).unwrap();
+        block_on(seed(&mut client, &vector.given)).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        let stands = || block_on(dump(&mut client, vector.given.organization_id)).unwrap();
+        if let Err(difference) = run_on(&vector, &Libphonenumber, &mut repository, stands) {
+            differing.push(format!("{name}: {difference}"));
+        }
+        ran += 1;
+    }
+    assert!(differing.is_empty(), "{} differ:\n{}", differing.len(), differing.join("\n"));
+    assert!(ran >= 300, "{ran}");
+}
+
+const EMPTY: &str = "truncate enroll.organizations, enroll.channels, enroll.call_flows, enroll.custom_objects, \
+    enroll.sequences, enroll.steps, enroll.tags, enroll.enrollments, enroll.contacts, \
+    enroll.communication_preferences, enroll.conversations, enroll.runs, enroll.step_contacts, \
+    enroll.contact_tags, enroll.custom_records";

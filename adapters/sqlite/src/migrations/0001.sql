@@ -1,0 +1,360 @@
+-- Version 1. Ids are 16 bytes, instants whole milliseconds since 1970, JSON is text that keeps its spelling.
+-- Every key and every index begins with organization_id.
+
+-- Its one row is 1 in the middle of a commit of the engine, which raises versions itself: no version trigger fires then.
+-- The same transaction sets it back, so nobody else ever sees it.
+create table enroll_engine (
+    one integer primary key check (one = 1),
+    writing integer not null check (writing in (0, 1))
+) strict;
+insert into enroll_engine values (1, 0);
+
+create table enroll_organizations (
+    organization_id blob not null primary key
+) strict;
+
+create table enroll_channels (
+    organization_id blob not null references enroll_organizations on delete cascade,
+    id blob not null,
+    version integer not null default 1 check (version >= 1),
+    kind text not null check (kind in ('phone', 'whatsapp', 'fax', 'email')),
+    address text not null,
+    enabled integer not null default 1 check (enabled in (0, 1)),
+    name text,
+    primary key (organization_id, id)
+) strict;
+
+create table enroll_call_flows (
+    organization_id blob not null references enroll_organizations on delete cascade,
+    id blob not null,
+    version integer not null default 1 check (version >= 1),
+    name text not null default '',
+    primary key (organization_id, id)
+) strict;
+
+create table enroll_custom_objects (
+    organization_id blob not null references enroll_organizations on delete cascade,
+    id blob not null,
+    version integer not null default 1 check (version >= 1),
+    key text not null,
+    properties text not null default '[]' check (json_valid(properties)),
+    primary key (organization_id, id)
+) strict;
+
+create table enroll_sequences (
+    organization_id blob not null references enroll_organizations on delete cascade,
+    id blob not null,
+    version integer not null default 1 check (version >= 1),
+    title text not null default '',
+    status text not null check (status in ('draft', 'active', 'archived')),
+    settings text not null default '{}' check (json_valid(settings)),
+    primary key (organization_id, id)
+) strict;
+
+-- The channel of a step may be gone: that is a fault of the request that uses it.
+create table enroll_steps (
+    organization_id blob not null,
+    sequence_id blob not null,
+    id blob not null,
+    position integer not null,
+    channel_kind text not null check (channel_kind in ('phone', 'whatsapp', 'fax', 'email')),
+    channel_id blob,
+    primary key (organization_id, sequence_id, id),
+    foreign key (organization_id, sequence_id) references enroll_sequences on delete cascade
+) strict;
+
+create table enroll_tags (
+    organization_id blob not null references enroll_organizations on delete cascade,
+    id blob not null,
+    name text not null,
+    system_created integer not null default 0 check (system_created in (0, 1)),
+    primary key (organization_id, id)
+) strict;
+
+-- What a contact holds is what it is found by: nothing of a merged contact, nothing that is only white space
+-- (the characters are Unicode's White_Space). The email's key is made by the engine and stored beside it.
+create table enroll_contacts (
+    organization_id blob not null references enroll_organizations on delete cascade,
+    id blob not null,
+    version integer not null default 1 check (version >= 1),
+    external_id text,
+    phone text,
+    email text,
+    email_key text,
+    name text,
+    language text,
+    default_channel_id blob,
+    address text check (json_valid(address)),
+    birth_day integer check (birth_day between 1 and 31),
+    birth_month integer check (birth_month between 1 and 12),
+    birth_year integer check (birth_year between 1 and 9999),
+    state text not null default 'open' check (state in ('open', 'archived', 'blocked', 'merged')),
+    created_at integer check (created_at between 0 and 253402300799999),
+    updated_at integer check (updated_at between 0 and 253402300799999),
+    held_external_id text generated always as (case when state <> 'merged' and trim(external_id, char(
+        9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202,
+        8232, 8233, 8239, 8287, 12288)) <> '' then external_id end) virtual,
+    held_phone text generated always as (case when state <> 'merged' and trim(phone, char(
+        9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202,
+        8232, 8233, 8239, 8287, 12288)) <> '' then phone end) virtual,
+    held_email text generated always as (case when state <> 'merged' and trim(email_key, char(
+        9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202,
+        8232, 8233, 8239, 8287, 12288)) <> '' then email_key end) virtual,
+    primary key (organization_id, id),
+    check ((email is null) = (email_key is null))
+) strict;
+create unique index enroll_contacts_external_id on enroll_contacts (organization_id, held_external_id)
+    where held_external_id is not null;
+create unique index enroll_contacts_phone on enroll_contacts (organization_id, held_phone)
+    where held_phone is not null;
+create unique index enroll_contacts_email on enroll_contacts (organization_id, held_email)
+    where held_email is not null;
+
+create table enroll_communication_preferences (
+    organization_id blob not null,
+    contact_id blob not null,
+    channel_id blob not null,
+    opt_in integer not null check (opt_in in (0, 1)),
+    primary key (organization_id, contact_id, channel_id),
+    foreign key (organization_id, contact_id) references enroll_contacts on delete cascade
+) strict;
+
+-- One at most: the channel is of a phone kind, or does not exist. Whoever writes an email conversation says 0.
+create table enroll_conversations (
+    organization_id blob not null,
+    id blob not null,
+    contact_id blob not null,
+    channel_id blob not null,
+    one_at_most integer not null default 1 check (one_at_most in (0, 1)),
+    status text not null default 'automated' check (status in ('automated', 'open', 'closed', 'spam')),
+    created_at integer check (created_at between 0 and 253402300799999),
+    primary key (organization_id, id),
+    foreign key (organization_id, contact_id) references enroll_contacts on delete cascade
+) strict;
+create index enroll_conversations_of_contact on enroll_conversations (organization_id, contact_id, channel_id);
+create unique index enroll_conversations_one on enroll_conversations (organization_id, contact_id, channel_id)
+    where one_at_most = 1;
+
+create table enroll_runs (
+    organization_id blob not null,
+    id blob not null,
+    sequence_id blob not null,
+    contact_id blob not null,
+    status text not null default 'active' check (status in ('active', 'finished')),
+    started_at integer not null check (started_at between 0 and 253402300799999),
+    primary key (organization_id, id),
+    foreign key (organization_id, contact_id) references enroll_contacts on delete cascade
+) strict;
+create index enroll_runs_of_contact on enroll_runs (organization_id, contact_id, sequence_id);
+
+create table enroll_step_contacts (
+    organization_id blob not null,
+    id blob not null,
+    run_id blob not null,
+    sequence_id blob not null,
+    step_id blob not null,
+    contact_id blob not null,
+    status text not null check (status in ('pending', 'active', 'inactive', 'moved', 'finished')),
+    scheduled_at integer not null check (scheduled_at between 0 and 253402300799999),
+    channel_id blob,
+    default_call_flow_id blob,
+    times_processed integer not null default 1 check (times_processed between 0 and 4294967295),
+    enrollment_id blob,
+    primary key (organization_id, id),
+    foreign key (organization_id, contact_id) references enroll_contacts on delete cascade
+) strict;
+create index enroll_step_contacts_of_contact on enroll_step_contacts (organization_id, contact_id, sequence_id);
+create unique index enroll_step_contacts_live on enroll_step_contacts (organization_id, sequence_id, contact_id)
+    where status in ('pending', 'active');
+
+create table enroll_contact_tags (
+    organization_id blob not null,
+    contact_id blob not null,
+    tag_id blob not null,
+    primary key (organization_id, contact_id, tag_id),
+    foreign key (organization_id, contact_id) references enroll_contacts on delete cascade,
+    foreign key (organization_id, tag_id) references enroll_tags on delete cascade
+) strict;
+create index enroll_contact_tags_of_tag on enroll_contact_tags (organization_id, tag_id);
+
+-- The contact is the resource itself, or that of the step contact.
+create table enroll_custom_records (
+    organization_id blob not null,
+    id blob not null,
+    custom_object_id blob not null,
+    resource text not null check (resource in ('contact', 'step_contact')),
+    resource_id blob not null,
+    contact_id blob not null,
+    properties text not null default '{}' check (json_valid(properties)),
+    primary key (organization_id, id),
+    foreign key (organization_id, contact_id) references enroll_contacts on delete cascade,
+    check (resource <> 'contact' or contact_id = resource_id)
+) strict;
+create index enroll_custom_records_of_contact on enroll_custom_records (organization_id, contact_id, custom_object_id);
+create unique index enroll_custom_records_one
+    on enroll_custom_records (organization_id, resource_id, resource, custom_object_id);
+
+create table enroll_enrollments (
+    organization_id blob not null references enroll_organizations on delete cascade,
+    id blob not null,
+    sequence_id blob not null,
+    fingerprint blob not null check (length(fingerprint) = 32),
+    at integer not null check (at between 0 and 253402300799999),
+    state text not null check (state in ('completed')),
+    report text not null,
+    primary key (organization_id, id)
+) strict;
+
+-- A step contact takes its records with it.
+create trigger enroll_step_contacts_records_go after delete on enroll_step_contacts begin
+    delete from enroll_custom_records
+    where organization_id = old.organization_id and resource_id = old.id and resource = 'step_contact';
+end;
+create trigger enroll_step_contacts_records_move after update of contact_id on enroll_step_contacts begin
+    update enroll_custom_records set contact_id = new.contact_id
+    where organization_id = new.organization_id and resource_id = new.id and resource = 'step_contact';
+end;
+
+-- Versions. An aggregate's own row raises itself, unless whoever wrote it did; the condition ends it also where
+-- triggers are recursive.
+create trigger enroll_channels_raised after update on enroll_channels
+when new.version <= old.version and (select writing from enroll_engine) = 0 begin
+    update enroll_channels set version = old.version + 1
+    where organization_id = new.organization_id and id = new.id;
+end;
+create trigger enroll_call_flows_raised after update on enroll_call_flows
+when new.version <= old.version and (select writing from enroll_engine) = 0 begin
+    update enroll_call_flows set version = old.version + 1
+    where organization_id = new.organization_id and id = new.id;
+end;
+create trigger enroll_custom_objects_raised after update on enroll_custom_objects
+when new.version <= old.version and (select writing from enroll_engine) = 0 begin
+    update enroll_custom_objects set version = old.version + 1
+    where organization_id = new.organization_id and id = new.id;
+end;
+create trigger enroll_sequences_raised after update on enroll_sequences
+when new.version <= old.version and (select writing from enroll_engine) = 0 begin
+    update enroll_sequences set version = old.version + 1
+    where organization_id = new.organization_id and id = new.id;
+end;
+create trigger enroll_contacts_raised after update on enroll_contacts
+when new.version <= old.version and (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = old.version + 1
+    where organization_id = new.organization_id and id = new.id;
+end;
+
+-- A step raises its sequence.
+create trigger enroll_steps_inserted after insert on enroll_steps
+when (select writing from enroll_engine) = 0 begin
+    update enroll_sequences set version = version + 1
+    where organization_id = new.organization_id and id = new.sequence_id;
+end;
+create trigger enroll_steps_updated after update on enroll_steps
+when (select writing from enroll_engine) = 0 begin
+    update enroll_sequences set version = version + 1
+    where (organization_id, id) in
+        (values (old.organization_id, old.sequence_id), (new.organization_id, new.sequence_id));
+end;
+create trigger enroll_steps_deleted after delete on enroll_steps
+when (select writing from enroll_engine) = 0 begin
+    update enroll_sequences set version = version + 1
+    where organization_id = old.organization_id and id = old.sequence_id;
+end;
+
+-- A row round a contact raises the contact; a row that moves to another raises both.
+create trigger enroll_communication_preferences_inserted after insert on enroll_communication_preferences
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = new.organization_id and id = new.contact_id;
+end;
+create trigger enroll_communication_preferences_updated after update on enroll_communication_preferences
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where (organization_id, id) in
+        (values (old.organization_id, old.contact_id), (new.organization_id, new.contact_id));
+end;
+create trigger enroll_communication_preferences_deleted after delete on enroll_communication_preferences
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = old.organization_id and id = old.contact_id;
+end;
+create trigger enroll_conversations_inserted after insert on enroll_conversations
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = new.organization_id and id = new.contact_id;
+end;
+create trigger enroll_conversations_updated after update on enroll_conversations
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where (organization_id, id) in
+        (values (old.organization_id, old.contact_id), (new.organization_id, new.contact_id));
+end;
+create trigger enroll_conversations_deleted after delete on enroll_conversations
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = old.organization_id and id = old.contact_id;
+end;
+create trigger enroll_runs_inserted after insert on enroll_runs
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = new.organization_id and id = new.contact_id;
+end;
+create trigger enroll_runs_updated after update on enroll_runs
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where (organization_id, id) in
+        (values (old.organization_id, old.contact_id), (new.organization_id, new.contact_id));
+end;
+create trigger enroll_runs_deleted after delete on enroll_runs
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = old.organization_id and id = old.contact_id;
+end;
+create trigger enroll_step_contacts_inserted after insert on enroll_step_contacts
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = new.organization_id and id = new.contact_id;
+end;
+create trigger enroll_step_contacts_updated after update on enroll_step_contacts
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where (organization_id, id) in
+        (values (old.organization_id, old.contact_id), (new.organization_id, new.contact_id));
+end;
+create trigger enroll_step_contacts_deleted after delete on enroll_step_contacts
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = old.organization_id and id = old.contact_id;
+end;
+create trigger enroll_contact_tags_inserted after insert on enroll_contact_tags
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = new.organization_id and id = new.contact_id;
+end;
+create trigger enroll_contact_tags_updated after update on enroll_contact_tags
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where (organization_id, id) in
+        (values (old.organization_id, old.contact_id), (new.organization_id, new.contact_id));
+end;
+create trigger enroll_contact_tags_deleted after delete on enroll_contact_tags
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = old.organization_id and id = old.contact_id;
+end;
+create trigger enroll_custom_records_inserted after insert on enroll_custom_records
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = new.organization_id and id = new.contact_id;
+end;
+create trigger enroll_custom_records_updated after update on enroll_custom_records
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where (organization_id, id) in
+        (values (old.organization_id, old.contact_id), (new.organization_id, new.contact_id));
+end;
+create trigger enroll_custom_records_deleted after delete on enroll_custom_records
+when (select writing from enroll_engine) = 0 begin
+    update enroll_contacts set version = version + 1
+    where organization_id = old.organization_id and id = old.contact_id;
+end;

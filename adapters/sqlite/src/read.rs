@@ -1,0 +1,248 @@
+//! What is read: a fixed number of statements, however many keys are asked for.
+//!
+//! Keys and ids go in as arrays. `cross join` pins the order, so that each is one look-up in an index.
+
+use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, Versioned};
+use enroll::model::Sequence;
+use enroll::{ContactId, SequenceId};
+use rusqlite::types::Value;
+use rusqlite::vtab::array::Array;
+use rusqlite::{Connection, Params, params};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use crate::error::SqliteError;
+use crate::rows::{self, Columns, columns};
+
+/// Reads what a request refers to. The caller sees to one snapshot.
+pub(crate) fn context(connection: &Connection, lookup: &ContextLookup) -> Result<Context, SqliteError> {
+    let mut context = Context::new(lookup.organization_id);
+    let organization = lookup.organization_id.as_uuid();
+    each(connection, CHANNELS, [organization], |columns| {
+        let channel = rows::channel(columns)?;
+        context.channels.insert(channel.row.id, channel);
+        Ok(())
+    })?;
+    let of_sequence = [organization, lookup.sequence_id.as_uuid()];
+    let mut sequence: Option<Versioned<Sequence>> = None;
+    each(connection, SEQUENCE, of_sequence, |columns| {
+        sequence = Some(rows::sequence(columns)?);
+        Ok(())
+    })?;
+    if let Some(Versioned { version, row }) = sequence {
+        let mut row = Arc::unwrap_or_clone(row);
+        each(connection, STEPS, of_sequence, |columns| {
+            row.steps.push(rows::step(columns)?);
+            Ok(())
+        })?;
+        context.sequences.insert(row.id, Versioned::new(version, row));
+    }
+    if let Some(id) = lookup.custom_object_id {
+        each(connection, CUSTOM_OBJECT, [organization, id.as_uuid()], |columns| {
+            context.custom_objects.insert(id, rows::custom_object(columns)?);
+            Ok(())
+        })?;
+    }
+    if let Some(id) = lookup.call_flow_id {
+        each(connection, CALL_FLOW, [organization, id.as_uuid()], |columns| {
+            context.call_flows.insert(id, rows::call_flow(columns)?);
+            Ok(())
+        })?;
+    }
+    if let Some(id) = lookup.enrollment_id {
+        each(connection, ENROLLMENT, [organization, id.as_uuid()], |columns| {
+            context.enrollments.insert(id, Arc::new(rows::enrollment(columns)?));
+            Ok(())
+        })?;
+    }
+    Ok(context)
+}
+
+/// Reads the facts that an enrollment is planned on. The caller sees to one snapshot.
+pub(crate) fn load(connection: &Connection, lookup: &Lookup) -> Result<Snapshot, SqliteError> {
+    let organization = lookup.context.organization_id.as_uuid();
+    let mut people = People::new();
+    let lists = [(BY_EXTERNAL_ID, &lookup.external_ids), (BY_PHONE, &lookup.phones), (BY_EMAIL, &lookup.emails)];
+    for (by_key, texts) in lists {
+        if !texts.is_empty() {
+            let keys = array(texts.iter().map(|text| Value::Text(text.to_string())));
+            each(connection, by_key, params![organization, keys], |columns| {
+                let (contact, version) = rows::contact(columns)?;
+                people.entry(contact.id).or_insert_with(|| Person::new(contact, version));
+                Ok(())
+            })?;
+        }
+    }
+    if !people.is_empty() {
+        round(connection, lookup, &mut people)?;
+    }
+    let mut snapshot = Snapshot::new(context(connection, &lookup.context)?);
+    snapshot.people = people.into_iter().map(|(id, person)| (id, Arc::new(person))).collect();
+    Ok(snapshot)
+}
+
+/// The contacts that were found, with what was read round them so far.
+pub(crate) type People = BTreeMap<ContactId, Person>;
+
+/// Reads the rows round the contacts, as far as they matter.
+fn round(connection: &Connection, lookup: &Lookup, people: &mut People) -> Result<(), SqliteError> {
+    let organization = lookup.context.organization_id.as_uuid();
+    let ids = ids(people.keys().map(|id| id.as_uuid()));
+    if let Some(channel_id) = lookup.channel_id {
+        let on_channel = params![organization, ids, channel_id.as_uuid()];
+        each(connection, PREFERENCES, on_channel, |columns| {
+            let row = rows::preference(columns)?;
+            push(people, row.contact_id, |person| person.preferences.push(row));
+            Ok(())
+        })?;
+        each(connection, CONVERSATIONS, on_channel, |columns| {
+            let row = rows::conversation(columns)?;
+            push(people, row.contact_id, |person| person.conversations.push(row));
+            Ok(())
+        })?;
+    }
+    let sequence_id: SequenceId = lookup.context.sequence_id;
+    let in_sequence = params![organization, ids, sequence_id.as_uuid()];
+    each(connection, RUNS, in_sequence, |columns| {
+        let row = rows::run(columns)?;
+        push(people, row.contact_id, |person| person.runs.push(row));
+        Ok(())
+    })?;
+    each(connection, STEP_CONTACTS, in_sequence, |columns| {
+        let row = rows::step_contact(columns)?;
+        push(people, row.contact_id, |person| person.step_contacts.push(row));
+        Ok(())
+    })?;
+    if let (Some(_), Some(object_id)) = (lookup.resource, lookup.context.custom_object_id) {
+        each(connection, RECORDS, params![organization, ids, object_id.as_uuid()], |columns| {
+            let (contact_id, row) = rows::record(columns)?;
+            push(people, contact_id, |person| person.records.push(row));
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Puts a row to its contact.
+pub(crate) fn push(people: &mut People, contact_id: ContactId, row: impl FnOnce(&mut Person)) {
+    if let Some(person) = people.get_mut(&contact_id) {
+        row(person);
+    }
+}
+
+/// Runs a query, and hands over the columns of each row.
+pub(crate) fn each(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    mut row: impl FnMut(&mut Columns<'_, '_>) -> rusqlite::Result<()>,
+) -> Result<(), SqliteError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    while let Some(found) = rows.next()? {
+        row(&mut Columns::of(found))?;
+    }
+    Ok(())
+}
+
+/// Values as a parameter for `rarray`.
+pub(crate) fn array(values: impl Iterator<Item = Value>) -> Array {
+    Rc::new(values.collect())
+}
+
+/// Ids as a parameter for `rarray`.
+pub(crate) fn ids(ids: impl Iterator<Item = Uuid>) -> Array {
+    array(ids.map(|id| Value::Blob(id.as_bytes().to_vec())))
+}
+
+macro_rules! of_organization {
+    ($columns:ident, $table:literal, $id:literal) => {
+        concat!("select ", columns!($columns), " from ", $table, " where organization_id = ?1 and ", $id, " = ?2")
+    };
+}
+
+macro_rules! by_key {
+    ($held:literal) => {
+        concat!(
+            "select ",
+            columns!(contacts),
+            " from rarray(?2) k cross join enroll_contacts c on c.organization_id = ?1 and c.",
+            $held,
+            " = k.value"
+        )
+    };
+}
+
+macro_rules! round {
+    ($columns:ident, $table:literal, $of:literal) => {
+        concat!(
+            "select ",
+            columns!($columns),
+            " from rarray(?2) k cross join ",
+            $table,
+            " r on r.organization_id = ?1 and r.contact_id = k.value and r.",
+            $of,
+            " = ?3"
+        )
+    };
+}
+
+const CHANNELS: &str = concat!("select ", columns!(channels), " from enroll_channels c where organization_id = ?1");
+const SEQUENCE: &str = of_organization!(sequences, "enroll_sequences s", "id");
+/// In the order in which they were inserted.
+const STEPS: &str = concat!(
+    "select ",
+    columns!(steps),
+    " from enroll_steps t where organization_id = ?1 and sequence_id = ?2 order by rowid"
+);
+const CUSTOM_OBJECT: &str = of_organization!(custom_objects, "enroll_custom_objects o", "id");
+const CALL_FLOW: &str = of_organization!(call_flows, "enroll_call_flows f", "id");
+const ENROLLMENT: &str = of_organization!(enrollments, "enroll_enrollments e", "id");
+const BY_EXTERNAL_ID: &str = by_key!("held_external_id");
+const BY_PHONE: &str = by_key!("held_phone");
+const BY_EMAIL: &str = by_key!("held_email");
+const PREFERENCES: &str = round!(preferences, "enroll_communication_preferences", "channel_id");
+const CONVERSATIONS: &str = round!(conversations, "enroll_conversations", "channel_id");
+const RUNS: &str = round!(runs, "enroll_runs", "sequence_id");
+const STEP_CONTACTS: &str = round!(step_contacts, "enroll_step_contacts", "sequence_id");
+const RECORDS: &str = round!(records, "enroll_custom_records", "custom_object_id");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SqliteRepository;
+
+    /// Each row that is read is found by an index, also where the table is large and was analyzed.
+    #[test]
+    fn nothing_but_the_keys_is_scanned() {
+        let repository = SqliteRepository::open_in_memory().unwrap();
+        for sql in [
+            SEQUENCE,
+            STEPS,
+            CUSTOM_OBJECT,
+            CALL_FLOW,
+            ENROLLMENT,
+            CHANNELS,
+            BY_EXTERNAL_ID,
+            BY_PHONE,
+            BY_EMAIL,
+            PREFERENCES,
+            CONVERSATIONS,
+            RUNS,
+            STEP_CONTACTS,
+            RECORDS,
+        ] {
+            let mut statement = repository.connection().prepare(&format!("explain query plan {sql}")).unwrap();
+            let steps =
+                statement.raw_query().mapped(|row| row.get("detail")).collect::<Result<Vec<String>, _>>().unwrap();
+            let scans: Vec<_> = steps
+                .iter()
+                .filter(|step| step.starts_with("SCAN") && *step != "SCAN k VIRTUAL TABLE INDEX 1:")
+                .collect();
+            assert!(scans.is_empty(), "{sql}: {steps:#?}");
+            assert!(steps.iter().any(|step| step.starts_with("SEARCH")), "{sql}: {steps:#?}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A repository with a connection of its own.
+
+use enroll::changes::ChangeSet;
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::repository::{Repository, RepositoryError};
+use rusqlite::config::DbConfig;
+use rusqlite::vtab::array;
+use rusqlite::{Connection, MAIN_DB, Transaction, TransactionBehavior};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::SqliteError;
+use crate::{read, schema, write};
+
+/// A SQLite database as a repository, on one connection.
+///
+/// Each load is one read transaction, each commit one `begin immediate`. One writer commits at a time, and the others
+/// wait, [`BUSY_TIMEOUT`] at most; in WAL mode readers wait for nobody. Further handles are further connections.
+#[derive(Debug)]
+pub struct SqliteRepository {
+    connection: Connection,
+    file: Option<File>,
+}
+
+/// How long a commit waits for other writers.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl SqliteRepository {
+    /// Opens a file, or makes it; brings its schema up to date.
+    ///
+    /// A file that can only be read is opened too, if it has the schema; commits then fail with
+    /// [`SqliteError::ReadOnly`].
+    ///
+    /// # Errors
+    /// [`SqliteError`] says what stands in the way, and what to do about it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
+        let path = path.as_ref();
+        let connection = Connection::open(path).map_err(|e| SqliteError::from(e).of(path))?;
+        Self::from_connection(connection).map_err(|e| e.of(path))
+    }
+
+    /// A database in memory, gone with the repository.
+    ///
+    /// # Errors
+    /// [`SqliteError`] if there is no memory for it.
+    pub fn open_in_memory() -> Result<Self, SqliteError> {
+        Self::from_connection(Connection::open_in_memory()?)
+    }
+
+    /// Takes a connection over: brings the schema up to date, and sets WAL mode, `synchronous = normal`, foreign keys,
+    /// [`BUSY_TIMEOUT`], a cache of 64 MB, temporary storage in memory, a checkpoint every 10 000 pages, and plans that do
+    /// not hang on bound values.
+    /// Temporary tables that stand are lost. Whatever should be otherwise can be set on [`connection`](Self::connection) afterwards.
+    ///
+    /// # Errors
+    /// [`SqliteError`], as for [`open`](Self::open).
+    pub fn from_connection(connection: Connection) -> Result<Self, SqliteError> {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        // Otherwise each new binding of a statement may plan it anew, once the database was analyzed.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.execute_batch(SETTINGS)?;
+        array::load_module(&connection)?;
+        if !connection.is_readonly(MAIN_DB)? {
+            use_wal(&connection)?;
+        }
+        schema::migrate(&connection)?;
+        let file = File::of(&connection);
+        Ok(Self { connection, file })
+    }
+
+    /// The connection, to read and write the host's own way. What it begins it must end before the next call.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The connection, to go on with.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    fn reading<T>(&self, read: impl FnOnce(&Connection) -> Result<T, SqliteError>) -> Result<T, SqliteError> {
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
+        schema::check(&transaction)?;
+        let read = read(&transaction)?;
+        transaction.commit()?;
+        Ok(read)
+    }
+
+    fn writing(&self, changes: &ChangeSet) -> Result<(), SqliteError> {
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        schema::check(&transaction)?;
+        write::commit(&transaction, changes)?;
+        // In WAL mode SQLite itself would go on writing to a file that nobody finds any more.
+        if self.file.as_ref().is_some_and(File::is_gone) {
+            return Err(SqliteError::Moved);
+        }
+        Ok(transaction.commit()?)
+    }
+}
+
+impl Repository for SqliteRepository {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        Ok(self.reading(|connection| read::context(connection, lookup))?)
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        Ok(self.reading(|connection| read::load(connection, lookup))?)
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        Ok(self.writing(changes)?)
+    }
+}
+
+/// The file of a connection as it was when it was opened.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl File {
+    /// None in memory, and none where the name is no file's.
+    fn of(connection: &Connection) -> Option<Self> {
+        let path = PathBuf::from(connection.path().filter(|path| !path.is_empty())?);
+        let identity = identity(&path)?;
+        Some(Self { path, identity })
+    }
+
+    fn is_gone(&self) -> bool {
+        identity(&self.path) != Some(self.identity)
+    }
+}
+
+#[cfg(unix)]
+type Identity = (u64, u64);
+#[cfg(not(unix))]
+type Identity = ();
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = path.metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Elsewhere a file that is open is neither moved nor replaced.
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<Identity> {
+    path.exists().then_some(())
+}
+
+/// The mode stays with the file. Two that switch a fresh one at once do not wait for each other: one is refused at once,
+/// whatever the busy timeout.
+fn use_wal(connection: &Connection) -> Result<(), SqliteError> {
+    let until = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match connection.query_row("pragma journal_mode = wal", [], |_| Ok(())).map_err(SqliteError::from) {
+            Err(SqliteError::Busy) if Instant::now() < until => thread::sleep(Duration::from_millis(1)),
+            result => return result,
+        }
+    }
+}
+
+/// More than there are statements in this crate.
+const STATEMENTS: usize = 128;
+/// A statement on a table with triggers saves each page that it changes, to be able to take itself back: in files, that
+/// would double the time of a commit.
+const SETTINGS: &str = "
+    pragma foreign_keys = on;
+    pragma synchronous = normal;
+    pragma temp_store = memory;
+    pragma cache_size = -65536;
+    pragma wal_autocheckpoint = 10000;
+";

@@ -1,0 +1,283 @@
+//! Rows as they are stored: their columns, and how the engine's types are read from them.
+
+use enroll::contact::{Address, BirthDate, Contact, ContactState, Email, Text};
+use enroll::lookup::{StoredEnrollment, Version, Versioned};
+use enroll::model::{
+    CallFlow, Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject,
+    CustomRecord, Resource, Run, RunStatus, Sequence, SequenceStatus, Step, StepContact, StepContactStatus,
+};
+use enroll::request::Fingerprint;
+use enroll::{ContactId, InvalidTimestamp, Timestamp};
+use rusqlite::Row;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use serde_json::from_str;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The columns of a row, taken one after the other.
+pub(crate) struct Columns<'r, 's> {
+    row: &'r Row<'s>,
+    next: usize,
+}
+
+impl<'r, 's> Columns<'r, 's> {
+    pub(crate) fn of(row: &'r Row<'s>) -> Self {
+        Self { row, next: 0 }
+    }
+
+    pub(crate) fn take<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        self.next += 1;
+        self.row.get(self.next - 1)
+    }
+
+    pub(crate) fn id<T: From<Uuid>>(&mut self) -> rusqlite::Result<T> {
+        self.take::<Uuid>().map(T::from)
+    }
+
+    fn id_or_null<T: From<Uuid>>(&mut self) -> rusqlite::Result<Option<T>> {
+        Ok(self.take::<Option<Uuid>>()?.map(T::from))
+    }
+
+    fn word<T: Word>(&mut self) -> rusqlite::Result<T> {
+        self.take::<Stored<T>>().map(|stored| stored.0)
+    }
+
+    fn at(&mut self) -> rusqlite::Result<Timestamp> {
+        self.take::<Millis>().map(|millis| millis.0)
+    }
+
+    fn at_or_null(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        Ok(self.take::<Option<Millis>>()?.map(|millis| millis.0))
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<T> {
+        self.take::<Json<T>>().map(|json| json.0)
+    }
+
+    fn version(&mut self) -> rusqlite::Result<Version> {
+        self.take::<i64>().map(|version| Version(version.unsigned_abs()))
+    }
+}
+
+pub(crate) fn channel(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Versioned<Channel>> {
+    let version = columns.version()?;
+    let (id, kind, address) = (columns.id()?, columns.word()?, columns.take::<Text>()?);
+    let mut channel = Channel::new(id, kind, "");
+    channel.address = address;
+    channel.enabled = columns.take()?;
+    channel.name = columns.take()?;
+    Ok(Versioned::new(version, channel))
+}
+
+pub(crate) fn call_flow(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Versioned<CallFlow>> {
+    let version = columns.version()?;
+    let mut call_flow = CallFlow::new(columns.id()?, "");
+    call_flow.name = columns.take()?;
+    Ok(Versioned::new(version, call_flow))
+}
+
+pub(crate) fn custom_object(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Versioned<CustomObject>> {
+    let version = columns.version()?;
+    let mut object = CustomObject::new(columns.id()?, "", Vec::new());
+    object.key = columns.take()?;
+    object.properties = columns.json()?;
+    Ok(Versioned::new(version, object))
+}
+
+/// Without its steps.
+pub(crate) fn sequence(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Versioned<Sequence>> {
+    let version = columns.version()?;
+    let mut sequence = Sequence::new(columns.id()?, "", Vec::new());
+    sequence.title = columns.take()?;
+    sequence.status = columns.word()?;
+    sequence.settings = columns.json()?;
+    Ok(Versioned::new(version, sequence))
+}
+
+pub(crate) fn step(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Step> {
+    let mut step = Step::new(columns.id()?, columns.take()?, columns.word()?);
+    step.channel_id = columns.id_or_null()?;
+    Ok(step)
+}
+
+#[cfg(feature = "testing")]
+pub(crate) fn tag(columns: &mut Columns<'_, '_>) -> rusqlite::Result<enroll::model::Tag> {
+    let mut tag = enroll::model::Tag::new(columns.id()?, "");
+    tag.name = columns.take()?;
+    tag.system_created = columns.take()?;
+    Ok(tag)
+}
+
+pub(crate) fn contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<(Contact, Version)> {
+    let version = columns.version()?;
+    let mut contact = Contact::new(columns.id()?);
+    contact.external_id = columns.take()?;
+    contact.phone = columns.take()?;
+    let (email, key): (Option<Text>, Option<Text>) = (columns.take()?, columns.take()?);
+    contact.email = email.zip(key).map(|(email, key)| Email::with_key(&email, &key));
+    contact.name = columns.take()?;
+    contact.language = columns.take()?;
+    contact.default_channel_id = columns.id_or_null()?;
+    contact.address = columns.take::<Option<Json<Address>>>()?.map(|json| Arc::new(json.0));
+    let mut birth_date = BirthDate::default();
+    (birth_date.day, birth_date.month, birth_date.year) = (columns.take()?, columns.take()?, columns.take()?);
+    contact.birth_date = (!birth_date.is_empty()).then_some(birth_date);
+    contact.state = columns.word()?;
+    contact.created_at = columns.at_or_null()?;
+    contact.updated_at = columns.at_or_null()?;
+    Ok((contact, version))
+}
+
+pub(crate) fn preference(columns: &mut Columns<'_, '_>) -> rusqlite::Result<CommunicationPreference> {
+    Ok(CommunicationPreference::new(columns.id()?, columns.id()?, columns.take()?))
+}
+
+pub(crate) fn conversation(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Conversation> {
+    let mut conversation = Conversation::new(columns.id()?, columns.id()?, columns.id()?);
+    conversation.status = columns.word()?;
+    conversation.created_at = columns.at_or_null()?;
+    Ok(conversation)
+}
+
+pub(crate) fn run(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Run> {
+    let (id, sequence_id, contact_id) = (columns.id()?, columns.id()?, columns.id()?);
+    let status = columns.word()?;
+    let mut run = Run::new(id, sequence_id, contact_id, columns.at()?);
+    run.status = status;
+    Ok(run)
+}
+
+pub(crate) fn step_contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<StepContact> {
+    let (id, run_id, sequence_id) = (columns.id()?, columns.id()?, columns.id()?);
+    let (step_id, contact_id, status) = (columns.id()?, columns.id()?, columns.word()?);
+    let run = Run::new(run_id, sequence_id, contact_id, columns.at()?);
+    let mut step_contact = StepContact::new(id, &run, step_id);
+    step_contact.status = status;
+    step_contact.channel_id = columns.id_or_null()?;
+    step_contact.default_call_flow_id = columns.id_or_null()?;
+    step_contact.times_processed = columns.take()?;
+    step_contact.enrollment_id = columns.id_or_null()?;
+    Ok(step_contact)
+}
+
+/// With the contact whose aggregate it belongs to.
+pub(crate) fn record(columns: &mut Columns<'_, '_>) -> rusqlite::Result<(ContactId, CustomRecord)> {
+    let contact_id = columns.id()?;
+    let mut record = CustomRecord::new(columns.id()?, columns.id()?, columns.word()?, columns.take()?);
+    record.properties = columns.json()?;
+    Ok((contact_id, record))
+}
+
+pub(crate) fn enrollment(columns: &mut Columns<'_, '_>) -> rusqlite::Result<StoredEnrollment> {
+    let fingerprint = Fingerprint::from_bytes(columns.take()?);
+    Ok(StoredEnrollment::completed(fingerprint, columns.json()?))
+}
+
+/// The columns that each function above takes, as the alias names them.
+macro_rules! columns {
+    (channels) => {
+        "c.version, c.id, c.kind, c.address, c.enabled, c.name"
+    };
+    (call_flows) => {
+        "f.version, f.id, f.name"
+    };
+    (custom_objects) => {
+        "o.version, o.id, o.key, o.properties"
+    };
+    (sequences) => {
+        "s.version, s.id, s.title, s.status, s.settings"
+    };
+    (steps) => {
+        "t.id, t.position, t.channel_kind, t.channel_id"
+    };
+    (tags) => {
+        "t.id, t.name, t.system_created"
+    };
+    (contacts) => {
+        "c.version, c.id, c.external_id, c.phone, c.email, c.email_key, c.name, c.language, c.default_channel_id, \
+         c.address, c.birth_day, c.birth_month, c.birth_year, c.state, c.created_at, c.updated_at"
+    };
+    (preferences) => {
+        "r.contact_id, r.channel_id, r.opt_in"
+    };
+    (conversations) => {
+        "r.id, r.contact_id, r.channel_id, r.status, r.created_at"
+    };
+    (runs) => {
+        "r.id, r.sequence_id, r.contact_id, r.status, r.started_at"
+    };
+    (step_contacts) => {
+        "r.id, r.run_id, r.sequence_id, r.step_id, r.contact_id, r.status, r.scheduled_at, r.channel_id, \
+         r.default_call_flow_id, r.times_processed, r.enrollment_id"
+    };
+    (records) => {
+        "r.contact_id, r.id, r.custom_object_id, r.resource, r.resource_id, r.properties"
+    };
+    (enrollments) => {
+        "e.fingerprint, e.report"
+    };
+}
+pub(crate) use columns;
+
+/// A value that is stored as its name on the wire.
+pub(crate) trait Word: Copy + 'static {
+    const ALL: &'static [Self];
+
+    fn word(self) -> &'static str;
+}
+
+macro_rules! words {
+    ($($type:ident { $($variant:ident = $word:literal),* })*) => {$(
+        impl Word for $type {
+            const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+    )*};
+}
+
+words! {
+    ChannelKind { Phone = "phone", Whatsapp = "whatsapp", Fax = "fax", Email = "email" }
+    ContactState { Open = "open", Archived = "archived", Blocked = "blocked", Merged = "merged" }
+    ConversationStatus { Automated = "automated", Open = "open", Closed = "closed", Spam = "spam" }
+    Resource { Contact = "contact", StepContact = "step_contact" }
+    RunStatus { Active = "active", Finished = "finished" }
+    SequenceStatus { Draft = "draft", Active = "active", Archived = "archived" }
+    StepContactStatus {
+        Pending = "pending", Active = "active", Inactive = "inactive", Moved = "moved", Finished = "finished"
+    }
+}
+
+struct Stored<T>(T);
+
+impl<T: Word> FromSql for Stored<T> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?;
+        let word = T::ALL.iter().find(|word| word.word() == text);
+        word.map(|word| Self(*word)).ok_or_else(|| other(format!("`{text}` is no word that this build knows")))
+    }
+}
+
+struct Millis(Timestamp);
+
+impl FromSql for Millis {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Timestamp::from_millis(value.as_i64()?).map(Self).map_err(|e: InvalidTimestamp| FromSqlError::other(e))
+    }
+}
+
+struct Json<T>(T);
+
+impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        from_str(value.as_str()?).map(Self).map_err(FromSqlError::other)
+    }
+}
+
+fn other(message: String) -> FromSqlError {
+    FromSqlError::Other(message.into())
+}

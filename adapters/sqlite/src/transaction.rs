@@ -1,0 +1,70 @@
+//! A repository inside the open transaction of a host.
+
+use enroll::changes::ChangeSet;
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::repository::{Repository, RepositoryError};
+use rusqlite::vtab::array;
+use rusqlite::{Connection, Transaction};
+
+use crate::error::SqliteError;
+use crate::{read, schema, write};
+
+/// The open transaction of a host as a repository: what is committed here stands once the host commits.
+///
+/// A commit runs in a savepoint, so that one that is refused leaves the transaction as it was, and the engine tries
+/// again inside it. The transaction should have begun with `TransactionBehavior::Immediate`: one that has read before
+/// another wrote cannot write any more, and no retry inside it helps ([`SqliteError::StaleTransaction`]). Where SQLite
+/// itself ends a transaction, as it may on a full disk, the host's rows go with it.
+///
+/// The settings of the connection stay as they are; `pragma temp_store = memory` makes large commits twice as fast. Its
+/// database needs the schema: [`migrate`](crate::migrate).
+#[derive(Debug)]
+pub struct SqliteTransaction<'t> {
+    connection: &'t Connection,
+}
+
+impl<'t> SqliteTransaction<'t> {
+    /// Works inside this transaction.
+    ///
+    /// # Errors
+    /// [`SqliteError::NoSchema`] or [`SqliteError::NewerSchema`] if the database does not have the schema of this build.
+    pub fn new(transaction: &'t Transaction<'_>) -> Result<Self, SqliteError> {
+        match schema::stands(transaction)? {
+            schema::KNOWN => {}
+            found if found > schema::KNOWN => {
+                return Err(SqliteError::NewerSchema { found, known: schema::KNOWN });
+            }
+            _ => return Err(SqliteError::NoSchema),
+        }
+        array::load_module(transaction)?;
+        Ok(Self { connection: transaction })
+    }
+
+    fn writing(&self, changes: &ChangeSet) -> Result<(), SqliteError> {
+        self.connection.execute_batch("savepoint enroll_commit")?;
+        let written =
+            write::commit(self.connection, changes).and_then(|()| Ok(self.connection.execute_batch(RELEASE)?));
+        // Where SQLite ended the whole transaction there is no savepoint to go back to, and nothing stands.
+        if written.is_err() && !self.connection.is_autocommit() {
+            self.connection.execute_batch(ROLL_BACK)?;
+        }
+        written
+    }
+}
+
+impl Repository for SqliteTransaction<'_> {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        Ok(read::context(self.connection, lookup)?)
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        Ok(read::load(self.connection, lookup)?)
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        Ok(self.writing(changes)?)
+    }
+}
+
+const RELEASE: &str = "release enroll_commit";
+const ROLL_BACK: &str = "rollback to enroll_commit; release enroll_commit";

@@ -1,0 +1,250 @@
+//! Rows that are created: never an update of one that exists.
+
+use enroll::contact::{BirthDate, Email};
+use enroll::lookup::EnrollmentState;
+use enroll::{CallFlowId, ChannelId, EnrollmentId, Timestamp};
+use rusqlite::{Params, ffi, params};
+use uuid::Uuid;
+
+use super::Commit;
+use crate::error::{SqliteError, extended_code};
+use crate::rows::Word;
+
+/// How rows are put into a table.
+struct Insert {
+    sql: &'static str,
+    /// Whether a row stands under an id.
+    stands: &'static str,
+    /// What a constraint of the table, other than its primary key, refuses.
+    once: &'static str,
+}
+
+impl Commit<'_> {
+    pub(super) fn insert_enrollment(&self) -> Result<(), SqliteError> {
+        let completion = self.changes.completion();
+        let (state, report) = match &completion.state {
+            EnrollmentState::Completed { report } => ("completed", serde_json::to_string(report)?),
+            _ => return Err(SqliteError::UnknownState),
+        };
+        self.connection.prepare_cached(ENROLLMENT)?.execute(params![
+            self.organization,
+            completion.id.as_uuid(),
+            completion.sequence_id.as_uuid(),
+            completion.fingerprint.as_bytes(),
+            completion.at.millis(),
+            state,
+            report,
+        ])?;
+        Ok(())
+    }
+
+    pub(super) fn insert_contacts(&self) -> Result<(), SqliteError> {
+        let mut rows = Inserting::new(self, &CONTACT);
+        for row in &self.rows().contacts_created {
+            let address = row.address.as_deref().map(serde_json::to_string).transpose()?;
+            let birth_date: BirthDate = row.birth_date.unwrap_or_default();
+            rows.insert(
+                row.id.as_uuid(),
+                params![
+                    self.organization,
+                    row.id.as_uuid(),
+                    row.external_id,
+                    row.phone,
+                    row.email.as_ref().map(Email::as_str),
+                    row.email.as_ref().map(Email::key),
+                    row.name,
+                    row.language,
+                    row.default_channel_id.map(ChannelId::as_uuid),
+                    address,
+                    birth_date.day,
+                    birth_date.month,
+                    birth_date.year,
+                    row.state.word(),
+                    row.created_at.map(Timestamp::millis),
+                    row.updated_at.map(Timestamp::millis),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert_conversations(&self) -> Result<(), SqliteError> {
+        let mut rows = Inserting::new(self, &CONVERSATION);
+        for row in &self.rows().conversations_created {
+            rows.insert(
+                row.id.as_uuid(),
+                params![
+                    self.organization,
+                    row.id.as_uuid(),
+                    self.written(row.contact_id)?,
+                    row.channel_id.as_uuid(),
+                    row.status.word(),
+                    row.created_at.map(Timestamp::millis),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert_runs(&self) -> Result<(), SqliteError> {
+        let mut rows = Inserting::new(self, &RUN);
+        for row in &self.rows().runs_created {
+            rows.insert(
+                row.id.as_uuid(),
+                params![
+                    self.organization,
+                    row.id.as_uuid(),
+                    row.sequence_id.as_uuid(),
+                    self.written(row.contact_id)?,
+                    row.status.word(),
+                    row.started_at.millis(),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert_step_contacts(&self) -> Result<(), SqliteError> {
+        let mut rows = Inserting::new(self, &STEP_CONTACT);
+        for row in &self.rows().step_contacts_created {
+            rows.insert(
+                row.id.as_uuid(),
+                params![
+                    self.organization,
+                    row.id.as_uuid(),
+                    row.run_id.as_uuid(),
+                    row.sequence_id.as_uuid(),
+                    row.step_id.as_uuid(),
+                    self.written(row.contact_id)?,
+                    row.status.word(),
+                    row.scheduled_at.millis(),
+                    row.channel_id.map(ChannelId::as_uuid),
+                    row.default_call_flow_id.map(CallFlowId::as_uuid),
+                    row.times_processed,
+                    row.enrollment_id.map(EnrollmentId::as_uuid),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert_tag(&self) -> Result<(), SqliteError> {
+        let Some(row) = &self.rows().tag_created else { return Ok(()) };
+        let params = params![self.organization, row.id.as_uuid(), row.name, row.system_created];
+        Inserting::new(self, &TAG).insert(row.id.as_uuid(), params)
+    }
+
+    pub(super) fn insert_contact_tags(&self) -> Result<(), SqliteError> {
+        let mut rows = Inserting::new(self, &CONTACT_TAG);
+        for row in &self.rows().contact_tags_created {
+            let params = params![self.organization, self.written(row.contact_id)?, row.tag_id.as_uuid()];
+            rows.insert(row.tag_id.as_uuid(), params)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert_records(&self) -> Result<(), SqliteError> {
+        let mut rows = Inserting::new(self, &RECORD);
+        for row in &self.rows().records_created {
+            rows.insert(
+                row.id.as_uuid(),
+                params![
+                    self.organization,
+                    row.id.as_uuid(),
+                    row.custom_object_id.as_uuid(),
+                    row.resource.word(),
+                    row.resource_id,
+                    self.owner(row)?,
+                    serde_json::to_string(&row.properties)?,
+                ],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The rows of one table on their way in.
+struct Inserting<'c> {
+    commit: &'c Commit<'c>,
+    into: &'static Insert,
+    statement: Option<rusqlite::CachedStatement<'c>>,
+}
+
+impl<'c> Inserting<'c> {
+    fn new(commit: &'c Commit<'c>, into: &'static Insert) -> Self {
+        Self { commit, into, statement: None }
+    }
+
+    fn insert(&mut self, id: Uuid, params: impl Params) -> Result<(), SqliteError> {
+        let statement = match &mut self.statement {
+            Some(statement) => statement,
+            none => none.insert(self.commit.connection.prepare_cached(self.into.sql)?),
+        };
+        let Err(e) = statement.execute(params) else { return Ok(()) };
+        match extended_code(&e) {
+            Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => Err(SqliteError::IdExists(id)),
+            // The id counts before anything else that is there twice: planning again derives the same.
+            Some(ffi::SQLITE_CONSTRAINT_UNIQUE) if self.stands(id)? => Err(SqliteError::IdExists(id)),
+            Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => Err(SqliteError::NotUnique(self.into.once)),
+            _ => Err(e.into()),
+        }
+    }
+
+    fn stands(&self, id: Uuid) -> Result<bool, SqliteError> {
+        let Commit { connection, organization, .. } = self.commit;
+        Ok(connection.query_row(self.into.stands, [*organization, id], |row| row.get(0))?)
+    }
+}
+
+macro_rules! stands {
+    ($table:literal, $id:literal) => {
+        concat!("select exists(select 1 from ", $table, " where organization_id = ?1 and ", $id, " = ?2)")
+    };
+}
+
+const ENROLLMENT: &str = "insert into enroll_enrollments \
+     (organization_id, id, sequence_id, fingerprint, at, state, report) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+static CONTACT: Insert = Insert {
+    sql: "insert into enroll_contacts (organization_id, id, external_id, phone, email, email_key, name, language, \
+          default_channel_id, address, birth_day, birth_month, birth_year, state, created_at, updated_at) \
+          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    stands: stands!("enroll_contacts", "id"),
+    once: "a contact with the external id, the phone or the email",
+};
+static CONVERSATION: Insert = Insert {
+    sql: "insert into enroll_conversations \
+          (organization_id, id, contact_id, channel_id, one_at_most, status, created_at) values (?1, ?2, ?3, ?4, \
+          coalesce((select kind <> 'email' from enroll_channels where organization_id = ?1 and id = ?4), 1), ?5, ?6)",
+    stands: stands!("enroll_conversations", "id"),
+    once: "a conversation of the contact on the channel",
+};
+static RUN: Insert = Insert {
+    sql: "insert into enroll_runs (organization_id, id, sequence_id, contact_id, status, started_at) \
+          values (?1, ?2, ?3, ?4, ?5, ?6)",
+    stands: stands!("enroll_runs", "id"),
+    once: "a run",
+};
+static STEP_CONTACT: Insert = Insert {
+    sql: "insert into enroll_step_contacts (organization_id, id, run_id, sequence_id, step_id, contact_id, status, \
+          scheduled_at, channel_id, default_call_flow_id, times_processed, enrollment_id) \
+          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    stands: stands!("enroll_step_contacts", "id"),
+    once: "a live step contact of the contact in the sequence",
+};
+static TAG: Insert = Insert {
+    sql: "insert into enroll_tags (organization_id, id, name, system_created) values (?1, ?2, ?3, ?4)",
+    stands: stands!("enroll_tags", "id"),
+    once: "a tag",
+};
+static CONTACT_TAG: Insert = Insert {
+    sql: "insert into enroll_contact_tags (organization_id, contact_id, tag_id) values (?1, ?2, ?3)",
+    stands: stands!("enroll_contact_tags", "tag_id"),
+    once: "a tag on the contact",
+};
+static RECORD: Insert = Insert {
+    sql: "insert into enroll_custom_records \
+          (organization_id, id, custom_object_id, resource, resource_id, contact_id, properties) \
+          values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    stands: stands!("enroll_custom_records", "id"),
+    once: "a record of the custom object for the resource",
+};

@@ -1,0 +1,158 @@
+//! Rows that exist and change. One that is gone is a conflict.
+
+use enroll::changes::Conflict;
+use enroll::contact::Email;
+use enroll::lookup::Version;
+use enroll::{CallFlowId, ChannelId};
+use rusqlite::{ffi, params};
+
+use super::Commit;
+use super::guards::Released;
+use crate::error::{SqliteError, extended_code};
+use crate::rows::Word;
+
+impl Commit<'_> {
+    /// Empties keys that go over to another contact, so that the order in which rows are written does not matter.
+    pub(super) fn release_keys(&self, released: &[Released]) -> Result<(), SqliteError> {
+        if released.is_empty() {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare_cached(RELEASE_KEYS)?;
+        for Released { contact, keys: [external_id, phone, email] } in released {
+            statement.execute(params![self.organization, contact, external_id, phone, email])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn update_contacts(&self) -> Result<(), SqliteError> {
+        let updates = &self.rows().contacts_updated;
+        // Most are only raised, which touches no index.
+        let (raised, set): (Vec<_>, Vec<_>) = updates.iter().partition(|update| update.set.is_empty());
+        if !raised.is_empty() {
+            let mut statement = self.connection.prepare_cached(RAISE_CONTACT)?;
+            for update in raised {
+                let params = params![self.organization, update.id.as_uuid(), stored(update.expected)];
+                one(statement.execute(params)?, Conflict::ContactChanged(update.id))?;
+            }
+        }
+        if set.is_empty() {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare_cached(UPDATE_CONTACT)?;
+        for update in set {
+            let set = &update.set;
+            let address = set.address.as_deref().map(serde_json::to_string).transpose()?;
+            let birth_date = set.birth_date.unwrap_or_default();
+            let written = statement.execute(params![
+                self.organization,
+                update.id.as_uuid(),
+                stored(update.expected),
+                self.changes.at().millis(),
+                set.external_id,
+                set.phone,
+                set.email.as_ref().map(Email::as_str),
+                set.email.as_ref().map(Email::key),
+                set.name,
+                set.language,
+                set.default_channel_id.map(ChannelId::as_uuid),
+                address,
+                set.birth_date.is_some(),
+                birth_date.day,
+                birth_date.month,
+                birth_date.year,
+            ]);
+            let written = written.map_err(|e| unique(e, "a contact with the external id, the phone or the email"))?;
+            one(written, Conflict::ContactChanged(update.id))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn reactivate_runs(&self) -> Result<(), SqliteError> {
+        let rows = &self.rows().runs_reactivated;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare_cached(REACTIVATE_RUN)?;
+        for row in rows {
+            let params = params![self.organization, row.run_id.as_uuid(), self.written(row.contact_id)?];
+            one(statement.execute(params)?, Conflict::RunGone(row.run_id))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn update_step_contacts(&self) -> Result<(), SqliteError> {
+        let rows = &self.rows().step_contacts_updated;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare_cached(UPDATE_STEP_CONTACT)?;
+        for row in rows {
+            let updated = statement.execute(params![
+                self.organization,
+                row.id.as_uuid(),
+                self.written(row.contact_id)?,
+                row.status.word(),
+                row.scheduled_at.millis(),
+                row.enrollment_id.as_uuid(),
+                row.times_processed,
+                row.channel_id.map(ChannelId::as_uuid),
+                row.default_call_flow_id.map(CallFlowId::as_uuid),
+            ]);
+            let updated = updated.map_err(|e| unique(e, "a live step contact of the contact in the sequence"))?;
+            one(updated, Conflict::StepContactGone(row.id))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn update_records(&self) -> Result<(), SqliteError> {
+        let rows = &self.rows().records_updated;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare_cached(UPDATE_RECORD)?;
+        for row in rows {
+            let properties = serde_json::to_string(&row.properties)?;
+            let params = params![self.organization, row.id.as_uuid(), self.written(row.contact_id)?, properties];
+            one(statement.execute(params)?, Conflict::RecordGone(row.id))?;
+        }
+        Ok(())
+    }
+}
+
+fn one(updated: usize, gone: Conflict) -> Result<(), Conflict> {
+    if updated == 1 { Ok(()) } else { Err(gone) }
+}
+
+fn unique(error: rusqlite::Error, once: &'static str) -> SqliteError {
+    match extended_code(&error) {
+        Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => SqliteError::NotUnique(once),
+        _ => error.into(),
+    }
+}
+
+/// No stored version is beyond what a column can hold, so one that is matches none.
+fn stored(version: Version) -> i64 {
+    i64::try_from(version.0).unwrap_or(-1)
+}
+
+const RELEASE_KEYS: &str = "update enroll_contacts set \
+     external_id = case when ?3 then null else external_id end, phone = case when ?4 then null else phone end, \
+     email = case when ?5 then null else email end, email_key = case when ?5 then null else email_key end \
+     where organization_id = ?1 and id = ?2";
+const RAISE_CONTACT: &str =
+    "update enroll_contacts set version = version + 1 where organization_id = ?1 and id = ?2 and version = ?3";
+const UPDATE_CONTACT: &str = "update enroll_contacts set version = version + 1, updated_at = ?4, \
+     external_id = coalesce(?5, external_id), phone = coalesce(?6, phone), email = coalesce(?7, email), \
+     email_key = coalesce(?8, email_key), name = coalesce(?9, name), language = coalesce(?10, language), \
+     default_channel_id = coalesce(?11, default_channel_id), address = coalesce(?12, address), \
+     birth_day = case when ?13 then ?14 else birth_day end, birth_month = case when ?13 then ?15 else birth_month end, \
+     birth_year = case when ?13 then ?16 else birth_year end \
+     where organization_id = ?1 and id = ?2 and version = ?3";
+const REACTIVATE_RUN: &str =
+    "update enroll_runs set status = 'active' where organization_id = ?1 and id = ?2 and contact_id = ?3";
+const UPDATE_STEP_CONTACT: &str = "update enroll_step_contacts set status = ?4, scheduled_at = ?5, \
+     enrollment_id = ?6, times_processed = ?7, channel_id = coalesce(?8, channel_id), \
+     default_call_flow_id = coalesce(?9, default_call_flow_id) \
+     where organization_id = ?1 and id = ?2 and contact_id = ?3";
+const UPDATE_RECORD: &str = "update enroll_custom_records set properties = ?4 \
+     where organization_id = ?1 and id = ?2 and contact_id = ?3";

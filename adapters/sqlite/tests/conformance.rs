@@ -1,0 +1,48 @@
+//! The conformance suite on SQLite files, one a case.
+#![cfg(feature = "testing")]
+
+use enroll::OrganizationId;
+use enroll::repository::RepositoryError;
+use enroll::testing::conformance::Fixture;
+use enroll::testing::{Blocking, Given, HostWrite};
+use enroll_sqlite::{SqliteRepository, testing};
+use tempfile::TempDir;
+
+struct SqliteFixture {
+    folder: TempDir,
+}
+
+impl SqliteFixture {
+    fn repository(&self) -> SqliteRepository {
+        let repository = SqliteRepository::open(self.folder.path().join("enroll.db")).unwrap();
+        // These tests are not about power cuts.
+        repository.connection().pragma_update(None, "synchronous", "off").unwrap();
+        repository
+    }
+}
+
+impl Fixture for SqliteFixture {
+    type Repository = Blocking<SqliteRepository>;
+
+    async fn fresh() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    async fn open(&self) -> Self::Repository {
+        Blocking(self.repository())
+    }
+
+    async fn seed(&self, given: &Given) {
+        testing::seed(self.repository().connection(), given).unwrap();
+    }
+
+    async fn host_write(&self, write: &HostWrite) -> Result<(), RepositoryError> {
+        testing::host_write(self.repository().connection(), write)
+    }
+
+    async fn dump(&self, organization_id: OrganizationId) -> Given {
+        testing::dump(self.repository().connection(), organization_id).unwrap()
+    }
+}
+
+enroll::conformance_tests!(SqliteFixture, enroll::testing::block_on);

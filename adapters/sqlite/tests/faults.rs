@@ -1,0 +1,184 @@
+//! Databases that are read-only, locked, full, too new, something else or gone: typed, told, and never half done.
+#![cfg(feature = "testing")]
+
+mod support;
+
+use enroll::Repository;
+use enroll::repository::RepositoryErrorKind;
+use enroll_sqlite::{SqliteError, SqliteRepository};
+use rusqlite::{Connection, OpenFlags};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+use support::{Asked, assert_nothing_stands, count, fault, seeded};
+use tempfile::TempDir;
+
+fn file() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enroll.db");
+    (folder, file)
+}
+
+fn asked() -> Asked {
+    Asked::people("fault", 0..50)
+}
+
+#[test]
+fn a_read_only_database_is_read_and_refuses_commits() {
+    let (_folder, file) = file();
+    drop(seeded(&file));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let by_flag = Connection::open_with_flags(&file, flags).unwrap();
+    let by_name = format!("file:{}?mode=ro", file.display());
+    for mut repository in
+        [SqliteRepository::from_connection(by_flag).unwrap(), SqliteRepository::open(by_name).unwrap()]
+    {
+        let plan = asked().plan(&mut repository);
+        let error = repository.commit(plan.changes()).unwrap_err();
+        let (kind, fault, message) = fault(&error);
+        assert_eq!(kind, RepositoryErrorKind::Other);
+        assert!(matches!(fault, SqliteError::ReadOnly), "{fault:?}");
+        assert!(message.contains("open it where it can be written"), "{message}");
+        assert_nothing_stands(repository.connection());
+    }
+}
+
+#[test]
+fn a_read_only_database_without_the_schema_is_refused() {
+    let (_folder, file) = file();
+    Connection::open(&file).unwrap().execute_batch("create table contacts (id)").unwrap();
+    let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let error = SqliteRepository::from_connection(connection).unwrap_err();
+    assert!(matches!(error, SqliteError::NoSchema), "{error:?}");
+    assert!(error.to_string().contains("call `migrate`"), "{error}");
+}
+
+#[test]
+fn a_locked_database_is_unavailable_and_takes_the_same_commit_later() {
+    let (_folder, file) = file();
+    let mut repository = seeded(&file);
+    let plan = asked().plan(&mut repository);
+    let other = Connection::open(&file).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    repository.connection().busy_timeout(Duration::from_millis(1)).unwrap();
+    let error = repository.commit(plan.changes()).unwrap_err();
+    let (kind, fault, message) = fault(&error);
+    assert_eq!(kind, RepositoryErrorKind::Unavailable);
+    assert!(matches!(fault, SqliteError::Busy), "{fault:?}");
+    assert!(message.ends_with("try again"), "{message}");
+    assert_nothing_stands(repository.connection());
+    other.execute_batch("rollback").unwrap();
+    repository.commit(plan.changes()).unwrap();
+}
+
+#[test]
+fn a_full_database_is_unavailable_and_holds_nothing_of_the_enrollment() {
+    let (_folder, file) = file();
+    let mut repository = seeded(&file);
+    let plan = asked().plan(&mut repository);
+    let pages: i64 = repository.connection().query_row("pragma page_count", [], |row| row.get(0)).unwrap();
+    limit(&repository, pages + 2);
+    let error = repository.commit(plan.changes()).unwrap_err();
+    let (kind, fault, message) = fault(&error);
+    assert_eq!(kind, RepositoryErrorKind::Unavailable);
+    assert!(matches!(fault, SqliteError::Full), "{fault:?}");
+    assert!(message.contains("make room"), "{message}");
+    assert_nothing_stands(repository.connection());
+    limit(&repository, pages + 1000);
+    repository.commit(plan.changes()).unwrap();
+}
+
+fn limit(repository: &SqliteRepository, pages: i64) {
+    let sql = format!("pragma max_page_count = {pages}");
+    repository.connection().query_row(&sql, [], |_| Ok(())).unwrap();
+}
+
+#[test]
+fn a_newer_schema_is_refused_at_open_and_in_the_middle() {
+    let (_folder, file) = file();
+    let mut repository = seeded(&file);
+    let plan = asked().plan(&mut repository);
+    Connection::open(&file).unwrap().execute_batch("update enroll_schema set version = 7").unwrap();
+    let opened = SqliteRepository::open(&file).unwrap_err();
+    let error = repository.commit(plan.changes()).unwrap_err();
+    let (kind, fault, message) = fault(&error);
+    assert_eq!(kind, RepositoryErrorKind::Other);
+    for error in [&opened, fault] {
+        assert!(matches!(error, SqliteError::NewerSchema { found: 7, known: 1 }), "{error:?}");
+    }
+    assert_eq!(message, "the schema is of version 7, this build knows 1: use a newer `enroll-sqlite`");
+    assert_nothing_stands(repository.connection());
+}
+
+#[test]
+fn what_is_no_database_is_refused_and_left_alone() {
+    let (_folder, file) = file();
+    let text = "phone,email\n".repeat(1000);
+    fs::write(&file, &text).unwrap();
+    let error = SqliteRepository::open(&file).unwrap_err();
+    assert!(matches!(error, SqliteError::NotADatabase), "{error:?}");
+    assert!(error.to_string().contains("name another one"), "{error}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn a_damaged_database_is_told_as_such() {
+    let (_folder, file) = file();
+    let repository = seeded(&file);
+    asked().enroll(&mut { repository }).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    // All but the first page, which holds the header.
+    bytes[4096..].fill(0xff);
+    fs::write(&file, bytes).unwrap();
+    let error = SqliteRepository::open(&file).map(|mut repository| asked().plan(&mut repository)).unwrap_err();
+    assert!(matches!(error, SqliteError::Damaged(_)), "{error:?}");
+    assert!(error.to_string().contains("restore it from a backup"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_gone_in_the_middle_takes_no_commit() {
+    for replaced in [false, true] {
+        let (_folder, file) = file();
+        let mut repository = seeded(&file);
+        let plan = asked().plan(&mut repository);
+        let elsewhere = file.with_extension("moved");
+        fs::rename(&file, &elsewhere).unwrap();
+        if replaced {
+            fs::copy(&elsewhere, &file).unwrap();
+        }
+        let error = repository.commit(plan.changes()).unwrap_err();
+        let (kind, fault, message) = fault(&error);
+        assert_eq!(kind, RepositoryErrorKind::Other);
+        assert!(matches!(fault, SqliteError::Moved), "{fault:?}");
+        assert!(message.contains("open it again"), "{message}");
+        assert_nothing_stands(repository.connection());
+    }
+}
+
+#[test]
+fn a_folder_that_is_missing_is_named() {
+    let (folder, _) = file();
+    let file = folder.path().join("nowhere/enroll.db");
+    let error = SqliteRepository::open(&file).unwrap_err();
+    assert!(matches!(&error, SqliteError::CannotOpen { path: Some(path) } if *path == file), "{error:?}");
+    assert!(error.to_string().contains("its folder exists"), "{error}");
+}
+
+#[test]
+fn a_row_that_the_engine_does_not_take_is_told() {
+    let mut repository = support::in_memory();
+    asked().enroll(&mut repository).unwrap();
+    let connection = repository.connection();
+    connection.execute_batch("pragma ignore_check_constraints = on").unwrap();
+    connection.execute_batch("update enroll_contacts set state = 'lost'").unwrap();
+    let asked = Asked::people("again", 0..1);
+    let error = match asked.enroll(&mut repository).unwrap_err() {
+        enroll::EnrollError::Repository(error) => error,
+        other => panic!("{other:?}"),
+    };
+    let (kind, fault, message) = fault(&error);
+    assert_eq!(kind, RepositoryErrorKind::Other);
+    assert!(matches!(fault, SqliteError::Row(_)), "{fault:?}");
+    assert!(message.contains("`lost`"), "{message}");
+    assert_eq!(count(repository.connection(), "enroll_enrollments"), 1);
+}

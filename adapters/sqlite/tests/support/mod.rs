@@ -1,0 +1,134 @@
+//! A world of one sequence, and what the tests ask of it.
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use enroll::policy::ExistingContact;
+use enroll::repository::{RepositoryError, RepositoryErrorKind};
+use enroll::testing::Given;
+use enroll::{
+    Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPlan, EnrollmentPolicy,
+    EnrollmentReport, EnrollmentRequest, OrganizationId, Repository, SequenceId, enroll_contacts, plan_enrollment,
+};
+use enroll_sqlite::{SqliteError, SqliteRepository, testing};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::error::Error;
+use std::path::Path;
+use uuid::Uuid;
+
+pub(crate) const ORGANIZATION: Uuid = Uuid::from_u128(1);
+pub(crate) const CHANNEL: Uuid = Uuid::from_u128(2);
+pub(crate) const SEQUENCE: Uuid = Uuid::from_u128(3);
+pub(crate) const STEP: Uuid = Uuid::from_u128(4);
+pub(crate) const OBJECT: Uuid = Uuid::from_u128(5);
+
+/// An organization with a phone channel, a sequence of one step on it, and a custom object.
+pub(crate) fn given() -> Given {
+    serde_json::from_value(json!({
+        "organization_id": ORGANIZATION,
+        "channels": [{ "id": CHANNEL, "kind": "phone", "address": "+12025550100" }],
+        "sequences": [{
+            "id": SEQUENCE, "status": "active",
+            "steps": [{ "id": STEP, "position": 1, "channel_kind": "phone", "channel_id": CHANNEL }],
+        }],
+        "custom_objects": [{ "id": OBJECT, "key": "visit", "properties": [{ "key": "n", "type": "number" }] }],
+    }))
+    .unwrap()
+}
+
+/// A file that holds the world.
+pub(crate) fn seeded(file: &Path) -> SqliteRepository {
+    let repository = SqliteRepository::open(file).unwrap();
+    testing::seed(repository.connection(), &given()).unwrap();
+    repository
+}
+
+/// The world in memory.
+pub(crate) fn in_memory() -> SqliteRepository {
+    let repository = SqliteRepository::open_in_memory().unwrap();
+    testing::seed(repository.connection(), &given()).unwrap();
+    repository
+}
+
+/// A request under an idempotency key.
+pub(crate) struct Asked {
+    key: String,
+    body: String,
+    policy: EnrollmentPolicy,
+}
+
+impl Asked {
+    /// People, as many as the range has numbers, with external ids that no other request gives them; and one that is
+    /// ignored, so that there is always an upload tag.
+    pub(crate) fn people(key: &str, numbers: std::ops::Range<usize>) -> Self {
+        let phone = |n: usize| format!("+1202{}", 2_000_000 + n);
+        let person = |n: usize| {
+            json!({
+                "phone": phone(n), "email": format!("p{n}@example.com"), "external_id": format!("{key}-{n}"),
+                "properties": { "n": n },
+            })
+        };
+        let to: Vec<Value> = numbers.map(person).chain([json!({ "phone": "none" })]).collect();
+        let custom_data = json!({ "custom_object_id": OBJECT, "resource": "step_contact" });
+        let body = json!({ "to": to, "custom_data": custom_data }).to_string();
+        Self { key: key.to_owned(), body, policy: EnrollmentPolicy::default() }
+    }
+
+    /// What is given replaces what stands.
+    pub(crate) fn overwriting(mut self) -> Self {
+        self.policy.existing_contact = ExistingContact::Overwrite;
+        self
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce(&Engine<'_>, &Enrollment<'_>) -> T) -> T {
+        let request = EnrollmentRequest::from_json(self.body.as_bytes());
+        let enrollment = Enrollment {
+            organization_id: OrganizationId::from_uuid(ORGANIZATION),
+            sequence_id: SequenceId::from_uuid(SEQUENCE),
+            key: EnrollmentKey::Idempotency(&self.key),
+            at: "2026-02-01T15:00:00Z".parse().unwrap(),
+            request: &request,
+        };
+        ask(&Engine::new(&self.policy), &enrollment)
+    }
+
+    pub(crate) fn enroll(&self, repository: &mut impl Repository) -> Result<EnrollmentReport, EnrollError> {
+        self.ask(|engine, enrollment| enroll_contacts(repository, engine, enrollment))
+    }
+
+    /// The plan on what stands, without its commit.
+    pub(crate) fn plan(&self, repository: &mut impl Repository) -> EnrollmentPlan {
+        self.ask(|engine, enrollment| {
+            let context = repository.context(&enrollment.context_lookup()).unwrap();
+            let command = EnrollmentCommand::check(enrollment, &context, engine).unwrap();
+            plan_enrollment(&command, &repository.load(&command.lookup()).unwrap()).unwrap()
+        })
+    }
+}
+
+/// What went wrong, of which kind, and in which words.
+pub(crate) fn fault(error: &RepositoryError) -> (RepositoryErrorKind, &SqliteError, String) {
+    let fault = error.source().unwrap().downcast_ref::<SqliteError>().unwrap();
+    (error.kind(), fault, fault.to_string())
+}
+
+pub(crate) fn count(connection: &Connection, table: &str) -> usize {
+    let sql = format!("select count(*) from {table}");
+    let count: i64 = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
+    count.try_into().unwrap()
+}
+
+/// Nothing of any enrollment stands.
+pub(crate) fn assert_nothing_stands(connection: &Connection) {
+    for table in [
+        "enroll_enrollments",
+        "enroll_contacts",
+        "enroll_conversations",
+        "enroll_runs",
+        "enroll_step_contacts",
+        "enroll_tags",
+        "enroll_contact_tags",
+        "enroll_custom_records",
+    ] {
+        assert_eq!(count(connection, table), 0, "{table}");
+    }
+}

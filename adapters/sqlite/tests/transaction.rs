@@ -1,0 +1,136 @@
+//! The engine inside a host's own transaction.
+#![cfg(feature = "testing")]
+
+mod support;
+
+use enroll::Repository;
+use enroll::repository::RepositoryErrorKind;
+use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use support::{Asked, assert_nothing_stands, count, fault, seeded};
+use tempfile::TempDir;
+
+/// A host's own connection, with a table of its own and none of the engine's settings.
+fn host() -> (TempDir, Connection) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enroll.db");
+    drop(seeded(&file));
+    let connection = Connection::open(file).unwrap();
+    connection.execute_batch("create table orders (id integer primary key)").unwrap();
+    (folder, connection)
+}
+
+fn begin(connection: &mut Connection) -> Transaction<'_> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    transaction.execute("insert into orders values (1)", []).unwrap();
+    transaction
+}
+
+#[test]
+fn a_hosts_row_and_the_enrollment_stand_together() {
+    let (_folder, mut connection) = host();
+    let transaction = begin(&mut connection);
+    let report = Asked::people("one", 0..3).enroll(&mut SqliteTransaction::new(&transaction).unwrap()).unwrap();
+    assert_eq!(report.counts().added, 3);
+    transaction.commit().unwrap();
+    assert_eq!(count(&connection, "orders"), 1);
+    assert_eq!(count(&connection, "enroll_contacts"), 3);
+    let mut repository = SqliteRepository::from_connection(connection).unwrap();
+    assert_eq!(Asked::people("one", 0..3).enroll(&mut repository).unwrap(), report);
+}
+
+#[test]
+fn a_roll_back_takes_both() {
+    let (_folder, mut connection) = host();
+    let transaction = begin(&mut connection);
+    Asked::people("one", 0..3).enroll(&mut SqliteTransaction::new(&transaction).unwrap()).unwrap();
+    transaction.rollback().unwrap();
+    assert_eq!(count(&connection, "orders"), 0);
+    assert_nothing_stands(&connection);
+}
+
+#[test]
+fn a_conflict_keeps_the_hosts_row_and_can_be_planned_again() {
+    let (_folder, mut connection) = host();
+    let transaction = begin(&mut connection);
+    let mut repository = SqliteTransaction::new(&transaction).unwrap();
+    let asked = Asked::people("one", 0..3);
+    let plan = asked.plan(&mut repository);
+    transaction.execute("update enroll_sequences set title = 'renamed'", []).unwrap();
+    let error = repository.commit(plan.changes()).unwrap_err();
+    assert_eq!(error.kind(), RepositoryErrorKind::Conflict);
+    assert_nothing_stands(&transaction);
+    // Also the triggers are as before: what a host writes next raises a version.
+    transaction.execute("update enroll_sequences set title = 'again'", []).unwrap();
+    let version = "select version from enroll_sequences";
+    let raised: i64 = transaction.query_row(version, [], |row| row.get(0)).unwrap();
+    assert_eq!(plan.changes().guards().sequence.1.0 + 2, raised.unsigned_abs());
+    asked.enroll(&mut repository).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(count(&connection, "orders"), 1);
+    assert_eq!(count(&connection, "enroll_contacts"), 3);
+}
+
+#[test]
+fn a_refused_last_row_takes_the_others_and_not_the_hosts() {
+    let (_folder, mut connection) = host();
+    let transaction = begin(&mut connection);
+    let mut repository = SqliteTransaction::new(&transaction).unwrap();
+    let plan = Asked::people("one", 0..3).plan(&mut repository);
+    // Nothing guards the id of a record, which is among the last to be written.
+    let record = plan.changes().rows().records_created.last().unwrap().id.as_uuid();
+    let other = "insert into enroll_contacts (organization_id, id) values (?1, ?2)";
+    transaction.execute(other, [support::ORGANIZATION, support::STEP]).unwrap();
+    let sql = "insert into enroll_custom_records
+               (organization_id, id, custom_object_id, resource, resource_id, contact_id)
+               values (?1, ?2, ?3, 'contact', ?4, ?4)";
+    transaction.execute(sql, [support::ORGANIZATION, record, support::OBJECT, support::STEP]).unwrap();
+    let error = repository.commit(plan.changes()).unwrap_err();
+    let (kind, fault, _) = fault(&error);
+    assert_eq!(kind, RepositoryErrorKind::Other);
+    assert!(matches!(fault, SqliteError::IdExists(id) if *id == record), "{fault:?}");
+    transaction.commit().unwrap();
+    assert_eq!(count(&connection, "orders"), 1);
+    assert_eq!(count(&connection, "enroll_contacts"), 1);
+    assert_eq!(count(&connection, "enroll_enrollments"), 0);
+}
+
+#[test]
+fn a_transaction_that_read_too_early_is_told_to_begin_immediate() {
+    let (_folder, mut connection) = host();
+    connection.execute("insert into orders values (1)", []).unwrap();
+    let file = connection.path().unwrap().to_owned();
+    let transaction = connection.transaction().unwrap();
+    let mut repository = SqliteTransaction::new(&transaction).unwrap();
+    let plan = Asked::people("one", 0..3).plan(&mut repository);
+    Connection::open(file).unwrap().execute("insert into orders values (2)", []).unwrap();
+    let error = repository.commit(plan.changes()).unwrap_err();
+    let (kind, fault, message) = fault(&error);
+    assert_eq!(kind, RepositoryErrorKind::Other);
+    assert!(matches!(fault, SqliteError::StaleTransaction), "{fault:?}");
+    assert!(message.contains("begin it with `TransactionBehavior::Immediate`"), "{message}");
+    transaction.commit().unwrap();
+    assert_nothing_stands(&connection);
+}
+
+#[test]
+fn a_database_without_the_schema_is_refused_until_it_is_migrated() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    let transaction = connection.transaction().unwrap();
+    assert!(matches!(SqliteTransaction::new(&transaction), Err(SqliteError::NoSchema)));
+    enroll_sqlite::migrate(&transaction).unwrap();
+    SqliteTransaction::new(&transaction).unwrap();
+}
+
+#[test]
+fn the_settings_of_the_connection_stay_as_they_are() {
+    let (_folder, mut connection) = host();
+    connection.execute_batch("pragma foreign_keys = off; pragma synchronous = full").unwrap();
+    let transaction = begin(&mut connection);
+    Asked::people("one", 0..3).enroll(&mut SqliteTransaction::new(&transaction).unwrap()).unwrap();
+    transaction.commit().unwrap();
+    for (setting, stands) in [("foreign_keys", 0), ("synchronous", 2)] {
+        let value: i64 = connection.query_row(&format!("pragma {setting}"), [], |row| row.get(0)).unwrap();
+        assert_eq!(value, stands, "{setting}");
+    }
+}

@@ -1,0 +1,56 @@
+//! Every test vector, on a SQLite database.
+#![cfg(feature = "testing")]
+
+use enroll::contact::Libphonenumber;
+use enroll::testing::{Vector, run_on};
+use enroll_sqlite::{SqliteRepository, testing};
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+#[test]
+fn every_vector_holds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors");
+    let (mut ran, mut differing) = (0, Vec::new());
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let vector = Vector::from_json(&std::fs::read(&path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        if vector.plan_only {
+            println!("left out, since no database would hold its world: {name}");
+            continue;
+        }
+        ran += 1;
+        let repository = SqliteRepository::open_in_memory().unwrap();
+        testing::seed(repository.connection(), &vector.given).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        let mut shared = Shared(Rc::new(RefCell::new(repository)));
+        let handle = shared.clone();
+        let dump = || testing::dump(handle.0.borrow().connection(), vector.given.organization_id).unwrap();
+        if let Err(difference) = run_on(&vector, &Libphonenumber, &mut shared, dump) {
+            differing.push(format!("{name}: {difference}"));
+        }
+    }
+    assert!(differing.is_empty(), "{} of {ran} differ:\n{}", differing.len(), differing.join("\n"));
+    assert!(ran >= 300, "{ran}");
+}
+
+/// One connection for the runner and for the dump.
+#[derive(Clone)]
+struct Shared(Rc<RefCell<SqliteRepository>>);
+
+impl enroll::Repository for Shared {
+    fn context(
+        &mut self,
+        lookup: &enroll::lookup::ContextLookup,
+    ) -> Result<enroll::Context, enroll::repository::RepositoryError> {
+        self.0.borrow_mut().context(lookup)
+    }
+
+    fn load(&mut self, lookup: &enroll::Lookup) -> Result<enroll::Snapshot, enroll::repository::RepositoryError> {
+        self.0.borrow_mut().load(lookup)
+    }
+
+    fn commit(&mut self, changes: &enroll::ChangeSet) -> Result<(), enroll::repository::RepositoryError> {
+        self.0.borrow_mut().commit(changes)
+    }
+}

@@ -1,0 +1,181 @@
+//! What each command takes.
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+use enroll::model::Resource;
+use enroll::{CallFlowId, CustomObjectId, OrganizationId, SequenceId, StepId, Timestamp};
+use uuid::Uuid;
+
+/// Enroll people into outreach sequences.
+///
+/// `enroll seed` loads an organization into a database, and `enroll run` enrolls people there. A database is a SQLite
+/// file (`enroll.db` unless said otherwise) or PostgreSQL (`postgres://…`).
+#[derive(Debug, Parser)]
+#[command(name = "enroll", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Enroll the people of a request into a sequence, and print what became of each.
+    Run(Box<RunArgs>),
+    /// Load an organization from a JSON file into a database, all of it or nothing.
+    Seed(SeedArgs),
+    /// Enroll 4000 realistic recipients into a made-up organization, and print the report and the time it took.
+    Demo(DemoArgs),
+    /// Run test vectors: `ok` or `FAILED` for each, with the first difference. Exits 1 if any failed.
+    Vectors(VectorsArgs),
+}
+
+/// What `enroll run` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The database: a SQLite file or `postgres://…`, as `enroll seed` made it.
+    /// Default: the environment's `ENROLL_DATABASE`, else `enroll.db`.
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) database: Option<String>,
+    /// Rather than a database, a JSON file with the organization: a dry run in memory, which leaves nothing behind.
+    #[arg(long, value_name = "SEED.json", conflicts_with = "database")]
+    pub(crate) seed: Option<PathBuf>,
+    /// The sequence to add people to.
+    #[arg(long, value_name = "ID")]
+    pub(crate) sequence: SequenceId,
+    /// The people: a request as JSON, a `.csv` whose header names the fields of an entry, or `-` for standard input.
+    #[arg(long, value_name = "REQUEST")]
+    pub(crate) request: PathBuf,
+    /// Say what would happen, and write nothing. More than 4000 people hold the database's write lock meanwhile.
+    #[arg(long)]
+    pub(crate) preview: bool,
+    /// Print the whole report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// List every recipient that was not simply added, rather than the first 40.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// What standard input is; a file says it by its name.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// The organization that asks. Default: the only one of the database, or the seed's own.
+    #[arg(long, value_name = "ID")]
+    pub(crate) organization: Option<OrganizationId>,
+    /// The instant of the request. Default: the seed's `now`, else the clock.
+    #[arg(long, value_name = "INSTANT")]
+    pub(crate) at: Option<Timestamp>,
+    /// The switches of the engine, as the `policy` of a seed. Default: the seed's own, else those as documented.
+    #[arg(long, value_name = "POLICY.json")]
+    pub(crate) policy: Option<PathBuf>,
+    /// The id of the enrollment, or of the import. Default: a new one.
+    #[arg(long, value_name = "UUID", conflicts_with = "idempotency_key")]
+    pub(crate) id: Option<Uuid>,
+    /// What the sender calls this request: the same again answers with the same report.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) csv: CsvArgs,
+}
+
+/// What a JSON request says itself and a CSV cannot.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "For a CSV")]
+pub(crate) struct CsvArgs {
+    /// The phone or email of the channel to use.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) from: Option<String>,
+    /// The step. Default: the first.
+    #[arg(long, value_name = "ID")]
+    pub(crate) step: Option<StepId>,
+    /// When the people are activated.
+    #[arg(long, value_name = "INSTANT")]
+    pub(crate) schedule_at: Option<Timestamp>,
+    /// The custom object that the columns `properties.KEY` are values of.
+    #[arg(long, value_name = "ID", requires = "resource")]
+    pub(crate) custom_object: Option<CustomObjectId>,
+    /// What each record belongs to.
+    #[arg(long, value_enum, requires = "custom_object")]
+    pub(crate) resource: Option<ResourceArg>,
+    /// The call flow that answers inbound calls.
+    #[arg(long, value_name = "ID")]
+    pub(crate) call_flow: Option<CallFlowId>,
+}
+
+impl CsvArgs {
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { from, step, schedule_at, custom_object, resource, call_flow } = self;
+        from.is_none()
+            && step.is_none()
+            && schedule_at.is_none()
+            && custom_object.is_none()
+            && resource.is_none()
+            && call_flow.is_none()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Json,
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum ResourceArg {
+    Contact,
+    StepContact,
+}
+
+impl From<ResourceArg> for Resource {
+    fn from(resource: ResourceArg) -> Self {
+        match resource {
+            ResourceArg::Contact => Self::Contact,
+            ResourceArg::StepContact => Self::StepContact,
+        }
+    }
+}
+
+/// What `enroll seed` takes.
+#[derive(Debug, Args)]
+pub(crate) struct SeedArgs {
+    /// The organization as a JSON file: channels, sequences, contacts and what they did so far
+    /// (`enroll demo --write DIR` writes one to look at), or `-` for standard input.
+    #[arg(value_name = "SEED.json")]
+    pub(crate) seed: PathBuf,
+    /// The database: a SQLite file, which is made if there is none, or `postgres://…`.
+    /// Default: the environment's `ENROLL_DATABASE`, else `enroll.db`.
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) database: Option<String>,
+}
+
+/// What `enroll demo` takes.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Enroll in a database, a SQLite file or `postgres://…`, and leave it there; a second time finds everyone again.
+    /// Default: in memory.
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) database: Option<String>,
+    /// Print the whole report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// List every recipient that was not simply added, rather than the first 40.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Write `seed.json` and `request.json` into a folder, for `enroll seed` and `enroll run`, and enroll nobody.
+    #[arg(long, value_name = "DIR", conflicts_with = "database")]
+    pub(crate) write: Option<PathBuf>,
+}
+
+/// What `enroll vectors` takes.
+#[derive(Debug, Args)]
+pub(crate) struct VectorsArgs {
+    /// Files, or folders of `.json` files.
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// What to run them on: `memory`, a SQLite file, which must not exist and is gone afterwards, or `postgres://…`
+    /// without any organization, which is left without rows.
+    #[arg(long, value_name = "memory|FILE|URL", default_value = "memory",
+        value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) database: String,
+}

@@ -1,0 +1,111 @@
+//! PostgreSQL, for a program that waits.
+
+use std::error::Error;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use uuid::Uuid;
+
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::repository::RepositoryError;
+use enroll::testing::Given;
+use enroll::{AsyncRepository, ChangeSet, OrganizationId, Repository};
+use enroll_postgres::deadpool_postgres::{self, Manager, Object, Pool};
+use enroll_postgres::tokio_postgres::{Config, IsolationLevel, NoTls};
+use enroll_postgres::{Error as PostgresError, PostgresRepository, PostgresTransaction, migrate, testing};
+
+/// A connection, and the runtime that drives it.
+pub(super) struct Postgres {
+    repository: PostgresRepository,
+    runtime: Runtime,
+}
+
+impl Postgres {
+    /// A database, or `None` where it lacks the tables of `enroll` and they are not to be made.
+    pub(super) fn open(url: &str, make: bool) -> Result<Option<Self>, Box<dyn Error>> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let mut config: Config = url.parse().map_err(PostgresError::from)?;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        let pool = Pool::builder(Manager::new(config, NoTls)).max_size(1).runtime(deadpool_postgres::Runtime::Tokio1);
+        let pool = pool.wait_timeout(Some(CONNECT_TIMEOUT)).build().map_err(PostgresError::from)?;
+        let ready = runtime.block_on(async {
+            let mut client = pool.get().await?;
+            if !make && !client.query_one(OURS, &[]).await?.try_get::<_, bool>(0)? {
+                return Ok(false);
+            }
+            migrate(&mut client).await?;
+            Ok::<_, PostgresError>(true)
+        })?;
+        Ok(ready.then(|| Self { repository: PostgresRepository::new(pool), runtime }))
+    }
+
+    /// The repository, for one who waits.
+    pub(super) fn repository(&mut self) -> impl Repository {
+        Waiting { runtime: &self.runtime, repository: self.repository.clone() }
+    }
+
+    pub(super) fn organizations(&self) -> Result<Vec<OrganizationId>, Box<dyn Error>> {
+        let sql = "select organization_id from enroll.organizations order by organization_id";
+        let client = self.client()?;
+        let rows = self.runtime.block_on(client.query(sql, &[])).map_err(PostgresError::from)?;
+        let ids = rows.iter().map(|row| row.try_get::<_, Uuid>(0).map(OrganizationId::from_uuid));
+        Ok(ids.collect::<Result<_, _>>().map_err(PostgresError::from)?)
+    }
+
+    pub(super) fn seed(&self, given: &Given) -> Result<(), Box<dyn Error>> {
+        let mut client = self.client()?;
+        Ok(self.runtime.block_on(testing::seed(&mut client, given))?)
+    }
+
+    pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Given, Box<dyn Error>> {
+        let mut client = self.client()?;
+        Ok(self.runtime.block_on(testing::dump(&mut client, organization_id))?)
+    }
+
+    pub(super) fn dry_run<T>(&self, work: impl FnOnce(&mut dyn Repository) -> T) -> Result<T, Box<dyn Error>> {
+        let mut client = self.client()?;
+        let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
+        let mut transaction = self.runtime.block_on(begin.start()).map_err(PostgresError::from)?;
+        let repository = PostgresTransaction::new(&mut transaction);
+        let answer = work(&mut Waiting { runtime: &self.runtime, repository });
+        self.runtime.block_on(transaction.rollback()).map_err(PostgresError::from)?;
+        Ok(answer)
+    }
+
+    pub(super) fn remove(&self, organizations: &[OrganizationId]) -> Result<(), Box<dyn Error>> {
+        let ids: Vec<Uuid> = organizations.iter().map(|id| id.as_uuid()).collect();
+        let sql = "delete from enroll.organizations where organization_id = any($1)";
+        let client = self.client()?;
+        self.runtime.block_on(client.execute(sql, &[&ids])).map_err(PostgresError::from)?;
+        Ok(())
+    }
+
+    fn client(&self) -> Result<Object, PostgresError> {
+        Ok(self.runtime.block_on(self.repository.pool().get())?)
+    }
+}
+
+/// An async repository as a blocking one.
+struct Waiting<'r, R> {
+    runtime: &'r Runtime,
+    repository: R,
+}
+
+impl<R: AsyncRepository> Repository for Waiting<'_, R> {
+    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+        self.runtime.block_on(self.repository.context(lookup))
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+        self.runtime.block_on(self.repository.load(lookup))
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        self.runtime.block_on(self.repository.commit(changes))
+    }
+}
+
+const OURS: &str = "select pg_catalog.to_regclass('enroll.schema_version') is not null";
+/// Where the address gives none.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,65 @@
+//! A SQLite file.
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use std::error::Error;
+use std::path::Path;
+use uuid::Uuid;
+
+use enroll::testing::Given;
+use enroll::{OrganizationId, Repository};
+use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction, testing};
+
+/// An open file.
+pub(super) struct Sqlite(SqliteRepository);
+
+impl Sqlite {
+    /// A file, or `None` where there is none with the tables of `enroll` and none is to be made.
+    pub(super) fn open(path: &str, make: bool) -> Result<Option<Self>, Box<dyn Error>> {
+        if make {
+            return Ok(Some(Self(SqliteRepository::open(path)?)));
+        }
+        let flags = OpenFlags::default().difference(OpenFlags::SQLITE_OPEN_CREATE);
+        let connection = match Connection::open_with_flags(path, flags) {
+            Ok(connection) => connection,
+            Err(_) if !path.starts_with("file:") && !Path::new(path).exists() => return Ok(None),
+            Err(e) => return Err(SqliteError::from(e).into()),
+        };
+        // Somebody else's file, or an empty one, stays as it is.
+        let ours = "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_schema')";
+        if !connection.query_row(ours, [], |row| row.get::<_, bool>(0)).map_err(SqliteError::from)? {
+            return Ok(None);
+        }
+        Ok(Some(Self(SqliteRepository::from_connection(connection)?)))
+    }
+
+    pub(super) fn repository(&mut self) -> &mut SqliteRepository {
+        &mut self.0
+    }
+
+    pub(super) fn organizations(&self) -> Result<Vec<OrganizationId>, Box<dyn Error>> {
+        let sql = "select organization_id from enroll_organizations order by organization_id";
+        let read = || -> Result<Vec<OrganizationId>, rusqlite::Error> {
+            let mut statement = self.0.connection().prepare(sql)?;
+            let ids = statement.query_map([], |row| row.get::<_, Uuid>(0))?;
+            ids.map(|id| id.map(OrganizationId::from_uuid)).collect()
+        };
+        Ok(read().map_err(SqliteError::from)?)
+    }
+
+    pub(super) fn seed(&self, given: &Given) -> Result<(), Box<dyn Error>> {
+        Ok(testing::seed(self.0.connection(), given)?)
+    }
+
+    pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Given, Box<dyn Error>> {
+        Ok(testing::dump(self.0.connection(), organization_id)?)
+    }
+
+    pub(super) fn dry_run<T>(&self, work: impl FnOnce(&mut dyn Repository) -> T) -> Result<T, Box<dyn Error>> {
+        // The lock from the start: a transaction that has read before another wrote could not write.
+        let begun = Transaction::new_unchecked(self.0.connection(), TransactionBehavior::Immediate);
+        let transaction = begun.map_err(SqliteError::from)?;
+        let answer = work(&mut SqliteTransaction::new(&transaction)?);
+        transaction.rollback().map_err(SqliteError::from)?;
+        Ok(answer)
+    }
+}
