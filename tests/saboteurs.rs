@@ -329,7 +329,7 @@ saboteurs! {
     enrollment_that_happens_twice, TwiceEnrolled, "unique_for_good::an_enrollment_happens_once" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.tamper(changes, |snapshot| {
-                snapshot.context.enrollments.remove(&changes.completion().id);
+                snapshot.context.enrollments.remove(&changes.completion().enrollment.id);
                 for contact in &changes.rows().contacts_created {
                     snapshot.people.remove(&contact.id);
                 }
