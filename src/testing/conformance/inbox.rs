@@ -268,8 +268,8 @@ pub mod a_lease_is_given_once {
         accepted(&scene, &everything(1)).await;
         accepted(&scene, &everything(1).of(STRANGERS)).await;
         let mut owners = Vec::new();
-        while let Some(claim) = claimed(&scene, at(0), at(10)).await {
-            owners.push(claim.organization_id);
+        for _ in 0..3 {
+            owners.extend(claimed(&scene, at(0), at(10)).await.map(|claim| claim.organization_id));
         }
         owners.sort_unstable();
         assert_eq!(owners, [ORGANIZATION, STRANGERS]);
@@ -288,7 +288,9 @@ pub mod a_lease_is_given_once {
             let worker = move || {
                 B::block_on(async {
                     let (mut handle, mut claims) = (scene.open().await, Vec::new());
-                    while let Some(claim) = ok(handle.claim(at(60), at(600)).await) {
+                    while claims.len() <= 24
+                        && let Some(claim) = ok(handle.claim(at(60), at(600)).await)
+                    {
                         let ending = process_async(
                             &mut handle,
                             Retry::default(),

@@ -42,7 +42,7 @@ pub trait Fixture: Sized + Sync {
 
 /// How the futures of a [`Fixture`] and its handles are run: the `block_on` of their runtime.
 pub trait BlockOn {
-    /// Runs a future to its end. It is called in several threads at once.
+    /// Runs a future to its end. It is called in several threads at once, never from within a future of the same thread.
     fn block_on<T>(future: impl Future<Output = T>) -> T;
 }
 
