@@ -1,11 +1,14 @@
 //! The operation itself: loops round the pure core, and no rule.
 
-use crate::command::{Engine, Enrollment, EnrollmentCommand};
+use crate::changes::ChangeSet;
+use crate::command::{Engine, Enrollment, EnrollmentCommand, Retry};
 use crate::fault::Rejection;
-use crate::lookup::{EnrollmentState, Snapshot};
-use crate::plan::plan_enrollment;
+use crate::inbox::{AsyncInbox, Inbox, InboxEntry};
+use crate::lookup::{EnrollmentState, Snapshot, StoredEnrollment};
+use crate::plan::{plan_enrollment, reject_enrollment};
 use crate::report::EnrollmentReport;
 use crate::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
+use crate::{EnrollmentId, OrganizationId, Timestamp};
 
 /// Why an enrollment did not happen. Nothing was written, unless the storage was lost in the middle of a commit.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,17 @@ pub enum EnrollError {
         /// How often it was tried.
         attempts: u32,
     },
+    /// The very request was accepted before, and has no report yet.
+    #[error("enrollment `{enrollment_id}` is {state} and has no report: process it, or ask again later")]
+    Unfinished {
+        /// The enrollment.
+        enrollment_id: EnrollmentId,
+        /// `accepted` or `failed`.
+        state: &'static str,
+    },
+    /// The organization has no such enrollment.
+    #[error("there is no enrollment `{0}`")]
+    NotFound(EnrollmentId),
 }
 
 /// Enrolls contacts: reads the context, checks the request, plans, and commits.
@@ -31,18 +45,19 @@ pub enum EnrollError {
 ///
 /// # Errors
 /// [`EnrollError::Rejected`] with every fault of the request; [`EnrollError::Repository`] if the storage fails;
-/// [`EnrollError::Contended`] if other writers were first in every attempt.
+/// [`EnrollError::Contended`] if other writers were first in every attempt; [`EnrollError::Unfinished`] if the very
+/// request was [`accept`]ed before and waits.
 pub fn enroll_contacts<R: Repository + ?Sized>(
     repository: &mut R,
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
 ) -> Result<EnrollmentReport, EnrollError> {
     let context = repository.context(&enrollment.context_lookup())?;
-    if let Some(report) = enrollment.standing(&context) {
-        return Ok(report.clone());
+    if let Some(stored) = enrollment.standing(&context) {
+        return ending(stored)?.report();
     }
     let command = EnrollmentCommand::check(enrollment, &context, engine)?;
-    settle(repository, engine, &command)
+    settle(repository, engine.retry, &command, End::Create)?.report()
 }
 
 /// The async twin of [`enroll_contacts`].
@@ -55,32 +70,29 @@ pub async fn enroll_contacts_async<R: AsyncRepository>(
     enrollment: &Enrollment<'_>,
 ) -> Result<EnrollmentReport, EnrollError> {
     let context = repository.context(&enrollment.context_lookup()).await?;
-    if let Some(report) = enrollment.standing(&context) {
-        return Ok(report.clone());
+    if let Some(stored) = enrollment.standing(&context) {
+        return ending(stored)?.report();
     }
     let command = EnrollmentCommand::check(enrollment, &context, engine)?;
-    settle_async(repository, engine, &command).await
+    settle_async(repository, engine.retry, &command, End::Create).await?.report()
 }
 
 /// Tells what [`enroll_contacts`] would do now, and writes nothing.
 ///
 /// # Errors
-/// [`EnrollError::Rejected`] and [`EnrollError::Repository`], as there.
+/// Those of [`enroll_contacts`], but for [`EnrollError::Contended`].
 pub fn preview<R: Repository + ?Sized>(
     repository: &mut R,
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
 ) -> Result<EnrollmentReport, EnrollError> {
     let context = repository.context(&enrollment.context_lookup())?;
-    if let Some(report) = enrollment.standing(&context) {
-        return Ok(report.clone());
+    if let Some(stored) = enrollment.standing(&context) {
+        return ending(stored)?.report();
     }
     let command = EnrollmentCommand::check(enrollment, &context, engine)?;
     let snapshot = repository.load(&command.lookup())?;
-    match standing(&command, &snapshot)? {
-        Some(report) => Ok(report),
-        None => Ok(plan_enrollment(&command, &snapshot)?.report().clone()),
-    }
+    previewed(&command, &snapshot)
 }
 
 /// The async twin of [`preview`].
@@ -93,33 +105,159 @@ pub async fn preview_async<R: AsyncRepository>(
     enrollment: &Enrollment<'_>,
 ) -> Result<EnrollmentReport, EnrollError> {
     let context = repository.context(&enrollment.context_lookup()).await?;
-    if let Some(report) = enrollment.standing(&context) {
-        return Ok(report.clone());
+    if let Some(stored) = enrollment.standing(&context) {
+        return ending(stored)?.report();
     }
     let command = EnrollmentCommand::check(enrollment, &context, engine)?;
     let snapshot = repository.load(&command.lookup()).await?;
-    match standing(&command, &snapshot)? {
-        Some(report) => Ok(report),
-        None => Ok(plan_enrollment(&command, &snapshot)?.report().clone()),
+    previewed(&command, &snapshot)
+}
+
+/// Accepts a request: checks it, and stores what it means. What [`process`] does later is what was accepted, whatever
+/// the sender, the policy or the phone normalizer say by then.
+///
+/// The same request again answers with the first receipt, whatever has become of it since.
+///
+/// # Errors
+/// [`EnrollError::Rejected`] with every fault of the request; [`EnrollError::Repository`] if the storage fails. Then
+/// nothing was accepted, unless the storage is unavailable and may have stored it: accept again under the same key.
+pub fn accept<I: Inbox + ?Sized>(
+    inbox: &mut I,
+    engine: &Engine<'_>,
+    enrollment: &Enrollment<'_>,
+) -> Result<Receipt, EnrollError> {
+    let context = inbox.context(&enrollment.context_lookup())?;
+    if let Some(stored) = enrollment.standing(&context) {
+        return Ok(Receipt::of(stored, enrollment.request.to.len()));
     }
+    let command = EnrollmentCommand::check(enrollment, &context, engine)?;
+    let stands = inbox.insert(&command)?;
+    accepted(&command, stands)
+}
+
+/// The async twin of [`accept`].
+///
+/// # Errors
+/// Those of [`accept`].
+pub async fn accept_async<I: AsyncInbox>(
+    inbox: &mut I,
+    engine: &Engine<'_>,
+    enrollment: &Enrollment<'_>,
+) -> Result<Receipt, EnrollError> {
+    let context = inbox.context(&enrollment.context_lookup()).await?;
+    if let Some(stored) = enrollment.standing(&context) {
+        return Ok(Receipt::of(stored, enrollment.request.to.len()));
+    }
+    let command = EnrollmentCommand::check(enrollment, &context, engine)?;
+    let stands = inbox.insert(&command).await?;
+    accepted(&command, stands)
+}
+
+/// Processes an accepted enrollment, and answers how it ended. It happens once, however often and by however many this
+/// is called: whoever comes later gets the first answer.
+///
+/// `now` is the instant of its completion; the rules go by the instant of the request.
+///
+/// # Errors
+/// [`EnrollError::NotFound`] if the organization has no such enrollment; [`EnrollError::Unfinished`] if it was given
+/// up, so that [`Inbox::retry`] has to come first; [`EnrollError::Repository`] and [`EnrollError::Contended`] as for
+/// [`enroll_contacts`]: then it still waits, and can be processed again.
+pub fn process<I: Inbox + ?Sized>(
+    inbox: &mut I,
+    retry: Retry,
+    organization_id: OrganizationId,
+    enrollment_id: EnrollmentId,
+    now: Timestamp,
+) -> Result<Ending, EnrollError> {
+    match waiting(inbox.find(organization_id, enrollment_id)?, enrollment_id)? {
+        Waiting::Ended(ending) => Ok(ending),
+        Waiting::For(command) => settle(inbox, retry, &command, End::Finish(now)),
+    }
+}
+
+/// The async twin of [`process`].
+///
+/// # Errors
+/// Those of [`process`].
+pub async fn process_async<I: AsyncInbox>(
+    inbox: &mut I,
+    retry: Retry,
+    organization_id: OrganizationId,
+    enrollment_id: EnrollmentId,
+    now: Timestamp,
+) -> Result<Ending, EnrollError> {
+    match waiting(inbox.find(organization_id, enrollment_id).await?, enrollment_id)? {
+        Waiting::Ended(ending) => Ok(ending),
+        Waiting::For(command) => settle_async(inbox, retry, &command, End::Finish(now)).await,
+    }
+}
+
+/// What a sender gets for an accepted request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The enrollment, to ask after.
+    pub enrollment_id: EnrollmentId,
+    /// The instant of the request that was accepted first.
+    pub accepted_at: Timestamp,
+    /// How many recipients it has.
+    pub recipients: usize,
+}
+
+impl Receipt {
+    fn of(stored: &StoredEnrollment, recipients: usize) -> Self {
+        Self { enrollment_id: stored.id, accepted_at: stored.at, recipients }
+    }
+}
+
+/// How an enrollment ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is done.
+    Completed(EnrollmentReport),
+    /// It did nothing: what it refers to became unusable after it was accepted.
+    Rejected(Rejection),
+}
+
+impl Ending {
+    /// The report of a completed enrollment.
+    ///
+    /// # Errors
+    /// [`EnrollError::Rejected`] of one that was rejected.
+    pub fn report(self) -> Result<EnrollmentReport, EnrollError> {
+        match self {
+            Self::Completed(report) => Ok(report),
+            Self::Rejected(rejection) => Err(rejection.into()),
+        }
+    }
+}
+
+/// How an enrollment's own row is written.
+#[derive(Clone, Copy)]
+enum End {
+    /// There is none yet.
+    Create,
+    /// It waits, and is finished at that instant.
+    Finish(Timestamp),
 }
 
 fn settle<R: Repository + ?Sized>(
     repository: &mut R,
-    engine: &Engine<'_>,
+    retry: Retry,
     command: &EnrollmentCommand,
-) -> Result<EnrollmentReport, EnrollError> {
+    end: End,
+) -> Result<Ending, EnrollError> {
     let lookup = command.lookup();
-    let attempts = engine.retry.attempts.max(1);
+    let attempts = retry.attempts.max(1);
     for _ in 0..attempts {
         let snapshot = repository.load(&lookup)?;
-        if let Some(report) = standing(command, &snapshot)? {
-            return Ok(report);
-        }
-        let plan = plan_enrollment(command, &snapshot)?;
-        match repository.commit(plan.changes()) {
+        let (changes, ending) = match next(command, &snapshot, end)? {
+            Next::Ended(ending) => return Ok(ending),
+            Next::Commit(changes, ending) => (changes, ending),
+        };
+        match repository.commit(&changes) {
             Err(e) if e.kind() == RepositoryErrorKind::Conflict => {}
-            done => return done.map(|()| plan.into_report()).map_err(EnrollError::from),
+            done => return done.map(|()| ending).map_err(EnrollError::from),
         }
     }
     Err(EnrollError::Contended { attempts })
@@ -127,33 +265,97 @@ fn settle<R: Repository + ?Sized>(
 
 async fn settle_async<R: AsyncRepository>(
     repository: &mut R,
-    engine: &Engine<'_>,
+    retry: Retry,
     command: &EnrollmentCommand,
-) -> Result<EnrollmentReport, EnrollError> {
+    end: End,
+) -> Result<Ending, EnrollError> {
     let lookup = command.lookup();
-    let attempts = engine.retry.attempts.max(1);
+    let attempts = retry.attempts.max(1);
     for _ in 0..attempts {
         let snapshot = repository.load(&lookup).await?;
-        if let Some(report) = standing(command, &snapshot)? {
-            return Ok(report);
-        }
-        let plan = plan_enrollment(command, &snapshot)?;
-        match repository.commit(plan.changes()).await {
+        let (changes, ending) = match next(command, &snapshot, end)? {
+            Next::Ended(ending) => return Ok(ending),
+            Next::Commit(changes, ending) => (changes, ending),
+        };
+        match repository.commit(&changes).await {
             Err(e) if e.kind() == RepositoryErrorKind::Conflict => {}
-            done => return done.map(|()| plan.into_report()).map_err(EnrollError::from),
+            done => return done.map(|()| ending).map_err(EnrollError::from),
         }
     }
     Err(EnrollError::Contended { attempts })
 }
 
-/// The report that stands under the command's id since it was checked, or the refusal if it is of another request.
-fn standing(command: &EnrollmentCommand, snapshot: &Snapshot) -> Result<Option<EnrollmentReport>, Rejection> {
-    match snapshot.context.enrollments.get(&command.enrollment_id()) {
-        None => Ok(None),
-        Some(stored) if stored.fingerprint == command.fingerprint() => {
-            let EnrollmentState::Completed { report } = &stored.state;
-            Ok(Some(report.clone()))
+/// What is to be done on the facts that were loaded.
+#[expect(clippy::large_enum_variant, reason = "it lives for one attempt")]
+enum Next {
+    Ended(Ending),
+    Commit(ChangeSet, Ending),
+}
+
+fn next(command: &EnrollmentCommand, snapshot: &Snapshot, end: End) -> Result<Next, EnrollError> {
+    let id = command.enrollment_id();
+    match (snapshot.context.enrollments.get(&id), end) {
+        (Some(stored), _) if stored.fingerprint != command.fingerprint() => {
+            return Err(Rejection::from(EnrollmentCommand::conflict()).into());
         }
-        Some(_) => Err(EnrollmentCommand::conflict().into()),
+        (None, End::Create) => {}
+        (Some(stored), End::Finish(_)) if stored.state == EnrollmentState::Accepted => {}
+        (Some(stored), _) => return ending(stored).map(Next::Ended),
+        (None, End::Finish(_)) => return Err(EnrollError::NotFound(id)),
+    }
+    Ok(match (plan_enrollment(command, snapshot), end) {
+        (Ok(plan), End::Create) => {
+            let (changes, report) = plan.into_parts();
+            Next::Commit(changes, Ending::Completed(report))
+        }
+        (Ok(plan), End::Finish(now)) => {
+            let (changes, report) = plan.into_parts();
+            Next::Commit(changes.finishing(now), Ending::Completed(report))
+        }
+        (Err(rejection), End::Create) => return Err(rejection.into()),
+        (Err(rejection), End::Finish(now)) => {
+            let changes = reject_enrollment(command, snapshot, rejection.clone(), now);
+            Next::Commit(changes, Ending::Rejected(rejection))
+        }
+    })
+}
+
+fn previewed(command: &EnrollmentCommand, snapshot: &Snapshot) -> Result<EnrollmentReport, EnrollError> {
+    match next(command, snapshot, End::Create)? {
+        Next::Ended(ending) | Next::Commit(_, ending) => ending.report(),
+    }
+}
+
+/// How an enrollment that stands ended.
+fn ending(stored: &StoredEnrollment) -> Result<Ending, EnrollError> {
+    match &stored.state {
+        EnrollmentState::Completed { report } => Ok(Ending::Completed(report.clone())),
+        EnrollmentState::Rejected { rejection } => Ok(Ending::Rejected(rejection.clone())),
+        state @ (EnrollmentState::Accepted | EnrollmentState::Failed) => {
+            Err(EnrollError::Unfinished { enrollment_id: stored.id, state: state.name() })
+        }
+    }
+}
+
+/// The receipt of what was inserted, or of what another inserted first.
+fn accepted(command: &EnrollmentCommand, stands: Option<StoredEnrollment>) -> Result<Receipt, EnrollError> {
+    let recipients = command.recipient_count();
+    match stands {
+        None => Ok(Receipt { enrollment_id: command.enrollment_id(), accepted_at: command.at(), recipients }),
+        Some(stored) if stored.fingerprint == command.fingerprint() => Ok(Receipt::of(&stored, recipients)),
+        Some(_) => Err(Rejection::from(EnrollmentCommand::conflict()).into()),
+    }
+}
+
+enum Waiting {
+    For(Box<EnrollmentCommand>),
+    Ended(Ending),
+}
+
+fn waiting(found: Option<InboxEntry>, id: EnrollmentId) -> Result<Waiting, EnrollError> {
+    let entry = found.ok_or(EnrollError::NotFound(id))?;
+    match (entry.enrollment.state == EnrollmentState::Accepted, entry.command) {
+        (true, Some(command)) => Ok(Waiting::For(Box::new(command))),
+        _ => ending(&entry.enrollment).map(Waiting::Ended),
     }
 }

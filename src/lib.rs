@@ -9,6 +9,7 @@ pub mod command;
 pub mod contact;
 pub mod fault;
 pub mod ids;
+pub mod inbox;
 pub mod lookup;
 pub mod memory;
 pub mod model;
@@ -27,12 +28,16 @@ mod time;
 
 pub use changes::ChangeSet;
 pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, Retry};
-pub use enroll::{EnrollError, enroll_contacts, enroll_contacts_async, preview, preview_async};
+pub use enroll::{
+    Ending, EnrollError, Receipt, accept, accept_async, enroll_contacts, enroll_contacts_async, preview, preview_async,
+    process, process_async,
+};
 pub use fault::Rejection;
 pub use ids::{
     CallFlowId, ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId,
     RunId, SequenceId, StepContactId, StepId, TagId,
 };
+pub use inbox::{AsyncInbox, Inbox};
 pub use lookup::{Context, Lookup, Snapshot};
 pub use memory::InMemoryRepository;
 pub use plan::{EnrollmentPlan, plan_enrollment};

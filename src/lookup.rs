@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::contact::{Contact, Text};
+use crate::fault::Rejection;
 use crate::model::{
     CallFlow, Channel, CommunicationPreference, Conversation, CustomObject, CustomRecord, Resource, Run, Sequence,
     StepContact, Tag,
@@ -129,16 +130,31 @@ pub struct StoredEnrollment {
     pub fingerprint: Fingerprint,
     /// The instant of the request.
     pub at: Timestamp,
+    /// The instant of its completion, or of its rejection.
+    pub completed_at: Option<Timestamp>,
     /// How far it got.
     pub state: EnrollmentState,
 }
 
 impl StoredEnrollment {
-    /// A completed enrollment.
+    /// An enrollment in a state: what a repository reads back.
+    #[must_use]
+    pub fn new(
+        id: EnrollmentId,
+        sequence_id: SequenceId,
+        fingerprint: Fingerprint,
+        at: Timestamp,
+        state: EnrollmentState,
+    ) -> Self {
+        Self { id, sequence_id, fingerprint, at, completed_at: None, state }
+    }
+
+    /// An enrollment that is completed at the instant of its request.
     #[must_use]
     pub fn completed(fingerprint: Fingerprint, report: EnrollmentReport) -> Self {
         let (id, sequence_id, at) = (report.enrollment_id, report.sequence_id, report.at);
-        Self { id, sequence_id, fingerprint, at, state: EnrollmentState::Completed { report } }
+        let completed_at = Some(at);
+        Self { id, sequence_id, fingerprint, at, completed_at, state: EnrollmentState::Completed { report } }
     }
 }
 
@@ -147,11 +163,33 @@ impl StoredEnrollment {
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EnrollmentState {
+    /// Accepted, and not processed yet.
+    Accepted,
     /// Done, with everything that it wrote.
     Completed {
         /// What it did.
         report: EnrollmentReport,
     },
+    /// Ended without writing anything: what it refers to became unusable after it was accepted.
+    Rejected {
+        /// Why, with the codes of SPEC 3.
+        rejection: Rejection,
+    },
+    /// Given up after retries. It can be retried.
+    Failed,
+}
+
+impl EnrollmentState {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Completed { .. } => "completed",
+            Self::Rejected { .. } => "rejected",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What is loaded before an enrollment is planned: the context again, and the people that it may concern.

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::changes::{ChangeSet, Keys, NotApplied};
+use crate::command::EnrollmentCommand;
 use crate::contact::KeyKind;
-use crate::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, Versioned};
+use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
+use crate::lookup::{Context, ContextLookup, EnrollmentState, Lookup, Person, Snapshot, StoredEnrollment, Versioned};
 use crate::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
-use crate::{ContactId, OrganizationId};
+use crate::{ContactId, EnrollmentId, OrganizationId, Timestamp};
 
 /// Organizations in memory, one snapshot each. A clone is another handle on the same.
 ///
@@ -21,11 +23,22 @@ pub struct InMemoryRepository {
 struct Organization {
     snapshot: Snapshot,
     keys: Keys,
+    /// What was accepted and has not ended.
+    waiting: BTreeMap<EnrollmentId, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    command: EnrollmentCommand,
+    attempts: u32,
+    error: Option<String>,
+    /// When it may be claimed: at once, after a back-off, or at the end of a lease.
+    due_at: Timestamp,
 }
 
 impl Organization {
     fn new(snapshot: Snapshot) -> Self {
-        Self { keys: Keys::of(&snapshot), snapshot }
+        Self { keys: Keys::of(&snapshot), snapshot, waiting: BTreeMap::new() }
     }
 }
 
@@ -77,7 +90,8 @@ impl InMemoryRepository {
                 Arc::make_mut(person).version = before.version.next();
             }
         }
-        *organization = Organization::new(after);
+        organization.keys = Keys::of(&after);
+        organization.snapshot = after;
         Some(answer)
     }
 
@@ -108,7 +122,7 @@ impl Repository for InMemoryRepository {
 
     fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
         let organizations = self.lock();
-        let Some(Organization { snapshot, keys }) = organizations.get(&lookup.context.organization_id) else {
+        let Some(Organization { snapshot, keys, .. }) = organizations.get(&lookup.context.organization_id) else {
             return Ok(Snapshot::new(Context::new(lookup.context.organization_id)));
         };
         let lists = [&lookup.external_ids, &lookup.phones, &lookup.emails];
@@ -126,7 +140,9 @@ impl Repository for InMemoryRepository {
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let mut organizations = self.lock();
         let applied = match organizations.get_mut(&changes.organization_id()) {
-            Some(Organization { snapshot, keys }) => changes.apply_with(snapshot, keys),
+            Some(Organization { snapshot, keys, waiting }) => changes.apply_with(snapshot, keys).inspect(|()| {
+                waiting.remove(&changes.completion().enrollment.id);
+            }),
             // Nothing that the change set rests on exists; and a commit that fails makes no organization.
             None => changes.apply(&mut Snapshot::new(Context::new(changes.organization_id()))),
         };
@@ -137,6 +153,94 @@ impl Repository for InMemoryRepository {
             };
             RepositoryError::new(kind, e)
         })
+    }
+}
+
+impl Inbox for InMemoryRepository {
+    fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        let mut organizations = self.lock();
+        let id = command.organization_id();
+        let organization =
+            organizations.entry(id).or_insert_with(|| Organization::new(Snapshot::new(Context::new(id))));
+        let enrollments = &mut organization.snapshot.context.enrollments;
+        if let Some(stands) = enrollments.get(&command.enrollment_id()) {
+            return Ok(Some(StoredEnrollment::clone(stands)));
+        }
+        enrollments.insert(command.enrollment_id(), Arc::new(command.accepted()));
+        let waiting = Waiting { command: command.clone(), attempts: 0, error: None, due_at: command.at() };
+        organization.waiting.insert(command.enrollment_id(), waiting);
+        Ok(None)
+    }
+
+    fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        let organizations = self.lock();
+        let Some(organization) = organizations.get(&organization_id) else { return Ok(None) };
+        let Some(stored) = organization.snapshot.context.enrollments.get(&enrollment_id) else { return Ok(None) };
+        let waiting = organization.waiting.get(&enrollment_id);
+        let mut entry = InboxEntry::new(StoredEnrollment::clone(stored), waiting.map(|row| row.command.clone()));
+        if let Some(Waiting { attempts, error, .. }) = waiting {
+            entry.attempts = *attempts;
+            entry.error.clone_from(error);
+        }
+        Ok(Some(entry))
+    }
+
+    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        let mut organizations = self.lock();
+        let due = organizations.iter_mut().flat_map(|(organization_id, Organization { snapshot, waiting, .. })| {
+            let enrollments = &snapshot.context.enrollments;
+            let accepted = |id| enrollments.get(id).is_some_and(|stored| stored.state == EnrollmentState::Accepted);
+            waiting
+                .iter_mut()
+                .filter(move |(id, row)| row.due_at <= now && accepted(*id))
+                .map(move |(id, row)| (row.command.at(), *id, *organization_id, row))
+        });
+        let oldest = due.min_by_key(|(at, id, ..)| (*at, *id));
+        Ok(oldest.map(|(_, enrollment_id, organization_id, row)| {
+            row.attempts = row.attempts.saturating_add(1);
+            row.due_at = lease_end;
+            Claim::new(organization_id, enrollment_id, row.attempts)
+        }))
+    }
+
+    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        let mut organizations = self.lock();
+        let Some(organization) = organizations.get_mut(&claim.organization_id) else { return Ok(()) };
+        let stored = organization.snapshot.context.enrollments.get_mut(&claim.enrollment_id);
+        let row = organization.waiting.get_mut(&claim.enrollment_id);
+        let (Some(stored), Some(row)) = (stored, row) else { return Ok(()) };
+        if stored.state != EnrollmentState::Accepted || row.attempts != claim.attempt {
+            return Ok(());
+        }
+        row.error = Some(failure.error.clone());
+        match failure.retry_at {
+            Some(at) => row.due_at = at,
+            None => Arc::make_mut(stored).state = EnrollmentState::Failed,
+        }
+        Ok(())
+    }
+
+    fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        let mut organizations = self.lock();
+        let Some(organization) = organizations.get_mut(&organization_id) else { return Ok(false) };
+        let stored = organization.snapshot.context.enrollments.get_mut(&enrollment_id);
+        let row = organization.waiting.get_mut(&enrollment_id);
+        let (Some(stored), Some(row)) = (stored, row) else { return Ok(false) };
+        if stored.state != EnrollmentState::Failed {
+            return Ok(false);
+        }
+        Arc::make_mut(stored).state = EnrollmentState::Accepted;
+        (row.attempts, row.due_at) = (0, now);
+        Ok(true)
     }
 }
 
@@ -155,10 +259,42 @@ impl AsyncRepository for InMemoryRepository {
     }
 }
 
+/// The same, at once.
+impl AsyncInbox for InMemoryRepository {
+    async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        Inbox::insert(self, command)
+    }
+
+    async fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        Inbox::find(self, organization_id, enrollment_id)
+    }
+
+    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        Inbox::claim(self, now, lease_end)
+    }
+
+    async fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        Inbox::note_failure(self, claim, failure)
+    }
+
+    async fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        Inbox::retry(self, organization_id, enrollment_id, now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::changes::{Guards, Rows, VacantKeys};
+    use crate::changes::{Completion, Guards, Rows, VacantKeys};
     use crate::contact::{Contact, Text};
     use crate::lookup::{StoredEnrollment, Version};
     use crate::model::{CommunicationPreference, Sequence, SequenceStatus};
@@ -209,7 +345,7 @@ mod tests {
             outcomes: Vec::new(),
         };
         let guards = Guards {
-            sequence: (id(1), Version::FIRST),
+            sequence: (id(1), Some(Version::FIRST)),
             channels: Vec::new(),
             custom_object: None,
             call_flow: None,
@@ -217,7 +353,7 @@ mod tests {
             vacant: VacantKeys::default(),
         };
         let rows = Rows { contacts_created: vec![contact], ..Rows::default() };
-        let completion = StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report);
+        let completion = Completion::create(StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report));
         ChangeSet::new(organization_id, at, guards, rows, completion)
     }
 

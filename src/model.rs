@@ -248,6 +248,19 @@ pub enum ConversationStatus {
     Spam,
 }
 
+impl ConversationStatus {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Automated => "automated",
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Spam => "spam",
+        }
+    }
+}
+
 /// One pass of a contact through a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -276,6 +289,17 @@ impl Run {
 pub enum RunStatus {
     Active,
     Finished,
+}
+
+impl RunStatus {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Finished => "finished",
+        }
+    }
 }
 
 /// A contact in a step, in a run.
@@ -337,6 +361,18 @@ pub enum StepContactStatus {
 }
 
 impl StepContactStatus {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Moved => "moved",
+            Self::Finished => "finished",
+        }
+    }
+
     /// Pending or active.
     #[must_use]
     pub const fn is_live(self) -> bool {

@@ -44,9 +44,11 @@ fixture!(AsyncMemory, InMemoryRepository, std::convert::identity);
 mod blocking {
     use super::{BlockingMemory, block_on};
     enroll::conformance_tests!(BlockingMemory, block_on);
+    enroll::inbox_conformance_tests!(BlockingMemory);
 }
 
 mod with_a_runtime {
     use super::AsyncMemory;
     enroll::conformance_tests!(AsyncMemory, pollster::block_on);
+    enroll::inbox_conformance_tests!(AsyncMemory);
 }

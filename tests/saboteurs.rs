@@ -112,10 +112,13 @@ impl BlockOn for AtOnce {
     }
 }
 
-/// Runs the whole suite, and tells which cases noticed.
+/// Runs the suite, and tells which cases noticed. What takes long and is of one clause is run for that clause alone.
 fn caught<S: Saboteur>(by: &str) {
     let noticed: Vec<String> = all_cases::<Sabotage<S>, AtOnce>()
         .iter()
+        .filter(|case| {
+            !["any_size", "model", "concurrent_writers"].contains(&case.clause()) || by.starts_with(case.clause())
+        })
         .filter(|case| catch_unwind(AssertUnwindSafe(|| case.run())).is_err())
         .map(|case| format!("{case:?}"))
         .collect();
@@ -329,7 +332,7 @@ saboteurs! {
     enrollment_that_happens_twice, TwiceEnrolled, "unique_for_good::an_enrollment_happens_once" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.tamper(changes, |snapshot| {
-                snapshot.context.enrollments.remove(&changes.completion().id);
+                snapshot.context.enrollments.remove(&changes.completion().enrollment.id);
                 for contact in &changes.rows().contacts_created {
                     snapshot.people.remove(&contact.id);
                 }

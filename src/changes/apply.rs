@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::{ChangeSet, Rows, VacantKeys};
-use crate::contact::{Contact, Email, KeyKind, Text};
-use crate::lookup::{Person, Snapshot, Version};
+use super::keys::{Claim, Keys, key_text};
+use super::{ChangeSet, CompletionVerb, Rows, VacantKeys};
+use crate::contact::{KeyKind, Text};
+use crate::lookup::{EnrollmentState, Person, Snapshot, Version};
 use crate::model::{CustomRecord, Resource, RunStatus, StepContact};
 use crate::{
     CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
@@ -35,6 +36,9 @@ pub enum Conflict {
     /// The enrollment has its row already.
     #[error("enrollment `{0}` exists already")]
     EnrollmentExists(EnrollmentId),
+    /// The enrollment was to be finished, and is finished already, given up, or gone.
+    #[error("enrollment `{0}` is not waiting to be processed")]
+    EnrollmentNotAccepted(EnrollmentId),
     /// The sequence or one of its steps changed, or is gone.
     #[error("sequence `{0}` changed")]
     SequenceChanged(SequenceId),
@@ -142,7 +146,8 @@ impl ChangeSet {
         if let Some(tag) = &self.rows.tag_created {
             snapshot.tags.insert(tag.id, tag.clone());
         }
-        snapshot.context.enrollments.insert(self.completion.id, Arc::new(self.completion.clone()));
+        let enrollment = &self.completion.enrollment;
+        snapshot.context.enrollments.insert(enrollment.id, Arc::new(enrollment.clone()));
         Ok(())
     }
 
@@ -151,11 +156,15 @@ impl ChangeSet {
         if context.organization_id != self.organization_id {
             return Err(Conflict::OtherOrganization(self.organization_id));
         }
-        if context.enrollments.contains_key(&self.completion.id) {
-            return Err(Conflict::EnrollmentExists(self.completion.id));
+        let id = self.completion.enrollment.id;
+        let stands = context.enrollments.get(&id).map(|stored| &stored.state);
+        match (self.completion.verb, stands) {
+            (CompletionVerb::Create, None) | (CompletionVerb::Finish, Some(EnrollmentState::Accepted)) => {}
+            (CompletionVerb::Create, Some(_)) => return Err(Conflict::EnrollmentExists(id)),
+            (CompletionVerb::Finish, _) => return Err(Conflict::EnrollmentNotAccepted(id)),
         }
         let (id, version) = guards.sequence;
-        if context.sequences.get(&id).map(|row| row.version) != Some(version) {
+        if context.sequences.get(&id).map(|row| row.version) != version {
             return Err(Conflict::SequenceChanged(id));
         }
         for &(id, version) in &guards.channels {
@@ -164,12 +173,12 @@ impl ChangeSet {
             }
         }
         if let Some((id, version)) = guards.custom_object
-            && context.custom_objects.get(&id).map(|row| row.version) != Some(version)
+            && context.custom_objects.get(&id).map(|row| row.version) != version
         {
             return Err(Conflict::CustomObjectChanged(id));
         }
         if let Some((id, version)) = guards.call_flow
-            && context.call_flows.get(&id).map(|row| row.version) != Some(version)
+            && context.call_flows.get(&id).map(|row| row.version) != version
         {
             return Err(Conflict::CallFlowChanged(id));
         }
@@ -362,14 +371,6 @@ fn written(people: &mut People, id: ContactId) -> Result<&mut Person, Conflict> 
     people.get_mut(&id).ok_or(Conflict::ContactNotWritten(id))
 }
 
-/// A contact gives up a key, claims one, or both.
-struct Claim {
-    id: ContactId,
-    kind: KeyKind,
-    released: Option<Text>,
-    claimed: Option<Text>,
-}
-
 fn check_vacant(vacant: &VacantKeys, keys: &Keys) -> Result<(), Conflict> {
     let lists = [&vacant.external_ids, &vacant.phones, &vacant.emails];
     for (key, texts) in KeyKind::ALL.into_iter().zip(lists) {
@@ -402,57 +403,12 @@ impl RecordOwners {
     }
 }
 
-/// Who holds which key, of all contacts of a snapshot.
-#[derive(Debug, Default)]
-pub(crate) struct Keys([HashMap<Text, ContactId>; 3]);
-
-impl Keys {
-    /// Of contacts that show the same key, which only a broken world has, the smallest id holds it.
-    pub(crate) fn of(snapshot: &Snapshot) -> Self {
-        let mut keys = Self(std::array::from_fn(|_| HashMap::with_capacity(snapshot.people.len())));
-        for (id, person) in &snapshot.people {
-            for kind in KeyKind::ALL {
-                if let Some(text) = key_text(&person.contact, kind) {
-                    keys.0[kind as usize].entry(text.clone()).or_insert(*id);
-                }
-            }
-        }
-        keys
-    }
-
-    pub(crate) fn holder(&self, kind: KeyKind, text: &str) -> Option<ContactId> {
-        self.0[kind as usize].get(text).copied()
-    }
-
-    fn release(&mut self, claim: &Claim) {
-        let keys = &mut self.0[claim.kind as usize];
-        if let Some(text) = claim.released.as_ref().filter(|text| keys.get(*text) == Some(&claim.id)) {
-            keys.remove(text);
-        }
-    }
-
-    fn claim(&mut self, claim: Claim) {
-        if let Some(text) = claim.claimed {
-            self.0[claim.kind as usize].insert(text, claim.id);
-        }
-    }
-}
-
-/// The key that a contact holds, as shared text.
-fn key_text(contact: &Contact, kind: KeyKind) -> Option<&Text> {
-    contact.key(kind)?;
-    match kind {
-        KeyKind::ExternalId => contact.external_id.as_ref(),
-        KeyKind::Phone => contact.phone.as_ref(),
-        KeyKind::Email => contact.email.as_ref().map(Email::key_text),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Timestamp;
-    use crate::changes::{ContactFields, ContactUpdate, Guards};
+    use crate::changes::{Completion, ContactFields, ContactUpdate, Guards};
+    use crate::contact::Contact;
     use crate::lookup::{Context, StoredEnrollment, Versioned};
     use crate::model::{Channel, ChannelKind, Conversation, Run, Sequence, Tag};
     use crate::report::EnrollmentReport;
@@ -490,13 +446,13 @@ mod tests {
     }
 
     fn changes(rows: Rows) -> ChangeSet {
-        let sequence = (id(1), Version(5));
+        let sequence = (id(1), Some(Version(5)));
         let (channels, contacts, vacant) = (Vec::new(), Vec::new(), VacantKeys::default());
         let guards = Guards { sequence, channels, custom_object: None, call_flow: None, contacts, vacant };
         let (v, channel_id, upload_tag, outcomes) = (1, None, None, Vec::new());
         let (enrollment_id, sequence_id, step_id, at) = (id(1), id(1), id(1), at());
         let report = EnrollmentReport { v, enrollment_id, at, sequence_id, step_id, channel_id, upload_tag, outcomes };
-        let completion = StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report);
+        let completion = Completion::create(StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report));
         ChangeSet::new(id(1), at, guards, rows, completion)
     }
 
@@ -525,7 +481,7 @@ mod tests {
             refused(&changes, &world())
         };
         let stale = Version(6);
-        assert_eq!(under(&|guards| guards.sequence.1 = stale), Conflict::SequenceChanged(id(1)).into());
+        assert_eq!(under(&|guards| guards.sequence.1 = Some(stale)), Conflict::SequenceChanged(id(1)).into());
         for channel in [(id(1), Some(stale)), (id(1), None), (id(3), Some(stale))] {
             let error = under(&|guards| guards.channels.push(channel));
             assert_eq!(error, Conflict::ChannelChanged(channel.0).into());

@@ -1,9 +1,10 @@
 //! What an enrollment writes: plain data, guarded, keyed and sorted, handed to whoever can commit it.
 
 mod apply;
+mod keys;
 
-pub(crate) use apply::Keys;
 pub use apply::{Conflict, NotApplied};
+pub(crate) use keys::Keys;
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub struct ChangeSet {
     at: Timestamp,
     guards: Guards,
     rows: Rows,
-    completion: StoredEnrollment,
+    completion: Completion,
 }
 
 impl ChangeSet {
@@ -40,7 +41,7 @@ impl ChangeSet {
         at: Timestamp,
         mut guards: Guards,
         mut rows: Rows,
-        completion: StoredEnrollment,
+        completion: Completion,
     ) -> Self {
         sort(&mut guards.channels, |(id, _)| *id);
         sort(&mut guards.contacts, |(id, _)| *id);
@@ -84,16 +85,51 @@ impl ChangeSet {
         &self.rows
     }
 
-    /// The enrollment's own row, *created* with the rest: what makes it happen once.
+    /// The enrollment's own row, written with the rest: what makes it happen once.
     #[must_use]
-    pub fn completion(&self) -> &StoredEnrollment {
+    pub fn completion(&self) -> &Completion {
         &self.completion
+    }
+
+    /// The same for an enrollment that was accepted before, and is completed at that instant.
+    pub(crate) fn finishing(mut self, at: Timestamp) -> Self {
+        self.completion.verb = CompletionVerb::Finish;
+        self.completion.enrollment.completed_at = Some(at);
+        self
     }
 }
 
 fn sort<T, K: Ord>(rows: &mut Vec<T>, key: impl Fn(&T) -> K) {
     rows.sort_by_key(&key);
     rows.dedup_by_key(|row| key(row));
+}
+
+/// How an enrollment ends: its own row, as it stands afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Completion {
+    /// Whether the row is new.
+    pub verb: CompletionVerb,
+    /// The row: completed or rejected.
+    pub enrollment: StoredEnrollment,
+}
+
+impl Completion {
+    /// The completion of an enrollment that has no row yet.
+    pub(crate) fn create(enrollment: StoredEnrollment) -> Self {
+        Self { verb: CompletionVerb::Create, enrollment }
+    }
+}
+
+/// Whether an enrollment's own row is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CompletionVerb {
+    /// It has none: one that exists is a conflict.
+    Create,
+    /// It has one, and is accepted: any other state, and none, is a conflict.
+    Finish,
 }
 
 /// What must be true at the commit: every fact that something written rests on.
@@ -103,14 +139,14 @@ fn sort<T, K: Ord>(rows: &mut Vec<T>, key: impl Fn(&T) -> K) {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Guards {
-    /// The sequence with its steps.
-    pub sequence: (SequenceId, Version),
-    /// Channels that are used or named; `None`: there is no such channel.
+    /// The sequence with its steps; `None`, here and below: there is none of that id.
+    pub sequence: (SequenceId, Option<Version>),
+    /// Channels that are used or named.
     pub channels: Vec<(ChannelId, Option<Version>)>,
     /// The custom object.
-    pub custom_object: Option<(CustomObjectId, Version)>,
+    pub custom_object: Option<(CustomObjectId, Option<Version>)>,
     /// The call flow. Nothing of it but its existence matters.
-    pub call_flow: Option<(CallFlowId, Version)>,
+    pub call_flow: Option<(CallFlowId, Option<Version>)>,
     /// Contacts that are not written, but hold a key that was asked for.
     pub contacts: Vec<(ContactId, Version)>,
     /// Keys that no contact holds and no row of this change set claims.

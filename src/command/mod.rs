@@ -13,10 +13,9 @@ use crate::contact::{
 };
 use crate::fault::{Fault, FaultCode};
 use crate::format::V1;
-use crate::lookup::{Context, ContextLookup, EnrollmentState, Lookup};
+use crate::lookup::{Context, ContextLookup, EnrollmentState, Lookup, StoredEnrollment};
 use crate::model::Resource;
 use crate::policy::EnrollmentPolicy;
-use crate::report::EnrollmentReport;
 use crate::request::{EnrollmentRequest, Fingerprint};
 use crate::value::Properties;
 use crate::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, StepId, Timestamp};
@@ -69,13 +68,11 @@ impl Enrollment<'_> {
         }
     }
 
-    /// The report that stands, if this very request was enrolled before. Asked first: nothing else is checked then
-    /// (SPEC 6).
+    /// The enrollment that stands, if it is of this very request. Asked first: nothing else is checked then (SPEC 6).
     #[must_use]
-    pub fn standing<'c>(&self, context: &'c Context) -> Option<&'c EnrollmentReport> {
+    pub fn standing<'c>(&self, context: &'c Context) -> Option<&'c StoredEnrollment> {
         let stored = context.enrollments.get(&self.id()?)?;
-        let EnrollmentState::Completed { report } = &stored.state;
-        (self.request.fingerprint(self.sequence_id) == Some(stored.fingerprint)).then_some(report)
+        (self.request.fingerprint(self.sequence_id) == Some(stored.fingerprint)).then_some(stored)
     }
 }
 
@@ -246,6 +243,13 @@ impl EnrollmentCommand {
     #[must_use]
     pub fn recipient_count(&self) -> usize {
         self.recipients.len()
+    }
+
+    /// The row of the enrollment once it is accepted.
+    #[must_use]
+    pub fn accepted(&self) -> StoredEnrollment {
+        let state = EnrollmentState::Accepted;
+        StoredEnrollment::new(self.enrollment_id, self.sequence_id, self.fingerprint, self.at, state)
     }
 
     /// What to load before the enrollment is planned: every row that any rule may ask for, in one call.

@@ -137,6 +137,19 @@ pub enum ContactState {
     Merged,
 }
 
+impl ContactState {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Archived => "archived",
+            Self::Blocked => "blocked",
+            Self::Merged => "merged",
+        }
+    }
+}
+
 /// A postal address, taken or kept as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -19,14 +19,14 @@ mod tag;
 
 pub use enrollment::Row;
 
-use crate::changes::{ChangeSet, ContactFields};
+use crate::changes::{ChangeSet, Completion, CompletionVerb, ContactFields, Rows};
 use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::fault::{Fault, Rejection};
-use crate::lookup::{Context, Person, Snapshot, StoredEnrollment, Version};
+use crate::lookup::{Context, EnrollmentState, Person, Snapshot, StoredEnrollment};
 use crate::model::{Channel, CustomObject, Resource, Sequence, Step};
 use crate::policy::AddressSource;
 use crate::report::{Disposition, EnrollmentReport, Outcome};
-use crate::{ChannelId, command, ids::Minter};
+use crate::{ChannelId, Timestamp, command, ids::Minter};
 use identity::{Slot, World};
 use rows::Draft;
 
@@ -49,6 +49,10 @@ impl EnrollmentPlan {
     #[must_use]
     pub fn report(&self) -> &EnrollmentReport {
         &self.report
+    }
+
+    pub(crate) fn into_parts(self) -> (ChangeSet, EnrollmentReport) {
+        (self.changes, self.report)
     }
 
     /// The report alone.
@@ -80,10 +84,29 @@ pub fn plan_enrollment(command: &EnrollmentCommand, snapshot: &Snapshot) -> Resu
     Ok(planner.finish(outcomes))
 }
 
+/// The end of an accepted enrollment that [`plan_enrollment`] refuses: it is rejected, and nothing else is written.
+pub(crate) fn reject_enrollment(
+    command: &EnrollmentCommand,
+    snapshot: &Snapshot,
+    rejection: Rejection,
+    at: Timestamp,
+) -> ChangeSet {
+    let mut enrollment = StoredEnrollment::new(
+        command.enrollment_id(),
+        command.sequence_id(),
+        command.fingerprint(),
+        command.at(),
+        EnrollmentState::Rejected { rejection },
+    );
+    enrollment.completed_at = Some(at);
+    let completion = Completion { verb: CompletionVerb::Finish, enrollment };
+    let guards = rows::context_guards(command, &snapshot.context);
+    ChangeSet::new(command.organization_id(), command.at(), guards, Rows::default(), completion)
+}
+
 /// What contacts are added to, found again on today's facts.
 struct Target<'a> {
     sequence: &'a Sequence,
-    sequence_version: Version,
     step: &'a Step,
     channel: Option<&'a Channel>,
     custom_data: Option<(&'a CustomObject, Resource)>,
@@ -112,9 +135,7 @@ impl<'a> Target<'a> {
         }
         faults.extend(command.call_flow_id().and_then(|id| command::call_flow_fault(context, id)));
         match (Rejection::of(faults), step) {
-            (None, Some(step)) => {
-                Ok(Self { sequence, sequence_version: versioned.version, step, channel, custom_data })
-            }
+            (None, Some(step)) => Ok(Self { sequence, step, channel, custom_data }),
             (Some(rejection), _) => Err(rejection),
             (None, None) => Err(command::sequence_not_found(id).into()),
         }
@@ -271,8 +292,8 @@ impl<'a> Planner<'a> {
             upload_tag: self.draft.upload_tag(),
             outcomes,
         };
-        let guards = self.draft.guards(target, self.context, command, &self.world);
-        let completion = StoredEnrollment::completed(command.fingerprint(), report.clone());
+        let guards = self.draft.guards(self.context, command, &self.world);
+        let completion = Completion::create(StoredEnrollment::completed(command.fingerprint(), report.clone()));
         let rows = self.draft.into_rows();
         let changes = ChangeSet::new(command.organization_id(), command.at(), guards, rows, completion);
         EnrollmentPlan { changes, report }

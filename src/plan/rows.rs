@@ -183,24 +183,14 @@ impl<'a> Draft<'a> {
         self.channels.insert(id, context.channels.get(&id).map(|channel| channel.version));
     }
 
-    pub(super) fn guards(
-        &mut self,
-        target: &Target<'_>,
-        context: &Context,
-        command: &EnrollmentCommand,
-        world: &World<'_>,
-    ) -> Guards {
+    pub(super) fn guards(&mut self, context: &Context, command: &EnrollmentCommand, world: &World<'_>) -> Guards {
         let written: BTreeSet<ContactId> = self.rows.contacts_updated.iter().map(|row| row.id).collect();
         self.contacts.retain(|(id, _)| !written.contains(id));
-        let custom_object = command.custom_data().map(|(id, _)| id);
-        let flow = command.call_flow_id();
         Guards {
-            sequence: (target.sequence.id, target.sequence_version),
             channels: std::mem::take(&mut self.channels).into_iter().collect(),
-            custom_object: custom_object.and_then(|id| Some((id, context.custom_objects.get(&id)?.version))),
-            call_flow: flow.and_then(|id| Some((id, context.call_flows.get(&id)?.version))),
             contacts: std::mem::take(&mut self.contacts),
             vacant: self.vacant_keys(world),
+            ..context_guards(command, context)
         }
     }
 
@@ -221,6 +211,23 @@ impl<'a> Draft<'a> {
 
     pub(super) fn into_rows(self) -> Rows {
         self.rows
+    }
+}
+
+/// What a command refers to, as it stands or does not.
+pub(super) fn context_guards(command: &EnrollmentCommand, context: &Context) -> Guards {
+    let sequence_id = command.sequence_id();
+    let sequence = context.sequences.get(&sequence_id).map(|row| row.version);
+    let channel = command.channel().map(|used| used.id);
+    let object = command.custom_data().map(|(id, _)| id);
+    let flow = command.call_flow_id();
+    Guards {
+        sequence: (sequence_id, sequence),
+        channels: channel.map(|id| (id, context.channels.get(&id).map(|row| row.version))).into_iter().collect(),
+        custom_object: object.map(|id| (id, context.custom_objects.get(&id).map(|row| row.version))),
+        call_flow: flow.map(|id| (id, context.call_flows.get(&id).map(|row| row.version))),
+        contacts: Vec::new(),
+        vacant: VacantKeys::default(),
     }
 }
 

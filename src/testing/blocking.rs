@@ -4,8 +4,10 @@ use std::pin::pin;
 use std::task::{Context as Task, Poll, Waker};
 
 use crate::changes::ChangeSet;
-use crate::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
+use crate::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
 use crate::repository::{AsyncRepository, Repository, RepositoryError};
+use crate::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 
 /// A blocking repository as an async one, so that one suite runs on both. It blocks whoever polls it.
 #[derive(Clone, Debug)]
@@ -22,6 +24,37 @@ impl<R: Repository + Send> AsyncRepository for Blocking<R> {
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         self.0.commit(changes)
+    }
+}
+
+impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
+    async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        self.0.insert(command)
+    }
+
+    async fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        self.0.find(organization_id, enrollment_id)
+    }
+
+    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        self.0.claim(now, lease_end)
+    }
+
+    async fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        self.0.note_failure(claim, failure)
+    }
+
+    async fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        self.0.retry(organization_id, enrollment_id, now)
     }
 }
 

@@ -164,8 +164,13 @@ impl HostWrite {
                 listed(&mut person(people, row.contact_id)?.runs, verb, "run", row.id, *row, |row| row.id)
             }
             HostRow::StepContact(row) => {
-                let rows = &mut person(people, row.contact_id)?.step_contacts;
-                listed(rows, verb, "step contact", row.id, *row, |row| row.id)
+                let Person { step_contacts, records, .. } = person(people, row.contact_id)?;
+                listed(step_contacts, verb, "step contact", row.id, *row, |row| row.id)?;
+                if verb == Verb::Delete {
+                    let its = (Resource::StepContact, row.id.as_uuid());
+                    records.retain(|record| (record.resource, record.resource_id) != its);
+                }
+                Ok(())
             }
             HostRow::ContactTag(row) => {
                 if !tags.contains_key(&row.tag_id) {

@@ -5,8 +5,10 @@
 //! onto it, so that a race is a sequence of calls and no matter of luck.
 
 use crate::OrganizationId;
+use crate::inbox::AsyncInbox;
 use crate::repository::{AsyncRepository, RepositoryError};
 mod guarding;
+mod inbox;
 mod reading;
 mod scene;
 mod writers;
@@ -40,7 +42,7 @@ pub trait Fixture: Sized + Sync {
 
 /// How the futures of a [`Fixture`] and its handles are run: the `block_on` of their runtime.
 pub trait BlockOn {
-    /// Runs a future to its end. It is called in several threads at once.
+    /// Runs a future to its end. It is called in several threads at once, never from within a future of the same thread.
     fn block_on<T>(future: impl Future<Output = T>) -> T;
 }
 
@@ -69,6 +71,15 @@ macro_rules! conformance_tests {
         const CONFORMANCE_EXEMPT: &[(&str, &str)] = &[$($((stringify!($case), $reason)),*)?];
 
         $crate::__conformance_cases! { [$crate::__conformance_tests] [$(#[$attribute])*] [$fixture] }
+    };
+}
+
+/// Makes a test of each case of the inbox, beside those of [`conformance_tests!`](crate::conformance_tests), which comes
+/// first: the fixture and its runtime are that one's.
+#[macro_export]
+macro_rules! inbox_conformance_tests {
+    ($(#[$attribute:meta])* $fixture:ty $(,)?) => {
+        $crate::__inbox_conformance_cases! { [$crate::__conformance_tests] [$(#[$attribute])*] [$fixture] }
     };
 }
 
@@ -115,6 +126,21 @@ pub fn all_cases<F: Fixture + 'static, B: BlockOn + 'static>() -> Vec<Case> {
         };
     }
     crate::__conformance_cases! { [list] }
+}
+
+/// All cases of the inbox, as values.
+#[must_use]
+pub fn all_inbox_cases<F: Fixture<Repository: AsyncInbox> + 'static, B: BlockOn + 'static>() -> Vec<Case> {
+    macro_rules! list {
+        ($($clause:ident { $($case:ident,)* })*) => {
+            vec![$($(Case::new::<B, _>(
+                stringify!($clause),
+                stringify!($case),
+                cases::$clause::$case::<F, B>,
+            )),*),*]
+        };
+    }
+    crate::__inbox_conformance_cases! { [list] }
 }
 
 /// One case of the suite, ready to run.
@@ -175,11 +201,23 @@ impl std::fmt::Debug for Case {
 }
 
 /// What no repository can do without.
-const WITHOUT_EXEMPTIONS: [&str; 4] = ["all_or_nothing", "guards_hold", "unique_for_good", "create_means_create"];
+const WITHOUT_EXEMPTIONS: [&str; 7] = [
+    "all_or_nothing",
+    "guards_hold",
+    "unique_for_good",
+    "create_means_create",
+    "inserted_once",
+    "completion_commits_with_its_data",
+    "a_lease_is_given_once",
+];
 
 #[doc(hidden)]
 pub mod cases {
     pub use super::guarding::{guards_hold, one_version_an_aggregate};
+    pub use super::inbox::{
+        a_failure_is_of_an_attempt, a_lease_is_given_once, a_retry_begins_anew, an_inbox_has_walls,
+        completion_commits_with_its_data, inserted_once,
+    };
     pub use super::reading::{
         byte_exact_keys, complete_load, empty_is_nothing, read_what_was_written, tenants_are_walls,
     };
@@ -320,6 +358,56 @@ macro_rules! __conformance_cases {
             }
             model {
                 random_enrollments_come_to_what_apply_says,
+            }
+        }
+    };
+}
+
+/// The list of the inbox's cases.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __inbox_conformance_cases {
+    ([$($then:tt)*] $($first:tt)*) => {
+        $($then)*! {
+            $($first)*
+            inserted_once {
+                what_is_accepted_is_found_whole_by_every_handle,
+                the_same_request_gets_the_first_receipt,
+                another_request_under_the_same_id_is_refused,
+                the_second_of_two_gets_what_the_first_stored,
+                an_enrollment_that_is_completed_is_not_accepted_again,
+                what_is_not_there_is_not_found,
+                accepted_is_not_enrolled_yet,
+            }
+            completion_commits_with_its_data {
+                processing_is_what_enrolling_would_be,
+                processing_twice_is_processing_once,
+                the_second_worker_conflicts_then_answers_with_the_first_report,
+                nothing_is_finished_that_does_not_wait,
+                a_commit_that_creates_conflicts_with_what_was_accepted,
+                a_refused_completion_leaves_it_waiting,
+                a_sequence_archived_since_ends_it_rejected,
+                a_sequence_deleted_since_ends_it_rejected,
+            }
+            a_lease_is_given_once {
+                the_oldest_that_waits_is_claimed_first,
+                what_is_leased_is_not_claimed_before_the_lease_ends,
+                what_has_ended_is_never_claimed,
+                an_empty_inbox_gives_nothing,
+                organizations_share_the_workers,
+                many_workers_finish_everything_once,
+            }
+            a_failure_is_of_an_attempt {
+                a_failure_is_kept_and_waits_for_its_next_attempt,
+                what_is_given_up_is_failed_and_not_claimed,
+                an_attempt_that_was_overtaken_says_nothing,
+            }
+            a_retry_begins_anew {
+                what_failed_waits_again_from_its_first_attempt,
+                only_what_failed_is_retried,
+            }
+            an_inbox_has_walls {
+                an_enrollment_is_its_organizations,
             }
         }
     };

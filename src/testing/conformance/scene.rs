@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::{BlockOn, Fixture};
 use crate::changes::ChangeSet;
-use crate::enroll::{EnrollError, enroll_contacts_async};
+use crate::enroll::{EnrollError, Receipt, accept_async, enroll_contacts_async};
+use crate::inbox::AsyncInbox;
 use crate::lookup::{ContextLookup, Lookup, Person, Snapshot, StoredEnrollment};
 use crate::model::{CommunicationPreference, Run, StepContact, StepContactStatus};
 use crate::repository::{AsyncRepository, RepositoryError, RepositoryErrorKind};
@@ -249,6 +250,10 @@ impl Asked {
         self.ask(async |engine, enrollment| enroll_contacts_async(handle, engine, enrollment).await).await
     }
 
+    pub(super) async fn accept<R: AsyncInbox>(&self, handle: &mut R) -> Result<Receipt, EnrollError> {
+        self.ask(async |engine, enrollment| accept_async(handle, engine, enrollment).await).await
+    }
+
     #[expect(clippy::panic, reason = "the case fails")]
     pub(super) async fn enroll<R: AsyncRepository>(&self, handle: &mut R) -> EnrollmentReport {
         match self.try_enroll(handle).await {
@@ -393,15 +398,16 @@ impl<F: Fixture, B: BlockOn> Scene<F, B> {
 /// Puts the versions that a change set was planned on in place of the world's own: a storage may count otherwise.
 pub(super) fn at_the_versions_of(snapshot: &mut Snapshot, changes: &ChangeSet) {
     let (context, guards) = (&mut snapshot.context, changes.guards());
-    let (id, version) = guards.sequence;
-    context.sequences.entry(id).and_modify(|row| row.version = version);
+    if let (id, Some(version)) = guards.sequence {
+        context.sequences.entry(id).and_modify(|row| row.version = version);
+    }
     for (id, version) in guards.channels.iter().filter_map(|(id, version)| Some((*id, (*version)?))) {
         context.channels.entry(id).and_modify(|row| row.version = version);
     }
-    if let Some((id, version)) = guards.custom_object {
+    if let Some((id, Some(version))) = guards.custom_object {
         context.custom_objects.entry(id).and_modify(|row| row.version = version);
     }
-    if let Some((id, version)) = guards.call_flow {
+    if let Some((id, Some(version))) = guards.call_flow {
         context.call_flows.entry(id).and_modify(|row| row.version = version);
     }
     let updated = changes.rows().contacts_updated.iter().map(|update| (update.id, update.expected));

@@ -1,0 +1,248 @@
+//! Inboxes that break one clause each: the suite must catch every one, and in the case that is named.
+
+mod memory;
+
+use enroll::changes::{ChangeSet, CompletionVerb};
+use enroll::inbox::{Claim, Failure, InboxEntry};
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use enroll::repository::RepositoryError;
+use enroll::testing::conformance::{BlockOn, Fixture, all_inbox_cases};
+use enroll::testing::{Blocking, Given, HostWrite};
+use enroll::{EnrollmentCommand, EnrollmentId, InMemoryRepository, Inbox, OrganizationId, Repository, Timestamp};
+use memory::Memory;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+type Answer<T> = Result<T, RepositoryError>;
+
+/// What a saboteur does otherwise. Everything else is done as it should be.
+trait Saboteur: Send + Sync + Sized + 'static {
+    fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
+        inner.commit(changes)
+    }
+
+    fn insert(inner: &mut InMemoryRepository, command: &EnrollmentCommand) -> Answer<Option<StoredEnrollment>> {
+        Inbox::insert(inner, command)
+    }
+
+    fn find(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
+        inner.find(of, id)
+    }
+
+    fn claim(inner: &mut InMemoryRepository, now: Timestamp, lease_end: Timestamp) -> Answer<Option<Claim>> {
+        inner.claim(now, lease_end)
+    }
+
+    fn note_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
+        inner.note_failure(claim, failure)
+    }
+
+    fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
+        inner.retry(of, id, now)
+    }
+}
+
+struct Sabotaged<S>(InMemoryRepository, PhantomData<S>);
+
+impl<S: Saboteur> Repository for Sabotaged<S> {
+    fn context(&mut self, lookup: &ContextLookup) -> Answer<Context> {
+        self.0.context(lookup)
+    }
+
+    fn load(&mut self, lookup: &Lookup) -> Answer<Snapshot> {
+        self.0.load(lookup)
+    }
+
+    fn commit(&mut self, changes: &ChangeSet) -> Answer<()> {
+        S::commit(&mut self.0, changes)
+    }
+}
+
+impl<S: Saboteur> Inbox for Sabotaged<S> {
+    fn insert(&mut self, command: &EnrollmentCommand) -> Answer<Option<StoredEnrollment>> {
+        S::insert(&mut self.0, command)
+    }
+
+    fn find(&mut self, organization_id: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
+        S::find(&mut self.0, organization_id, id)
+    }
+
+    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Answer<Option<Claim>> {
+        S::claim(&mut self.0, now, lease_end)
+    }
+
+    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Answer<()> {
+        S::note_failure(&mut self.0, claim, failure)
+    }
+
+    fn retry(&mut self, organization_id: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
+        S::retry(&mut self.0, organization_id, id, now)
+    }
+}
+
+struct Sabotage<S>(Memory, PhantomData<S>);
+
+impl<S: Saboteur> Fixture for Sabotage<S> {
+    type Repository = Blocking<Sabotaged<S>>;
+
+    async fn fresh() -> Self {
+        Self(Memory(InMemoryRepository::new()), PhantomData)
+    }
+
+    async fn open(&self) -> Self::Repository {
+        Blocking(Sabotaged(self.0.0.clone(), PhantomData))
+    }
+
+    async fn seed(&self, given: &Given) {
+        self.0.seed(given);
+    }
+
+    async fn host_write(&self, write: &HostWrite) -> Answer<()> {
+        self.0.host_write(write)
+    }
+
+    async fn dump(&self, organization_id: OrganizationId) -> Given {
+        self.0.dump(organization_id)
+    }
+}
+
+struct AtOnce;
+
+impl BlockOn for AtOnce {
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        enroll::testing::block_on(future)
+    }
+}
+
+/// Writes past everything that watches. What waits in the inbox is forgotten.
+fn tamper(inner: &InMemoryRepository, organization_id: OrganizationId, tamper: impl FnOnce(&mut Snapshot)) {
+    if let Some(mut snapshot) = inner.snapshot(organization_id) {
+        tamper(&mut snapshot);
+        inner.insert(snapshot);
+    }
+}
+
+/// Runs the inbox's suite, and tells which cases noticed.
+fn caught<S: Saboteur>(by: &str) {
+    let noticed: Vec<String> = all_inbox_cases::<Sabotage<S>, AtOnce>()
+        .iter()
+        .filter(|case| catch_unwind(AssertUnwindSafe(|| case.run())).is_err())
+        .map(|case| format!("{case:?}"))
+        .collect();
+    println!("{}: noticed by {} cases\n  {}", std::any::type_name::<S>(), noticed.len(), noticed.join("\n  "));
+    assert!(noticed.iter().any(|case| case == by), "`{by}` does not notice; these do: {noticed:#?}");
+}
+
+/// A saboteur, the case that must notice it, and what it does.
+macro_rules! saboteurs {
+    ($($(#[doc = $doc:literal])* $test:ident, $name:ident, $by:literal => { $method:item })*) => {$(
+        $(#[doc = $doc])*
+        struct $name;
+
+        impl Saboteur for $name {
+            $method
+        }
+
+        #[test]
+        fn $test() {
+            caught::<$name>($by);
+        }
+    )*};
+}
+
+saboteurs! {
+    /// Clause 1: what stands is replaced.
+    double_insert, DoubleInsert, "inserted_once::the_second_of_two_gets_what_the_first_stored" => {
+        fn insert(inner: &mut InMemoryRepository, command: &EnrollmentCommand) -> Answer<Option<StoredEnrollment>> {
+            tamper(inner, command.organization_id(), |snapshot| {
+                snapshot.context.enrollments.remove(&command.enrollment_id());
+            });
+            Inbox::insert(inner, command)
+        }
+    }
+
+    /// Clause 1: what was asked for is not kept.
+    lost_command, LostCommand, "inserted_once::what_is_accepted_is_found_whole_by_every_handle" => {
+        fn find(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
+            let mut entry = inner.find(of, id)?;
+            if let Some(entry) = &mut entry {
+                entry.command = None;
+            }
+            Ok(entry)
+        }
+    }
+
+    /// Clause 2: the enrollment is completed, and what it writes is not there.
+    completion_apart_from_its_data, CompletionApart,
+    "completion_commits_with_its_data::a_refused_completion_leaves_it_waiting" => {
+        fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
+            inner.commit(changes).inspect_err(|_| {
+                tamper(inner, changes.organization_id(), |snapshot| {
+                    let enrollment = &changes.completion().enrollment;
+                    snapshot.context.enrollments.insert(enrollment.id, Arc::new(enrollment.clone()));
+                });
+            })
+        }
+    }
+
+    /// Clause 2: whatever is finished once is finished again.
+    completed_twice, CompletedTwice,
+    "completion_commits_with_its_data::the_second_worker_conflicts_then_answers_with_the_first_report" => {
+        fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
+            let refused = inner.commit(changes);
+            match changes.completion().verb {
+                CompletionVerb::Finish if refused.is_err() => Ok(()),
+                _ => refused,
+            }
+        }
+    }
+
+    /// Clause 3: a lease is over as soon as it is given.
+    lease_given_twice, LeaseGivenTwice, "a_lease_is_given_once::what_is_leased_is_not_claimed_before_the_lease_ends" => {
+        fn claim(inner: &mut InMemoryRepository, now: Timestamp, _: Timestamp) -> Answer<Option<Claim>> {
+            inner.claim(now, now)
+        }
+    }
+
+    /// Clause 3: a lease never ends, so what a worker took with it is lost.
+    endless_lease, EndlessLease, "a_lease_is_given_once::what_is_leased_is_not_claimed_before_the_lease_ends" => {
+        fn claim(inner: &mut InMemoryRepository, now: Timestamp, _: Timestamp) -> Answer<Option<Claim>> {
+            inner.claim(now, "9999-12-31T23:59:59Z".parse().unwrap())
+        }
+    }
+
+    /// Clause 4: a worker that was overtaken still has its say.
+    stale_failure, StaleFailure, "a_failure_is_of_an_attempt::an_attempt_that_was_overtaken_says_nothing" => {
+        fn note_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
+            let attempts = inner.find(claim.organization_id, claim.enrollment_id)?.map(|entry| entry.attempts);
+            let attempt = attempts.unwrap_or(claim.attempt);
+            inner.note_failure(&Claim::new(claim.organization_id, claim.enrollment_id, attempt), failure)
+        }
+    }
+
+    /// Clause 5: whatever is asked for is said to be retried.
+    retry_of_anything, RetryOfAnything, "a_retry_begins_anew::only_what_failed_is_retried" => {
+        fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
+            inner.retry(of, id, now).map(|_| true)
+        }
+    }
+
+    /// Clause 6: an id is enough, whoever asks.
+    leaking_inbox, LeakingInbox, "an_inbox_has_walls::an_enrollment_is_its_organizations" => {
+        fn find(inner: &mut InMemoryRepository, _: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
+            let found = inner.organizations().into_iter().map(|of| inner.find(of, id)).find_map(Result::transpose);
+            found.transpose()
+        }
+    }
+}
+
+/// The suite finds nothing where there is nothing to find.
+#[test]
+fn an_honest_inbox_passes() {
+    struct Honest;
+    impl Saboteur for Honest {}
+    let cases = all_inbox_cases::<Sabotage<Honest>, AtOnce>();
+    cases.iter().for_each(enroll::testing::conformance::Case::run);
+    assert!(cases.len() >= 25);
+}
