@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::changes::{ChangeSet, Keys, NotApplied};
+use crate::changes::{ChangeSet, Conflict, Keys, NotApplied};
 use crate::command::EnrollmentCommand;
 use crate::contact::KeyKind;
 use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
@@ -17,6 +17,18 @@ use crate::{ContactId, EnrollmentId, OrganizationId, Timestamp};
 #[derive(Clone, Debug, Default)]
 pub struct InMemoryRepository {
     organizations: Arc<Mutex<BTreeMap<OrganizationId, Organization>>>,
+}
+
+/// Why an edit was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotEdited {
+    /// There is no such organization.
+    #[error("there is no organization `{0}`")]
+    NoOrganization(OrganizationId),
+    /// Something would stand twice that can be once.
+    #[error(transparent)]
+    NotUnique(#[from] Conflict),
 }
 
 #[derive(Debug)]
@@ -67,12 +79,20 @@ impl InMemoryRepository {
     }
 
     /// A host's own write, past the engine. Whatever `edit` changes has a new version afterwards, as a database's
-    /// triggers would see to; a version that it raised itself stays. `None` if there is no such organization.
+    /// triggers would see to; a version that it raised itself stays.
     ///
     /// It runs under the lock, so it must not use the repository.
-    pub fn edit<T>(&self, organization_id: OrganizationId, edit: impl FnOnce(&mut Snapshot) -> T) -> Option<T> {
+    ///
+    /// # Errors
+    /// [`NotEdited`] if there is no such organization, or something would stand twice that can be once, as a database's
+    /// constraints would have it. Nothing is changed then.
+    pub fn edit<T>(
+        &self,
+        organization_id: OrganizationId,
+        edit: impl FnOnce(&mut Snapshot) -> T,
+    ) -> Result<T, NotEdited> {
         let mut organizations = self.lock();
-        let organization = organizations.get_mut(&organization_id)?;
+        let organization = organizations.get_mut(&organization_id).ok_or(NotEdited::NoOrganization(organization_id))?;
         let before = &organization.snapshot;
         // On a copy, so that an `edit` that panics changes nothing.
         let mut after = before.clone();
@@ -90,9 +110,9 @@ impl InMemoryRepository {
                 Arc::make_mut(person).version = before.version.next();
             }
         }
-        organization.keys = Keys::of(&after);
+        organization.keys = Keys::unique(&after)?;
         organization.snapshot = after;
-        Some(answer)
+        Ok(answer)
     }
 
     /// A commit checks everything before it writes anything, and an edit works on a copy: what a panic leaves is whole.
@@ -319,10 +339,12 @@ mod tests {
             context.sequences.insert(id(1), Versioned::new(Version::FIRST, Sequence::new(id(1), "s", Vec::new())));
             repository.insert(Snapshot::new(context));
         }
-        repository.edit(id(1), |snapshot| {
-            let person = Person::new(contact(1, PHONE), Version::FIRST);
-            snapshot.people.insert(id(1), Arc::new(person));
-        });
+        repository
+            .edit(id(1), |snapshot| {
+                let person = Person::new(contact(1, PHONE), Version::FIRST);
+                snapshot.people.insert(id(1), Arc::new(person));
+            })
+            .unwrap();
         repository
     }
 
@@ -415,26 +437,49 @@ mod tests {
             let snapshot = repository.snapshot(id(1)).unwrap();
             (snapshot.context.sequences[&sequence_id].version, snapshot.people[&contact_id].version)
         };
-        repository.edit(id(1), |snapshot| {
-            let person = Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap());
-            person.preferences.push(CommunicationPreference::new(contact_id, ChannelId::from_uuid(Uuid::nil()), false));
-        });
+        repository
+            .edit(id(1), |snapshot| {
+                let person = Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap());
+                person.preferences.push(CommunicationPreference::new(
+                    contact_id,
+                    ChannelId::from_uuid(Uuid::nil()),
+                    false,
+                ));
+            })
+            .unwrap();
         assert_eq!(versions(&repository), (Version(1), Version(2)));
-        repository.edit(id(1), |snapshot| {
-            let sequence = snapshot.context.sequences.get_mut(&sequence_id).unwrap();
-            Arc::make_mut(&mut sequence.row).status = SequenceStatus::Archived;
-            let person = Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap());
-            person.contact.phone = Some(OTHER_PHONE.into());
-            person.version = Version(9);
-        });
+        repository
+            .edit(id(1), |snapshot| {
+                let sequence = snapshot.context.sequences.get_mut(&sequence_id).unwrap();
+                Arc::make_mut(&mut sequence.row).status = SequenceStatus::Archived;
+                let person = Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap());
+                person.contact.phone = Some(OTHER_PHONE.into());
+                person.version = Version(9);
+            })
+            .unwrap();
         assert_eq!(versions(&repository), (Version(2), Version(9)));
         assert_eq!(found(&mut repository, id(1), OTHER_PHONE), [contact_id]);
         assert_eq!(found(&mut repository, id(1), PHONE), []);
         // Versions only grow.
-        repository.edit(id(1), |snapshot| {
-            Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap()).version = Version::FIRST;
-        });
+        repository
+            .edit(id(1), |snapshot| {
+                Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap()).version = Version::FIRST;
+            })
+            .unwrap();
         assert_eq!(versions(&repository), (Version(2), Version(10)));
+    }
+
+    #[test]
+    fn an_edit_that_breaks_what_is_unique_changes_nothing() {
+        let repository = repository();
+        let before = repository.snapshot(id(1));
+        let refused = repository.edit(id(1), |snapshot| {
+            snapshot.people.insert(id(2), Arc::new(Person::new(contact(2, PHONE), Version::FIRST)));
+        });
+        let held = Conflict::KeyHeld { key: KeyKind::Phone, text: PHONE.into(), holder: id(1) };
+        assert_eq!(refused, Err(NotEdited::NotUnique(held)));
+        assert_eq!(repository.edit(id(3), |_| ()), Err(NotEdited::NoOrganization(id(3))));
+        assert_eq!(repository.snapshot(id(1)), before);
     }
 
     #[test]

@@ -511,7 +511,7 @@ fn a_fact_that_is_changed_is_refused_by_name() {
         let snapshot = Repository::load(&mut handle, &command.lookup()).unwrap();
         let plan = plan_enrollment(&command, &snapshot).unwrap();
         let before = copy.snapshot(organization_id).unwrap().people[&id].version;
-        copy.edit(organization_id, |snapshot| edit(Arc::make_mut(snapshot.people.get_mut(&id).unwrap())));
+        copy.edit(organization_id, |snapshot| edit(Arc::make_mut(snapshot.people.get_mut(&id).unwrap()))).unwrap();
         assert_eq!(copy.snapshot(organization_id).unwrap().people[&id].version, Version(before.0 + 1), "{what}");
         let refused = Repository::commit(&mut handle, plan.changes()).map_err(|e| e.kind());
         assert_eq!(refused, Err(RepositoryErrorKind::Conflict), "{what}");

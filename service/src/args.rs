@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 use enroll::model::Resource;
-use enroll::{CallFlowId, CustomObjectId, OrganizationId, SequenceId, StepId, Timestamp};
+use enroll::{CallFlowId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, StepId, Timestamp};
 use uuid::Uuid;
 
 /// Enroll people into outreach sequences.
@@ -23,6 +23,14 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Enroll the people of a request into a sequence, and print what became of each.
     Run(Box<RunArgs>),
+    /// Accept the people of a request, print the receipt, and leave the work to `enroll work`.
+    Submit(Box<SubmitArgs>),
+    /// Process what was accepted, oldest first, until stopped. Any number of these may share a database.
+    Work(WorkArgs),
+    /// Tell how far an accepted enrollment got. Exits 1 if it was rejected, or failed.
+    Status(EnrollmentArgs),
+    /// Let an enrollment that failed be tried again.
+    Retry(EnrollmentArgs),
     /// Load an organization from a JSON file into a database, all of it or nothing.
     Seed(SeedArgs),
     /// Enroll 4000 realistic recipients into a made-up organization, and print the report and the time it took.
@@ -34,19 +42,11 @@ pub(crate) enum Command {
 /// What `enroll run` takes.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The database: a SQLite file or `postgres://…`, as `enroll seed` made it.
-    /// Default: the environment's `ENROLL_DATABASE`, else `enroll.db`.
-    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) database: Option<String>,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
     /// Rather than a database, a JSON file with the organization: a dry run in memory, which leaves nothing behind.
     #[arg(long, value_name = "SEED.json", conflicts_with = "database")]
     pub(crate) seed: Option<PathBuf>,
-    /// The sequence to add people to.
-    #[arg(long, value_name = "ID")]
-    pub(crate) sequence: SequenceId,
-    /// The people: a request as JSON, a `.csv` whose header names the fields of an entry, or `-` for standard input.
-    #[arg(long, value_name = "REQUEST")]
-    pub(crate) request: PathBuf,
     /// Say what would happen, and write nothing. More than 4000 people hold the database's write lock meanwhile.
     #[arg(long)]
     pub(crate) preview: bool,
@@ -56,6 +56,29 @@ pub(crate) struct RunArgs {
     /// List every recipient that was not simply added, rather than the first 40.
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+/// What `enroll submit` takes.
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+    /// Print the receipts as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is asked for, of which database, and by whom.
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    #[command(flatten)]
+    pub(crate) at_database: DatabaseArgs,
+    /// The sequence to add people to.
+    #[arg(long, value_name = "ID")]
+    pub(crate) sequence: SequenceId,
+    /// The people: a request as JSON, a `.csv` whose header names the fields of an entry, or `-` for standard input.
+    #[arg(long, value_name = "REQUEST")]
+    pub(crate) request: PathBuf,
     /// What standard input is; a file says it by its name.
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
@@ -76,6 +99,50 @@ pub(crate) struct RunArgs {
     pub(crate) idempotency_key: Option<String>,
     #[command(flatten)]
     pub(crate) csv: CsvArgs,
+}
+
+/// Which database.
+#[derive(Debug, Args)]
+pub(crate) struct DatabaseArgs {
+    /// The database: a SQLite file or `postgres://…`, as `enroll seed` made it.
+    /// Default: the environment's `ENROLL_DATABASE`, else `enroll.db`.
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) database: Option<String>,
+}
+
+/// What `enroll work` takes.
+#[derive(Debug, Args)]
+pub(crate) struct WorkArgs {
+    #[command(flatten)]
+    pub(crate) at_database: DatabaseArgs,
+    /// How many enrollments are processed at once.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: u16,
+    /// End when nothing waits any more, rather than wait for more.
+    #[arg(long)]
+    pub(crate) until_empty: bool,
+    /// How often an enrollment is tried before it is given up, and is `failed`.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempts: u32,
+    /// For how many seconds an enrollment is a worker's own: one that is gone by then is replaced.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86400))]
+    pub(crate) lease: u32,
+}
+
+/// What `enroll status` and `enroll retry` take.
+#[derive(Debug, Args)]
+pub(crate) struct EnrollmentArgs {
+    /// The enrollment, as its receipt names it.
+    #[arg(value_name = "ID")]
+    pub(crate) id: EnrollmentId,
+    #[command(flatten)]
+    pub(crate) at_database: DatabaseArgs,
+    /// The organization whose it is. Default: the only one of the database.
+    #[arg(long, value_name = "ID")]
+    pub(crate) organization: Option<OrganizationId>,
+    /// Print it as JSON, with its report.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What a JSON request says itself and a CSV cannot.

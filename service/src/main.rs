@@ -1,6 +1,8 @@
 //! `enroll`: enrolls a list of people into a database, runs the demo and the test vectors.
 
 mod args;
+mod ask;
+mod background;
 mod csv_import;
 mod database;
 mod demo;
@@ -8,7 +10,9 @@ mod input;
 mod print;
 mod run;
 mod seed;
+mod store;
 mod vectors;
+mod work;
 
 use clap::Parser;
 use std::error::Error;
@@ -21,6 +25,10 @@ use crate::args::{Cli, Command};
 fn main() -> ExitCode {
     let answer = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Submit(args) => background::submit(&args),
+        Command::Work(args) => background::work(&args),
+        Command::Status(args) => background::status(&args),
+        Command::Retry(args) => background::retry(&args),
         Command::Seed(args) => seed::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Vectors(args) => vectors::run(&args),

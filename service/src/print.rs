@@ -47,6 +47,19 @@ fn steps(sequence: &Sequence) -> usize {
     sequence.steps.len()
 }
 
+/// How many recipients had each outcome, as far as any had it.
+pub(crate) fn in_a_line(counts: &Counts) -> String {
+    let parts = [
+        (counts.added, "added"),
+        (counts.re_added, "re-added"),
+        (counts.reprocessed, "reprocessed"),
+        (counts.ignored, "ignored"),
+        (counts.duplicate, "duplicates"),
+    ];
+    let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    parts.join(", ")
+}
+
 /// How many recipients had each outcome.
 pub(crate) fn counts(counts: &Counts) -> String {
     let mut text = String::new();

@@ -1,7 +1,8 @@
 //! Who holds which key.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::Conflict;
 use crate::ContactId;
 use crate::contact::{Contact, Email, KeyKind, Text};
 use crate::lookup::Snapshot;
@@ -22,6 +23,33 @@ impl Keys {
             }
         }
         keys
+    }
+
+    /// The same of an organization in which all is unique that must be (clause 5).
+    pub(crate) fn unique(snapshot: &Snapshot) -> Result<Self, Conflict> {
+        let mut keys = Self(std::array::from_fn(|_| HashMap::with_capacity(snapshot.people.len())));
+        for (id, person) in &snapshot.people {
+            for key in KeyKind::ALL {
+                if let Some(text) = key_text(&person.contact, key)
+                    && let Some(holder) = keys.0[key as usize].insert(text.clone(), *id)
+                {
+                    return Err(Conflict::KeyHeld { key, text: text.clone(), holder });
+                }
+            }
+            let (mut channels, mut sequences) = (HashSet::new(), HashSet::new());
+            for row in &person.conversations {
+                let channel = snapshot.context.channels.get(&row.channel_id);
+                if channel.is_none_or(|channel| channel.row.kind.is_phone()) && !channels.insert(row.channel_id) {
+                    return Err(Conflict::ConversationExists { contact_id: *id, channel_id: row.channel_id });
+                }
+            }
+            for row in person.step_contacts.iter().filter(|row| row.status.is_live()) {
+                if !sequences.insert(row.sequence_id) {
+                    return Err(Conflict::StepContactLive { contact_id: *id, sequence_id: row.sequence_id });
+                }
+            }
+        }
+        Ok(keys)
     }
 
     pub(crate) fn holder(&self, kind: KeyKind, text: &str) -> Option<ContactId> {

@@ -5,10 +5,11 @@ mod sqlite;
 
 use std::error::Error;
 
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::inbox::{Claim, Failure as AttemptFailure, Inbox, InboxEntry};
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
 use enroll::repository::RepositoryError;
 use enroll::testing::Given;
-use enroll::{ChangeSet, InMemoryRepository, OrganizationId, Repository};
+use enroll::{ChangeSet, EnrollmentCommand, EnrollmentId, InMemoryRepository, OrganizationId, Repository, Timestamp};
 
 use self::postgres::Postgres;
 use self::sqlite::Sqlite;
@@ -165,20 +166,51 @@ impl Database {
 
 impl Repository for Database {
     fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        self.store.repository(|repository| repository.context(lookup))
+        self.store.ask(|inbox| inbox.context(lookup))
     }
 
     fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        self.store.repository(|repository| repository.load(lookup))
+        self.store.ask(|inbox| inbox.load(lookup))
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        self.store.repository(|repository| repository.commit(changes))
+        self.store.ask(|inbox| inbox.commit(changes))
+    }
+}
+
+impl Inbox for Database {
+    fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        self.store.ask(|inbox| inbox.insert(command))
+    }
+
+    fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        self.store.ask(|inbox| inbox.find(organization_id, enrollment_id))
+    }
+
+    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        self.store.ask(|inbox| inbox.claim(now, lease_end))
+    }
+
+    fn note_failure(&mut self, claim: &Claim, failure: &AttemptFailure) -> Result<(), RepositoryError> {
+        self.store.ask(|inbox| inbox.note_failure(claim, failure))
+    }
+
+    fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        self.store.ask(|inbox| inbox.retry(organization_id, enrollment_id, now))
     }
 }
 
 impl Store {
-    fn repository<T>(&mut self, ask: impl FnOnce(&mut dyn Repository) -> T) -> T {
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut dyn Inbox) -> T) -> T {
         match self {
             Self::Memory(repository) => ask(repository),
             Self::Sqlite(sqlite) => ask(sqlite.repository()),
@@ -192,7 +224,7 @@ fn snapshots(repository: &InMemoryRepository) -> Vec<Snapshot> {
 }
 
 /// A name to be shown. Of a URL, whatever may be its password is left out, however badly it is written.
-fn without_password(name: &str) -> String {
+pub(crate) fn without_password(name: &str) -> String {
     let Some((scheme, rest)) = name.split_once("://") else { return name.to_owned() };
     let rest = match rest.rsplit_once('@') {
         Some((who, rest)) => match who.split_once(':') {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
 use enroll::repository::RepositoryError;
 use enroll::testing::Given;
-use enroll::{AsyncRepository, ChangeSet, OrganizationId, Repository};
+use enroll::{AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Repository, Timestamp};
 use enroll_postgres::deadpool_postgres::{self, Manager, Object, Pool};
 use enroll_postgres::tokio_postgres::{Config, IsolationLevel, NoTls};
 use enroll_postgres::{Error as PostgresError, PostgresRepository, PostgresTransaction, migrate, testing};
@@ -41,7 +42,7 @@ impl Postgres {
     }
 
     /// The repository, for one who waits.
-    pub(super) fn repository(&mut self) -> impl Repository {
+    pub(super) fn repository(&mut self) -> impl Inbox {
         Waiting { runtime: &self.runtime, repository: self.repository.clone() }
     }
 
@@ -103,6 +104,37 @@ impl<R: AsyncRepository> Repository for Waiting<'_, R> {
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         self.runtime.block_on(self.repository.commit(changes))
+    }
+}
+
+impl<R: AsyncInbox> Inbox for Waiting<'_, R> {
+    fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        self.runtime.block_on(self.repository.insert(command))
+    }
+
+    fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        self.runtime.block_on(self.repository.find(organization_id, enrollment_id))
+    }
+
+    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        self.runtime.block_on(self.repository.claim(now, lease_end))
+    }
+
+    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        self.runtime.block_on(self.repository.note_failure(claim, failure))
+    }
+
+    fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        self.runtime.block_on(self.repository.retry(organization_id, enrollment_id, now))
     }
 }
 

@@ -1,0 +1,233 @@
+//! Who asks for what: the options and the file of a request, as requests to a database.
+
+use chrono::Utc;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use enroll::fault::Fault;
+use enroll::request::{CustomData, VoiceOptions};
+use enroll::{
+    Context, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPolicy,
+    EnrollmentRequest, OrganizationId, Rejection, Repository, Timestamp,
+};
+use uuid::Uuid;
+
+use crate::args::{AskArgs, CsvArgs, Format};
+use crate::database::Database;
+use crate::{Failure, csv_import, input};
+
+/// Who asks, when, and by which rules.
+pub(crate) struct Sender<'a> {
+    pub(crate) args: &'a AskArgs,
+    pub(crate) policy: EnrollmentPolicy,
+    pub(crate) id: EnrollmentId,
+    organization_id: OrganizationId,
+    at: Timestamp,
+}
+
+/// What is asked for: one request, or as many as a list of people needs.
+pub(crate) struct Asked<'b> {
+    pub(crate) name: String,
+    pub(crate) requests: Vec<EnrollmentRequest<'b>>,
+    /// Of a list, the row of each person.
+    pub(crate) rows: Option<Vec<usize>>,
+    /// What the requests refer to.
+    pub(crate) context: Context,
+}
+
+impl<'a> Sender<'a> {
+    /// The sender, and the database that is asked. `seed` stands in for one.
+    pub(crate) fn new(args: &'a AskArgs, seed: Option<&Path>) -> Result<(Self, Database), Failure> {
+        let (mut database, seeded) = match seed {
+            Some(path) => {
+                let seed = input::seed(path)?;
+                (Database::in_memory(input::name(path), seed.snapshots), Some(seed.given))
+            }
+            None => (Database::open(&Database::named(args.at_database.database.as_deref())?)?, None),
+        };
+        let now = seeded.as_ref().and_then(|given| given.now);
+        let at = match args.at.or(now) {
+            Some(at) => at,
+            None => clock()?,
+        };
+        let default = seeded.as_ref().map(|given| given.organization_id);
+        let organization_id = organization(&mut database, args.organization, default)?;
+        let id = match &args.idempotency_key {
+            Some(key) => EnrollmentId::from_idempotency_key(organization_id, key),
+            None => EnrollmentId::from_uuid(args.id.unwrap_or_else(Uuid::now_v7)),
+        };
+        let policy = match &args.policy {
+            Some(path) => input::policy(path)?,
+            None => seeded.map(|given| given.policy).unwrap_or_default(),
+        };
+        Ok((Self { args, policy, id, organization_id, at }, database))
+    }
+
+    /// Reads the file.
+    pub(crate) fn read<'b>(&self, database: &mut Database, bytes: &'b [u8]) -> Result<Asked<'b>, Failure> {
+        let name = input::name(&self.args.request);
+        match self.args.format.unwrap_or_else(|| format_of(&self.args.request)) {
+            Format::Json => {
+                if !self.args.csv.is_empty() {
+                    let what = "a JSON request says itself what `--from`, `--step` and the other options for a CSV say";
+                    return Err(Failure::new(name, what));
+                }
+                let request = EnrollmentRequest::from_json(bytes);
+                let context = self.context(database, &request)?;
+                Ok(Asked { name, requests: vec![request], rows: None, context })
+            }
+            Format::Csv => {
+                // What the columns mean, the database says.
+                let context = self.context(database, &request_of(Vec::new(), &self.args.csv))?;
+                let object = self.args.csv.custom_object.and_then(|id| context.custom_objects.get(&id));
+                let people = csv_import::read(&name, bytes, object.map(|object| &*object.row))?;
+                let sizes = csv_import::balanced(people.entries.len());
+                if let Some(key) = self.args.idempotency_key.as_deref().filter(|_| sizes.len() > 1)
+                    && self.enrollment(EnrollmentKey::Idempotency(key), &EnrollmentRequest::default()).id().is_none()
+                {
+                    let what = "must be 1 to 255 visible ASCII characters (invalid_idempotency_key)";
+                    return Err(Failure::new("--idempotency-key", what));
+                }
+                let mut rest = people.entries.into_iter();
+                let requests = sizes.iter().map(|size| request_of(rest.by_ref().take(*size).collect(), &self.args.csv));
+                Ok(Asked { name, requests: requests.collect(), rows: Some(people.rows), context })
+            }
+        }
+    }
+
+    fn context(&self, database: &mut Database, request: &EnrollmentRequest<'_>) -> Result<Context, Failure> {
+        let enrollment = self.enrollment(EnrollmentKey::Id(self.id), request);
+        let context = database.context(&enrollment.context_lookup());
+        context.map_err(|e| Failure::caused(database.name(), &e))
+    }
+
+    /// The requests as enrollments, in order.
+    pub(crate) fn enrollments<'r>(&'r self, requests: &'r [EnrollmentRequest<'r>]) -> Vec<Enrollment<'r>> {
+        let parts = requests.len();
+        (0..).zip(requests).map(|(part, request)| self.enrollment(self.key(part, parts), request)).collect()
+    }
+
+    fn enrollment<'r>(&self, key: EnrollmentKey<'r>, request: &'r EnrollmentRequest<'r>) -> Enrollment<'r> {
+        let (organization_id, sequence_id, at) = (self.organization_id, self.args.sequence, self.at);
+        Enrollment { organization_id, sequence_id, key, at, request }
+    }
+
+    /// The key of a request of an import of so many.
+    fn key(&self, part: u32, parts: usize) -> EnrollmentKey<'_> {
+        match &self.args.idempotency_key {
+            Some(key) if parts == 1 => EnrollmentKey::Idempotency(key),
+            _ if parts == 1 => EnrollmentKey::Id(self.id),
+            _ => EnrollmentKey::Id(self.id.part(part)),
+        }
+    }
+
+    /// How to ask for the very same again.
+    pub(crate) fn again(&self) -> String {
+        match &self.args.idempotency_key {
+            Some(_) => "the same command again".to_owned(),
+            None => format!("the same again with `--id {}`", self.id.as_uuid()),
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// Every fault of a request that is refused, the first twenty in words.
+    pub(crate) fn refused(&self, part: usize, rejection: &Rejection) -> Failure {
+        let first_row: usize = self.requests.iter().take(part).map(|request| request.to.len()).sum();
+        refused(&self.name, rejection, |index| self.rows.as_ref()?.get(first_row + index).copied())
+    }
+}
+
+/// Refuses what would be refused, unless it stands.
+pub(crate) fn check(
+    repository: &mut (impl Repository + ?Sized),
+    engine: &Engine<'_>,
+    enrollment: &Enrollment<'_>,
+) -> Result<(), EnrollError> {
+    let context = repository.context(&enrollment.context_lookup())?;
+    if enrollment.standing(&context).is_none() {
+        EnrollmentCommand::check(enrollment, &context, engine)?;
+    }
+    Ok(())
+}
+
+/// Who asks: the one that is named, else the seed's own, else the only one that there is.
+pub(crate) fn organization(
+    database: &mut Database,
+    named: Option<OrganizationId>,
+    default: Option<OrganizationId>,
+) -> Result<OrganizationId, Failure> {
+    let stand = database.organizations()?;
+    let of_seed = default.is_some();
+    match (named.or(default), &stand[..]) {
+        (Some(id), _) if stand.contains(&id) => Ok(id),
+        (Some(id), _) => {
+            let what = if of_seed { "the seed" } else { database.name() };
+            Err(Failure::new("--organization", format!("{what} has no organization `{id}`")))
+        }
+        (None, [only]) => Ok(*only),
+        (None, []) => {
+            let name = database.name();
+            let what = format!("has no organization: load one with `enroll seed SEED.json --database {name}`");
+            Err(Failure::new(name, what))
+        }
+        (None, _) => {
+            let mut what = format!("{} has {} organizations, say which:", database.name(), stand.len());
+            let listed: Vec<String> = stand.iter().take(LISTED).map(|id| format!(" `{id}`")).collect();
+            what.push_str(&listed.join(","));
+            if stand.len() > LISTED {
+                let _infallible = write!(what, " or another");
+            }
+            Err(Failure::new("--organization", what))
+        }
+    }
+}
+
+fn request_of(to: Vec<enroll::Recipient<'static>>, args: &CsvArgs) -> EnrollmentRequest<'static> {
+    let mut request = EnrollmentRequest::new(to);
+    request.from = args.from.clone().map(Into::into);
+    request.step_id = args.step;
+    request.schedule_at = args.schedule_at;
+    request.custom_data = args
+        .custom_object
+        .zip(args.resource)
+        .map(|(custom_object_id, resource)| CustomData { custom_object_id, resource: resource.into() });
+    request.voice_options = args.call_flow.map(|default_call_flow_id| VoiceOptions { default_call_flow_id });
+    request
+}
+
+/// Every fault of a refused request, the first twenty in words.
+fn refused(name: &str, rejection: &Rejection, row: impl Fn(usize) -> Option<usize>) -> Failure {
+    let faults = rejection.errors();
+    let place = |fault: &Fault| {
+        let entry = fault.path.strip_prefix("/to/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+        let row = entry.and_then(|(index, field)| Some((row(index.parse().ok()?)?, field)));
+        match row {
+            Some((row, field)) => format!("row {row}, `{field}`: "),
+            None if fault.path.is_empty() => String::new(),
+            None => format!("{}: ", fault.path.escape_debug()),
+        }
+    };
+    let mut what = String::new();
+    for (n, fault) in faults.iter().take(20).enumerate() {
+        let separator = if n == 0 { "" } else { "; " };
+        let _infallible = write!(what, "{separator}{}{} ({})", place(fault), fault.description, fault.code);
+    }
+    if faults.len() > 20 {
+        let _infallible = write!(what, "; and {} more", faults.len() - 20);
+    }
+    Failure::new(name, what)
+}
+
+/// The clock, as the engine takes instants.
+pub(crate) fn clock() -> Result<Timestamp, Failure> {
+    Timestamp::new(Utc::now()).map_err(|e| Failure::new("the clock", e))
+}
+
+fn format_of(path: &Path) -> Format {
+    let csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    if csv { Format::Csv } else { Format::Json }
+}
+
+/// How many organizations are listed where one must be named.
+const LISTED: usize = 10;
