@@ -38,8 +38,9 @@ impl Keys {
             }
             let (mut channels, mut sequences) = (HashSet::new(), HashSet::new());
             for row in &person.conversations {
+                // Of a channel that is gone, nothing says any more that there was one at most.
                 let channel = snapshot.context.channels.get(&row.channel_id);
-                if channel.is_none_or(|channel| channel.row.kind.is_phone()) && !channels.insert(row.channel_id) {
+                if channel.is_some_and(|channel| channel.row.kind.is_phone()) && !channels.insert(row.channel_id) {
                     return Err(Conflict::ConversationExists { contact_id: *id, channel_id: row.channel_id });
                 }
             }
