@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use uuid::Uuid;
 
-use support::{Folder, SEED, SEQUENCE, enroll, json, path, text, told};
+use support::{Folder, SEED, SEQUENCE, enroll, json, path, postgres, text, told};
 
 const ONE: &str = r#"{"to": [{"phone": "2025550187"}]}"#;
 const ID: &str = "00000000-0000-0000-0000-0000000000aa";
@@ -332,12 +332,6 @@ fn a_database_that_cannot_be_used_is_told_in_a_line() {
     let both = run(path(&file), &request, &["--seed", path(&seed)]);
     assert_eq!(both.status.code(), Some(2));
     assert!(String::from_utf8(both.stderr).unwrap().contains("cannot be used with"));
-}
-
-/// A database of its own on the server of the tests.
-fn postgres() -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(enroll_postgres::testing::Server::shared().database()).unwrap()
 }
 
 #[test]

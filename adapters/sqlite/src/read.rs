@@ -2,9 +2,9 @@
 //!
 //! Keys and ids go in as arrays. `cross join` pins the order, so that each is one look-up in an index.
 
-use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, Versioned};
+use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, StoredEnrollment, Versioned};
 use enroll::model::Sequence;
-use enroll::{ContactId, SequenceId};
+use enroll::{ContactId, EnrollmentId, OrganizationId, SequenceId};
 use rusqlite::types::Value;
 use rusqlite::vtab::array::Array;
 use rusqlite::{Connection, Params, params};
@@ -51,13 +51,26 @@ pub(crate) fn context(connection: &Connection, lookup: &ContextLookup) -> Result
             Ok(())
         })?;
     }
-    if let Some(id) = lookup.enrollment_id {
-        each(connection, ENROLLMENT, [organization, id.as_uuid()], |columns| {
-            context.enrollments.insert(id, Arc::new(rows::enrollment(columns)?));
-            Ok(())
-        })?;
+    if let Some(id) = lookup.enrollment_id
+        && let Some(stands) = enrollment(connection, lookup.organization_id, id)?
+    {
+        context.enrollments.insert(id, Arc::new(stands));
     }
     Ok(context)
+}
+
+/// Reads an enrollment, without what it asks for.
+pub(crate) fn enrollment(
+    connection: &Connection,
+    organization_id: OrganizationId,
+    id: EnrollmentId,
+) -> Result<Option<StoredEnrollment>, SqliteError> {
+    let mut found = None;
+    each(connection, ENROLLMENT, [organization_id.as_uuid(), id.as_uuid()], |columns| {
+        found = Some(rows::enrollment(columns)?);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Reads the facts that an enrollment is planned on. The caller sees to one snapshot.

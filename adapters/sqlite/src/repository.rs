@@ -1,8 +1,10 @@
 //! A repository with a connection of its own.
 
 use enroll::changes::ChangeSet;
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::inbox::{Claim, Failure, Inbox, InboxEntry};
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
 use enroll::repository::{Repository, RepositoryError};
+use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::vtab::array;
 use rusqlite::{Connection, MAIN_DB, Transaction, TransactionBehavior};
@@ -11,12 +13,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::SqliteError;
-use crate::{read, schema, write};
+use crate::{inbox, read, schema, write};
 
 /// A SQLite database as a repository, on one connection.
 ///
 /// Each load is one read transaction, each commit one `begin immediate`. One writer commits at a time, and the others
 /// wait, [`BUSY_TIMEOUT`] at most; in WAL mode readers wait for nobody. Further handles are further connections.
+///
+/// It is an [`Inbox`] too: any number of processes on one file share the work. What was accepted is on the disk when
+/// `insert` returns, also under `synchronous = normal`.
 #[derive(Debug)]
 pub struct SqliteRepository {
     connection: Connection,
@@ -90,15 +95,30 @@ impl SqliteRepository {
         Ok(read)
     }
 
-    fn writing(&self, changes: &ChangeSet) -> Result<(), SqliteError> {
+    fn writing<T>(&self, write: impl FnOnce(&Connection) -> Result<T, SqliteError>) -> Result<T, SqliteError> {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         schema::check(&transaction)?;
-        write::commit(&transaction, changes)?;
+        let written = write(&transaction)?;
         // In WAL mode SQLite itself would go on writing to a file that nobody finds any more.
         if self.file.as_ref().is_some_and(File::is_gone) {
             return Err(SqliteError::Moved);
         }
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        Ok(written)
+    }
+
+    /// Writes to the disk what `write` commits. Under `synchronous = normal` a power cut may take back the last commits:
+    /// a completion is then done over, but what was accepted would be gone. Another setting is the host's own choice.
+    fn flushing<T>(&self, write: impl FnOnce() -> Result<T, SqliteError>) -> Result<T, SqliteError> {
+        let set = |setting: i64| self.connection.pragma_update(None, SYNCHRONOUS, setting);
+        let stands: i64 = self.connection.pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))?;
+        if stands != NORMAL {
+            return write();
+        }
+        set(FULL)?;
+        let written = write();
+        set(NORMAL)?;
+        written
     }
 }
 
@@ -112,7 +132,38 @@ impl Repository for SqliteRepository {
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        Ok(self.writing(changes)?)
+        Ok(self.writing(|connection| write::commit(connection, changes))?)
+    }
+}
+
+impl Inbox for SqliteRepository {
+    fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        Ok(self.flushing(|| self.writing(|connection| inbox::insert(connection, command)))?)
+    }
+
+    fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        Ok(self.reading(|connection| inbox::find(connection, organization_id, enrollment_id))?)
+    }
+
+    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        Ok(self.writing(|connection| inbox::claim(connection, now, lease_end))?)
+    }
+
+    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        Ok(self.writing(|connection| inbox::note_failure(connection, claim, failure))?)
+    }
+
+    fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        Ok(self.writing(|connection| inbox::retry(connection, organization_id, enrollment_id, now))?)
     }
 }
 
@@ -166,6 +217,9 @@ fn use_wal(connection: &Connection) -> Result<(), SqliteError> {
     }
 }
 
+const SYNCHRONOUS: &str = "synchronous";
+const NORMAL: i64 = 1;
+const FULL: i64 = 2;
 /// More than there are statements in this crate.
 const STATEMENTS: usize = 128;
 /// A statement on a table with triggers saves each page that it changes, to be able to take itself back: in files, that

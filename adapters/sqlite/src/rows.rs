@@ -1,7 +1,7 @@
 //! Rows as they are stored: their columns, and how the engine's types are read from them.
 
 use enroll::contact::{Address, BirthDate, Contact, ContactState, Email, Text};
-use enroll::lookup::{StoredEnrollment, Version, Versioned};
+use enroll::lookup::{EnrollmentState, StoredEnrollment, Version, Versioned};
 use enroll::model::{
     CallFlow, Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject,
     CustomRecord, Resource, Run, RunStatus, Sequence, SequenceStatus, Step, StepContact, StepContactStatus,
@@ -50,8 +50,12 @@ impl<'r, 's> Columns<'r, 's> {
         Ok(self.take::<Option<Millis>>()?.map(|millis| millis.0))
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<T> {
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<T> {
         self.take::<Json<T>>().map(|json| json.0)
+    }
+
+    pub(crate) fn json_or_null<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<Option<T>> {
+        Ok(self.take::<Option<Json<T>>>()?.map(|json| json.0))
     }
 
     fn version(&mut self) -> rusqlite::Result<Version> {
@@ -118,7 +122,7 @@ pub(crate) fn contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<(Contac
     contact.name = columns.take()?;
     contact.language = columns.take()?;
     contact.default_channel_id = columns.id_or_null()?;
-    contact.address = columns.take::<Option<Json<Address>>>()?.map(|json| Arc::new(json.0));
+    contact.address = columns.json_or_null::<Address>()?.map(Arc::new);
     let mut birth_date = BirthDate::default();
     (birth_date.day, birth_date.month, birth_date.year) = (columns.take()?, columns.take()?, columns.take()?);
     contact.birth_date = (!birth_date.is_empty()).then_some(birth_date);
@@ -168,9 +172,20 @@ pub(crate) fn record(columns: &mut Columns<'_, '_>) -> rusqlite::Result<(Contact
     Ok((contact_id, record))
 }
 
+/// What it ended with comes last, and is not taken while there is none.
 pub(crate) fn enrollment(columns: &mut Columns<'_, '_>) -> rusqlite::Result<StoredEnrollment> {
+    let (id, sequence_id) = (columns.id()?, columns.id()?);
     let fingerprint = Fingerprint::from_bytes(columns.take()?);
-    Ok(StoredEnrollment::completed(fingerprint, columns.json()?))
+    let (at, completed_at) = (columns.at()?, columns.at_or_null()?);
+    let state = match columns.word()? {
+        State::Accepted => EnrollmentState::Accepted,
+        State::Completed => EnrollmentState::Completed { report: columns.json()? },
+        State::Rejected => EnrollmentState::Rejected { rejection: columns.json()? },
+        State::Failed => EnrollmentState::Failed,
+    };
+    let mut enrollment = StoredEnrollment::new(id, sequence_id, fingerprint, at, state);
+    enrollment.completed_at = completed_at;
+    Ok(enrollment)
 }
 
 /// The columns that each function above takes, as the alias names them.
@@ -214,10 +229,19 @@ macro_rules! columns {
         "r.contact_id, r.id, r.custom_object_id, r.resource, r.resource_id, r.properties"
     };
     (enrollments) => {
-        "e.fingerprint, e.report"
+        "e.id, e.sequence_id, e.fingerprint, e.at, e.completed_at, e.state, coalesce(e.report, e.rejection)"
     };
 }
 pub(crate) use columns;
+
+/// The word of an [`EnrollmentState`], without what belongs to it.
+#[derive(Clone, Copy)]
+enum State {
+    Accepted,
+    Completed,
+    Rejected,
+    Failed,
+}
 
 /// A value that is stored as its name on the wire.
 pub(crate) trait Word: Copy + 'static {
@@ -246,6 +270,7 @@ words! {
     ConversationStatus { Automated = "automated", Open = "open", Closed = "closed", Spam = "spam" }
     Resource { Contact = "contact", StepContact = "step_contact" }
     RunStatus { Active = "active", Finished = "finished" }
+    State { Accepted = "accepted", Completed = "completed", Rejected = "rejected", Failed = "failed" }
     SequenceStatus { Draft = "draft", Active = "active", Archived = "archived" }
     StepContactStatus {
         Pending = "pending", Active = "active", Inactive = "inactive", Moved = "moved", Finished = "finished"

@@ -1,13 +1,15 @@
 //! A repository inside the open transaction of a host.
 
 use enroll::changes::ChangeSet;
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::inbox::{Claim, Failure, Inbox, InboxEntry};
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
 use enroll::repository::{Repository, RepositoryError};
+use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use rusqlite::vtab::array;
 use rusqlite::{Connection, Transaction};
 
 use crate::error::SqliteError;
-use crate::{read, schema, write};
+use crate::{inbox, read, schema, write};
 
 /// The open transaction of a host as a repository: what is committed here stands once the host commits.
 ///
@@ -16,8 +18,8 @@ use crate::{read, schema, write};
 /// another wrote cannot write any more, and no retry inside it helps ([`SqliteError::StaleTransaction`]). Where SQLite
 /// itself ends a transaction, as it may on a full disk, the host's rows go with it.
 ///
-/// The settings of the connection stay as they are; `pragma temp_store = memory` makes large commits twice as fast. Its
-/// database needs the schema: [`migrate`](crate::migrate).
+/// The settings of the connection stay as they are; `pragma temp_store = memory` makes large commits twice as fast, and
+/// `pragma synchronous = full` keeps what was accepted through a power cut. Its database needs the schema: [`migrate`](crate::migrate).
 #[derive(Debug)]
 pub struct SqliteTransaction<'t> {
     connection: &'t Connection,
@@ -40,10 +42,12 @@ impl<'t> SqliteTransaction<'t> {
         Ok(Self { connection: transaction })
     }
 
-    fn writing(&self, changes: &ChangeSet) -> Result<(), SqliteError> {
+    fn writing<T>(&self, write: impl FnOnce(&Connection) -> Result<T, SqliteError>) -> Result<T, SqliteError> {
         self.connection.execute_batch("savepoint enroll_commit")?;
-        let written =
-            write::commit(self.connection, changes).and_then(|()| Ok(self.connection.execute_batch(RELEASE)?));
+        let written = write(self.connection).and_then(|written| {
+            self.connection.execute_batch(RELEASE)?;
+            Ok(written)
+        });
         // Where SQLite ended the whole transaction there is no savepoint to go back to, and nothing stands.
         if written.is_err() && !self.connection.is_autocommit() {
             self.connection.execute_batch(ROLL_BACK)?;
@@ -62,7 +66,38 @@ impl Repository for SqliteTransaction<'_> {
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        Ok(self.writing(changes)?)
+        Ok(self.writing(|connection| write::commit(connection, changes))?)
+    }
+}
+
+impl Inbox for SqliteTransaction<'_> {
+    fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        Ok(self.writing(|connection| inbox::insert(connection, command))?)
+    }
+
+    fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        Ok(inbox::find(self.connection, organization_id, enrollment_id)?)
+    }
+
+    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        Ok(self.writing(|connection| inbox::claim(connection, now, lease_end))?)
+    }
+
+    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        Ok(self.writing(|connection| inbox::note_failure(connection, claim, failure))?)
+    }
+
+    fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        Ok(self.writing(|connection| inbox::retry(connection, organization_id, enrollment_id, now))?)
     }
 }
 

@@ -3,19 +3,46 @@
 
 mod support;
 
-use enroll::Repository;
+use enroll::{EnrollmentPlan, Inbox, Repository};
 use enroll_sqlite::{SqliteRepository, testing};
 use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use support::{Asked, given};
+use support::{Asked, at, given, process};
 
 /// How often each statement ran.
 type Ran = BTreeMap<String, usize>;
 
 /// New people, the same again, and the same with other keys: everything is created, raised and replaced.
 fn enroll(people: usize) -> (Ran, usize) {
+    let (mut repository, ran) = traced();
+    let mut written = 0;
+    let people = |key: &str| Asked::people(key, 0..people);
+    for asked in [people("first"), people("second"), people("third").overwriting()] {
+        let plan = asked.plan(&mut repository);
+        written += 1 + rows(&plan);
+        repository.commit(plan.changes()).unwrap();
+    }
+    let ran = ran.lock().unwrap().clone();
+    (ran, written)
+}
+
+/// Accepted, claimed, and processed.
+fn work(people: usize) -> (Ran, usize) {
+    let (mut repository, ran) = traced();
+    let asked = Asked::people("first", 0..people);
+    let written = 1 + rows(&asked.plan(&mut repository));
+    ran.lock().unwrap().clear();
+    asked.accept(&mut repository).unwrap();
+    let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
+    process(&mut repository, claim, at(1)).unwrap();
+    let ran = ran.lock().unwrap().clone();
+    (ran, written)
+}
+
+/// A database that tells how often each statement ran.
+fn traced() -> (SqliteRepository, Arc<Mutex<Ran>>) {
     let ran = Arc::new(Mutex::new(Ran::new()));
     let mut connection = Connection::open_in_memory().unwrap();
     let told = Arc::clone(&ran);
@@ -28,43 +55,57 @@ fn enroll(people: usize) -> (Ran, usize) {
         }
     };
     connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(trace)).unwrap();
-    let mut repository = SqliteRepository::from_connection(connection).unwrap();
+    let repository = SqliteRepository::from_connection(connection).unwrap();
     testing::seed(repository.connection(), &given()).unwrap();
     ran.lock().unwrap().clear();
-    let mut written = 0;
-    let people = |key: &str| Asked::people(key, 0..people);
-    for asked in [people("first"), people("second"), people("third").overwriting()] {
-        let plan = asked.plan(&mut repository);
-        let rows = plan.changes().rows();
-        written += 1
-            + rows.contacts_created.len()
-            + rows.contacts_updated.len()
-            + rows.conversations_created.len()
-            + rows.runs_created.len()
-            + rows.runs_reactivated.len()
-            + rows.step_contacts_created.len()
-            + rows.step_contacts_updated.len()
-            + rows.contact_tags_created.len()
-            + rows.records_created.len()
-            + rows.records_updated.len()
-            + usize::from(rows.tag_created.is_some());
-        repository.commit(plan.changes()).unwrap();
-    }
-    let ran = ran.lock().unwrap().clone();
-    (ran, written)
+    (repository, ran)
+}
+
+/// How many rows are written, beside the enrollment's own.
+fn rows(plan: &EnrollmentPlan) -> usize {
+    let rows = plan.changes().rows();
+    rows.contacts_created.len()
+        + rows.contacts_updated.len()
+        + rows.conversations_created.len()
+        + rows.runs_created.len()
+        + rows.runs_reactivated.len()
+        + rows.step_contacts_created.len()
+        + rows.step_contacts_updated.len()
+        + rows.contact_tags_created.len()
+        + rows.records_created.len()
+        + rows.records_updated.len()
+        + usize::from(rows.tag_created.is_some())
 }
 
 #[test]
 fn statements_do_not_depend_on_the_number_of_recipients() {
-    let (one, of_one) = enroll(1);
+    bounded(enroll, 15);
+}
+
+#[test]
+fn nor_do_those_of_what_is_accepted_and_processed() {
+    bounded(work, 6);
+    let (ran, _) = work(1);
+    let begun = ran.iter().filter(|(statement, _)| statement.to_lowercase().starts_with("begin"));
+    // Accept: context and insert. Claim. Process: find, load and commit.
+    assert_eq!(begun.map(|(_, times)| times).sum::<usize>(), 6, "{ran:#?}");
+    // What was accepted is flushed, and nothing else is.
+    for setting in [2, 1] {
+        assert_eq!(ran.get(&format!("PRAGMA synchronous={setting}")), Some(&1), "{ran:#?}");
+    }
+}
+
+/// So many rows a recipient, and nothing else that depends on them.
+fn bounded(run: impl Fn(usize) -> (Ran, usize), rows: usize) {
+    let (one, of_one) = run(1);
     let total = |ran: &Ran| ran.values().sum::<usize>();
     let beside_rows = total(&one) - of_one;
     assert!(beside_rows < 100, "{one:#?}");
     // With the one that is ignored 100 and 4000 recipients.
     for people in [99, 3999] {
-        let (many, written) = enroll(people);
+        let (many, written) = run(people);
         assert!(one.keys().eq(many.keys()), "{one:#?}\n{many:#?}");
-        assert!(written >= 15 * people, "{written}");
+        assert!(written >= rows * people, "{written}");
         assert!(total(&many) <= written + beside_rows, "{} for {written} rows: {many:#?}", total(&many));
         for (statement, times) in &many {
             assert!(*times <= one[statement] * people, "{statement} ran {times} times");

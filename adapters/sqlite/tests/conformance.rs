@@ -46,3 +46,4 @@ impl Fixture for SqliteFixture {
 }
 
 enroll::conformance_tests!(SqliteFixture, enroll::testing::block_on);
+enroll::inbox_conformance_tests!(SqliteFixture);

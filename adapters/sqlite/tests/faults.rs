@@ -3,14 +3,14 @@
 
 mod support;
 
-use enroll::Repository;
-use enroll::repository::RepositoryErrorKind;
+use enroll::repository::{RepositoryError, RepositoryErrorKind};
+use enroll::{EnrollError, Inbox, Repository};
 use enroll_sqlite::{SqliteError, SqliteRepository};
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use support::{Asked, assert_nothing_stands, count, fault, seeded};
+use support::{Asked, assert_nothing_stands, at, count, fault, process, seeded};
 use tempfile::TempDir;
 
 fn file() -> (TempDir, PathBuf) {
@@ -21,6 +21,13 @@ fn file() -> (TempDir, PathBuf) {
 
 fn asked() -> Asked {
     Asked::people("fault", 0..50)
+}
+
+fn repository_error(error: EnrollError) -> RepositoryError {
+    match error {
+        EnrollError::Repository(error) => error,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -39,6 +46,8 @@ fn a_read_only_database_is_read_and_refuses_commits() {
         assert_eq!(kind, RepositoryErrorKind::Other);
         assert!(matches!(fault, SqliteError::ReadOnly), "{fault:?}");
         assert!(message.contains("open it where it can be written"), "{message}");
+        let error = repository_error(asked().accept(&mut repository).unwrap_err());
+        assert!(matches!(support::fault(&error).1, SqliteError::ReadOnly), "{error:?}");
         assert_nothing_stands(repository.connection());
     }
 }
@@ -69,6 +78,54 @@ fn a_locked_database_is_unavailable_and_takes_the_same_commit_later() {
     assert_nothing_stands(repository.connection());
     other.execute_batch("rollback").unwrap();
     repository.commit(plan.changes()).unwrap();
+}
+
+#[test]
+fn a_locked_database_gives_no_lease_and_takes_nothing_in_until_later() {
+    let (_folder, file) = file();
+    let mut repository = seeded(&file);
+    let receipt = asked().accept(&mut repository).unwrap();
+    let command = Asked::people("other", 50..60).command(&mut repository);
+    let other = Connection::open(&file).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    repository.connection().busy_timeout(Duration::from_millis(1)).unwrap();
+    let claimed = repository.claim(at(0), at(60)).map(|_| ());
+    for refused in [claimed, repository.insert(&command).map(|_| ())] {
+        let error = refused.unwrap_err();
+        let (kind, fault, _) = fault(&error);
+        assert_eq!(kind, RepositoryErrorKind::Unavailable);
+        assert!(matches!(fault, SqliteError::Busy), "{fault:?}");
+    }
+    // Whoever only looks waits for nobody.
+    let command_id = command.enrollment_id();
+    assert_eq!(repository.find(command.organization_id(), command_id).unwrap(), None);
+    other.execute_batch("rollback").unwrap();
+    let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
+    assert_eq!((claim.enrollment_id, claim.attempt), (receipt.enrollment_id, 1));
+    assert_eq!(repository.insert(&command).unwrap(), None);
+    // A setting that stood is as it was, whatever became of what was to be flushed.
+    assert_eq!(repository.connection().pragma_query_value(None, "synchronous", |row| row.get(0)), Ok(1));
+}
+
+#[test]
+fn a_full_database_accepts_nothing_and_loses_nothing_that_it_accepted() {
+    let (_folder, file) = file();
+    let mut repository = seeded(&file);
+    let receipt = asked().accept(&mut repository).unwrap();
+    let pages: i64 = repository.connection().query_row("pragma page_count", [], |row| row.get(0)).unwrap();
+    limit(&repository, pages);
+    let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
+    let accepted = Asked::people("other", 50..99).accept(&mut repository).map(|_| ());
+    for refused in [accepted, process(&mut repository, claim, at(1)).map(|_| ())] {
+        let error = repository_error(refused.unwrap_err());
+        let (kind, fault, _) = fault(&error);
+        assert_eq!(kind, RepositoryErrorKind::Unavailable);
+        assert!(matches!(fault, SqliteError::Full), "{fault:?}");
+    }
+    assert_eq!(count(repository.connection(), "enroll_enrollments where state = 'accepted'"), 1);
+    assert_eq!(count(repository.connection(), "enroll_contacts"), 0);
+    limit(&repository, pages + 1000);
+    assert_eq!(process(&mut repository, claim, at(1)).unwrap().enrollment_id, receipt.enrollment_id);
 }
 
 #[test]
@@ -151,8 +208,22 @@ fn a_file_that_is_gone_in_the_middle_takes_no_commit() {
         assert_eq!(kind, RepositoryErrorKind::Other);
         assert!(matches!(fault, SqliteError::Moved), "{fault:?}");
         assert!(message.contains("open it again"), "{message}");
+        let error = repository_error(asked().accept(&mut repository).unwrap_err());
+        assert!(matches!(support::fault(&error).1, SqliteError::Moved), "{error:?}");
         assert_nothing_stands(repository.connection());
     }
+}
+
+#[test]
+fn a_file_that_is_gone_in_the_middle_gives_no_lease() {
+    let (_folder, file) = file();
+    let mut repository = seeded(&file);
+    asked().accept(&mut repository).unwrap();
+    let elsewhere = file.with_extension("moved");
+    fs::rename(&file, &elsewhere).unwrap();
+    let error = repository.claim(at(0), at(60)).unwrap_err();
+    assert!(matches!(fault(&error).1, SqliteError::Moved), "{error:?}");
+    assert_eq!(count(repository.connection(), "enroll_enrollments where attempts = 0"), 1);
 }
 
 #[test]
@@ -172,10 +243,7 @@ fn a_row_that_the_engine_does_not_take_is_told() {
     connection.execute_batch("pragma ignore_check_constraints = on").unwrap();
     connection.execute_batch("update enroll_contacts set state = 'lost'").unwrap();
     let asked = Asked::people("again", 0..1);
-    let error = match asked.enroll(&mut repository).unwrap_err() {
-        enroll::EnrollError::Repository(error) => error,
-        other => panic!("{other:?}"),
-    };
+    let error = repository_error(asked.enroll(&mut repository).unwrap_err());
     let (kind, fault, message) = fault(&error);
     assert_eq!(kind, RepositoryErrorKind::Other);
     assert!(matches!(fault, SqliteError::Row(_)), "{fault:?}");

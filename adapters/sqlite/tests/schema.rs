@@ -114,6 +114,35 @@ fn every_table_of_an_aggregate_has_its_triggers() {
     assert_eq!(strings(repository.connection(), triggers), expected);
 }
 
+#[test]
+fn a_state_of_an_enrollment_has_what_belongs_to_it_and_nothing_else() {
+    let repository = support::in_memory();
+    let connection = repository.connection();
+    let columns = ["due_at", "command", "completed_at", "report", "rejection", "error"];
+    // With every set of columns that are there.
+    let allowed = [
+        ("accepted", vec![0b11, 0b10_0011]),
+        ("completed", vec![0b1100, 0b10_1100]),
+        ("rejected", vec![0b1_0100, 0b11_0100]),
+        ("failed", vec![0b10_0010]),
+        ("lost", vec![]),
+    ];
+    for (state, allowed) in allowed {
+        for there in 0..1 << columns.len() {
+            let values = (0..columns.len()).map(|n| if there & (1 << n) == 0 { "null" } else { "0" });
+            let sql = format!(
+                "insert into enroll_enrollments (organization_id, id, sequence_id, fingerprint, at, state, {})
+                 values (?1, ?2, ?2, zeroblob(32), 0, '{state}', {})",
+                columns.join(", "),
+                values.collect::<Vec<_>>().join(", ")
+            );
+            let inserted = connection.execute(&sql, [ORGANIZATION, id(there)]);
+            assert_eq!(inserted.is_ok(), allowed.contains(&there), "{state} {there:b}");
+            connection.execute("delete from enroll_enrollments", []).unwrap();
+        }
+    }
+}
+
 /// An organization with two contacts, each with a run; `pragma recursive_triggers` as given.
 fn two_contacts(recursive: bool) -> SqliteRepository {
     let repository = support::in_memory();

@@ -3,11 +3,12 @@
 
 mod support;
 
-use enroll::Repository;
+use enroll::inbox::Failure;
 use enroll::repository::RepositoryErrorKind;
+use enroll::{Inbox, Repository};
 use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use support::{Asked, assert_nothing_stands, count, fault, seeded};
+use support::{Asked, assert_nothing_stands, at, count, fault, process, seeded};
 use tempfile::TempDir;
 
 /// A host's own connection, with a table of its own and none of the engine's settings.
@@ -64,7 +65,7 @@ fn a_conflict_keeps_the_hosts_row_and_can_be_planned_again() {
     transaction.execute("update enroll_sequences set title = 'again'", []).unwrap();
     let version = "select version from enroll_sequences";
     let raised: i64 = transaction.query_row(version, [], |row| row.get(0)).unwrap();
-    assert_eq!(plan.changes().guards().sequence.1.0 + 2, raised.unsigned_abs());
+    assert_eq!(plan.changes().guards().sequence.1.unwrap().0 + 2, raised.unsigned_abs());
     asked.enroll(&mut repository).unwrap();
     transaction.commit().unwrap();
     assert_eq!(count(&connection, "orders"), 1);
@@ -93,6 +94,42 @@ fn a_refused_last_row_takes_the_others_and_not_the_hosts() {
     assert_eq!(count(&connection, "orders"), 1);
     assert_eq!(count(&connection, "enroll_contacts"), 1);
     assert_eq!(count(&connection, "enroll_enrollments"), 0);
+}
+
+#[test]
+fn what_is_accepted_and_what_is_processed_stand_or_fall_with_the_hosts_row() {
+    let (_folder, mut connection) = host();
+    let asked = Asked::people("one", 0..3);
+    let transaction = begin(&mut connection);
+    let receipt = asked.accept(&mut SqliteTransaction::new(&transaction).unwrap()).unwrap();
+    transaction.rollback().unwrap();
+    assert_nothing_stands(&connection);
+
+    let transaction = begin(&mut connection);
+    assert_eq!(asked.accept(&mut SqliteTransaction::new(&transaction).unwrap()).unwrap(), receipt);
+    transaction.commit().unwrap();
+    assert_eq!(count(&connection, "enroll_enrollments where state = 'accepted'"), 1);
+
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    let mut inbox = SqliteTransaction::new(&transaction).unwrap();
+    let claim = inbox.claim(at(0), at(60)).unwrap().unwrap();
+    let report = process(&mut inbox, claim, at(1)).unwrap();
+    transaction.rollback().unwrap();
+    assert_eq!(count(&connection, "enroll_contacts"), 0);
+
+    // The lease is gone with it too.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    let mut inbox = SqliteTransaction::new(&transaction).unwrap();
+    assert_eq!(inbox.claim(at(0), at(60)).unwrap(), Some(claim));
+    inbox.note_failure(&claim, &Failure { error: "no".to_owned(), retry_at: None }).unwrap();
+    assert!(inbox.retry(claim.organization_id, claim.enrollment_id, at(2)).unwrap());
+    assert_eq!(inbox.claim(at(2), at(60)).unwrap(), Some(claim));
+    assert_eq!(process(&mut inbox, claim, at(1)).unwrap(), report);
+    let found = inbox.find(claim.organization_id, claim.enrollment_id).unwrap().unwrap();
+    assert_eq!((found.command, found.attempts, found.error), (None, 1, None));
+    transaction.commit().unwrap();
+    assert_eq!(count(&connection, "orders"), 1);
+    assert_eq!(count(&connection, "enroll_contacts"), 3);
 }
 
 #[test]

@@ -77,3 +77,9 @@ pub(crate) fn told(output: &Output) -> String {
     assert_eq!(told.lines().count(), 1, "{told}");
     told
 }
+
+/// A database of the test's own on a real PostgreSQL.
+pub(crate) fn postgres() -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(enroll_postgres::testing::Server::shared().database()).unwrap()
+}

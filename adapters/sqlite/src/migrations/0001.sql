@@ -84,7 +84,7 @@ create table enroll_contacts (
     name text,
     language text,
     default_channel_id blob,
-    address text check (json_valid(address)),
+    address text check (address is null or json_valid(address)),
     birth_day integer check (birth_day between 1 and 31),
     birth_month integer check (birth_month between 1 and 12),
     birth_year integer check (birth_year between 1 and 9999),
@@ -194,16 +194,33 @@ create index enroll_custom_records_of_contact on enroll_custom_records (organiza
 create unique index enroll_custom_records_one
     on enroll_custom_records (organization_id, resource_id, resource, custom_object_id);
 
+-- What is asked for (`command`) stands until it is done or rejected; it is large, so it is the last, and read alone.
+-- What is accepted may be claimed from `due_at` on: at once, after a back-off, or at the end of a lease.
 create table enroll_enrollments (
     organization_id blob not null references enroll_organizations on delete cascade,
     id blob not null,
     sequence_id blob not null,
     fingerprint blob not null check (length(fingerprint) = 32),
     at integer not null check (at between 0 and 253402300799999),
-    state text not null check (state in ('completed')),
-    report text not null,
-    primary key (organization_id, id)
+    state text not null check (state in ('accepted', 'completed', 'rejected', 'failed')),
+    attempts integer not null default 0 check (attempts between 0 and 4294967295),
+    due_at integer check (due_at between 0 and 253402300799999),
+    completed_at integer check (completed_at between 0 and 253402300799999),
+    error text,
+    rejection text check (rejection is null or json_valid(rejection)),
+    report text check (report is null or json_valid(report)),
+    command text check (command is null or json_valid(command)),
+    primary key (organization_id, id),
+    check ((due_at is not null) = (state = 'accepted')),
+    check ((command is not null) = (state in ('accepted', 'failed'))),
+    check ((completed_at is not null) = (state in ('completed', 'rejected'))),
+    check ((report is not null) = (state = 'completed')),
+    check ((rejection is not null) = (state = 'rejected')),
+    check (error is not null or state <> 'failed')
 ) strict;
+-- It holds what waits and nothing else, so a claim, which is of any organization, scans what waits and nothing else.
+create index enroll_enrollments_waiting on enroll_enrollments (organization_id, due_at, at, id)
+    where state = 'accepted';
 
 -- A step contact takes its records with it.
 create trigger enroll_step_contacts_records_go after delete on enroll_step_contacts begin

@@ -25,22 +25,19 @@ impl Commit<'_> {
     /// Checks every guard, and tells which keys go over from one contact to another.
     pub(super) fn check_guards(&self) -> Result<Vec<Released>, SqliteError> {
         let guards = self.changes.guards();
-        let enrollment_id = self.changes.completion().id;
-        if self.one(ENROLLMENT, enrollment_id.as_uuid())?.is_some() {
-            return Err(Conflict::EnrollmentExists(enrollment_id).into());
-        }
+        self.check_enrollment()?;
         let (id, version) = guards.sequence;
-        if self.one(SEQUENCE, id.as_uuid())? != Some(version) {
+        if self.one(SEQUENCE, id.as_uuid())? != version {
             return Err(Conflict::SequenceChanged(id).into());
         }
         self.check_channels(&guards.channels)?;
         if let Some((id, version)) = guards.custom_object
-            && self.one(CUSTOM_OBJECT, id.as_uuid())? != Some(version)
+            && self.one(CUSTOM_OBJECT, id.as_uuid())? != version
         {
             return Err(Conflict::CustomObjectChanged(id).into());
         }
         if let Some((id, version)) = guards.call_flow
-            && self.one(CALL_FLOW, id.as_uuid())? != Some(version)
+            && self.one(CALL_FLOW, id.as_uuid())? != version
         {
             return Err(Conflict::CallFlowChanged(id).into());
         }
@@ -176,8 +173,6 @@ macro_rules! holder {
     };
 }
 
-/// An enrollment has no version of its own.
-const ENROLLMENT: &str = "select 1 from enroll_enrollments where organization_id = ?1 and id = ?2";
 const SEQUENCE: &str = "select version from enroll_sequences where organization_id = ?1 and id = ?2";
 const CUSTOM_OBJECT: &str = "select version from enroll_custom_objects where organization_id = ?1 and id = ?2";
 const CALL_FLOW: &str = "select version from enroll_call_flows where organization_id = ?1 and id = ?2";

@@ -1,7 +1,6 @@
 //! Rows that are created: never an update of one that exists.
 
 use enroll::contact::{BirthDate, Email};
-use enroll::lookup::EnrollmentState;
 use enroll::{CallFlowId, ChannelId, EnrollmentId, Timestamp};
 use rusqlite::{Params, ffi, params};
 use uuid::Uuid;
@@ -20,24 +19,6 @@ struct Insert {
 }
 
 impl Commit<'_> {
-    pub(super) fn insert_enrollment(&self) -> Result<(), SqliteError> {
-        let completion = self.changes.completion();
-        let (state, report) = match &completion.state {
-            EnrollmentState::Completed { report } => ("completed", serde_json::to_string(report)?),
-            _ => return Err(SqliteError::UnknownState),
-        };
-        self.connection.prepare_cached(ENROLLMENT)?.execute(params![
-            self.organization,
-            completion.id.as_uuid(),
-            completion.sequence_id.as_uuid(),
-            completion.fingerprint.as_bytes(),
-            completion.at.millis(),
-            state,
-            report,
-        ])?;
-        Ok(())
-    }
-
     pub(super) fn insert_contacts(&self) -> Result<(), SqliteError> {
         let mut rows = Inserting::new(self, &CONTACT);
         for row in &self.rows().contacts_created {
@@ -202,8 +183,6 @@ macro_rules! stands {
     };
 }
 
-const ENROLLMENT: &str = "insert into enroll_enrollments \
-     (organization_id, id, sequence_id, fingerprint, at, state, report) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 static CONTACT: Insert = Insert {
     sql: "insert into enroll_contacts (organization_id, id, external_id, phone, email, email_key, name, language, \
           default_channel_id, address, birth_day, birth_month, birth_year, state, created_at, updated_at) \

@@ -1,5 +1,6 @@
 //! What is written: one statement a table, run once a row, under a lock that is taken first.
 
+mod completion;
 mod guards;
 mod insert;
 mod update;
@@ -23,7 +24,7 @@ pub(crate) fn commit(connection: &Connection, changes: &ChangeSet) -> Result<(),
     connection.prepare_cached(LOCK)?.execute([])?;
     let commit = Commit::new(connection, changes);
     let released = commit.check_guards()?;
-    commit.insert_enrollment()?;
+    commit.complete_enrollment()?;
     commit.release_keys(&released)?;
     commit.update_contacts()?;
     commit.insert_contacts()?;

@@ -1,12 +1,14 @@
 //! A world of one sequence, and what the tests ask of it.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+use enroll::inbox::Claim;
 use enroll::policy::ExistingContact;
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::testing::Given;
 use enroll::{
     Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPlan, EnrollmentPolicy,
-    EnrollmentReport, EnrollmentRequest, OrganizationId, Repository, SequenceId, enroll_contacts, plan_enrollment,
+    EnrollmentReport, EnrollmentRequest, Inbox, OrganizationId, Receipt, Repository, Retry, SequenceId, Timestamp,
+    accept, enroll_contacts, plan_enrollment,
 };
 use enroll_sqlite::{SqliteError, SqliteRepository, testing};
 use rusqlite::Connection;
@@ -19,6 +21,8 @@ pub(crate) const ORGANIZATION: Uuid = Uuid::from_u128(1);
 pub(crate) const CHANNEL: Uuid = Uuid::from_u128(2);
 pub(crate) const SEQUENCE: Uuid = Uuid::from_u128(3);
 pub(crate) const STEP: Uuid = Uuid::from_u128(4);
+/// The instant of every request.
+const AT: &str = "2026-02-01T15:00:00Z";
 pub(crate) const OBJECT: Uuid = Uuid::from_u128(5);
 
 /// An organization with a phone channel, a sequence of one step on it, and a custom object.
@@ -85,7 +89,7 @@ impl Asked {
             organization_id: OrganizationId::from_uuid(ORGANIZATION),
             sequence_id: SequenceId::from_uuid(SEQUENCE),
             key: EnrollmentKey::Idempotency(&self.key),
-            at: "2026-02-01T15:00:00Z".parse().unwrap(),
+            at: AT.parse().unwrap(),
             request: &request,
         };
         ask(&Engine::new(&self.policy), &enrollment)
@@ -95,14 +99,34 @@ impl Asked {
         self.ask(|engine, enrollment| enroll_contacts(repository, engine, enrollment))
     }
 
-    /// The plan on what stands, without its commit.
-    pub(crate) fn plan(&self, repository: &mut impl Repository) -> EnrollmentPlan {
+    pub(crate) fn accept(&self, inbox: &mut impl Inbox) -> Result<Receipt, EnrollError> {
+        self.ask(|engine, enrollment| accept(inbox, engine, enrollment))
+    }
+
+    /// What was checked, and not stored yet.
+    pub(crate) fn command(&self, repository: &mut impl Repository) -> EnrollmentCommand {
         self.ask(|engine, enrollment| {
             let context = repository.context(&enrollment.context_lookup()).unwrap();
-            let command = EnrollmentCommand::check(enrollment, &context, engine).unwrap();
-            plan_enrollment(&command, &repository.load(&command.lookup()).unwrap()).unwrap()
+            EnrollmentCommand::check(enrollment, &context, engine).unwrap()
         })
     }
+
+    /// The plan on what stands, without its commit.
+    pub(crate) fn plan(&self, repository: &mut impl Repository) -> EnrollmentPlan {
+        let command = self.command(repository);
+        plan_enrollment(&command, &repository.load(&command.lookup()).unwrap()).unwrap()
+    }
+}
+
+/// So many seconds after the instant of the requests.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    let at: Timestamp = AT.parse().unwrap();
+    Timestamp::from_millis(at.millis() + seconds * 1000).unwrap()
+}
+
+/// Processes what was claimed.
+pub(crate) fn process(inbox: &mut impl Inbox, claim: Claim, now: Timestamp) -> Result<EnrollmentReport, EnrollError> {
+    enroll::process(inbox, Retry::default(), claim.organization_id, claim.enrollment_id, now)?.report()
 }
 
 /// What went wrong, of which kind, and in which words.

@@ -1,0 +1,126 @@
+//! What was accepted and waits: one statement or two each, which the caller puts in a transaction.
+
+use enroll::inbox::{Claim, Failure, InboxEntry};
+use enroll::lookup::StoredEnrollment;
+use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
+use rusqlite::{Connection, params};
+
+use crate::error::SqliteError;
+use crate::read::{self, each};
+use crate::rows::{self, columns};
+
+/// Stores what was accepted, or answers with what stands under its id.
+pub(crate) fn insert(
+    connection: &Connection,
+    command: &EnrollmentCommand,
+) -> Result<Option<StoredEnrollment>, SqliteError> {
+    let (organization_id, id) = (command.organization_id(), command.enrollment_id());
+    connection.prepare_cached(INSERT_ORGANIZATION)?.execute([organization_id.as_uuid()])?;
+    let inserted = connection.prepare_cached(INSERT)?.execute(params![
+        organization_id.as_uuid(),
+        id.as_uuid(),
+        command.sequence_id().as_uuid(),
+        command.fingerprint().as_bytes(),
+        command.at().millis(),
+        serde_json::to_string(command)?,
+    ])?;
+    if inserted == 1 { Ok(None) } else { read::enrollment(connection, organization_id, id) }
+}
+
+/// An enrollment, with its command while it waits.
+pub(crate) fn find(
+    connection: &Connection,
+    organization_id: OrganizationId,
+    enrollment_id: EnrollmentId,
+) -> Result<Option<InboxEntry>, SqliteError> {
+    let mut found = None;
+    each(connection, FIND, [organization_id.as_uuid(), enrollment_id.as_uuid()], |columns| {
+        let (attempts, error, command) = (columns.take()?, columns.take()?, columns.json_or_null()?);
+        let mut entry = InboxEntry::new(rows::enrollment(columns)?, command);
+        (entry.attempts, entry.error) = (attempts, error);
+        found = Some(entry);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Leases the oldest that is due, of any organization.
+pub(crate) fn claim(
+    connection: &Connection,
+    now: Timestamp,
+    lease_end: Timestamp,
+) -> Result<Option<Claim>, SqliteError> {
+    let mut claim = None;
+    each(connection, CLAIM, [now.millis(), lease_end.millis()], |columns| {
+        claim = Some(Claim::new(columns.id()?, columns.id()?, columns.take()?));
+        Ok(())
+    })?;
+    Ok(claim)
+}
+
+/// Says of the attempt of a claim that it failed; of one that was overtaken it says nothing.
+pub(crate) fn note_failure(connection: &Connection, claim: &Claim, failure: &Failure) -> Result<(), SqliteError> {
+    connection.prepare_cached(NOTE_FAILURE)?.execute(params![
+        claim.organization_id.as_uuid(),
+        claim.enrollment_id.as_uuid(),
+        claim.attempt,
+        failure.error,
+        failure.retry_at.map(Timestamp::millis),
+    ])?;
+    Ok(())
+}
+
+/// Lets what failed wait again; tells whether it was failed.
+pub(crate) fn retry(
+    connection: &Connection,
+    organization_id: OrganizationId,
+    enrollment_id: EnrollmentId,
+    now: Timestamp,
+) -> Result<bool, SqliteError> {
+    let params = params![organization_id.as_uuid(), enrollment_id.as_uuid(), now.millis()];
+    Ok(connection.prepare_cached(RETRY)?.execute(params)? == 1)
+}
+
+const INSERT_ORGANIZATION: &str = "insert into enroll_organizations values (?1) on conflict do nothing";
+/// Due at once.
+const INSERT: &str = "insert into enroll_enrollments \
+     (organization_id, id, sequence_id, fingerprint, at, command, state, due_at) \
+     values (?1, ?2, ?3, ?4, ?5, ?6, 'accepted', ?5) on conflict (organization_id, id) do nothing";
+const FIND: &str = concat!(
+    "select e.attempts, e.error, e.command, ",
+    columns!(enrollments),
+    " from enroll_enrollments e where organization_id = ?1 and id = ?2"
+);
+/// The index is named, so that what has ended is never looked at.
+const CLAIM: &str = "update enroll_enrollments set attempts = min(attempts + 1, 4294967295), due_at = ?2 \
+     where rowid = (select rowid from enroll_enrollments indexed by enroll_enrollments_waiting \
+         where state = 'accepted' and due_at <= ?1 order by at, id, organization_id limit 1) \
+     returning organization_id, id, attempts";
+const NOTE_FAILURE: &str = "update enroll_enrollments set error = ?4, due_at = ?5, \
+     state = case when ?5 is null then 'failed' else state end \
+     where organization_id = ?1 and id = ?2 and state = 'accepted' and attempts = ?3";
+const RETRY: &str = "update enroll_enrollments set state = 'accepted', attempts = 0, due_at = ?3 \
+     where organization_id = ?1 and id = ?2 and state = 'failed'";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SqliteRepository;
+
+    /// Nothing but what waits is looked at, and nothing but the one that is claimed is fetched.
+    #[test]
+    fn a_claim_scans_what_waits_and_nothing_else() {
+        let repository = SqliteRepository::open_in_memory().unwrap();
+        let mut statement = repository.connection().prepare(&format!("explain query plan {CLAIM}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get("detail")).collect::<Result<Vec<String>, _>>().unwrap();
+        assert_eq!(
+            steps,
+            [
+                "SEARCH enroll_enrollments USING INTEGER PRIMARY KEY (rowid=?)",
+                "SCALAR SUBQUERY 1",
+                "SCAN enroll_enrollments USING COVERING INDEX enroll_enrollments_waiting",
+                "USE TEMP B-TREE FOR ORDER BY",
+            ]
+        );
+    }
+}

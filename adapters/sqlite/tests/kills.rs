@@ -1,0 +1,183 @@
+//! What was accepted is done, once and whole, however often the process that works is killed.
+#![cfg(feature = "testing")]
+
+mod support;
+
+use enroll::inbox::Failure;
+use enroll::{EnrollmentReport, Inbox, Timestamp};
+use enroll_sqlite::SqliteRepository;
+use rusqlite::Connection;
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use support::{Asked, ORGANIZATION, count, process, seeded};
+use uuid::Uuid;
+
+const FILE: &str = "ENROLL_SQLITE_KILLS_FILE";
+const KILLS: &str = "ENROLL_KILLS";
+const ACCEPTED: &str = "accepted ";
+const PEOPLE: usize = 30;
+/// How many people of a batch are in the next one too.
+const AGAIN: usize = 10;
+const LEASE: Duration = Duration::from_millis(200);
+
+#[test]
+fn every_receipt_is_completed_once_however_often_its_worker_is_killed() {
+    let kills: u32 = env::var(KILLS).map_or(10, |kills| kills.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enroll.db");
+    drop(seeded(&file));
+    let mut receipts = BTreeSet::new();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut took = Duration::from_millis(20);
+    for kill in 0..kills {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Somewhere within what it does between two receipts.
+        let spin = took * u32::try_from(random >> 56).unwrap() / 256;
+        took = accepted_until_killed(&file, 1 + kill % 4, spin, &mut receipts);
+        check_file(&file);
+    }
+    let mut repository = SqliteRepository::open(&file).unwrap();
+    // The leases of the dead have run out by then.
+    let (then, later) = (now() + 3_600_000, now() + 7_200_000);
+    while let Some(claim) = repository.claim(instant(then), instant(later)).unwrap() {
+        process(&mut repository, claim, instant(then)).unwrap();
+    }
+    check(repository.connection(), &receipts);
+    assert!(receipts.len() >= kills.try_into().unwrap(), "{}", receipts.len());
+    println!("kills: {kills}, receipts: {}, all completed once", receipts.len());
+}
+
+/// Lets a child accept and work until it gave so many receipts, kills it a little later, and tells how long one took.
+fn accepted_until_killed(file: &Path, times: u32, spin: Duration, receipts: &mut BTreeSet<Uuid>) -> Duration {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .env(FILE, file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut id = || lines.find_map(|line| Some(line.unwrap().strip_prefix(ACCEPTED)?.parse::<Uuid>().unwrap()));
+    receipts.insert(id().unwrap());
+    let began = Instant::now();
+    for _ in 0..times {
+        receipts.insert(id().unwrap());
+    }
+    let took = began.elapsed() / times;
+    let until = Instant::now() + spin;
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What it had told before it died.
+    while let Some(id) = id() {
+        receipts.insert(id);
+    }
+    took
+}
+
+fn check_file(file: &Path) {
+    let repository = SqliteRepository::open(file).unwrap();
+    let told: String = repository.connection().query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(told, "ok");
+}
+
+fn check(connection: &Connection, receipts: &BTreeSet<Uuid>) {
+    let states = "enroll_enrollments where state <> 'completed' or command is not null or due_at is not null";
+    assert_eq!(count(connection, states), 0);
+    let reports = reports(connection);
+    let ended: BTreeSet<Uuid> = reports.iter().map(|report| report.enrollment_id.as_uuid()).collect();
+    assert_eq!(ended.len(), reports.len());
+    assert!(ended.is_superset(receipts), "a receipt was lost");
+
+    // What stands is what the reports say together: nothing twice, nothing by halves, and nothing beside it.
+    let mut contacts = Vec::new();
+    let mut conversations = Vec::new();
+    let mut processed = BTreeMap::<Uuid, (i64, BTreeSet<Uuid>)>::new();
+    let mut records = BTreeSet::new();
+    let mut tagged = 0;
+    for report in &reports {
+        assert_eq!(report.outcomes.len(), PEOPLE + 1);
+        let enrolled: Vec<_> = report.outcomes.iter().filter(|outcome| outcome.disposition.is_enrolled()).collect();
+        assert_eq!(enrolled.len(), PEOPLE);
+        tagged += enrolled.len();
+        for outcome in enrolled {
+            contacts.extend(outcome.contact_created.then(|| outcome.contact_id.unwrap().as_uuid()));
+            conversations.extend(outcome.conversation_created.then(|| outcome.conversation_id.unwrap().as_uuid()));
+            records.insert(outcome.record_id.unwrap().as_uuid());
+            let (times, by) = processed.entry(outcome.step_contact_id.unwrap().as_uuid()).or_default();
+            *times += 1;
+            by.insert(report.enrollment_id.as_uuid());
+        }
+    }
+    contacts.sort_unstable();
+    conversations.sort_unstable();
+    assert_eq!(ids(connection, "enroll_contacts"), contacts);
+    assert_eq!(ids(connection, "enroll_conversations"), conversations);
+    assert_eq!(ids(connection, "enroll_custom_records"), records.into_iter().collect::<Vec<_>>());
+    assert_eq!(count(connection, "enroll_runs"), contacts.len());
+    assert_eq!(count(connection, "enroll_tags"), reports.len());
+    assert_eq!(count(connection, "enroll_contact_tags"), tagged);
+    // Each batch brings people that are new, and the first all of its own.
+    assert_eq!(contacts.len(), reports.len() * (PEOPLE - AGAIN) + AGAIN);
+    assert!(processed.values().any(|(times, _)| *times > 1));
+    let mut statement =
+        connection.prepare("select id, times_processed, enrollment_id from enroll_step_contacts").unwrap();
+    let mut rows = statement.query([]).unwrap();
+    while let Some(row) = rows.next().unwrap() {
+        let (times, by) = processed.remove(&row.get(0).unwrap()).unwrap();
+        assert_eq!(row.get(1), Ok(times));
+        assert!(by.contains(&row.get(2).unwrap()));
+    }
+    assert_eq!(processed, BTreeMap::new());
+}
+
+fn reports(connection: &Connection) -> Vec<EnrollmentReport> {
+    let mut statement = connection.prepare("select report from enroll_enrollments").unwrap();
+    let reports = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    reports.map(|report| serde_json::from_str(&report.unwrap()).unwrap()).collect()
+}
+
+fn ids(connection: &Connection, table: &str) -> Vec<Uuid> {
+    let mut statement =
+        connection.prepare(&format!("select id from {table} where organization_id = ?1 order by id")).unwrap();
+    statement.query_map([ORGANIZATION], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// Accepts and works until it is killed. It begins with the batch whose receipt may not have been told.
+#[test]
+#[ignore = "it is the process that the other test kills"]
+fn child() {
+    let Ok(file) = env::var(FILE) else {
+        println!("does nothing by itself: the other test starts it with `{FILE}`");
+        return;
+    };
+    let mut repository = SqliteRepository::open(file).unwrap();
+    for batch in count(repository.connection(), "enroll_enrollments").saturating_sub(1).. {
+        let first = batch * (PEOPLE - AGAIN);
+        let receipt = Asked::people(&format!("batch-{batch}"), first..first + PEOPLE).accept(&mut repository).unwrap();
+        // A line of its own: the harness has written `test child ... ` before the first.
+        println!("\n{ACCEPTED}{}", receipt.enrollment_id);
+        let lease_end = now() + i64::try_from(LEASE.as_millis()).unwrap();
+        let Some(claim) = repository.claim(instant(now()), instant(lease_end)).unwrap() else { continue };
+        if batch % 5 == 0 && claim.attempt == 1 {
+            let failure = Failure { error: "left for later".to_owned(), retry_at: Some(instant(now())) };
+            repository.note_failure(&claim, &failure).unwrap();
+        } else {
+            process(&mut repository, claim, instant(now())).unwrap();
+        }
+    }
+}
+
+/// The clock, in milliseconds: leases are of the real time, in which processes die.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
+}
+
+fn instant(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis).unwrap()
+}
