@@ -1,11 +1,12 @@
 //! One connection.
 
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::inbox::{Claim, Failure, InboxEntry};
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
 use enroll::repository::RepositoryError;
-use enroll::{AsyncRepository, ChangeSet};
+use enroll::{AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use tokio_postgres::{Client, IsolationLevel};
 
-use crate::{Error, Statements, read, schema, write};
+use crate::{Error, Statements, inbox, read, schema, write};
 
 /// A repository on one connection, which it owns. Its statements are prepared once, at the first use.
 ///
@@ -59,7 +60,43 @@ impl AsyncRepository for PostgresClient {
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(commit(&mut self.client, &statements, changes).await?)
+        Ok(write::commit(&mut self.client, &statements.0, changes).await?)
+    }
+}
+
+impl AsyncInbox for PostgresClient {
+    async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::insert(&mut self.client, &statements.0, command).await?)
+    }
+
+    async fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::find(&self.client, &statements.0, organization_id, enrollment_id).await?)
+    }
+
+    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::claim(&mut self.client, &statements.0, now, lease_end).await?)
+    }
+
+    async fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::note_failure(&mut self.client, &statements.0, claim, failure).await?)
+    }
+
+    async fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::retry(&mut self.client, &statements.0, organization_id, enrollment_id, now).await?)
     }
 }
 
@@ -70,14 +107,4 @@ pub(crate) async fn load(client: &mut Client, statements: &Statements, lookup: &
     let snapshot = read::load(&transaction, &statements.0, lookup).await?;
     transaction.commit().await?;
     Ok(snapshot)
-}
-
-/// A commit in a transaction of its own, whatever isolation level is the default.
-///
-/// A transaction that is dropped is rolled back before anything else runs on the connection, also where the future is
-/// dropped in the middle.
-pub(crate) async fn commit(client: &mut Client, statements: &Statements, changes: &ChangeSet) -> Result<(), Error> {
-    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    write::write(&transaction, &statements.0, changes).await?;
-    Ok(transaction.commit().await?)
 }

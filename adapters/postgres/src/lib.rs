@@ -24,6 +24,10 @@
 //! side by side. Context, load and commit are each a fixed number of statements, whatever the number of recipients.
 //! Statements are pipelined: context is one round trip, load and commit are four each.
 //!
+//! All three are an [`AsyncInbox`](enroll::AsyncInbox) too. Accepting waits for no enrollment that is being processed;
+//! any number of workers, on any number of machines, [`claim`](enroll::AsyncInbox::claim) what waits without waiting for
+//! each other. A claim is of all organizations and costs what waits in them, however much has ended.
+//!
 //! # Errors
 //! Each [`RepositoryError`](enroll::repository::RepositoryError) has an [`Error`] as its source, which says what to do.
 #![forbid(unsafe_code)]
@@ -31,8 +35,10 @@
 // No input and no answer of the database panics.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
+mod begin;
 mod client;
 mod error;
+mod inbox;
 mod pool;
 mod read;
 mod rows;

@@ -1,16 +1,17 @@
 //! A pool of connections.
 
 use deadpool_postgres::{Manager, Object, Pool, Runtime};
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::inbox::{Claim, Failure, InboxEntry};
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
 use enroll::repository::RepositoryError;
-use enroll::{AsyncRepository, ChangeSet};
+use enroll::{AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_postgres::{Config, NoTls};
 
-use crate::client::{commit, load};
-use crate::{Error, Statements, migrate, read, schema};
+use crate::client::load;
+use crate::{Error, Statements, inbox, migrate, read, schema, write};
 
 /// A repository on a pool: a clone is another handle on the same. Each call takes a connection and gives it back.
 ///
@@ -78,7 +79,43 @@ impl AsyncRepository for PostgresRepository {
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let (mut connection, statements) = self.ready().await?;
-        Ok(commit(&mut connection, &statements, changes).await?)
+        Ok(write::commit(&mut **connection, &statements.0, changes).await?)
+    }
+}
+
+impl AsyncInbox for PostgresRepository {
+    async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        let (mut connection, statements) = self.ready().await?;
+        Ok(inbox::insert(&mut **connection, &statements.0, command).await?)
+    }
+
+    async fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        let (connection, statements) = self.ready().await?;
+        Ok(inbox::find(&**connection, &statements.0, organization_id, enrollment_id).await?)
+    }
+
+    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        let (mut connection, statements) = self.ready().await?;
+        Ok(inbox::claim(&mut **connection, &statements.0, now, lease_end).await?)
+    }
+
+    async fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        let (mut connection, statements) = self.ready().await?;
+        Ok(inbox::note_failure(&mut **connection, &statements.0, claim, failure).await?)
+    }
+
+    async fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        let (mut connection, statements) = self.ready().await?;
+        Ok(inbox::retry(&mut **connection, &statements.0, organization_id, enrollment_id, now).await?)
     }
 }
 

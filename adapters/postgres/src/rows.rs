@@ -1,7 +1,8 @@
 //! Rows as they are read. Each function takes the columns in the order of `columns!`.
 
 use enroll::contact::{BirthDate, Contact, ContactState, Email};
-use enroll::lookup::{StoredEnrollment, Version, Versioned};
+use enroll::inbox::{Claim, InboxEntry};
+use enroll::lookup::{EnrollmentState, StoredEnrollment, Version, Versioned};
 use enroll::model::{
     CallFlow, Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject,
     CustomRecord, Resource, Run, RunStatus, Sequence, SequenceStatus, Step, StepContact, StepContactStatus,
@@ -17,12 +18,30 @@ use crate::write::DateTime;
 pub(crate) fn enrollment(row: &Row) -> Result<StoredEnrollment, Error> {
     let bytes: &[u8] = row.try_get(2)?;
     let bytes = bytes.try_into().map_err(|_| unreadable("fingerprint", "it has not 32 bytes"))?;
-    match row.try_get(4)? {
-        "completed" => {
-            Ok(StoredEnrollment::completed(Fingerprint::from_bytes(bytes), json("report", row.try_get(5)?)?))
-        }
-        state => Err(unreadable("state", format!("`{state}` is not known"))),
-    }
+    let state = match row.try_get(4)? {
+        "accepted" => EnrollmentState::Accepted,
+        "completed" => EnrollmentState::Completed { report: json("report", row.try_get(5)?)? },
+        "rejected" => EnrollmentState::Rejected { rejection: json("rejection", row.try_get(6)?)? },
+        "failed" => EnrollmentState::Failed,
+        state => return Err(unreadable("state", format!("`{state}` is not known"))),
+    };
+    let (fingerprint, at) = (Fingerprint::from_bytes(bytes), instant("at", row.try_get(3)?)?);
+    let mut enrollment = StoredEnrollment::new(id(row, 0)?, id(row, 1)?, fingerprint, at, state);
+    enrollment.completed_at = some_instant("completed_at", row, 7)?;
+    Ok(enrollment)
+}
+
+/// With what an inbox knows besides.
+pub(crate) fn inbox_entry(row: &Row) -> Result<InboxEntry, Error> {
+    let command = row.try_get::<_, Option<&str>>(8)?.map(|text| json("command", text)).transpose()?;
+    let mut entry = InboxEntry::new(enrollment(row)?, command);
+    entry.attempts = number("attempts", row.try_get::<_, i64>(9)?)?;
+    entry.error = row.try_get(10)?;
+    Ok(entry)
+}
+
+pub(crate) fn claim(row: &Row) -> Result<Claim, Error> {
+    Ok(Claim::new(id(row, 0)?, id(row, 1)?, number("attempts", row.try_get::<_, i64>(2)?)?))
 }
 
 pub(crate) fn channel(row: &Row) -> Result<Versioned<Channel>, Error> {

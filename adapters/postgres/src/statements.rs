@@ -1,4 +1,5 @@
-//! Every statement of a repository, in the order of its use. Each names the organization, and takes lists as arrays.
+//! Every statement of a repository, in the order of its use. Each but a claim names the organization, and takes lists as
+//! arrays.
 
 use futures_util::future::{join_all, try_join_all};
 use std::sync::Arc;
@@ -86,7 +87,7 @@ macro_rules! statements {
 /// The columns of a row, in the order in which `rows` reads them.
 macro_rules! columns {
     (enrollment) => {
-        "id, sequence_id, fingerprint, at, state, report::text"
+        "id, sequence_id, fingerprint, at, state, report::text, rejection::text, completed_at"
     };
     (channel) => {
         "id, version, kind, address, enabled, name"
@@ -214,6 +215,8 @@ statements! {
     engine_writes = "select pg_catalog.set_config('enroll.engine', 'on', true) where $1::uuid is not null";
     add_organization = "insert into enroll.organizations (organization_id) values ($1) on conflict do nothing";
     lock_organization = "select from enroll.organizations where organization_id = $1 for update";
+    lock_enrollment = "select state from enroll.enrollments
+        where organization_id = $1 and id = $2 for no key update";
     lock_sequence = "select id, version from enroll.sequences where organization_id = $1 and id = $2 for share";
     lock_channels = "select id, version from enroll.channels
         where organization_id = $1 and id = any($2::uuid[]) order by id for share";
@@ -231,8 +234,12 @@ statements! {
 
     // The writes. Keys that updates replace are given up first: another row may claim them.
     insert_enrollment = "insert into enroll.enrollments
-        (organization_id, id, sequence_id, fingerprint, at, state, report)
-        values ($1, $2, $3, $4, $5, 'completed', $6::text::json)";
+        (organization_id, id, sequence_id, fingerprint, at, state, report, rejection, completed_at)
+        values ($1, $2, $3, $4, $5, $6, $7::text::json, $8::text::json, $9)";
+    finish_enrollment = "update enroll.enrollments set
+            sequence_id = $3, fingerprint = $4, at = $5, state = $6, report = $7::text::json,
+            rejection = $8::text::json, completed_at = $9, command = null, due_at = null, error = null
+        where organization_id = $1 and id = $2 and state = 'accepted'";
     release_keys = "update enroll.contacts c set
             external_id = case when u.external_id <> c.external_id then null else c.external_id end,
             phone = case when u.phone <> c.phone then null else c.phone end,
@@ -337,4 +344,25 @@ statements! {
         ) as u
         where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id";
     engine_wrote = "select pg_catalog.set_config('enroll.engine', 'off', true) where $1::uuid is not null";
+
+    // The inbox.
+    insert_accepted = "insert into enroll.enrollments
+        (organization_id, id, sequence_id, fingerprint, at, state, command, due_at)
+        values ($1, $2, $3, $4, $5, 'accepted', $6::text::json, $5)
+        on conflict (organization_id, id) do nothing returning id";
+    find = concat!("select ", columns!(enrollment), ", command::text, attempts, error from enroll.enrollments
+        where organization_id = $1 and id = $2");
+    // What another claims now, or finishes, is left to it. A worker is of all organizations.
+    claim = "with oldest as materialized (
+            select organization_id, id from enroll.enrollments
+            where state = 'accepted' and due_at <= $1 order by at, id limit 1 for update skip locked
+        )
+        update enroll.enrollments e set attempts = e.attempts + 1, due_at = $2
+        from oldest where e.organization_id = oldest.organization_id and e.id = oldest.id
+        returning e.organization_id, e.id, e.attempts";
+    note_failure = "update enroll.enrollments set
+            error = $4, due_at = $5, state = case when $5::timestamptz is null then 'failed' else 'accepted' end
+        where organization_id = $1 and id = $2 and state = 'accepted' and attempts = $3";
+    retry = "update enroll.enrollments set state = 'accepted', attempts = 0, due_at = $3
+        where organization_id = $1 and id = $2 and state = 'failed'";
 }

@@ -1,17 +1,21 @@
 //! A host's open transaction.
 
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::inbox::{Claim, Failure, InboxEntry};
+use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
 use enroll::repository::RepositoryError;
-use enroll::{AsyncRepository, ChangeSet};
+use enroll::{AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use tokio_postgres::Transaction;
 
-use crate::{Error, Statements, read, schema, write};
+use crate::{Error, Statements, inbox, read, schema, write};
 
 /// A repository inside a transaction of the host, which alone commits it: what the host writes and what the enrollment
 /// writes happen together, or not at all.
 ///
 /// A commit is a savepoint: after a conflict, the transaction and what the host wrote in it stand, and the engine loads
 /// and plans again. The transaction must be at READ COMMITTED, since at any other level it would not see what is new.
+///
+/// As an inbox it accepts together with the host's own rows: a receipt counts from the host's commit on. A claim is kept
+/// from others until the transaction ends, and undone if that is rolled back.
 ///
 /// The organization's row, and what the enrollment rests on, stay locked until the host's transaction ends: end it soon
 /// after. Two transactions that enroll for several organizations take them in one order, or PostgreSQL ends one of them.
@@ -67,7 +71,43 @@ impl AsyncRepository for PostgresTransaction<'_, '_> {
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(commit(self.transaction, &statements, changes).await?)
+        Ok(write::commit(self.transaction, &statements.0, changes).await?)
+    }
+}
+
+impl AsyncInbox for PostgresTransaction<'_, '_> {
+    async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::insert(self.transaction, &statements.0, command).await?)
+    }
+
+    async fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::find(&*self.transaction, &statements.0, organization_id, enrollment_id).await?)
+    }
+
+    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::claim(self.transaction, &statements.0, now, lease_end).await?)
+    }
+
+    async fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::note_failure(self.transaction, &statements.0, claim, failure).await?)
+    }
+
+    async fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::retry(self.transaction, &statements.0, organization_id, enrollment_id, now).await?)
     }
 }
 
@@ -75,11 +115,4 @@ impl std::fmt::Debug for PostgresTransaction<'_, '_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PostgresTransaction").field("statements", &self.statements).finish_non_exhaustive()
     }
-}
-
-/// A savepoint that is dropped is rolled back to.
-async fn commit(transaction: &mut Transaction<'_>, statements: &Statements, changes: &ChangeSet) -> Result<(), Error> {
-    let savepoint = transaction.transaction().await?;
-    write::write(&savepoint, &statements.0, changes).await?;
-    Ok(savepoint.commit().await?)
 }

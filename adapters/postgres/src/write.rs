@@ -1,6 +1,6 @@
 //! The commit: the organization's row, the guards, the rows. What counts is the state after all of it.
 
-use enroll::changes::{ChangeSet, Conflict, ContactUpdate, Guards, Rows, StepContactUpdate};
+use enroll::changes::{ChangeSet, CompletionVerb, Conflict, ContactUpdate, Guards, Rows, StepContactUpdate};
 use enroll::contact::{BirthDate, Contact, Email, KeyKind};
 use enroll::lookup::{EnrollmentState, StoredEnrollment, Version};
 use enroll::model::{Conversation, CustomRecord, Resource, Run, StepContact};
@@ -11,6 +11,7 @@ use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
 use crate::Error;
+use crate::begin::Begin;
 use crate::rows::{self, Wire};
 use crate::statements::{Bound, Prepared, execute_all, query_all};
 
@@ -24,22 +25,20 @@ macro_rules! arrays {
     }};
 }
 
-/// Writes a change set in a transaction at READ COMMITTED, which the caller commits, or rolls back on an error.
-pub(crate) async fn write(
-    transaction: &Transaction<'_>,
-    statements: &Prepared,
-    changes: &ChangeSet,
-) -> Result<(), Error> {
+/// Writes a change set: all of it, or nothing.
+pub(crate) async fn commit(client: &mut impl Begin, statements: &Prepared, changes: &ChangeSet) -> Result<(), Error> {
     let owners = owners(changes.rows())?;
-    hold_guards(transaction, statements, changes).await?;
-    write_rows(transaction, statements, changes, &owners).await
+    let transaction = client.begin().await?;
+    hold_guards(&transaction, statements, changes).await?;
+    write_rows(&transaction, statements, changes, &owners).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// Takes the organization's row, so that no other commit runs, then whatever the change set rests on.
 async fn hold_guards(transaction: &Transaction<'_>, statements: &Prepared, changes: &ChangeSet) -> Result<(), Error> {
     let guards = changes.guards();
     let organization = changes.organization_id().as_uuid();
-    let enrollment = vec![changes.completion().id.as_uuid()];
+    let enrollment = changes.completion().enrollment.id.as_uuid();
     let sequence = guards.sequence.0.as_uuid();
     let channels: Vec<Uuid> = guards.channels.iter().map(|(id, _)| id.as_uuid()).collect();
     let object: Vec<Uuid> = guards.custom_object.iter().map(|(id, _)| id.as_uuid()).collect();
@@ -52,7 +51,7 @@ async fn hold_guards(transaction: &Transaction<'_>, statements: &Prepared, chang
         (&statements.engine_writes, vec![&organization]),
         (&statements.add_organization, vec![&organization]),
         (&statements.lock_organization, vec![&organization]),
-        (&statements.enrollment, vec![&organization, &enrollment]),
+        (&statements.lock_enrollment, vec![&organization, &enrollment]),
         (&statements.lock_sequence, vec![&organization, &sequence]),
         (&statements.lock_channels, vec![&organization, &channels]),
         (&statements.lock_custom_object, vec![&organization, &object]),
@@ -64,9 +63,7 @@ async fn hold_guards(transaction: &Transaction<'_>, statements: &Prepared, chang
     ];
     let [_, _, _, enrollment, sequence, channels, object, call_flow, contacts, held @ ..] =
         query_all(transaction, queries).await?;
-    if !enrollment.is_empty() {
-        return Err(Conflict::EnrollmentExists(changes.completion().id).into());
-    }
+    check_enrollment(changes, &enrollment)?;
     check_context(guards, &versions(&sequence)?, &versions(&channels)?, &versions(&object)?, &versions(&call_flow)?)?;
     let stands = versions(&contacts)?;
     for (id, version) in self::contacts(changes) {
@@ -83,6 +80,17 @@ async fn hold_guards(transaction: &Transaction<'_>, statements: &Prepared, chang
     Ok(())
 }
 
+fn check_enrollment(changes: &ChangeSet, stands: &[Row]) -> Result<(), Error> {
+    let completion = changes.completion();
+    let id = completion.enrollment.id;
+    let state = stands.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
+    match (completion.verb, state) {
+        (CompletionVerb::Create, None) | (CompletionVerb::Finish, Some("accepted")) => Ok(()),
+        (CompletionVerb::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
+        (CompletionVerb::Finish, _) => Err(Conflict::EnrollmentNotAccepted(id).into()),
+    }
+}
+
 fn check_context(
     guards: &Guards,
     sequence: &HashMap<Uuid, Version>,
@@ -91,7 +99,7 @@ fn check_context(
     call_flow: &HashMap<Uuid, Version>,
 ) -> Result<(), Conflict> {
     let (id, version) = guards.sequence;
-    if sequence.get(&id.as_uuid()) != Some(&version) {
+    if sequence.get(&id.as_uuid()) != version.as_ref() {
         return Err(Conflict::SequenceChanged(id));
     }
     for (id, version) in &guards.channels {
@@ -100,12 +108,12 @@ fn check_context(
         }
     }
     if let Some((id, version)) = guards.custom_object
-        && object.get(&id.as_uuid()) != Some(&version)
+        && object.get(&id.as_uuid()) != version.as_ref()
     {
         return Err(Conflict::CustomObjectChanged(id));
     }
     if let Some((id, version)) = guards.call_flow
-        && call_flow.get(&id.as_uuid()) != Some(&version)
+        && call_flow.get(&id.as_uuid()) != version.as_ref()
     {
         return Err(Conflict::CallFlowChanged(id));
     }
@@ -135,7 +143,12 @@ async fn write_rows(
     let (live, done): (Vec<_>, Vec<_>) = rows.step_contacts_updated.iter().partition(|row| row.status.is_live());
     let tags: Vec<_> = rows.tag_created.iter().collect();
 
-    let enrollment = enrollment(changes.completion())?;
+    let completion = changes.completion();
+    let write_enrollment = match completion.verb {
+        CompletionVerb::Create => &statements.insert_enrollment,
+        CompletionVerb::Finish => &statements.finish_enrollment,
+    };
+    let enrollment = enrollment(&completion.enrollment)?;
     let released = released(&rows.contacts_updated);
     let mut contacts_updated: Parameters<'_> = vec![Box::new(at)];
     contacts_updated.extend(updated_contacts(&rows.contacts_updated)?);
@@ -154,7 +167,7 @@ async fn write_rows(
     records_updated.push(Box::new(properties));
 
     let writes: [Bound<'_>; 15] = [
-        (&statements.insert_enrollment, bound(&organization, &enrollment)),
+        (write_enrollment, bound(&organization, &enrollment)),
         (&statements.release_keys, bound(&organization, &released)),
         (&statements.update_contacts, bound(&organization, &contacts_updated)),
         (&statements.insert_contacts, bound(&organization, &contacts_created)),
@@ -172,6 +185,7 @@ async fn write_rows(
     ];
     let counts = execute_all(transaction, writes).await?;
     let updated = [
+        ("enrollments", counts[0], 1),
         ("contacts", counts[2], rows.contacts_updated.len()),
         ("runs", counts[6], rows.runs_reactivated.len()),
         ("step_contacts", counts[7] + counts[8], rows.step_contacts_updated.len()),
@@ -194,19 +208,25 @@ fn bound<'a>(
     all
 }
 
-fn enrollment(completion: &StoredEnrollment) -> Result<Parameters<'_>, Error> {
-    let report = match &completion.state {
-        EnrollmentState::Completed { report } => json(report)?,
+/// As it stands once it has ended, whether it is new or was accepted.
+fn enrollment(enrollment: &StoredEnrollment) -> Result<Parameters<'_>, Error> {
+    let (report, rejection) = match &enrollment.state {
+        EnrollmentState::Completed { report } => (Some(json(report)?), None),
+        EnrollmentState::Rejected { rejection } => (None, Some(json(rejection)?)),
         state => {
-            return Err(Error::Unstorable(format!("the enrollment's state is not known to this build: {state:?}")));
+            let state = state.name();
+            return Err(Error::Unstorable(format!("a commit ends its enrollment, and does not leave it `{state}`")));
         }
     };
     Ok(vec![
-        Box::new(completion.id.as_uuid()),
-        Box::new(completion.sequence_id.as_uuid()),
-        Box::new(&completion.fingerprint.as_bytes()[..]),
-        Box::new(completion.at.as_datetime()),
+        Box::new(enrollment.id.as_uuid()),
+        Box::new(enrollment.sequence_id.as_uuid()),
+        Box::new(&enrollment.fingerprint.as_bytes()[..]),
+        Box::new(enrollment.at.as_datetime()),
+        Box::new(enrollment.state.name()),
         Box::new(report),
+        Box::new(rejection),
+        Box::new(enrollment.completed_at.map(Timestamp::as_datetime)),
     ])
 }
 

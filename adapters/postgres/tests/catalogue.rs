@@ -48,7 +48,7 @@ fn every_foreign_key_begins_with_organization_id() {
             where c.connamespace = 'enroll'::regnamespace and c.contype = 'f'";
         client.query(keys, &[]).await.unwrap()
     });
-    assert_eq!(rows.len(), 7);
+    assert_eq!(rows.len(), 6);
     for row in rows {
         let (key, first): (String, String) = (row.get(0), row.get(1));
         assert_eq!(first, "organization_id", "{key}");
@@ -106,5 +106,30 @@ fn lists_are_looked_up_key_by_key() {
                 assert!(condition.contains(") AND ("), "{sql}\n{plan}");
             }
         }
+    });
+}
+
+/// What has ended costs a claim nothing, however much of it there is.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_claim_reads_what_waits_and_nothing_else() {
+    block_on(async {
+        let mut repository = common::open(&common::database().await).await;
+        Request::new(1, &body(0, 2)).accept(&mut repository).await.unwrap();
+        let client = repository.client();
+        let many_ended = "insert into enroll.enrollments
+                (organization_id, id, sequence_id, fingerprint, at, state, report, completed_at)
+                select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), sha256(''), now(), 'completed', '{}', now()
+                from generate_series(1, 20000);
+            analyze enroll.enrollments; set plan_cache_mode = force_generic_plan";
+        client.batch_execute(many_ended).await.unwrap();
+        let prepared = "select name from pg_prepared_statements where statement like '%skip locked%'
+            and statement not like '%pg_prepared_statements%'";
+        let name: String = client.query_one(prepared, &[]).await.unwrap().get(0);
+        let plan = client.query(&format!("explain execute {name}(now(), now())"), &[]).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
+        let plan = plan.join("\n");
+        assert!(plan.contains("Index Scan using enrollments_waiting") && !plan.contains("Seq Scan"), "{plan}");
+        println!("{plan}");
     });
 }

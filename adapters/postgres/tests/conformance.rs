@@ -44,3 +44,8 @@ enroll::conformance_tests!(
     PostgresFixture,
     common::block_on
 );
+
+enroll::inbox_conformance_tests!(
+    #[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+    PostgresFixture
+);

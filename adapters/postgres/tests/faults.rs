@@ -5,10 +5,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Request, block_on, body, connect, database, open, refused, rows, told};
+use common::{Request, at, block_on, body, connect, database, open, pid, refused, rows, told, until_it_waits};
 use deadpool_postgres::{Manager, Pool, Runtime};
-use enroll::AsyncRepository;
+use enroll::inbox::Failure;
 use enroll::repository::RepositoryErrorKind::{Other, Unavailable};
+use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::testing::{Server, seed};
 use enroll_postgres::{Error, PostgresClient, PostgresRepository, migrate};
 use tokio_postgres::{Client, NoTls};
@@ -27,6 +28,10 @@ fn a_server_that_is_gone_is_unavailable() {
         let error = repository.commit(&changes).await.unwrap_err();
         says(&told(&error), Unavailable, "try again");
         let error = refused(request.enroll(&mut repository).await);
+        says(&told(&error), Unavailable, "try again");
+        let error = refused(request.accept(&mut repository).await);
+        says(&told(&error), Unavailable, "try again");
+        let error = repository.claim(at(0), at(10)).await.unwrap_err();
         says(&told(&error), Unavailable, "try again");
         let error = PostgresRepository::connect(&url, 1).await.unwrap_err();
         assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
@@ -127,6 +132,11 @@ fn a_read_only_database_is_read_and_not_written() {
         assert!(matches!(told(&error), (_, Error::ReadOnly(_))), "{error:?}");
         says(&told(&error), Other, "connect to the primary");
         assert_eq!(rows(&connect(&url).await).await, 0);
+        let error = refused(Request::new(1, &body(0, 2)).accept(&mut repository).await);
+        assert!(matches!(told(&error), (Other, Error::ReadOnly(_))), "{error:?}");
+        let error = repository.claim(at(0), at(10)).await.unwrap_err();
+        assert!(matches!(told(&error), (Other, Error::ReadOnly(_))), "{error:?}");
+        assert_eq!(rows(&connect(&url).await).await, 0);
     });
 }
 
@@ -220,6 +230,102 @@ fn a_commit_that_is_dropped_leaves_nothing() {
     });
 }
 
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_connection_that_is_lost_while_it_accepts_leaves_nothing() {
+    block_on(async {
+        let url = database().await;
+        let request = Request::new(1, &body(0, 2));
+        let mut repository = open(&url).await;
+        let (_, command) = request.lookup(&mut repository).await;
+        let pid = pid(repository.client()).await;
+        let (mut holder, other) = (connect(&url).await, connect(&url).await);
+        let held = holder.transaction().await.unwrap();
+        held.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
+        let accepted = tokio::spawn(async move { repository.insert(&command).await });
+        until_it_waits(&other, pid).await;
+        terminate(&other, pid).await;
+        let error = accepted.await.unwrap().unwrap_err();
+        says(&told(&error), Unavailable, "try again");
+        held.rollback().await.unwrap();
+        assert_eq!(rows(&other).await, 0);
+        // Another handle accepts it, as if nothing had been.
+        let mut repository = open(&url).await;
+        request.accept(&mut repository).await.unwrap();
+        assert_eq!(request.process(&mut repository).await.unwrap().counts().added, 2);
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_connection_that_is_lost_while_it_claims_holds_no_lease() {
+    block_on(async {
+        let url = database().await;
+        let mut repository = open(&url).await;
+        Request::new(1, &body(0, 2)).accept(&mut repository).await.unwrap();
+        let pid = pid(repository.client()).await;
+        let (mut holder, other) = (connect(&url).await, connect(&url).await);
+        let held = holder.transaction().await.unwrap();
+        held.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
+        let claim = tokio::spawn(async move { repository.claim(at(0), at(600)).await });
+        until_it_waits(&other, pid).await;
+        terminate(&other, pid).await;
+        let error = claim.await.unwrap().unwrap_err();
+        says(&told(&error), Unavailable, "try again");
+        held.rollback().await.unwrap();
+        let claim = open(&url).await.claim(at(0), at(600)).await.unwrap();
+        assert_eq!(claim.map(|claim| claim.attempt), Some(1));
+    });
+}
+
+/// A claim waits for no row, but it may have to wait for the table.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_claim_that_finds_everything_locked_is_empty_or_unavailable() {
+    block_on(async {
+        let url = database().await;
+        let client = connect(&url).await;
+        client.batch_execute("set lock_timeout = '20ms'").await.unwrap();
+        let mut repository = PostgresClient::new(client);
+        let (first, second) = (Request::new(1, &body(0, 2)), Request::new(2, &body(2, 2)));
+        first.accept(&mut repository).await.unwrap();
+        second.accept(&mut repository).await.unwrap();
+        let mut holder = connect(&url).await;
+
+        let held = holder.transaction().await.unwrap();
+        held.batch_execute("select from enroll.enrollments order by at limit 1 for update").await.unwrap();
+        let claim = repository.claim(at(0), at(600)).await.unwrap();
+        assert_eq!(claim.map(|claim| claim.enrollment_id), Some(common::id(2)));
+        assert_eq!(repository.claim(at(0), at(600)).await.unwrap(), None);
+        held.rollback().await.unwrap();
+
+        let held = holder.transaction().await.unwrap();
+        held.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
+        let error = repository.claim(at(0), at(600)).await.unwrap_err();
+        assert!(matches!(told(&error), (_, Error::TimedOut(_))), "{error:?}");
+        says(&told(&error), Unavailable, "raise the timeout");
+        held.rollback().await.unwrap();
+        let claim = repository.claim(at(0), at(600)).await.unwrap();
+        assert_eq!(claim.map(|claim| claim.enrollment_id), Some(common::id(1)));
+    });
+}
+
+/// A text of PostgreSQL's has no NUL, and a failure must be noted whatever its words are.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_failure_of_any_words_is_noted() {
+    block_on(async {
+        let mut repository = open(&database().await).await;
+        Request::new(1, &body(0, 1)).accept(&mut repository).await.unwrap();
+        let claim = repository.claim(at(0), at(600)).await.unwrap().unwrap();
+        let failure = Failure { error: "it said `\0`".to_owned(), retry_at: None };
+        repository.note_failure(&claim, &failure).await.unwrap();
+        let entry = repository.find(claim.organization_id, claim.enrollment_id).await.unwrap().unwrap();
+        assert_eq!(entry.error.as_deref(), Some("it said `\u{fffd}`"));
+        assert_eq!(entry.enrollment.state.name(), "failed");
+    });
+}
+
 #[track_caller]
 fn says(
     (kind, error): &(enroll::repository::RepositoryErrorKind, &Error),
@@ -230,18 +336,7 @@ fn says(
     assert!(error.to_string().contains(what_to_do), "{error}");
 }
 
-async fn pid(client: &Client) -> i32 {
-    client.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0)
-}
-
 async fn terminate(client: &Client, pid: i32) {
     let ended: bool = client.query_one("select pg_terminate_backend($1, 10000)", &[&pid]).await.unwrap().get(0);
     assert!(ended);
-}
-
-async fn until_it_waits(client: &Client, pid: i32) {
-    let waits = "select exists (select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock')";
-    while !client.query_one(waits, &[&pid]).await.unwrap().get::<_, bool>(0) {
-        tokio::task::yield_now().await;
-    }
 }

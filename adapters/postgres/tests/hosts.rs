@@ -130,6 +130,7 @@ fn what_stands_round_a_row_goes_with_it() {
         client.batch_execute("delete from enroll.organizations").await.unwrap();
         let stands = dump(&mut client, organization()).await.unwrap();
         assert_eq!((stands.sequences.len(), stands.channels.len()), (0, 0));
+        assert_eq!(common::rows(&client).await, 0);
     });
 }
 
@@ -147,6 +148,32 @@ fn a_row_belongs_to_a_contact_and_a_contact_to_an_organization() {
         ] {
             let error = client.batch_execute(sql).await.unwrap_err();
             assert_eq!(error.code(), Some(&SqlState::FOREIGN_KEY_VIOLATION), "{sql}");
+        }
+    });
+}
+
+/// What a state needs is there, and nothing of another state.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn an_enrollment_has_what_its_state_says() {
+    block_on(async {
+        let url = database().await;
+        let client = connect(&url).await;
+        Request::new(1, &body(0, 1)).accept(&mut open(&url).await).await.unwrap();
+        for set in [
+            "state = 'done'",
+            "state = 'completed', command = null, due_at = null, completed_at = now()",
+            "state = 'rejected', command = null, due_at = null, completed_at = now(), report = '{}'",
+            "state = 'completed', command = null, due_at = null, report = '{}'",
+            "state = 'completed', due_at = null, report = '{}', completed_at = now()",
+            "state = 'failed', error = 'e'",
+            "state = 'failed', due_at = null",
+            "command = null",
+            "due_at = null",
+            "attempts = -1",
+        ] {
+            let error = client.batch_execute(&format!("update enroll.enrollments set {set}")).await.unwrap_err();
+            assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{set}");
         }
     });
 }

@@ -5,11 +5,11 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Request, block_on, body, connect, database, open, organization, rows, told};
-use enroll::AsyncRepository;
+use common::{Request, at, block_on, body, connect, database, open, organization, pid, rows, told, until_it_waits};
 use enroll::repository::RepositoryErrorKind::Conflict;
+use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::testing::dump;
-use enroll_postgres::{Error, PostgresRepository};
+use enroll_postgres::{Error, PostgresClient, PostgresRepository, PostgresTransaction};
 
 #[test]
 #[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
@@ -20,17 +20,14 @@ fn a_deadlock_is_a_conflict() {
         Request::new(1, &body(0, 1)).enroll(&mut repository).await.unwrap();
         let request = Request::new(2, &body(0, 1));
         let changes = request.plan(&mut repository).await;
-        let pid: i32 = repository.client().query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+        let pid = pid(repository.client()).await;
         let (mut host, other) = (connect(&url).await, connect(&url).await);
         // Whose patience ends first is the one that gives way.
         host.batch_execute("set deadlock_timeout = '10min'").await.unwrap();
         let host = host.transaction().await.unwrap();
         host.batch_execute("update enroll.contacts set name = 'host'").await.unwrap();
         let commit = tokio::spawn(async move { (repository.commit(&changes).await, repository) });
-        let waits = "select exists (select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock')";
-        while !other.query_one(waits, &[&pid]).await.unwrap().get::<_, bool>(0) {
-            tokio::task::yield_now().await;
-        }
+        until_it_waits(&other, pid).await;
         host.batch_execute("select from enroll.organizations for update").await.unwrap();
         let (committed, mut repository) = commit.await.unwrap();
         let error = committed.unwrap_err();
@@ -97,17 +94,80 @@ fn a_hosts_key_waits_for_whoever_holds_the_organization() {
     block_on(async {
         let url = database().await;
         let (mut holder, host, other) = (connect(&url).await, connect(&url).await, connect(&url).await);
-        let pid: i32 = host.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+        let pid = pid(&host).await;
         let held = holder.transaction().await.unwrap();
         held.batch_execute("select from enroll.organizations for update").await.unwrap();
         let insert = "insert into enroll.contacts (organization_id, id, phone)
             select organization_id, organization_id, '+12025550199' from enroll.organizations";
         let written = tokio::spawn(async move { host.batch_execute(insert).await });
-        let waits = "select exists (select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock')";
-        while !other.query_one(waits, &[&pid]).await.unwrap().get::<_, bool>(0) {
-            tokio::task::yield_now().await;
-        }
+        until_it_waits(&other, pid).await;
         held.rollback().await.unwrap();
         written.await.unwrap().unwrap();
+    });
+}
+
+/// Whoever accepts gets the 202 at once, however long an enrollment of the organization takes.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn accepting_does_not_wait_for_whoever_holds_the_organization() {
+    block_on(async {
+        let url = database().await;
+        let (client, mut holder) = (connect(&url).await, connect(&url).await);
+        client.batch_execute("set lock_timeout = '20ms'").await.unwrap();
+        let held = holder.transaction().await.unwrap();
+        held.batch_execute("select from enroll.organizations for update").await.unwrap();
+        let request = Request::new(1, &body(0, 2));
+        request.accept(&mut PostgresClient::new(client)).await.unwrap();
+        held.rollback().await.unwrap();
+        assert_eq!(request.process(&mut open(&url).await).await.unwrap().counts().added, 2);
+    });
+}
+
+/// Of two that accept one request at once, the second waits for what becomes of the first.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn the_second_that_accepts_answers_with_the_first_or_is_the_first() {
+    block_on(async {
+        for first_is_committed in [true, false] {
+            let url = database().await;
+            let (first, second) = (Request::new(1, &body(0, 2)), Request::new(1, &body(5, 3)));
+            let (mut client, other) = (connect(&url).await, connect(&url).await);
+            let mut transaction = client.transaction().await.unwrap();
+            first.accept(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
+            let mut repository = open(&url).await;
+            let pid = pid(repository.client()).await;
+            let (_, command) = second.lookup(&mut repository).await;
+            let fingerprint = command.fingerprint();
+            let inserted = tokio::spawn(async move { repository.insert(&command).await });
+            until_it_waits(&other, pid).await;
+            if first_is_committed {
+                transaction.commit().await.unwrap();
+                let stands = inserted.await.unwrap().unwrap().unwrap();
+                assert_ne!(stands.fingerprint, fingerprint);
+            } else {
+                transaction.rollback().await.unwrap();
+                assert_eq!(inserted.await.unwrap().unwrap(), None);
+            }
+            let report = second.process(&mut open(&url).await).await.unwrap();
+            assert_eq!(report.outcomes.len(), if first_is_committed { 2 } else { 3 });
+        }
+    });
+}
+
+/// What is being finished is not given to another, even where its lease has run out.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_claim_passes_over_what_is_being_finished() {
+    block_on(async {
+        let url = database().await;
+        let request = Request::new(1, &body(0, 2));
+        let (mut client, mut other) = (connect(&url).await, open(&url).await);
+        request.accept(&mut other).await.unwrap();
+        let mut transaction = client.transaction().await.unwrap();
+        request.process(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
+        assert_eq!(other.claim(at(10), at(20)).await.unwrap(), None);
+        transaction.rollback().await.unwrap();
+        let claim = other.claim(at(10), at(20)).await.unwrap();
+        assert_eq!(claim.map(|claim| claim.attempt), Some(1));
     });
 }

@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{Request, block_on, body, connect, database, open, refused, rows, told};
-use enroll::AsyncRepository;
+use common::{Request, at, block_on, body, connect, database, open, refused, rows, told};
 use enroll::repository::RepositoryErrorKind;
+use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::{Error, PostgresTransaction, Statements};
 use tokio_postgres::IsolationLevel;
 
@@ -87,6 +87,38 @@ fn any_isolation_level_but_read_committed_is_refused() {
             assert!(matches!(told, Error::IsolationLevel { .. }), "{told}");
             assert!(told.to_string().contains("begin it at `read committed`"), "{told}");
         }
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_hosts_row_and_what_is_accepted_are_committed_together() {
+    block_on(async {
+        let url = database().await;
+        let mut client = connect(&url).await;
+        client.batch_execute("create table outbox (what text)").await.unwrap();
+        let request = Request::new(1, &body(0, 3));
+        for commits in [false, true] {
+            let mut transaction = client.transaction().await.unwrap();
+            transaction.batch_execute("insert into outbox values ('accepted')").await.unwrap();
+            request.accept(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
+            assert_eq!(open(&url).await.claim(at(0), at(600)).await.unwrap(), None);
+            if commits {
+                transaction.commit().await.unwrap();
+            } else {
+                transaction.rollback().await.unwrap();
+            }
+        }
+        assert_eq!((count(&client, "outbox").await, count(&client, "enroll.enrollments").await), (1, 1));
+        // A worker's transaction is its lease too: what it does not commit, it never claimed.
+        let mut transaction = client.transaction().await.unwrap();
+        let mut worker = PostgresTransaction::new(&mut transaction);
+        assert_eq!(worker.claim(at(0), at(600)).await.unwrap().map(|claim| claim.attempt), Some(1));
+        request.process(&mut worker).await.unwrap();
+        transaction.rollback().await.unwrap();
+        let mut worker = open(&url).await;
+        assert_eq!(worker.claim(at(0), at(600)).await.unwrap().map(|claim| claim.attempt), Some(1));
+        assert_eq!(request.process(&mut worker).await.unwrap().counts().added, 3);
     });
 }
 

@@ -1,5 +1,5 @@
--- Every primary key, unique constraint and index begins with organization_id, and no statement crosses organizations:
--- so the tables can be distributed by it. Tables that grow with the contacts have no foreign keys, each of which would
+-- Every primary key, unique constraint and index begins with organization_id, and no statement but a worker's claim
+-- crosses organizations: so the tables can be distributed by it. Tables that grow with the contacts have no foreign keys, each of which would
 -- cost every row that the engine inserts; the triggers below do their part, by statement.
 
 -- The text that a contact is found by: none where it is blank (white space as Unicode has it), and a digest where it
@@ -79,16 +79,34 @@ create table enroll.tags (
     primary key (organization_id, id)
 );
 
+-- No foreign key: it would have whoever accepts wait for the commit that holds the organization's row.
 create table enroll.enrollments (
-    organization_id uuid not null references enroll.organizations on delete cascade,
+    organization_id uuid not null,
     id uuid not null,
     sequence_id uuid not null,
     fingerprint bytea not null check (octet_length(fingerprint) = 32),
     at timestamptz not null,
-    state text not null check (state in ('completed')),
-    report json not null,
-    primary key (organization_id, id)
+    state text not null check (state in ('accepted', 'completed', 'rejected', 'failed')),
+    -- What was accepted, until it has ended.
+    command json,
+    report json,
+    rejection json,
+    completed_at timestamptz,
+    attempts bigint not null default 0 check (attempts >= 0),
+    error text,
+    -- When it may be claimed: at once, after a back-off, or at the end of a lease.
+    due_at timestamptz,
+    primary key (organization_id, id),
+    constraint enrollments_command check ((command is not null) = (state in ('accepted', 'failed'))),
+    constraint enrollments_report check ((report is not null) = (state = 'completed')),
+    constraint enrollments_rejection check ((rejection is not null) = (state = 'rejected')),
+    constraint enrollments_completed_at check ((completed_at is not null) = (state in ('completed', 'rejected'))),
+    constraint enrollments_due_at check ((due_at is not null) = (state = 'accepted')),
+    constraint enrollments_error check (error is not null or state <> 'failed')
 );
+
+-- It holds what waits and nothing else, so a claim, which is of all organizations, reads it from end to end.
+create index enrollments_waiting on enroll.enrollments (organization_id, due_at, at, id) where state = 'accepted';
 
 create table enroll.contacts (
     organization_id uuid not null,
@@ -435,6 +453,7 @@ create function enroll.delete_round_organizations() returns trigger
     language plpgsql set search_path = '' as $$
 begin
     delete from enroll.contacts c where c.organization_id in (select o.organization_id from old_rows o);
+    delete from enroll.enrollments e where e.organization_id in (select o.organization_id from old_rows o);
     return null;
 end $$;
 

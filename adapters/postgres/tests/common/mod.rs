@@ -1,6 +1,8 @@
 //! What the tests share: a runtime that drives the connections, databases, and one small world.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod wire;
+
 use std::error::Error as _;
 use std::sync::LazyLock;
 
@@ -8,9 +10,9 @@ use enroll::changes::ChangeSet;
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::testing::Given;
 use enroll::{
-    AsyncRepository, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPolicy,
-    EnrollmentReport, EnrollmentRequest, Lookup, OrganizationId, SequenceId, Timestamp, enroll_contacts_async,
-    plan_enrollment,
+    AsyncInbox, AsyncRepository, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPolicy,
+    EnrollmentReport, EnrollmentRequest, Lookup, OrganizationId, Receipt, Retry, SequenceId, Timestamp, accept_async,
+    enroll_contacts_async, plan_enrollment, process_async,
 };
 use enroll_postgres::testing::{self, Server};
 use enroll_postgres::{Error, PostgresClient};
@@ -86,6 +88,11 @@ pub(crate) fn body(first: usize, count: usize) -> Value {
     })
 }
 
+/// So many seconds after all requests.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(REQUESTED + (1 + seconds) * 1000).unwrap()
+}
+
 /// One enrollment, with what belongs to it.
 pub(crate) struct Request {
     pub(crate) id: u128,
@@ -103,7 +110,7 @@ impl Request {
             organization_id: organization(),
             sequence_id: id::<SequenceId>(1),
             key: EnrollmentKey::Id(id(self.id)),
-            at: Timestamp::from_millis(1_769_958_000_123 + i64::try_from(self.id % 1000).unwrap()).unwrap(),
+            at: Timestamp::from_millis(REQUESTED + i64::try_from(self.id % 1000).unwrap()).unwrap(),
             request: &self.request,
         }
     }
@@ -111,6 +118,15 @@ impl Request {
     pub(crate) async fn enroll<R: AsyncRepository>(&self, repository: &mut R) -> Result<EnrollmentReport, EnrollError> {
         let policy = EnrollmentPolicy::default();
         enroll_contacts_async(repository, &Engine::new(&policy), &self.enrollment()).await
+    }
+
+    pub(crate) async fn accept<I: AsyncInbox>(&self, inbox: &mut I) -> Result<Receipt, EnrollError> {
+        let policy = EnrollmentPolicy::default();
+        accept_async(inbox, &Engine::new(&policy), &self.enrollment()).await
+    }
+
+    pub(crate) async fn process<I: AsyncInbox>(&self, inbox: &mut I) -> Result<EnrollmentReport, EnrollError> {
+        process_async(inbox, Retry::default(), organization(), id(self.id), at(60)).await?.report()
     }
 
     /// Everything but the commit.
@@ -135,11 +151,23 @@ pub(crate) fn told(error: &RepositoryError) -> (RepositoryErrorKind, &Error) {
 }
 
 #[track_caller]
-pub(crate) fn refused(result: Result<EnrollmentReport, EnrollError>) -> RepositoryError {
+pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, EnrollError>) -> RepositoryError {
     match result {
         Err(EnrollError::Repository(error)) => error,
         other => panic!("{other:?}"),
     }
+}
+
+/// Until the session waits for a lock.
+pub(crate) async fn until_it_waits(client: &Client, pid: i32) {
+    let waits = "select exists (select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock')";
+    while !client.query_one(waits, &[&pid]).await.unwrap().get::<_, bool>(0) {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(crate) async fn pid(client: &Client) -> i32 {
+    client.query_typed_one("select pg_backend_pid()", &[]).await.unwrap().get(0)
 }
 
 /// How many rows stand in the tables that an enrollment writes to.
@@ -149,3 +177,5 @@ pub(crate) async fn rows(client: &Client) -> i64 {
     let counts: Vec<String> = tables.iter().map(|table| format!("(select count(*) from enroll.{table})")).collect();
     client.query_one(&format!("select {}", counts.join(" + ")), &[]).await.unwrap().get(0)
 }
+
+const REQUESTED: i64 = 1_769_958_000_123;

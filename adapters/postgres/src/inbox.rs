@@ -1,0 +1,91 @@
+//! What was accepted and waits.
+
+use enroll::inbox::{Claim, Failure, InboxEntry};
+use enroll::lookup::StoredEnrollment;
+use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
+use tokio_postgres::GenericClient;
+
+use crate::begin::Begin;
+use crate::statements::{Bound, Prepared, query_all};
+use crate::write::json;
+use crate::{Error, rows};
+
+/// Of two at once, the second waits until the first is committed, and answers with its row.
+pub(crate) async fn insert(
+    client: &mut impl Begin,
+    statements: &Prepared,
+    command: &EnrollmentCommand,
+) -> Result<Option<StoredEnrollment>, Error> {
+    let (organization, id) = (command.organization_id().as_uuid(), command.enrollment_id().as_uuid());
+    let (sequence, at) = (command.sequence_id().as_uuid(), command.at().as_datetime());
+    let fingerprint = command.fingerprint();
+    let (fingerprint, accepted) = (&fingerprint.as_bytes()[..], json(command)?);
+    let ids = vec![id];
+    let transaction = client.begin().await?;
+    let queries: [Bound<'_>; 3] = [
+        (&statements.add_organization, vec![&organization]),
+        (&statements.insert_accepted, vec![&organization, &id, &sequence, &fingerprint, &at, &accepted]),
+        (&statements.enrollment, vec![&organization, &ids]),
+    ];
+    let [_, inserted, stands] = query_all(&transaction, queries).await?;
+    // A row that stood in the way, and that the host has deleted since, leaves nothing to answer with.
+    let answer = match (inserted.is_empty(), stands.first()) {
+        (false, _) => None,
+        (true, Some(row)) => Some(rows::enrollment(row)?),
+        (true, None) => return Err(Error::Gone { table: "enrollments" }),
+    };
+    transaction.commit().await?;
+    Ok(answer)
+}
+
+pub(crate) async fn find(
+    client: &impl GenericClient,
+    statements: &Prepared,
+    organization_id: OrganizationId,
+    enrollment_id: EnrollmentId,
+) -> Result<Option<InboxEntry>, Error> {
+    let row = client.query_opt(&statements.find, &[&organization_id.as_uuid(), &enrollment_id.as_uuid()]).await?;
+    row.as_ref().map(rows::inbox_entry).transpose()
+}
+
+pub(crate) async fn claim(
+    client: &mut impl Begin,
+    statements: &Prepared,
+    now: Timestamp,
+    lease_end: Timestamp,
+) -> Result<Option<Claim>, Error> {
+    let transaction = client.begin().await?;
+    let row = transaction.query_opt(&statements.claim, &[&now.as_datetime(), &lease_end.as_datetime()]).await?;
+    let claim = row.as_ref().map(rows::claim).transpose()?;
+    transaction.commit().await?;
+    Ok(claim)
+}
+
+pub(crate) async fn note_failure(
+    client: &mut impl Begin,
+    statements: &Prepared,
+    claim: &Claim,
+    failure: &Failure,
+) -> Result<(), Error> {
+    // A text of PostgreSQL's cannot hold it, and a failure that is not noted would be worse.
+    let error = failure.error.replace('\0', "\u{fffd}");
+    let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
+    let (attempts, due_at) = (i64::from(claim.attempt), failure.retry_at.map(Timestamp::as_datetime));
+    let transaction = client.begin().await?;
+    transaction.execute(&statements.note_failure, &[&organization, &id, &attempts, &error, &due_at]).await?;
+    Ok(transaction.commit().await?)
+}
+
+pub(crate) async fn retry(
+    client: &mut impl Begin,
+    statements: &Prepared,
+    organization_id: OrganizationId,
+    enrollment_id: EnrollmentId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let (organization, id) = (organization_id.as_uuid(), enrollment_id.as_uuid());
+    let transaction = client.begin().await?;
+    let retried = transaction.execute(&statements.retry, &[&organization, &id, &now.as_datetime()]).await?;
+    transaction.commit().await?;
+    Ok(retried > 0)
+}
