@@ -17,11 +17,13 @@ use crate::{EnrollmentId, OrganizationId, Timestamp};
 ///    answers with the row that stands. Of two at once, one inserts.
 /// 2. *Completion commits with its data.* A commit whose completion is to finish an enrollment needs one that is
 ///    accepted, and anything else is a `Conflict`; afterwards it is in its final state, for good.
-/// 3. *A lease is given once.* `claim` gives the oldest enrollment (by instant, then id) that is accepted and whose lease or
-///    back-off has run out, counts an attempt, and leases it: no other claim gets it before the lease's end.
-/// 4. *A failure is of an attempt.* `note_failure` changes an enrollment that is accepted and whose attempts are the claim's, and nothing
-///    otherwise: an attempt that was overtaken says nothing.
-/// 5. *A retry begins anew.* `retry` makes a failed enrollment accepted, without attempts, due at once; and changes no other.
+/// 3. *A lease is given once.* `claim` gives the oldest enrollment (by instant, then id) that is accepted and whose
+///    lease or back-off has run out, counts an attempt, and leases it: no other claim gets it before the lease's end.
+/// 4. *A failure is of an attempt.* `note_failure` changes an enrollment that is accepted, whose attempts are the
+///    claim's and whose lease is, and nothing otherwise: an attempt that was overtaken says nothing, also where a retry
+///    has begun the count anew.
+/// 5. *A retry begins anew.* `retry` makes a failed enrollment accepted, without attempts, due at once; and changes no
+///    other.
 /// 6. *Tenants are walls.* An id is an enrollment of its organization.
 pub trait Inbox: Repository {
     /// Stores an accepted enrollment, or answers with the one that stands under its id.
@@ -130,13 +132,20 @@ pub struct Claim {
     pub enrollment_id: EnrollmentId,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// When the lease ends.
+    pub lease_end: Timestamp,
 }
 
 impl Claim {
     /// A lease, given by a repository.
     #[must_use]
-    pub fn new(organization_id: OrganizationId, enrollment_id: EnrollmentId, attempt: u32) -> Self {
-        Self { organization_id, enrollment_id, attempt }
+    pub fn new(
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        attempt: u32,
+        lease_end: Timestamp,
+    ) -> Self {
+        Self { organization_id, enrollment_id, attempt, lease_end }
     }
 }
 

@@ -223,7 +223,7 @@ impl Inbox for InMemoryRepository {
         Ok(oldest.map(|(_, enrollment_id, organization_id, row)| {
             row.attempts = row.attempts.saturating_add(1);
             row.due_at = lease_end;
-            Claim::new(organization_id, enrollment_id, row.attempts)
+            Claim::new(organization_id, enrollment_id, row.attempts, lease_end)
         }))
     }
 
@@ -233,7 +233,8 @@ impl Inbox for InMemoryRepository {
         let stored = organization.snapshot.context.enrollments.get_mut(&claim.enrollment_id);
         let row = organization.waiting.get_mut(&claim.enrollment_id);
         let (Some(stored), Some(row)) = (stored, row) else { return Ok(()) };
-        if stored.state != EnrollmentState::Accepted || row.attempts != claim.attempt {
+        let its = row.attempts == claim.attempt && row.due_at == claim.lease_end;
+        if stored.state != EnrollmentState::Accepted || !its {
             return Ok(());
         }
         row.error = Some(failure.error.clone());

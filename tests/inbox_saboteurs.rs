@@ -215,9 +215,13 @@ saboteurs! {
     /// Clause 4: a worker that was overtaken still has its say.
     stale_failure, StaleFailure, "a_failure_is_of_an_attempt::an_attempt_that_was_overtaken_says_nothing" => {
         fn note_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
-            let attempts = inner.find(claim.organization_id, claim.enrollment_id)?.map(|entry| entry.attempts);
-            let attempt = attempts.unwrap_or(claim.attempt);
-            inner.note_failure(&Claim::new(claim.organization_id, claim.enrollment_id, attempt), failure)
+            // As if it had been given its lease just now.
+            let (now, attempts) = (claim.lease_end, inner.find(claim.organization_id, claim.enrollment_id)?);
+            let mut latest = *claim;
+            latest.attempt = attempts.map_or(claim.attempt, |entry| entry.attempts);
+            latest.lease_end = Timestamp::from_millis(now.millis() + 10_000).unwrap();
+            inner.note_failure(&latest, failure)?;
+            inner.note_failure(claim, failure)
         }
     }
 

@@ -4,6 +4,7 @@ use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::lookup::StoredEnrollment;
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use tokio_postgres::GenericClient;
+use tokio_postgres::types::ToSql;
 
 use crate::begin::Begin;
 use crate::statements::{Bound, Prepared, query_all};
@@ -56,7 +57,7 @@ pub(crate) async fn claim(
 ) -> Result<Option<Claim>, Error> {
     let transaction = client.begin().await?;
     let row = transaction.query_opt(&statements.claim, &[&now.as_datetime(), &lease_end.as_datetime()]).await?;
-    let claim = row.as_ref().map(rows::claim).transpose()?;
+    let claim = row.as_ref().map(|row| rows::claim(row, lease_end)).transpose()?;
     transaction.commit().await?;
     Ok(claim)
 }
@@ -70,9 +71,11 @@ pub(crate) async fn note_failure(
     // A text of PostgreSQL's cannot hold it, and a failure that is not noted would be worse.
     let error = failure.error.replace('\0', "\u{fffd}");
     let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
-    let (attempts, due_at) = (i64::from(claim.attempt), failure.retry_at.map(Timestamp::as_datetime));
+    let (attempts, lease_end) = (i64::from(claim.attempt), claim.lease_end.as_datetime());
+    let due_at = failure.retry_at.map(Timestamp::as_datetime);
     let transaction = client.begin().await?;
-    transaction.execute(&statements.note_failure, &[&organization, &id, &attempts, &error, &due_at]).await?;
+    let parameters: [&(dyn ToSql + Sync); 6] = [&organization, &id, &attempts, &error, &due_at, &lease_end];
+    transaction.execute(&statements.note_failure, &parameters).await?;
     Ok(transaction.commit().await?)
 }
 

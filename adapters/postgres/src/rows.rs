@@ -40,8 +40,9 @@ pub(crate) fn inbox_entry(row: &Row) -> Result<InboxEntry, Error> {
     Ok(entry)
 }
 
-pub(crate) fn claim(row: &Row) -> Result<Claim, Error> {
-    Ok(Claim::new(id(row, 0)?, id(row, 1)?, number("attempts", row.try_get::<_, i64>(2)?)?))
+pub(crate) fn claim(row: &Row, lease_end: Timestamp) -> Result<Claim, Error> {
+    let attempt = number("attempts", row.try_get::<_, i64>(2)?)?;
+    Ok(Claim::new(id(row, 0)?, id(row, 1)?, attempt, lease_end))
 }
 
 pub(crate) fn channel(row: &Row) -> Result<Versioned<Channel>, Error> {

@@ -362,7 +362,8 @@ statements! {
         returning e.organization_id, e.id, e.attempts";
     note_failure = "update enroll.enrollments set
             error = $4, due_at = $5, state = case when $5::timestamptz is null then 'failed' else 'accepted' end
-        where organization_id = $1 and id = $2 and state = 'accepted' and attempts = $3";
+        where organization_id = $1 and id = $2 and state = 'accepted' and attempts = $3
+            and due_at = $6";
     retry = "update enroll.enrollments set state = 'accepted', attempts = 0, due_at = $3
         where organization_id = $1 and id = $2 and state = 'failed'";
 }

@@ -98,7 +98,7 @@ fn a_lease_is_given_or_not_wherever_the_connection_is_cut() {
             // It waits until the end of a lease that nobody knows of, and no longer.
             assert_eq!(other.claim(at(9), at(20)).await.unwrap().is_some(), attempts == 0);
             let claim = other.claim(at(20), at(30)).await.unwrap();
-            assert_eq!(claim, Some(Claim::new(organization(), id(request.id), 2)));
+            assert_eq!(claim, Some(Claim::new(organization(), id(request.id), 2, at(30))));
             request.process(&mut other).await.unwrap();
             if claimed.is_ok() {
                 break;

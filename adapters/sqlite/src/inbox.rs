@@ -52,7 +52,7 @@ pub(crate) fn claim(
 ) -> Result<Option<Claim>, SqliteError> {
     let mut claim = None;
     each(connection, CLAIM, [now.millis(), lease_end.millis()], |columns| {
-        claim = Some(Claim::new(columns.id()?, columns.id()?, columns.take()?));
+        claim = Some(Claim::new(columns.id()?, columns.id()?, columns.take()?, lease_end));
         Ok(())
     })?;
     Ok(claim)
@@ -66,6 +66,7 @@ pub(crate) fn note_failure(connection: &Connection, claim: &Claim, failure: &Fai
         claim.attempt,
         failure.error,
         failure.retry_at.map(Timestamp::millis),
+        claim.lease_end.millis(),
     ])?;
     Ok(())
 }
@@ -98,7 +99,7 @@ const CLAIM: &str = "update enroll_enrollments set attempts = min(attempts + 1, 
      returning organization_id, id, attempts";
 const NOTE_FAILURE: &str = "update enroll_enrollments set error = ?4, due_at = ?5, \
      state = case when ?5 is null then 'failed' else state end \
-     where organization_id = ?1 and id = ?2 and state = 'accepted' and attempts = ?3";
+     where organization_id = ?1 and id = ?2 and state = 'accepted' and attempts = ?3 and due_at = ?6";
 const RETRY: &str = "update enroll_enrollments set state = 'accepted', attempts = 0, due_at = ?3 \
      where organization_id = ?1 and id = ?2 and state = 'failed'";
 

@@ -234,7 +234,7 @@ pub mod a_lease_is_given_once {
         }
         for n in [4, 2, 3, 1] {
             let claim = claimed(&scene, at(60), at(120)).await;
-            assert_eq!(claim, Some(Claim::new(ORGANIZATION, enrollment(n), 1)));
+            assert_eq!(claim, Some(Claim::new(ORGANIZATION, enrollment(n), 1, at(120))));
         }
         assert_eq!(claimed(&scene, at(60), at(120)).await, None);
     }
@@ -247,7 +247,7 @@ pub mod a_lease_is_given_once {
         assert_eq!(claimed(&scene, at(29), at(60)).await, None);
         // Its worker is gone: another takes over, and it is the second attempt.
         let second = claimed(&scene, at(30), at(60)).await;
-        assert_eq!(second, Some(Claim::new(ORGANIZATION, enrollment(1), 2)));
+        assert_eq!(second, Some(Claim::new(ORGANIZATION, enrollment(1), 2, at(60))));
         assert_eq!(found(&scene, enrollment(1)).await.attempts, 2);
     }
 
@@ -359,7 +359,13 @@ pub mod a_failure_is_of_an_attempt {
         give_up(&scene, first, "too late").await;
         let entry = found(&scene, enrollment(1)).await;
         assert_eq!((entry.enrollment.state, entry.error), (EnrollmentState::Accepted, None));
-        processed(&scene, enrollment(1), at(11)).await;
+        // A retry counts from the start again, and the first attempt of now is not that of before.
+        give_up(&scene, second, "broken").await;
+        assert!(ok(scene.open().await.retry(ORGANIZATION, enrollment(1), at(30)).await));
+        assert_eq!(claimed(&scene, at(30), at(40)).await.map(|claim| claim.attempt), Some(1));
+        give_up(&scene, first, "from before the retry").await;
+        assert_eq!(found(&scene, enrollment(1)).await.enrollment.state, EnrollmentState::Accepted);
+        processed(&scene, enrollment(1), at(31)).await;
         give_up(&scene, second, "after the end").await;
         assert_eq!(found(&scene, enrollment(1)).await.enrollment.state.name(), "completed");
     }
@@ -410,7 +416,7 @@ pub mod an_inbox_has_walls {
         let answer = process_async(&mut handle, Retry::default(), STRANGERS, enrollment(1), at(1)).await;
         assert!(matches!(answer, Err(EnrollError::NotFound(_))), "{answer:?}");
         let claim = claimed(&scene, at(0), at(10)).await;
-        let elsewhere = claim.map(|claim| Claim::new(STRANGERS, claim.enrollment_id, claim.attempt));
+        let elsewhere = claim.map(|claim| Claim { organization_id: STRANGERS, ..claim });
         give_up(&scene, elsewhere, "another's").await;
         assert!(!ok(handle.retry(STRANGERS, enrollment(1), at(1)).await));
         assert_eq!(found(&scene, enrollment(1)).await.error, None);
