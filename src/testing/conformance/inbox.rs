@@ -47,9 +47,14 @@ pub mod inserted_once {
         let receipt = accepted(&scene, &asked).await;
         let mut later = asked.clone();
         later.at = at(60);
-        assert_eq!(accepted(&scene, &later).await, receipt);
-        processed(&scene, asked.id, at(1)).await;
-        assert_eq!(accepted(&scene, &later).await, receipt);
+        assert_eq!(accepted(&scene, &later).await, receipt, "while it waits");
+        let claim = claimed(&scene, at(0), at(10)).await;
+        assert_eq!(accepted(&scene, &later).await, receipt, "while it runs");
+        give_up(&scene, claim, "broken").await;
+        assert_eq!(accepted(&scene, &later).await, receipt, "after it failed");
+        assert!(ok(scene.open().await.retry(ORGANIZATION, asked.id, at(10)).await));
+        processed(&scene, asked.id, at(11)).await;
+        assert_eq!(accepted(&scene, &later).await, receipt, "after it is done");
     }
 
     pub async fn another_request_under_the_same_id_is_refused<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
