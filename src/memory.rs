@@ -187,7 +187,7 @@ impl Inbox for InMemoryRepository {
             return Ok(Some(StoredEnrollment::clone(stands)));
         }
         enrollments.insert(command.enrollment_id(), Arc::new(command.accepted()));
-        let waiting = Waiting { command: command.clone(), attempts: 0, error: None, due_at: command.at() };
+        let waiting = Waiting { command: command.clone(), attempts: 0, error: None, due_at: Timestamp::EPOCH };
         organization.waiting.insert(command.enrollment_id(), waiting);
         Ok(None)
     }

@@ -30,6 +30,9 @@ pub enum InvalidTimestamp {
 }
 
 impl Timestamp {
+    /// The first instant: 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(0);
+
     /// The instant of a chrono date-time, truncated to milliseconds.
     ///
     /// # Errors

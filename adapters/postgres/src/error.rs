@@ -94,6 +94,12 @@ pub enum Error {
         /// The transaction's isolation level.
         found: String,
     },
+    /// The host's transaction and another one waited for each other, and PostgreSQL ended this one's wait.
+    #[error(
+        "the transaction and another one were in each other's way: roll it back and do it over, and let it take the \
+         organization first (`PostgresTransaction::lock`)"
+    )]
+    Deadlock(#[source] Box<Self>),
     /// The host's transaction had failed before.
     #[error("the transaction has failed already: roll it back and begin another")]
     FailedTransaction(#[source] tokio_postgres::Error),
@@ -109,11 +115,19 @@ pub enum Error {
     #[error("a row cannot be stored: {0}")]
     Unstorable(String),
     /// Anything else that PostgreSQL or its driver says.
-    #[error("PostgreSQL refused: read its own message below")]
+    #[error("PostgreSQL refused: its own message says why")]
     Database(#[source] tokio_postgres::Error),
 }
 
 impl Error {
+    /// Within a host's transaction, whose locks stay: trying again there would wait for the same again.
+    pub(crate) fn within_a_transaction(self) -> Self {
+        match self {
+            Self::Serialization(_) => Self::Deadlock(Box::new(self)),
+            other => other,
+        }
+    }
+
     /// What a caller can do about it.
     #[must_use]
     pub fn kind(&self) -> RepositoryErrorKind {

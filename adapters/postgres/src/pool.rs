@@ -25,6 +25,9 @@ pub struct PostgresRepository {
 impl PostgresRepository {
     /// Connects without TLS, to at most so many connections, and brings the schema up to date.
     ///
+    /// Where the address says nothing else, connecting takes 10 s at most, a statement waits 30 s at most for a lock, and
+    /// a server that does not answer any more is noticed within 30 s.
+    ///
     /// For TLS, or any other way to connect, build a pool and use [`PostgresRepository::new`]. A call waits at most
     /// 30 s for a connection.
     ///
@@ -32,7 +35,7 @@ impl PostgresRepository {
     /// [`Error::Unreachable`] where there is no server; those of [`migrate`]; [`Error::Database`] for an address that
     /// is none.
     pub async fn connect(url: &str, connections: usize) -> Result<Self, Error> {
-        let manager = Manager::new(url.parse::<Config>()?, NoTls);
+        let manager = Manager::new(patient(url.parse()?), NoTls);
         let pool = Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).wait_timeout(Some(WAIT));
         let repository = Self::new(pool.build()?);
         migrate(&mut *repository.connection().await?).await?;
@@ -117,6 +120,29 @@ impl AsyncInbox for PostgresRepository {
         let (mut connection, statements) = self.ready().await?;
         Ok(inbox::retry(&mut **connection, &statements.0, organization_id, enrollment_id, now).await?)
     }
+}
+
+/// With bounds on every wait for which the address gives none.
+fn patient(mut config: Config) -> Config {
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(Duration::from_secs(10));
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(WAIT);
+    }
+    // The driver's own default is two hours, which nobody asks for.
+    if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+        config
+            .keepalives_idle(Duration::from_secs(15))
+            .keepalives_interval(Duration::from_secs(5))
+            .keepalives_retries(3);
+    }
+    let options = config.get_options().unwrap_or_default();
+    if !options.contains("lock_timeout") {
+        let options = format!("{options} -c lock_timeout={}", WAIT.as_millis());
+        config.options(options.trim());
+    }
+    config
 }
 
 const WAIT: Duration = Duration::from_secs(30);

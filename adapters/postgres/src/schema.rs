@@ -3,6 +3,7 @@
 use tokio_postgres::{Client, GenericClient};
 
 use crate::Error;
+use crate::begin::Begin;
 
 /// The version of the schema that this build knows.
 pub const SCHEMA_VERSION: i32 = 1;
@@ -16,7 +17,8 @@ pub const SCHEMA_VERSION: i32 = 1;
 /// [`Error::NewerSchema`] if a newer build was here; [`Error::Denied`] if the role may not make it; whatever the
 /// database says otherwise.
 pub async fn migrate(client: &mut Client) -> Result<(), Error> {
-    let transaction = client.transaction().await?;
+    // Whatever the default is: at another level this would not see what another process has made meanwhile.
+    let transaction = client.begin().await?;
     transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let found = found(&transaction).await?;
     if found > SCHEMA_VERSION {

@@ -142,6 +142,19 @@ macro_rules! holders {
     };
 }
 
+/// Locks rows round contacts, in the order of the array.
+macro_rules! locked_round {
+    ($table:literal) => {
+        concat!(
+            "select from unnest($2::uuid[]) as k (key) cross join lateral (
+                select from enroll.",
+            $table,
+            " where organization_id = $1 and id = k.key for no key update
+            ) as r"
+        )
+    };
+}
+
 /// Rows round each of some contacts.
 macro_rules! round {
     ($columns:expr, $table:literal, $and:literal) => {
@@ -225,6 +238,11 @@ statements! {
     lock_call_flow = "select id, version from enroll.call_flows
         where organization_id = $1 and id = any($2::uuid[]) for share";
     // In the order of the array.
+    // Rows round contacts before the contacts, as a host's own write of one takes them: the row, then, by its trigger,
+    // the contact.
+    lock_runs = locked_round!("runs");
+    lock_step_contacts = locked_round!("step_contacts");
+    lock_records = locked_round!("custom_records");
     lock_contacts = "select c.id, c.version from unnest($2::uuid[]) as k (key) cross join lateral (
             select id, version from enroll.contacts where organization_id = $1 and id = k.key for no key update
         ) as c";
@@ -277,10 +295,10 @@ statements! {
         ) as u
         where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected";
     insert_contacts = "insert into enroll.contacts (
-            organization_id, id, external_id, phone, email, email_key, name, language,
+            organization_id, id, version, external_id, phone, email, email_key, name, language,
             default_channel_id, address, birth_day, birth_month, birth_year, state, created_at, updated_at
         )
-        select $1, u.id, u.external_id, u.phone, u.email, u.email_key, u.name, u.language,
+        select $1, u.id, 1, u.external_id, u.phone, u.email, u.email_key, u.name, u.language,
             u.default_channel_id, u.address::json, u.birth_day, u.birth_month, u.birth_year, u.state,
             u.created_at, u.updated_at
         from unnest(
@@ -348,14 +366,32 @@ statements! {
     // The inbox.
     insert_accepted = "insert into enroll.enrollments
         (organization_id, id, sequence_id, fingerprint, at, state, command, due_at)
-        values ($1, $2, $3, $4, $5, 'accepted', $6::text::json, $5)
+        values ($1, $2, $3, $4, $5, 'accepted', $6::text::json, 'epoch')
         on conflict (organization_id, id) do nothing returning id";
     find = concat!("select ", columns!(enrollment), ", command::text, attempts, error from enroll.enrollments
         where organization_id = $1 and id = $2");
-    // What another claims now, or finishes, is left to it. A worker is of all organizations.
-    claim = "with oldest as materialized (
-            select organization_id, id from enroll.enrollments
-            where state = 'accepted' and due_at <= $1 order by at, id limit 1 for update skip locked
+    // A worker is of all organizations: from one that has something waiting to the next, each one's oldest that is due,
+    // and of these the oldest. So it costs the organizations, and not what waits. What another claims now, or finishes,
+    // is left to it.
+    claim = "with recursive waiting (organization_id) as (
+            (select organization_id from enroll.enrollments
+                where state = 'accepted' order by organization_id limit 1)
+            union all
+            select (select e.organization_id from enroll.enrollments e
+                where e.state = 'accepted' and e.organization_id > w.organization_id
+                order by e.organization_id limit 1)
+            from waiting w where w.organization_id is not null
+        ), first as materialized (
+            select w.organization_id from waiting w cross join lateral (
+                select e.at, e.id from enroll.enrollments e
+                where e.organization_id = w.organization_id and e.state = 'accepted' and e.due_at <= $1
+                order by e.at, e.id limit 1
+            ) as e
+            order by e.at, e.id, w.organization_id limit 1
+        ), oldest as materialized (
+            select e.organization_id, e.id from enroll.enrollments e
+            where e.organization_id = (select organization_id from first) and e.state = 'accepted' and e.due_at <= $1
+            order by e.at, e.id limit 1 for update skip locked
         )
         update enroll.enrollments e set attempts = e.attempts + 1, due_at = $2
         from oldest where e.organization_id = oldest.organization_id and e.id = oldest.id

@@ -18,7 +18,9 @@ use crate::{Error, Statements, inbox, read, schema, write};
 /// from others until the transaction ends, and undone if that is rolled back.
 ///
 /// The organization's row, and what the enrollment rests on, stay locked until the host's transaction ends: end it soon
-/// after. Two transactions that enroll for several organizations take them in one order, or PostgreSQL ends one of them.
+/// after. A host that writes contacts, or rows round them, in the same transaction takes the organization first, with
+/// [`lock`](Self::lock); otherwise an enrollment elsewhere may wait for the host while the host waits for it, which ends
+/// in [`Error::Deadlock`]. Two transactions that enroll for several organizations take them in one order, or PostgreSQL ends one of them.
 pub struct PostgresTransaction<'t, 'c> {
     transaction: &'t mut Transaction<'c>,
     statements: Option<Statements>,
@@ -36,6 +38,19 @@ impl<'t, 'c> PostgresTransaction<'t, 'c> {
     #[must_use]
     pub fn with_statements(transaction: &'t mut Transaction<'c>, statements: Statements) -> Self {
         Self { transaction, statements: Some(statements), checked: false }
+    }
+
+    /// Takes the organization's row, as each commit does: before the host's own writes, so that no enrollment which has
+    /// the row waits for what the host wrote while the host waits for the row. Others wait until the transaction ends.
+    ///
+    /// # Errors
+    /// Those of any statement; [`Error::IsolationLevel`] where the transaction is not at READ COMMITTED.
+    pub async fn lock(&mut self, organization_id: OrganizationId) -> Result<(), Error> {
+        let statements = self.statements().await?;
+        let organization = organization_id.as_uuid();
+        self.transaction.execute(&statements.0.add_organization, &[&organization]).await?;
+        self.transaction.execute(&statements.0.lock_organization, &[&organization]).await?;
+        Ok(())
     }
 
     async fn statements(&mut self) -> Result<Statements, Error> {
@@ -71,7 +86,7 @@ impl AsyncRepository for PostgresTransaction<'_, '_> {
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(write::commit(self.transaction, &statements.0, changes).await?)
+        Ok(write::commit(self.transaction, &statements.0, changes).await.map_err(Error::within_a_transaction)?)
     }
 }
 

@@ -47,7 +47,11 @@ async fn hold_guards(transaction: &Transaction<'_>, statements: &Prepared, chang
     let contacts: Vec<Uuid> = contacts.into_iter().collect();
     let vacant = [&guards.vacant.external_ids, &guards.vacant.phones, &guards.vacant.emails]
         .map(|keys| keys.iter().map(|key| &**key).collect::<Vec<&str>>());
-    let queries: [Bound<'_>; 12] = [
+    let rows = changes.rows();
+    let runs: Vec<Uuid> = rows.runs_reactivated.iter().map(|row| row.run_id.as_uuid()).collect();
+    let step_contacts: Vec<Uuid> = rows.step_contacts_updated.iter().map(|row| row.id.as_uuid()).collect();
+    let records: Vec<Uuid> = rows.records_updated.iter().map(|row| row.id.as_uuid()).collect();
+    let queries: [Bound<'_>; 15] = [
         (&statements.engine_writes, vec![&organization]),
         (&statements.add_organization, vec![&organization]),
         (&statements.lock_organization, vec![&organization]),
@@ -56,12 +60,15 @@ async fn hold_guards(transaction: &Transaction<'_>, statements: &Prepared, chang
         (&statements.lock_channels, vec![&organization, &channels]),
         (&statements.lock_custom_object, vec![&organization, &object]),
         (&statements.lock_call_flow, vec![&organization, &call_flow]),
+        (&statements.lock_runs, vec![&organization, &runs]),
+        (&statements.lock_step_contacts, vec![&organization, &step_contacts]),
+        (&statements.lock_records, vec![&organization, &records]),
         (&statements.lock_contacts, vec![&organization, &contacts]),
         (&statements.held_external_ids, vec![&organization, &vacant[0]]),
         (&statements.held_phones, vec![&organization, &vacant[1]]),
         (&statements.held_emails, vec![&organization, &vacant[2]]),
     ];
-    let [_, _, _, enrollment, sequence, channels, object, call_flow, contacts, held @ ..] =
+    let [_, _, _, enrollment, sequence, channels, object, call_flow, _, _, _, contacts, held @ ..] =
         query_all(transaction, queries).await?;
     check_enrollment(changes, &enrollment)?;
     check_context(guards, &versions(&sequence)?, &versions(&channels)?, &versions(&object)?, &versions(&call_flow)?)?;

@@ -92,7 +92,8 @@ fn lists_are_looked_up_key_by_key() {
             analyze; set plan_cache_mode = force_generic_plan";
         client.batch_execute(many_small).await.unwrap();
         let prepared = "select name, statement, cardinality(parameter_types) from pg_prepared_statements
-            where (statement like '%offset 0%' or statement like '%lateral%') and cardinality(parameter_types) > 0";
+            where (statement like '%offset 0%' or statement like '%lateral%') and statement not like '%recursive%'
+                and cardinality(parameter_types) > 0";
         let prepared = client.query(prepared, &[]).await.unwrap();
         assert!(prepared.len() >= 16, "{}", prepared.len());
         for row in prepared {

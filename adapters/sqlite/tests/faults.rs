@@ -113,8 +113,8 @@ fn a_full_database_accepts_nothing_and_loses_nothing_that_it_accepted() {
     let mut repository = seeded(&file);
     let receipt = asked().accept(&mut repository).unwrap();
     let pages: i64 = repository.connection().query_row("pragma page_count", [], |row| row.get(0)).unwrap();
-    limit(&repository, pages);
     let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
+    limit(&repository, pages);
     let accepted = Asked::people("other", 50..99).accept(&mut repository).map(|_| ());
     for refused in [accepted, process(&mut repository, claim, at(1)).map(|_| ())] {
         let error = repository_error(refused.unwrap_err());

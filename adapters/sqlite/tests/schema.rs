@@ -149,7 +149,7 @@ fn two_contacts(recursive: bool) -> SqliteRepository {
     let connection = repository.connection();
     connection.pragma_update(None, "recursive_triggers", recursive).unwrap();
     for n in [1, 2] {
-        let sql = "insert into enroll_contacts (organization_id, id, phone) values (?1, ?2, ?3)";
+        let sql = "insert into enroll_contacts (organization_id, id, phone, version) values (?1, ?2, ?3, 1)";
         connection.execute(sql, params![ORGANIZATION, id(n), format!("+1202555000{n}")]).unwrap();
         let sql = "insert into enroll_runs (organization_id, id, sequence_id, contact_id, started_at)
                    values (?1, ?2, ?3, ?2, 0)";
@@ -185,6 +185,31 @@ fn whoever_writes_raises_a_contact_once_also_with_recursive_triggers() {
         connection.execute("delete from enroll_runs where id = ?1", [id(1)]).unwrap();
         assert_eq!(versions(connection), [11, 2]);
     }
+}
+
+/// What is deleted and made again under its id is another one to whoever saw the first.
+#[test]
+fn a_version_does_not_come_again() {
+    let repository = support::in_memory();
+    let connection = repository.connection();
+    let read =
+        || -> i64 { connection.query_row("select max(version) from enroll_channels", [], |row| row.get(0)).unwrap() };
+    let insert =
+        "insert into enroll_channels (organization_id, id, kind, address) values (?1, ?2, 'fax', '+12025550199')";
+    connection.execute("delete from enroll_channels", []).unwrap();
+    connection.execute(insert, [ORGANIZATION, id(1)]).unwrap();
+    connection.execute("update enroll_channels set enabled = 0", []).unwrap();
+    let first = read();
+    // A version counts milliseconds at least as far as the clock does: within one there is no second life.
+    while connection.query_row(
+        "select cast((julianday('now') - 2440587.5) * 86400000 as integer) <= ?1",
+        [first],
+        |row| row.get::<_, bool>(0),
+    ) == Ok(true)
+    {}
+    connection.execute("delete from enroll_channels", []).unwrap();
+    connection.execute(insert, [ORGANIZATION, id(1)]).unwrap();
+    assert!(read() > first);
 }
 
 #[test]

@@ -263,6 +263,15 @@ pub mod a_lease_is_given_once {
         assert_eq!(claimed(&scene, at(1000), at(2000)).await, None);
     }
 
+    /// A sender's clock may be ahead of the workers'.
+    pub async fn an_instant_to_come_is_due_at_once<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let scene = Scene::<F, B>::new().await;
+        let mut asked = everything(1);
+        asked.at = at(3600);
+        accepted(&scene, &asked).await;
+        assert_eq!(claimed(&scene, at(0), at(10)).await.map(|claim| claim.attempt), Some(1));
+    }
+
     pub async fn an_empty_inbox_gives_nothing<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         assert_eq!(claimed(&scene, at(0), at(10)).await, None);

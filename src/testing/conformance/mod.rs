@@ -393,6 +393,7 @@ macro_rules! __inbox_conformance_cases {
                 the_oldest_that_waits_is_claimed_first,
                 what_is_leased_is_not_claimed_before_the_lease_ends,
                 what_has_ended_is_never_claimed,
+                an_instant_to_come_is_due_at_once,
                 an_empty_inbox_gives_nothing,
                 organizations_share_the_workers,
                 many_workers_finish_everything_once,

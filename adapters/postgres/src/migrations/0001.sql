@@ -28,7 +28,7 @@ create table enroll.channels (
     address text not null,
     enabled boolean not null default true,
     name text,
-    version bigint not null default 1 check (version >= 1),
+    version bigint not null default (extract(epoch from clock_timestamp()) * 1000000)::bigint check (version >= 1),
     primary key (organization_id, id)
 );
 
@@ -36,7 +36,7 @@ create table enroll.call_flows (
     organization_id uuid not null references enroll.organizations on delete cascade,
     id uuid not null,
     name text not null default '',
-    version bigint not null default 1 check (version >= 1),
+    version bigint not null default (extract(epoch from clock_timestamp()) * 1000000)::bigint check (version >= 1),
     primary key (organization_id, id)
 );
 
@@ -46,7 +46,7 @@ create table enroll.custom_objects (
     id uuid not null,
     key text not null,
     properties json not null default '[]',
-    version bigint not null default 1 check (version >= 1),
+    version bigint not null default (extract(epoch from clock_timestamp()) * 1000000)::bigint check (version >= 1),
     primary key (organization_id, id)
 );
 
@@ -56,7 +56,7 @@ create table enroll.sequences (
     title text not null default '',
     status text not null check (status in ('draft', 'active', 'archived')),
     settings json not null default '{}',
-    version bigint not null default 1 check (version >= 1),
+    version bigint not null default (extract(epoch from clock_timestamp()) * 1000000)::bigint check (version >= 1),
     primary key (organization_id, id)
 );
 
@@ -106,7 +106,7 @@ create table enroll.enrollments (
 );
 
 -- It holds what waits and nothing else, so a claim, which is of all organizations, reads it from end to end.
-create index enrollments_waiting on enroll.enrollments (organization_id, due_at, at, id) where state = 'accepted';
+create index enrollments_waiting on enroll.enrollments (organization_id, at, id, due_at) where state = 'accepted';
 
 create table enroll.contacts (
     organization_id uuid not null,
@@ -125,7 +125,7 @@ create table enroll.contacts (
     state text not null default 'open' check (state in ('open', 'archived', 'blocked', 'merged')),
     created_at timestamptz,
     updated_at timestamptz,
-    version bigint not null default 1 check (version >= 1),
+    version bigint not null default (extract(epoch from clock_timestamp()) * 1000000)::bigint check (version >= 1),
     held_external_id text collate "C"
         generated always as (case when state <> 'merged' then enroll.held(external_id) end) stored,
     held_phone text collate "C"

@@ -16,7 +16,7 @@ create table enroll_organizations (
 create table enroll_channels (
     organization_id blob not null references enroll_organizations on delete cascade,
     id blob not null,
-    version integer not null default 1 check (version >= 1),
+    version integer not null default (cast((julianday('now') - 2440587.5) * 86400000 as integer)) check (version >= 1),
     kind text not null check (kind in ('phone', 'whatsapp', 'fax', 'email')),
     address text not null,
     enabled integer not null default 1 check (enabled in (0, 1)),
@@ -27,7 +27,7 @@ create table enroll_channels (
 create table enroll_call_flows (
     organization_id blob not null references enroll_organizations on delete cascade,
     id blob not null,
-    version integer not null default 1 check (version >= 1),
+    version integer not null default (cast((julianday('now') - 2440587.5) * 86400000 as integer)) check (version >= 1),
     name text not null default '',
     primary key (organization_id, id)
 ) strict;
@@ -35,7 +35,7 @@ create table enroll_call_flows (
 create table enroll_custom_objects (
     organization_id blob not null references enroll_organizations on delete cascade,
     id blob not null,
-    version integer not null default 1 check (version >= 1),
+    version integer not null default (cast((julianday('now') - 2440587.5) * 86400000 as integer)) check (version >= 1),
     key text not null,
     properties text not null default '[]' check (json_valid(properties)),
     primary key (organization_id, id)
@@ -44,7 +44,7 @@ create table enroll_custom_objects (
 create table enroll_sequences (
     organization_id blob not null references enroll_organizations on delete cascade,
     id blob not null,
-    version integer not null default 1 check (version >= 1),
+    version integer not null default (cast((julianday('now') - 2440587.5) * 86400000 as integer)) check (version >= 1),
     title text not null default '',
     status text not null check (status in ('draft', 'active', 'archived')),
     settings text not null default '{}' check (json_valid(settings)),
@@ -76,7 +76,7 @@ create table enroll_tags (
 create table enroll_contacts (
     organization_id blob not null references enroll_organizations on delete cascade,
     id blob not null,
-    version integer not null default 1 check (version >= 1),
+    version integer not null default (cast((julianday('now') - 2440587.5) * 86400000 as integer)) check (version >= 1),
     external_id text,
     phone text,
     email text,
@@ -218,8 +218,8 @@ create table enroll_enrollments (
     check ((rejection is not null) = (state = 'rejected')),
     check (error is not null or state <> 'failed')
 ) strict;
--- It holds what waits and nothing else, so a claim, which is of any organization, scans what waits and nothing else.
-create index enroll_enrollments_waiting on enroll_enrollments (organization_id, due_at, at, id)
+-- It holds what waits and nothing else. A claim goes from one organization that has something waiting to the next.
+create index enroll_enrollments_waiting on enroll_enrollments (organization_id, at, id, due_at)
     where state = 'accepted';
 
 -- A step contact takes its records with it.

@@ -184,9 +184,9 @@ macro_rules! stands {
 }
 
 static CONTACT: Insert = Insert {
-    sql: "insert into enroll_contacts (organization_id, id, external_id, phone, email, email_key, name, language, \
-          default_channel_id, address, birth_day, birth_month, birth_year, state, created_at, updated_at) \
-          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    sql: "insert into enroll_contacts (organization_id, id, version, external_id, phone, email, email_key, name, \
+          language, default_channel_id, address, birth_day, birth_month, birth_year, state, created_at, updated_at) \
+          values (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     stands: stands!("enroll_contacts", "id"),
     once: "a contact with the external id, the phone or the email",
 };
