@@ -154,6 +154,22 @@ fn a_request_that_is_built_in_code_is_checked_as_one_that_is_read() {
     assert_eq!(refused(&EnrollmentRequest::new(vec![Recipient::new("+12025550123"); 4001])), ["too_many /to"]);
 }
 
+/// What is accepted can be stored and read again, whoever built it.
+#[test]
+fn a_value_is_nested_no_deeper_than_a_body_can_say() {
+    let nested = |levels: usize| (0..levels).fold(Value::Null, |value, _| Value::List(vec![value]));
+    let request = |levels| {
+        let mut entry = Recipient::new("+12025550123");
+        entry.properties.insert("k".into(), nested(levels));
+        EnrollmentRequest::new([entry])
+    };
+    assert_eq!(refused(&request(121)), ["invalid_type /to/0/properties/k"]);
+    assert!(enroll(&mut repository(), "deep", &request(120)).is_ok());
+    // Within a stored command, its recipients, one of these, and its properties.
+    let stored = serde_json::to_string(&vec![vec![vec![vec![nested(120)]]]]).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&stored).is_ok());
+}
+
 #[test]
 fn a_request_that_was_read_and_one_that_was_built_are_the_same_request() {
     let read = EnrollmentRequest::from_json(br#"{"to":[{"phone":" +12025550123 ","name":null,"email":" "}],"x":1}"#);

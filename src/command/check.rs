@@ -43,7 +43,7 @@ impl EnrollmentCommand {
         }
 
         if request.body.is_none() {
-            no_nul(request, &mut faults.own);
+            well_formed(request, &mut faults.own);
         }
         let step = find_step(context, sequence_id, request, &mut faults);
         let channel = find_channel(context, step, request, engine.phones, &mut faults);
@@ -271,7 +271,38 @@ fn region(context: &Context, channel: Option<&Channel>, phones: &dyn PhoneNormal
     })
 }
 
-/// U+0000 in a request that was built in code; one that was read from JSON was searched then.
+/// Whether a request that was built in code is one that JSON could have said; one that was read from JSON is.
+fn well_formed(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
+    too_deep(request, faults);
+    if faults.is_empty() {
+        no_nul(request, faults);
+    }
+}
+
+/// What is nested more deeply could be stored, and never be read again.
+fn too_deep(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
+    fn deeper_than(levels: usize, value: &Value<'_>) -> bool {
+        match value {
+            Value::List(items) => levels == 0 || items.iter().any(|item| deeper_than(levels - 1, item)),
+            Value::Map(members) => levels == 0 || members.values().any(|value| deeper_than(levels - 1, value)),
+            _ => false,
+        }
+    }
+    let to = Path::Root.member("to");
+    for (index, entry) in request.to.iter().enumerate() {
+        for (key, _) in entry.properties.iter().filter(|(_, value)| deeper_than(MAX_LEVELS, value)) {
+            let at = to.item(index);
+            let path = at.member("properties").member(key).pointer();
+            let description = format!("a value is nested more than {MAX_LEVELS} levels deep");
+            faults.push(Fault::new(FaultCode::InvalidType, path, description));
+        }
+    }
+}
+
+/// How deep lists and maps of a property may be nested: a body of JSON, read to 128 levels, cannot say more.
+const MAX_LEVELS: usize = 120;
+
+/// U+0000 anywhere.
 fn no_nul(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
     let mut look = |text: Option<&Cow<'_, str>>, path: &Path<'_>| {
         if text.is_some_and(|text| text.contains(NUL)) {
