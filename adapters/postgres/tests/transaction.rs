@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{Request, at, block_on, body, connect, database, open, refused, rows, told};
+use common::{
+    Request, at, block_on, body, connect, database, open, organization, pid, refused, rows, told, until_it_waits,
+};
 use enroll::repository::RepositoryErrorKind;
 use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::{Error, PostgresTransaction, Statements};
@@ -143,4 +145,45 @@ fn what_the_host_writes_after_an_enrollment_raises_versions() {
 
 async fn count(client: &tokio_postgres::Client, table: &str) -> i64 {
     client.query_one(&format!("select count(*) from {table}"), &[]).await.unwrap().get(0)
+}
+
+/// The host holds a contact, and an enrollment elsewhere holds the organization and waits for the contact: whoever comes
+/// last is ended, and is told to begin anew, not to try the same again.
+#[test]
+#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+fn a_deadlock_ends_the_hosts_transaction_and_taking_the_organization_first_avoids_it() {
+    block_on(async {
+        let url = database().await;
+        let (mut host, asking) = (connect(&url).await, connect(&url).await);
+        Request::new(1, &body(0, 2)).enroll(&mut open(&url).await).await.unwrap();
+        let write = "update enroll.contacts set language = 'fr'";
+        for (n, organization_first) in [(10, false), (20, true)] {
+            let mut elsewhere = open(&url).await;
+            let waits = pid(elsewhere.client()).await;
+            // It looks for a deadlock once, when it has waited for so long; here, only the host does.
+            elsewhere.client().batch_execute("set deadlock_timeout = '10min'").await.unwrap();
+            let mut transaction = host.transaction().await.unwrap();
+            if organization_first {
+                PostgresTransaction::new(&mut transaction).lock(organization()).await.unwrap();
+            }
+            transaction.batch_execute(write).await.unwrap();
+            let other =
+                tokio::spawn(async move { Request::new(n, &body(0, 2)).enroll(&mut elsewhere).await.map(drop) });
+            until_it_waits(&asking, waits).await;
+            let mut repository = PostgresTransaction::new(&mut transaction);
+            let enrolled = Request::new(n + 1, &body(5, 2)).enroll(&mut repository).await;
+            if organization_first {
+                assert_eq!(enrolled.unwrap().counts().added, 2);
+                transaction.commit().await.unwrap();
+            } else {
+                let error = refused(enrolled);
+                let (kind, told) = told(&error);
+                assert_eq!(kind, RepositoryErrorKind::Other);
+                assert!(matches!(told, Error::Deadlock(_)), "{told}");
+                assert!(told.to_string().contains("roll it back and do it over"), "{told}");
+                transaction.rollback().await.unwrap();
+            }
+            other.await.unwrap().unwrap();
+        }
+    });
 }
