@@ -7,14 +7,11 @@ use enroll::EnrollmentReport;
 use enroll_sqlite::SqliteRepository;
 use std::collections::BTreeSet;
 use std::env;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use support::{Asked, ORGANIZATION, count, seeded};
+use std::time::Duration;
+use support::{Asked, FILE, ORGANIZATION, count, seeded, told_until_killed};
 use uuid::Uuid;
 
-const FILE: &str = "ENROLL_SQLITE_CRASH_FILE";
 const COMMITTED: &str = "committed ";
 const PEOPLE: usize = 40;
 const KILLS: u64 = 16;
@@ -31,39 +28,10 @@ fn a_killed_process_leaves_each_enrollment_whole_or_absent() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         // Somewhere within the next enrollment.
         let spin = took * u32::try_from(random >> 56).unwrap() / 256;
-        took = committed_until_killed(&file, 1 + usize::try_from(kill % 3).unwrap(), spin, &mut committed);
+        took = told_until_killed(&file, COMMITTED, 1 + u32::try_from(kill % 3).unwrap(), spin, &mut committed);
         check(&file, &committed);
     }
     assert!(committed.len() >= usize::try_from(KILLS).unwrap(), "{}", committed.len());
-}
-
-/// Lets a child enroll so many times, kills it a little later, and tells how long an enrollment took.
-fn committed_until_killed(file: &Path, times: usize, spin: Duration, committed: &mut BTreeSet<Uuid>) -> Duration {
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture"])
-        .env(FILE, file)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut id = || lines.find_map(|line| Some(line.unwrap().strip_prefix(COMMITTED)?.parse::<Uuid>().unwrap()));
-    committed.insert(id().unwrap());
-    let began = Instant::now();
-    for _ in 0..times {
-        committed.insert(id().unwrap());
-    }
-    let took = began.elapsed() / u32::try_from(times).unwrap();
-    let until = Instant::now() + spin;
-    while Instant::now() < until {
-        std::hint::spin_loop();
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    // What it had told before it died.
-    while let Some(id) = id() {
-        committed.insert(id);
-    }
-    took
 }
 
 fn check(file: &Path, committed: &BTreeSet<Uuid>) {

@@ -9,14 +9,11 @@ use enroll_sqlite::SqliteRepository;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use support::{Asked, ORGANIZATION, count, process, seeded};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use support::{Asked, FILE, ORGANIZATION, count, process, seeded, told_until_killed};
 use uuid::Uuid;
 
-const FILE: &str = "ENROLL_SQLITE_KILLS_FILE";
 const KILLS: &str = "ENROLL_KILLS";
 const ACCEPTED: &str = "accepted ";
 const PEOPLE: usize = 30;
@@ -37,7 +34,7 @@ fn every_receipt_is_completed_once_however_often_its_worker_is_killed() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         // Somewhere within what it does between two receipts.
         let spin = took * u32::try_from(random >> 56).unwrap() / 256;
-        took = accepted_until_killed(&file, 1 + kill % 4, spin, &mut receipts);
+        took = told_until_killed(&file, ACCEPTED, 1 + kill % 4, spin, &mut receipts);
         check_file(&file);
     }
     let mut repository = SqliteRepository::open(&file).unwrap();
@@ -49,35 +46,6 @@ fn every_receipt_is_completed_once_however_often_its_worker_is_killed() {
     check(repository.connection(), &receipts);
     assert!(receipts.len() >= kills.try_into().unwrap(), "{}", receipts.len());
     println!("kills: {kills}, receipts: {}, all completed once", receipts.len());
-}
-
-/// Lets a child accept and work until it gave so many receipts, kills it a little later, and tells how long one took.
-fn accepted_until_killed(file: &Path, times: u32, spin: Duration, receipts: &mut BTreeSet<Uuid>) -> Duration {
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture"])
-        .env(FILE, file)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut id = || lines.find_map(|line| Some(line.unwrap().strip_prefix(ACCEPTED)?.parse::<Uuid>().unwrap()));
-    receipts.insert(id().unwrap());
-    let began = Instant::now();
-    for _ in 0..times {
-        receipts.insert(id().unwrap());
-    }
-    let took = began.elapsed() / times;
-    let until = Instant::now() + spin;
-    while Instant::now() < until {
-        std::hint::spin_loop();
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    // What it had told before it died.
-    while let Some(id) = id() {
-        receipts.insert(id);
-    }
-    took
 }
 
 fn check_file(file: &Path) {

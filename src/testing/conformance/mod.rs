@@ -116,32 +116,26 @@ macro_rules! __conformance_test {
 /// All cases, as values: for whoever runs them by other means than `#[test]`.
 #[must_use]
 pub fn all_cases<F: Fixture + 'static, B: BlockOn + 'static>() -> Vec<Case> {
-    macro_rules! list {
-        ($($clause:ident { $($case:ident,)* })*) => {
-            vec![$($(Case::new::<B, _>(
-                stringify!($clause),
-                stringify!($case),
-                cases::$clause::$case::<F, B>,
-            )),*),*]
-        };
-    }
-    crate::__conformance_cases! { [list] }
+    crate::__conformance_cases! { [as_values] }
 }
 
 /// All cases of the inbox, as values.
 #[must_use]
 pub fn all_inbox_cases<F: Fixture<Repository: AsyncInbox> + 'static, B: BlockOn + 'static>() -> Vec<Case> {
-    macro_rules! list {
-        ($($clause:ident { $($case:ident,)* })*) => {
-            vec![$($(Case::new::<B, _>(
-                stringify!($clause),
-                stringify!($case),
-                cases::$clause::$case::<F, B>,
-            )),*),*]
-        };
-    }
-    crate::__inbox_conformance_cases! { [list] }
+    crate::__inbox_conformance_cases! { [as_values] }
 }
+
+/// A list of cases, for the fixture `F` and the runtime `B` of whoever asks.
+macro_rules! as_values {
+    ($($clause:ident { $($case:ident,)* })*) => {
+        vec![$($(Case::new::<B, _>(
+            stringify!($clause),
+            stringify!($case),
+            cases::$clause::$case::<F, B>,
+        )),*),*]
+    };
+}
+use as_values;
 
 /// One case of the suite, ready to run.
 pub struct Case {

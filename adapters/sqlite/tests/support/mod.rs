@@ -13,8 +13,13 @@ use enroll::{
 use enroll_sqlite::{SqliteError, SqliteRepository, testing};
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::env;
 use std::error::Error;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 pub(crate) const ORGANIZATION: Uuid = Uuid::from_u128(1);
@@ -155,4 +160,42 @@ pub(crate) fn assert_nothing_stands(connection: &Connection) {
     ] {
         assert_eq!(count(connection, table), 0, "{table}");
     }
+}
+
+/// The file that a child of a test works on.
+pub(crate) const FILE: &str = "ENROLL_TEST_FILE";
+
+/// Runs the test `child` of this very program on a file until it has told so many ids after a word, kills it a little
+/// later, takes in what it had told before it died, and tells how long one took.
+pub(crate) fn told_until_killed(
+    file: &Path,
+    word: &str,
+    times: u32,
+    spin: Duration,
+    told: &mut BTreeSet<Uuid>,
+) -> Duration {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .env(FILE, file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut id = || lines.find_map(|line| Some(line.unwrap().strip_prefix(word)?.parse::<Uuid>().unwrap()));
+    told.insert(id().unwrap());
+    let began = Instant::now();
+    for _ in 0..times {
+        told.insert(id().unwrap());
+    }
+    let took = began.elapsed() / times;
+    let until = Instant::now() + spin;
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    while let Some(id) = id() {
+        told.insert(id);
+    }
+    took
 }
