@@ -1,7 +1,9 @@
 //! What each command takes.
 
+use axum::http::HeaderName;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use enroll::model::Resource;
@@ -25,12 +27,18 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Accept the people of a request, print the receipt, and leave the work to `enroll work`.
     Submit(Box<SubmitArgs>),
-    /// Process what was accepted, oldest first, until stopped. Any number of these may share a database.
+    /// Process what was accepted, oldest first, until stopped. Any number of these may share a database. Exits 1 if an
+    /// enrollment was given up.
     Work(WorkArgs),
     /// Tell how far an accepted enrollment got. Exits 1 if it was rejected, or failed.
     Status(EnrollmentArgs),
     /// Let an enrollment that failed be tried again.
     Retry(EnrollmentArgs),
+    /// Serve the HTTP API, and process what it accepts, until stopped.
+    Serve(Box<ServeArgs>),
+    /// Make, list and revoke the API keys of `enroll serve`.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Load an organization from a JSON file into a database, all of it or nothing.
     Seed(SeedArgs),
     /// Enroll 4000 realistic recipients into a made-up organization, and print the report and the time it took.
@@ -127,6 +135,95 @@ pub(crate) struct WorkArgs {
     /// For how many seconds an enrollment is a worker's own: one that is gone by then is replaced.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86400))]
     pub(crate) lease: u32,
+}
+
+/// What `enroll serve` takes. Each option can come from the environment.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The database: a SQLite file or `postgres://…`, made where there is none.
+    /// Default: the environment's `ENROLL_DATABASE`, else `enroll.db`.
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) database: Option<String>,
+    /// Where to listen. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", env = "ENROLL_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// How many enrollments are processed at once; with 0, `enroll work` has to.
+    #[arg(long, env = "ENROLL_WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=256))]
+    pub(crate) workers: u16,
+    /// How often an enrollment is tried before it is given up, and is `failed`.
+    #[arg(long, value_name = "N", env = "ENROLL_ATTEMPTS", default_value_t = 8,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempts: u32,
+    /// For how many seconds an enrollment is a worker's own: one that is gone by then is replaced.
+    #[arg(long, value_name = "SECONDS", env = "ENROLL_LEASE", default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(1..=86400))]
+    pub(crate) lease: u32,
+    /// The switches of the engine, as the `policy` of a seed. Default: those as documented.
+    #[arg(long, value_name = "POLICY.json", env = "ENROLL_POLICY")]
+    pub(crate) policy: Option<PathBuf>,
+    /// The header that carries an API key.
+    #[arg(long, value_name = "NAME", env = "ENROLL_KEY_HEADER", default_value = "X-WHIPPY-KEY",
+        value_parser = header_name)]
+    pub(crate) key_header: String,
+    /// How many enrollments each API key may ask for in any minute. Default: any number.
+    #[arg(long, value_name = "N", env = "ENROLL_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate_limit: Option<u32>,
+    /// How many requests are answered at once; beyond, the answer is 503.
+    #[arg(long, value_name = "N", env = "ENROLL_CONCURRENCY", default_value_t = 256,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) concurrency: u32,
+    /// How many seconds a request may take; beyond, the answer is 408 or 503.
+    #[arg(long, value_name = "SECONDS", env = "ENROLL_TIMEOUT", default_value_t = 30,
+        value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) timeout: u32,
+    /// How the log is written, on standard error.
+    #[arg(long, value_enum, env = "ENROLL_LOG", default_value = "text")]
+    pub(crate) log: LogFormat,
+    /// Seed the demo organization, unless it is there, and print an API key of it and a `curl` line to try.
+    #[arg(long, env = "ENROLL_DEMO")]
+    pub(crate) demo: bool,
+}
+
+fn header_name(name: &str) -> Result<String, String> {
+    name.parse::<HeaderName>().map(|_| name.to_owned()).map_err(|e| e.to_string())
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    Json,
+    Text,
+}
+
+/// What `enroll keys` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make an API key of an organization, and print it: it is stored as a hash, and never shown again.
+    Create {
+        #[command(flatten)]
+        at_database: DatabaseArgs,
+        /// The organization. Default: the only one of the database.
+        #[arg(long, value_name = "ID")]
+        organization: Option<OrganizationId>,
+        /// What the key is for.
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+    /// List API keys, revoked ones too; never the keys themselves.
+    List {
+        #[command(flatten)]
+        at_database: DatabaseArgs,
+        /// Only those of this organization.
+        #[arg(long, value_name = "ID")]
+        organization: Option<OrganizationId>,
+    },
+    /// Revoke an API key: from the next request on, it is no key.
+    Revoke {
+        /// The key's id, as `enroll keys list` tells it.
+        #[arg(value_name = "ID")]
+        id: Uuid,
+        #[command(flatten)]
+        at_database: DatabaseArgs,
+    },
 }
 
 /// What `enroll status` and `enroll retry` take.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use enroll::fault::Fault;
+use enroll::repository::RepositoryErrorKind;
 use enroll::request::{CustomData, VoiceOptions};
 use enroll::{
     Context, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPolicy,
@@ -121,11 +122,26 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// How to ask for the very same again.
-    pub(crate) fn again(&self) -> String {
-        match &self.args.idempotency_key {
+    /// A failure after so many of some requests were `done`, and how to go on where something stands, or may.
+    pub(crate) fn stopped(
+        &self,
+        failure: Failure,
+        error: &EnrollError,
+        (standing, parts): (usize, usize),
+        done: &str,
+    ) -> Failure {
+        let unsure = match error {
+            EnrollError::Repository(e) => e.kind() == RepositoryErrorKind::Unavailable,
+            _ => false,
+        };
+        let again = match &self.args.idempotency_key {
             Some(_) => "the same command again".to_owned(),
             None => format!("the same again with `--id {}`", self.id.as_uuid()),
+        };
+        match standing {
+            0 if unsure => failure.and(&format!("{again} enrolls nobody twice")),
+            0 => failure,
+            _ => failure.and(&format!("{standing} of {parts} requests are {done}; {again} goes on after them")),
         }
     }
 }

@@ -27,24 +27,22 @@ pub(crate) fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
     let asked = sender.read(&mut database, &bytes)?;
     let engine = Engine::new(&sender.policy);
     let enrollments = sender.enrollments(&asked.requests);
-    let failed = |database: &Database, part: usize, error: EnrollError| match error {
-        EnrollError::Rejected(rejection) => asked.refused(part, &rejection),
-        e => Failure::caused(database.name(), &e),
+    let parts = enrollments.len();
+    let failed = |database: &Database, part: usize, accepted: usize, error: &EnrollError| {
+        let failure = match error {
+            EnrollError::Rejected(rejection) => asked.refused(part, rejection),
+            e => Failure::caused(database.name(), e),
+        };
+        sender.stopped(failure, error, (accepted, parts), "accepted")
     };
     // All are checked before the first is accepted.
-    for (part, enrollment) in enrollments.iter().enumerate().filter(|_| enrollments.len() > 1) {
-        ask::check(&mut database, &engine, enrollment).map_err(|e| failed(&database, part, e))?;
+    for (part, enrollment) in enrollments.iter().enumerate().filter(|_| parts > 1) {
+        ask::check(&mut database, &engine, enrollment).map_err(|e| failed(&database, part, 0, &e))?;
     }
-    let mut receipts: Vec<Receipt> = Vec::with_capacity(enrollments.len());
+    let mut receipts: Vec<Receipt> = Vec::with_capacity(parts);
     for (part, enrollment) in enrollments.iter().enumerate() {
-        let receipt = accept(&mut database, &engine, enrollment).map_err(|e| {
-            let failure = failed(&database, part, e);
-            match part {
-                0 => failure,
-                n => failure.and(&format!("{n} requests are accepted; {} goes on after them", sender.again())),
-            }
-        })?;
-        receipts.push(receipt);
+        let receipt = accept(&mut database, &engine, enrollment);
+        receipts.push(receipt.map_err(|e| failed(&database, part, part, &e))?);
     }
     if args.json {
         let receipts: Vec<_> = receipts.iter().map(receipt).collect();
@@ -82,11 +80,11 @@ pub(crate) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
         let stop = stopped();
         let store = Store::open(&name, usize::from(settings.workers) + 1).await?;
         let told = Arc::clone(&tally);
-        crate::work::work(&store, settings, &stop, move |event| told.tell(&event)).await
+        crate::work::work(&store, settings, &stop, &Arc::default(), move |event| told.tell(&event)).await
     });
     let [completed, rejected, failed] = [&tally.completed, &tally.rejected, &tally.failed].map(load);
     out(&format!("{completed} completed, {rejected} rejected, {failed} failed\n"))?;
-    worked.map(|()| ExitCode::SUCCESS)
+    worked.map(|()| ExitCode::from(u8::from(failed > 0)))
 }
 
 /// How enrollments ended here.
@@ -105,9 +103,9 @@ impl Tally {
     fn tell(&self, event: &Event) {
         let add = |count: &AtomicUsize| count.fetch_add(1, Ordering::Relaxed);
         match event {
-            Event::Completed(claim, counts) => {
+            Event::Completed(claim, report, _) => {
                 add(&self.completed);
-                tell(&format!("completed {}: {}", claim.enrollment_id, print::in_a_line(counts)));
+                tell(&format!("completed {}: {}", claim.enrollment_id, print::in_a_line(&report.counts())));
             }
             Event::Rejected(claim, rejection) => {
                 add(&self.rejected);
@@ -127,7 +125,7 @@ impl Tally {
 }
 
 /// Becomes true with the first Ctrl-C, or termination. A second one ends the program.
-fn stopped() -> watch::Receiver<bool> {
+pub(crate) fn stopped() -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
         interrupted().await;

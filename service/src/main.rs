@@ -1,4 +1,4 @@
-//! `enroll`: enrolls a list of people into a database, runs the demo and the test vectors.
+//! `enroll`: enrolls lists of people into a database, serves that over HTTP, runs the demo and the test vectors.
 
 mod args;
 mod ask;
@@ -6,10 +6,14 @@ mod background;
 mod csv_import;
 mod database;
 mod demo;
+mod http;
 mod input;
+mod keys;
 mod print;
+mod read;
 mod run;
 mod seed;
+mod serve;
 mod store;
 mod vectors;
 mod work;
@@ -29,6 +33,8 @@ fn main() -> ExitCode {
         Command::Work(args) => background::work(&args),
         Command::Status(args) => background::status(&args),
         Command::Retry(args) => background::retry(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Keys(command) => keys::run(&command),
         Command::Seed(args) => seed::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Vectors(args) => vectors::run(&args),

@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use enroll::report::Counts;
-use enroll::repository::RepositoryErrorKind;
 use enroll::{
     ContactId, Context, Engine, EnrollError, Enrollment, EnrollmentReport, Repository, enroll_contacts, preview,
 };
@@ -52,7 +51,10 @@ impl Run<'_> {
                 EnrollError::Rejected(rejection) => asked.refused(stopped.part, rejection),
                 e => Failure::caused(database.name(), e),
             };
-            self.stopped(failure, &stopped, parts)
+            if self.args.preview {
+                return failure;
+            }
+            self.sender.stopped(failure, &stopped.error, (stopped.standing, parts), "enrolled")
         })
     }
 
@@ -85,24 +87,6 @@ impl Run<'_> {
             done(enrollment.request.to.len());
         }
         Ok(reports)
-    }
-
-    /// What is told of an enrollment that failed, and how to go on where something may stand.
-    fn stopped(&self, failure: Failure, stopped: &Stopped, parts: usize) -> Failure {
-        let unsure = match &stopped.error {
-            EnrollError::Repository(e) => e.kind() == RepositoryErrorKind::Unavailable,
-            _ => false,
-        };
-        if self.args.preview || (stopped.standing == 0 && !unsure) {
-            return failure;
-        }
-        let again = self.sender.again();
-        match stopped.standing {
-            0 => failure.and(&format!("{again} enrolls nobody twice")),
-            standing => {
-                failure.and(&format!("{standing} of {parts} requests are enrolled; {again} goes on after them"))
-            }
-        }
     }
 }
 

@@ -2,10 +2,13 @@
 
 use enroll::inbox::{AsyncInbox, Claim, Failure as AttemptFailure, Inbox, InboxEntry};
 use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
-use enroll::repository::{AsyncRepository, Repository, RepositoryError};
+use enroll::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
 use enroll::{ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use enroll_postgres::PostgresRepository;
 use enroll_sqlite::SqliteRepository;
+use std::error::Error;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::block_in_place;
 
 use crate::Failure;
@@ -54,6 +57,60 @@ impl Store {
     }
 }
 
+/// Handles that are lent and come back, for so many at once.
+pub(crate) struct Handles {
+    store: Store,
+    idle: Mutex<Vec<Handle>>,
+    free: Semaphore,
+}
+
+impl Handles {
+    pub(crate) fn new(store: Store, most: usize) -> Self {
+        Self { store, idle: Mutex::default(), free: Semaphore::new(most) }
+    }
+
+    /// Waits for a handle.
+    pub(crate) async fn lend(&self) -> Result<Lent<'_>, RepositoryError> {
+        let unavailable = |e: Box<dyn Error + Send + Sync>| RepositoryError::new(RepositoryErrorKind::Unavailable, e);
+        let permit = self.free.acquire().await.map_err(|e| unavailable(e.into()))?;
+        let idle = self.idle().pop();
+        let handle = match idle {
+            Some(handle) => handle,
+            None => self.store.handle().map_err(|failure| unavailable(failure.to_string().into()))?,
+        };
+        Ok(Lent { handle: Some(handle), handles: self, _permit: permit })
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Handle>> {
+        // A list of handles is whole whoever panicked.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A handle, until it is dropped.
+pub(crate) struct Lent<'h> {
+    handle: Option<Handle>,
+    handles: &'h Handles,
+    _permit: SemaphorePermit<'h>,
+}
+
+impl Lent<'_> {
+    /// The handle itself.
+    pub(crate) fn handle(&mut self) -> Result<&mut Handle, RepositoryError> {
+        let gone = || RepositoryError::new(RepositoryErrorKind::Other, "the handle was given back");
+        self.handle.as_mut().ok_or_else(gone)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        // What a panic left half done is not lent again.
+        if let Some(handle) = self.handle.take().filter(|_| !std::thread::panicking()) {
+            self.handles.idle().push(handle);
+        }
+    }
+}
+
 /// A handle. SQLite blocks the thread that it is used on, and the runtime moves other tasks off it meanwhile.
 pub(crate) enum Handle {
     Sqlite(SqliteRepository),
@@ -62,7 +119,7 @@ pub(crate) enum Handle {
 
 impl Handle {
     /// How many enrollments are accepted and have not ended, leased ones too.
-    pub(crate) async fn unfinished(&mut self) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) async fn unfinished(&mut self) -> Result<u64, Box<dyn Error + Send + Sync>> {
         let count: i64 = match self {
             Self::Sqlite(sqlite) => block_in_place(|| {
                 let sql = "select count(*) from enroll_enrollments where state = 'accepted'";

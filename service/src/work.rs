@@ -1,12 +1,13 @@
 //! Workers: they claim what was accepted, process it, and say of what fails when it is tried again.
 
-use std::time::Duration;
-use tokio::sync::watch;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tracing::{Instrument, field};
 
 use enroll::inbox::{AsyncInbox, Claim, Failure as AttemptFailure};
-use enroll::report::Counts;
-use enroll::{Ending, EnrollError, Rejection, Timestamp, command::Retry, process_async};
+use enroll::{Ending, EnrollError, EnrollmentReport, Rejection, Timestamp, command::Retry, process_async};
 
 use crate::ask::clock;
 use crate::store::{Handle, Store};
@@ -27,7 +28,8 @@ pub(crate) struct Settings {
 /// What a worker tells.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Completed(Claim, Counts),
+    /// With how long it took.
+    Completed(Claim, Box<EnrollmentReport>, Duration),
     Rejected(Claim, Rejection),
     /// An attempt failed, and the next is due then.
     Postponed(Claim, String, Timestamp),
@@ -37,16 +39,24 @@ pub(crate) enum Event {
     Trouble(String),
 }
 
-/// Works until it is told to stop, or nothing waits where that is the end. What runs is finished first.
+/// Works until it is told to stop, or nothing waits where that is the end. What runs is finished first. Who waits for
+/// work looks again each time it is woken.
 pub(crate) async fn work(
     store: &Store,
     settings: Settings,
     stop: &watch::Receiver<bool>,
+    wake: &Arc<Notify>,
     told: impl Fn(Event) + Clone + Send + 'static,
 ) -> Result<(), Failure> {
     let mut workers = JoinSet::new();
     for _ in 0..settings.workers {
-        let worker = Worker { handle: store.handle()?, name: store.name.clone(), settings, told: told.clone() };
+        let worker = Worker {
+            handle: store.handle()?,
+            name: store.name.clone(),
+            settings,
+            wake: Arc::clone(wake),
+            told: told.clone(),
+        };
         workers.spawn(worker.run(stop.clone()));
     }
     let mut answer = Ok(());
@@ -61,6 +71,7 @@ struct Worker<T> {
     handle: Handle,
     name: String,
     settings: Settings,
+    wake: Arc<Notify>,
     told: T,
 }
 
@@ -85,8 +96,13 @@ impl<T: Fn(Event) + Send> Worker<T> {
                     backoff(failures)
                 }
             };
-            // Told to stop, or nobody is left who could tell: both end the wait.
-            let _told = tokio::time::timeout(wait, stop.changed()).await;
+            tokio::select! {
+                // Told to stop, or nobody is left who could tell.
+                _ = stop.changed() => {}
+                // A database that does not answer is left alone for a while.
+                () = self.wake.notified(), if failures == 0 => {}
+                () = tokio::time::sleep(wait) => {}
+            }
         }
         Ok(())
     }
@@ -108,9 +124,27 @@ impl<T: Fn(Event) + Send> Worker<T> {
             self.give_up(claim, format!("the worker ended in each of {attempts} attempts")).await?;
             return Ok(true);
         }
+        let span = tracing::info_span!(
+            "enrollment",
+            organization = %claim.organization_id,
+            enrollment = %claim.enrollment_id,
+            attempt = claim.attempt,
+            sequence = field::Empty,
+            recipients = field::Empty,
+        );
+        self.attempt(claim, now).instrument(span).await?;
+        Ok(true)
+    }
+
+    async fn attempt(&mut self, claim: Claim, now: Timestamp) -> Result<(), String> {
+        let begun = Instant::now();
         let (organization_id, id) = (claim.organization_id, claim.enrollment_id);
         match process_async(&mut self.handle, Retry::default(), organization_id, id, now).await {
-            Ok(Ending::Completed(report)) => (self.told)(Event::Completed(claim, report.counts())),
+            Ok(Ending::Completed(report)) => {
+                let span = tracing::Span::current();
+                span.record("sequence", field::display(report.sequence_id)).record("recipients", report.outcomes.len());
+                (self.told)(Event::Completed(claim, Box::new(report), begun.elapsed()));
+            }
             Ok(Ending::Rejected(rejection)) => (self.told)(Event::Rejected(claim, rejection)),
             // Somebody else ended it meanwhile, or took it away.
             Err(EnrollError::NotFound(_) | EnrollError::Unfinished { .. }) => {}
@@ -122,7 +156,7 @@ impl<T: Fn(Event) + Send> Worker<T> {
                 (self.told)(Event::Postponed(claim, error, retry_at));
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     async fn give_up(&mut self, claim: Claim, error: String) -> Result<(), String> {

@@ -160,7 +160,8 @@ fn what_fails_is_told_and_retried() {
         "create trigger in_the_way before insert on enroll_contacts begin select raise(abort, 'not today'); end";
     connection.execute_batch(in_the_way).unwrap();
     let worked = enroll(&["work", "--database", &base.0, "--until-empty", "--attempts", "1"], &[]);
-    assert_eq!(text(&worked), "0 completed, 0 rejected, 1 failed\n");
+    assert_eq!(String::from_utf8_lossy(&worked.stdout), "0 completed, 0 rejected, 1 failed\n");
+    assert_eq!(worked.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&worked.stderr).contains(&format!("`enroll retry {id}`")));
     let status = base.status(&id);
     assert_eq!((&status["state"], &status["attempts"]), (&json!("failed"), &json!(1)));

@@ -11,7 +11,7 @@ use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::testing::Given;
 use enroll::{
     Context, Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentReport, EnrollmentRequest,
-    Repository, Timestamp, plan_enrollment,
+    Repository, SequenceId, Timestamp, plan_enrollment,
 };
 use uuid::Uuid;
 
@@ -48,6 +48,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let _infallible = writeln!(text, "\n{} recipients in {times}\n{more}", report.outcomes.len());
     out(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The demo organization, and the sequence to try.
+pub(crate) fn organization() -> Result<(Given, SequenceId), Failure> {
+    let demo = world::demo().map_err(|e| Failure::new("demo", e))?;
+    Ok((demo.given, world::SEQUENCE))
 }
 
 /// On two fresh copies: the first enrollment of a process is slower.

@@ -1,0 +1,165 @@
+//! What is measured, as Prometheus reads it.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+use enroll::EnrollmentReport;
+use enroll::repository::RepositoryError;
+
+use super::App;
+use super::errors::ApiError;
+use crate::ask::clock;
+use crate::read::{there, unreadable};
+
+/// Everything that is measured.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<RouteLabels, Histogram>,
+    recipients: Family<RecipientLabels, Counter>,
+    enrollment_seconds: Histogram,
+    enrollments: Family<StateLabels, Gauge>,
+    queue_age: Gauge<f64, AtomicU64>,
+    /// When the database was asked last: any number of scrapes ask it once in a while.
+    asked: Mutex<Option<Instant>>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabels {
+    method: &'static str,
+    route: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RecipientLabels {
+    disposition: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabels {
+    state: String,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let mut metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(seconds),
+            recipients: Family::default(),
+            enrollment_seconds: seconds(),
+            enrollments: Family::default(),
+            queue_age: Gauge::default(),
+            asked: Mutex::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("enroll_http_requests", "HTTP requests answered", metrics.requests.clone());
+        let what = "How long HTTP requests took";
+        registry.register("enroll_http_request_duration_seconds", what, metrics.request_seconds.clone());
+        let what = "Recipients processed here, by disposition and first reason";
+        registry.register("enroll_recipients", what, metrics.recipients.clone());
+        let what = "How long enrollments took to process here";
+        registry.register("enroll_enrollment_duration_seconds", what, metrics.enrollment_seconds.clone());
+        registry.register("enroll_enrollments", "Enrollments in the database, by state", metrics.enrollments.clone());
+        let what = "The age of the oldest enrollment that waits, 0 if none does";
+        registry.register("enroll_queue_age_seconds", what, metrics.queue_age.clone());
+        metrics
+    }
+
+    /// Counts what a worker completed.
+    pub(crate) fn completed(&self, report: &EnrollmentReport, took: Duration) {
+        self.enrollment_seconds.observe(took.as_secs_f64());
+        for outcome in &report.outcomes {
+            let reason = outcome.reasons.first().map_or("none", enroll::report::Reason::code);
+            let labels = RecipientLabels { disposition: outcome.disposition.name(), reason };
+            self.recipients.get_or_create(&labels).inc();
+        }
+    }
+
+    fn answered(&self, method: &Method, route: String, status: u16, took: Duration) {
+        // A method that nobody knows makes no series of its own.
+        let method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+            .into_iter()
+            .find(|known| *known == method.as_str())
+            .unwrap_or("other");
+        let labels = RouteLabels { method, route: route.clone() };
+        self.request_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    }
+}
+
+/// Counts and logs a request: its route, never its path or query, which name people.
+pub(crate) async fn measure(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    if route.starts_with("/v1/") {
+        tracing::info!(%method, route, status, milliseconds = u64::try_from(took.as_millis()).ok(), "request");
+    }
+    app.metrics.answered(&method, route, status, took);
+    response
+}
+
+/// Figures for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = "operations", security(()),
+    responses((status = 200, description = "The figures", body = String, content_type = "application/openmetrics-text")),
+)]
+pub(crate) async fn show(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    // A database that is away takes its own figures with it, and no others.
+    if let Err(e) = ask(&app).await {
+        drop(ApiError::from(e));
+    }
+    let mut answer = String::new();
+    text::encode(&mut answer, &app.metrics.registry).map_err(|_| ApiError::internal())?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], answer).into_response())
+}
+
+async fn ask(app: &App) -> Result<(), RepositoryError> {
+    let metrics = &app.metrics;
+    let mut asked = metrics.asked.lock().await;
+    if asked.is_some_and(|at| at.elapsed() < FRESH) {
+        return Ok(());
+    }
+    let mut lent = app.handles.lend().await?;
+    let handle = lent.handle()?;
+    let sql = "select state, count(*) from enroll.enrollments group by state";
+    let counts = handle.query(sql, &[], |row| Ok((there(row.text()?)?, there(row.number()?)?))).await?;
+    let sql = "select min(at) from enroll.enrollments where state = 'accepted'";
+    let oldest = handle.query(sql, &[], |row| row.instant()).await?.into_iter().flatten().next();
+    for state in ["accepted", "completed", "rejected", "failed"] {
+        let count = counts.iter().find(|(name, _)| name == state).map_or(0, |(_, count)| *count);
+        metrics.enrollments.get_or_create(&StateLabels { state: state.to_owned() }).set(count);
+    }
+    let now = clock().map_err(|e| unreadable(e.to_string()))?.millis();
+    let age = oldest.map_or(0, |at| now.saturating_sub(at.millis()).max(0));
+    metrics.queue_age.set(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
+    *asked = Some(Instant::now());
+    Ok(())
+}
+
+const FRESH: Duration = Duration::from_secs(1);

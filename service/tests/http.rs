@@ -1,0 +1,301 @@
+//! `enroll serve`: what a caller sees, over real HTTP.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use support::service::{ACTIVE, FIRST, STEP, Service, id, key_of, on_both};
+use support::{enroll, path, text};
+
+on_both! {
+    a_request_is_accepted_completed_and_told;
+    a_preview_tells_everything_and_writes_nothing;
+    the_same_key_is_the_same_enrollment;
+    what_was_accepted_is_completed_after_a_kill with ["--workers", "0"];
+    lists_are_paged_and_filtered;
+    contacts_are_found_by_each_key;
+    a_key_is_needed_and_can_be_revoked;
+    writes_beyond_the_limit_are_told_when_to_come_back with ["--rate-limit", "3"];
+    the_log_names_nobody;
+    figures_are_there_for_prometheus;
+    a_request_that_runs_is_answered_before_the_service_ends;
+}
+
+fn two() -> Value {
+    json!({"to": [{"phone": "+12025550187", "name": "Ann Lee"}, {"phone": "+12025550123"}]})
+}
+
+fn a_request_is_accepted_completed_and_told(service: &mut Service) {
+    let answer = service.enroll(&two(), &[]);
+    let enrollment = answer.accepted();
+    assert_eq!(answer.location, Some(format!("/v1/enrollments/{enrollment}")));
+    assert_eq!(answer.json["data"]["recipients"], 2);
+    assert!(answer.json["data"]["accepted_at"].is_string() && answer.json["data"]["message"].is_string());
+
+    let done = service.ended(&enrollment);
+    assert_eq!((&done["state"], &done["attempts"], &done["error"]), (&json!("completed"), &json!(1), &Value::Null));
+    assert_eq!((&done["counts"]["added"], &done["counts"]["ignored"]), (&json!(1), &json!(1)));
+    assert_eq!((&done["total"], &done["sequence_id"]), (&json!(2), &json!(ACTIVE)));
+    assert!(done["upload_tag"]["name"].as_str().unwrap().starts_with("Upload "));
+    assert_eq!(done["outcomes"][1]["reasons"], json!([{"code": "blocked"}]));
+
+    for filter in ["disposition=ignored", "reason=blocked,opted_out", "offset=1"] {
+        let some = service.get(&format!("/v1/enrollments/{enrollment}?{filter}"));
+        assert_eq!(some.json["data"]["outcomes"].as_array().unwrap().len(), 1, "{filter}");
+        assert_eq!(some.json["data"]["outcomes"][0]["index"], 1, "{filter}");
+    }
+    let none = service.get(&format!("/v1/enrollments/{enrollment}?disposition=added&reason=blocked"));
+    assert_eq!((&none.json["data"]["total"], &none.json["data"]["outcomes"]), (&json!(0), &json!([])));
+}
+
+fn a_preview_tells_everything_and_writes_nothing(service: &mut Service) {
+    let answer = service.post(&format!("/v1/sequences/{ACTIVE}/contacts?preview=true"), two().to_string(), &[]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let report = &answer.json["data"];
+    assert_eq!((&report["counts"]["added"], &report["outcomes"][1]["disposition"]), (&json!(1), &json!("ignored")));
+    assert_eq!(service.get("/v1/enrollments").json, json!({"data": [], "total": 0}));
+    assert_eq!(service.get("/v1/contacts?phone=%2B12025550187").json["total"], 0);
+    service.post(&format!("/v1/sequences/{ACTIVE}/contacts?preview=maybe"), "{}", &[]).refused(
+        422,
+        "invalid_parameter",
+        "?preview",
+    );
+}
+
+fn the_same_key_is_the_same_enrollment(service: &mut Service) {
+    let key = [("Idempotency-Key", "import-1")];
+    let first = service.enroll(&two(), &key);
+    let done = service.ended(&first.accepted());
+    let again = service.enroll(&two(), &key);
+    assert_eq!((again.accepted(), &again.json["data"]), (first.accepted(), &first.json["data"]));
+    assert_eq!(service.ended(&first.accepted()), done);
+    service.enroll(&json!({"to": [{"phone": "+12025550199"}]}), &key).refused(409, "idempotency_conflict", "");
+    let long = "x".repeat(256);
+    for bad in ["two words", "", &long, "ключ"] {
+        service.enroll(&two(), &[("Idempotency-Key", bad)]).refused(422, "invalid_idempotency_key", "");
+    }
+    let twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")];
+    service.enroll(&two(), &twice).refused(422, "invalid_idempotency_key", "");
+    assert_eq!(service.get("/v1/enrollments").json["total"], 1);
+}
+
+fn what_was_accepted_is_completed_after_a_kill(service: &mut Service) {
+    let people: Vec<Value> = (0..4000).map(|n| json!({"phone": format!("+1415555{n:04}")})).collect();
+    let large = json!({ "to": people });
+    let mut accepted = Vec::new();
+    for n in 0..3 {
+        accepted.push(service.enroll(&large, &[("Idempotency-Key", &format!("large-{n}"))]).accepted());
+    }
+    for enrollment in &accepted {
+        assert_eq!(service.get(&format!("/v1/enrollments/{enrollment}")).json["data"]["state"], "accepted");
+    }
+    service.killed_and_restarted(&["--workers", "2"]);
+    // Once more, while it works.
+    service.killed_and_restarted(&["--workers", "2"]);
+    for enrollment in accepted {
+        let done = service.ended(&enrollment);
+        assert_eq!((&done["state"], &done["total"]), (&json!("completed"), &json!(4000)));
+    }
+    assert_eq!(service.get("/v1/contacts").json["total"], 4002);
+}
+
+fn lists_are_paged_and_filtered(service: &mut Service) {
+    let first = service.enroll(&two(), &[]).accepted();
+    service.ended(&first);
+    let people: Vec<Value> = (0..60).map(|n| json!({"phone": format!("+141555500{n:02}")})).collect();
+    let second = service.enroll(&json!({"to": people, "schedule_at": "2200-01-01T00:00:00Z"}), &[]).accepted();
+    service.ended(&second);
+
+    let list = service.get("/v1/enrollments").json;
+    let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!((ids, &list["total"]), (vec![&*second, &*first], &json!(2)));
+    assert_eq!(service.get("/v1/enrollments?limit=1&offset=1").json["data"][0]["id"], json!(first));
+    assert_eq!(service.get("/v1/enrollments?state=accepted&state=failed").json["total"], 0);
+
+    let in_sequence = format!("/v1/sequences/{ACTIVE}/contacts");
+    let list = service.get(&in_sequence).json;
+    assert_eq!((list["data"].as_array().unwrap().len(), &list["total"]), (50, &json!(61)));
+    let list = service.get(&format!("{in_sequence}?status=active&step_ids={STEP}")).json;
+    assert_eq!(list["total"], 1);
+    let row = &list["data"][0];
+    assert_eq!((&row["contact"]["phone"], &row["contact"]["name"]), (&json!("+12025550187"), &json!("Ann Lee")));
+    assert_eq!((&row["step_id"], &row["times_processed"]), (&json!(STEP), &json!(1)));
+    assert!(row["scheduled_at"].is_string() && row["created_at"] == row["updated_at"]);
+    assert_eq!(service.get(&format!("{in_sequence}?status=active,pending&limit=500")).json["total"], 61);
+    assert_eq!(service.get(&format!("{in_sequence}?step_ids={}", id(0x24))).json["total"], 0);
+
+    let sequences = service.get("/v1/sequences").json;
+    assert_eq!(sequences["total"], 4);
+    assert_eq!(sequences["data"][3]["steps"], json!([{"id": STEP, "position": 1, "channel_kind": "phone"}]));
+
+    for (path, parameter) in [
+        ("/v1/enrollments?limit=0", "?limit"),
+        ("/v1/enrollments?limit=501", "?limit"),
+        ("/v1/enrollments?offset=-1", "?offset"),
+        ("/v1/enrollments?state=done", "?state"),
+        ("/v1/enrollments?state=", "?state"),
+        (&format!("{in_sequence}?status=gone"), "?status"),
+        (&format!("{in_sequence}?step_ids=x"), "?step_ids"),
+        (&format!("/v1/enrollments/{first}?disposition=x"), "?disposition"),
+        (&format!("/v1/enrollments/{first}?reason=x"), "?reason"),
+    ] {
+        service.get(path).refused(422, "invalid_parameter", parameter);
+    }
+    service.get("/v1/contacts?external_id=a%00b").refused(422, "invalid_character", "?external_id");
+}
+
+fn contacts_are_found_by_each_key(service: &mut Service) {
+    for filter in [
+        "phone=%2B12025550124",
+        "phone=+12025550124",
+        "phone=%2B1%20(202)%20555-0124",
+        "email=Zo%C3%AB@EXAMPLE.org",
+        "external_id=crm-9",
+        "external_id=crm-9&phone=%2B12025550124",
+    ] {
+        let found = service.get(&format!("/v1/contacts?{filter}")).json;
+        assert_eq!((&found["total"], &found["data"][0]["id"]), (&json!(1), &json!(id(9))), "{filter}");
+        let contact = &found["data"][0];
+        assert_eq!((&contact["address"]["city"], &contact["birth_date"]["year"]), (&json!("Graz"), &json!(1990)));
+    }
+    for filter in ["phone=2025550124", "email=ann@example.org", "external_id=CRM-9", "external_id=crm-9&phone=1"] {
+        assert_eq!(service.get(&format!("/v1/contacts?{filter}")).json, json!({"data": [], "total": 0}), "{filter}");
+    }
+}
+
+fn a_key_is_needed_and_can_be_revoked(service: &mut Service) {
+    let (right, other) = (service.key.clone(), key_of(&service.database, FIRST));
+    assert_ne!(right, other);
+    let wrong = format!("enk_{}", "0".repeat(64));
+    for key in ["", "enk_", &wrong, &right.to_uppercase(), &right[..67]] {
+        let answer = service.get_as(key, "/v1/contacts");
+        answer.refused(401, "not_authenticated", "");
+        assert_eq!(answer.json["errors"][0]["description"], "Not authenticated");
+        service.post_as(key, &format!("/v1/sequences/{ACTIVE}/contacts"), "{", &[]).refused(
+            401,
+            "not_authenticated",
+            "",
+        );
+    }
+    assert!(
+        service.raw(b"GET /v1/contacts HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").starts_with("HTTP/1.1 401 ")
+    );
+
+    let at = ["--database", &service.database];
+    let listed = text(&enroll(&["keys", "list"], &at));
+    assert!(!listed.contains("enk_") && listed.lines().count() == 4, "{listed}");
+    let last = listed.lines().last().unwrap().split_whitespace().next().unwrap();
+    assert_eq!(service.get_as(&other, "/v1/contacts").status, 200);
+    assert_eq!(text(&enroll(&["keys", "revoke", last], &at)), format!("revoked {last}\n"));
+    service.get_as(&other, "/v1/contacts").refused(401, "not_authenticated", "");
+    assert_eq!(service.get_as(&right, "/v1/contacts").status, 200);
+    let told = enroll(&["keys", "revoke", last], &at);
+    assert_eq!(told.status.code(), Some(2));
+    assert!(text(&enroll(&["keys", "list", "--organization", FIRST], &at)).lines().nth(2).unwrap().contains('Z'));
+}
+
+fn writes_beyond_the_limit_are_told_when_to_come_back(service: &mut Service) {
+    for _ in 0..3 {
+        service.enroll(&two(), &[("Idempotency-Key", "k")]).accepted();
+    }
+    let answer = service.enroll(&two(), &[("Idempotency-Key", "k")]);
+    answer.refused(429, "rate_limited", "");
+    assert!((1..=60).contains(&answer.retry_after.unwrap()));
+    // Reading is free, and so are previews and other keys.
+    assert_eq!(service.get("/v1/contacts").status, 200);
+    let preview = format!("/v1/sequences/{ACTIVE}/contacts?preview=1");
+    assert_eq!(service.post(&preview, two().to_string(), &[]).status, 200);
+    let theirs = format!("/v1/sequences/{}/contacts", id(0xa5));
+    assert_eq!(service.post_as(&service.other_key, &theirs, two().to_string(), &[]).status, 202);
+}
+
+fn the_log_names_nobody(service: &mut Service) {
+    let body = json!({"to": [
+        {"phone": "+12025550187", "name": "Xanthippe", "email": "xanthippe@example.org", "external_id": "crm-77"},
+        {"phone": "+1202555018", "name": "Yolanda"}, {"phone": "+12025550123"},
+    ]});
+    let done = service.enroll(&body, &[("Idempotency-Key", "secret-key-1")]).accepted();
+    service.ended(&done);
+    assert_eq!(service.get("/v1/contacts?phone=%2B12025550187&email=xanthippe@example.org").json["total"], 1);
+    service.enroll(&json!({"to": [{"name": "Zacharias", "phone": 12_025_550_188_u64}]}), &[]).refused(
+        422,
+        "invalid_type",
+        "/to/0/phone",
+    );
+    service.terminate();
+    let log = service.stopped();
+    assert!(log.contains(&done) && log.contains("\"completed\"") && log.contains(ACTIVE), "{log}");
+    for private in
+        ["2025550", "anthippe", "Yolanda", "Zacharias", "example.org", "crm-77", "secret-key", "enk_", &service.key]
+    {
+        assert!(!log.contains(private), "{private}: {log}");
+    }
+}
+
+fn figures_are_there_for_prometheus(service: &mut Service) {
+    let done = service.enroll(&two(), &[]).accepted();
+    service.ended(&done);
+    // Asked of the database once a second at most.
+    let figures = service.get("/metrics").text;
+    for line in [
+        r#"enroll_http_requests_total{method="POST",route="/v1/sequences/{id}/contacts",status="202"} 1"#,
+        r#"enroll_recipients_total{disposition="ignored",reason="blocked"} 1"#,
+        r#"enroll_recipients_total{disposition="added",reason="none"} 1"#,
+        r#"enroll_enrollments{state="completed"} 1"#,
+        "enroll_queue_age_seconds 0.0",
+        "enroll_enrollment_duration_seconds_count 1",
+    ] {
+        assert!(figures.lines().any(|has| has == line), "{line}: {figures}");
+    }
+    assert!(!figures.contains(&done), "a route is its template");
+    assert_eq!(service.get("/healthz").json, json!({"status": "ok"}));
+    assert_eq!(service.get("/readyz").json, json!({"status": "ready"}));
+}
+
+fn a_request_that_runs_is_answered_before_the_service_ends(service: &mut Service) {
+    let (body, address) = (two().to_string(), service.base.trim_start_matches("http://").to_owned());
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let path = format!("/v1/sequences/{ACTIVE}/contacts");
+    let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nX-WHIPPY-KEY: {}\r\n", service.key);
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n{{", body.len()).as_bytes()).unwrap();
+    // It has begun when a later one is answered.
+    assert_eq!(service.get("/v1/contacts").status, 200);
+    service.terminate();
+    while TcpStream::connect(&address).is_ok() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    stream.write_all(&body.as_bytes()[1..]).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    service.stopped();
+    service.killed_and_restarted(&[]);
+    let accepted = service.get("/v1/enrollments").json["data"][0]["id"].clone();
+    assert_eq!(service.ended(accepted.as_str().unwrap())["state"], "completed");
+}
+
+#[test]
+fn the_curl_line_of_the_demo_works() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    let folder = support::Folder::new("http-demo");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_enroll"))
+        .args(["serve", "--demo"])
+        .env("ENROLL_LISTEN", "127.0.0.1:0")
+        .env("ENROLL_DATABASE", path(&folder.0.join("demo.db")))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.into_iter().find(|line| line.starts_with("curl ")).unwrap();
+    let output = Command::new("sh").args(["-c", &line]).output();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let answer: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    assert_eq!(answer["data"]["recipients"], 2);
+}

@@ -1,0 +1,223 @@
+//! What `enroll serve` refuses: every fault of a request, hostile bodies, whatever is another organization's, too much.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use support::service::{ACTIVE, Answer, SECOND, Service, id, on_both};
+
+on_both! {
+    every_fault_of_a_request_is_told_in_the_documented_shape;
+    hostile_bodies_are_refused_and_the_service_lives;
+    another_organization_sees_guesses_and_writes_nothing;
+    every_route_that_is_none_has_a_body;
+    too_many_at_once_and_too_slow with ["--concurrency", "2", "--timeout", "2"];
+}
+
+fn every_fault_of_a_request_is_told_in_the_documented_shape(service: &mut Service) {
+    let ann = json!({"phone": "+12025550187"});
+    let with = |name: &str, value: Value| json!({"to": [ann], name: value});
+    let entry = |name: &str, value: Value| json!({"to": [{"phone": "+12025550187", name: value}]});
+    let to = |body: &Value| service.enroll(body, &[]);
+    let cases = [
+        (json!([]), 422, "invalid_type", ""),
+        (json!({"to": {}}), 422, "invalid_type", "/to"),
+        (with("step_id", json!("x")), 422, "invalid_type", "/step_id"),
+        (entry("name", json!("a\u{0}b")), 422, "invalid_character", "/to/0/name"),
+        (json!({}), 422, "required", "/to"),
+        (json!({"to": []}), 422, "too_few", "/to"),
+        (json!({"to": vec![ann.clone(); 4001]}), 422, "too_many", "/to"),
+        (json!({"to": [ann, {"name": "Bo"}]}), 422, "required", "/to/1/phone"),
+        (with("custom_data", json!({"resource": "contact"})), 422, "required", "/custom_data/custom_object_id"),
+        (with("voice_options", json!({})), 422, "required", "/voice_options/default_call_flow_id"),
+        (entry("name", json!("x".repeat(256))), 422, "too_long", "/to/0/name"),
+        (entry("birth_date", json!({"day": 31, "month": 2})), 422, "invalid_date", "/to/0/birth_date"),
+        (with("schedule_at", json!("2026-02-01T15:00:00")), 422, "invalid_date_time", "/schedule_at"),
+        (
+            with("custom_data", json!({"custom_object_id": id(8), "resource": "deal"})),
+            422,
+            "invalid_resource",
+            "/custom_data/resource",
+        ),
+        (with("step_id", json!(id(0x77))), 422, "step_not_found", "/step_id"),
+        (with("from", json!("+12025550177")), 422, "channel_not_found", "/from"),
+        (with("from", json!("+12025550101")), 422, "channel_disabled", "/from"),
+        (with("from", json!("team@example.org")), 422, "channel_kind_mismatch", "/from"),
+        (
+            with("custom_data", json!({"custom_object_id": id(0x77), "resource": "contact"})),
+            422,
+            "custom_object_not_found",
+            "/custom_data/custom_object_id",
+        ),
+        (
+            with("voice_options", json!({"default_call_flow_id": id(0x77)})),
+            422,
+            "call_flow_not_found",
+            "/voice_options/default_call_flow_id",
+        ),
+    ];
+    for (body, status, code, path) in &cases {
+        to(body).refused(*status, code, path);
+    }
+    for (sequence, status, code, path) in [
+        (id(0x77), 404, "sequence_not_found", ""),
+        ("not-a-uuid".to_owned(), 404, "sequence_not_found", ""),
+        ("%ff".to_owned(), 404, "sequence_not_found", ""),
+        (id(0x20), 422, "sequence_not_active", ""),
+        (id(0x21), 422, "sequence_has_no_steps", ""),
+        (id(0x22), 422, "channel_not_found", "/step_id"),
+    ] {
+        let body = json!({ "to": [ann] }).to_string();
+        service.post(&format!("/v1/sequences/{sequence}/contacts"), body, &[]).refused(status, code, path);
+    }
+    // All at once, and of a preview too.
+    let many = json!({"to": [{"name": 1}, {"phone": "1", "birth_date": {"month": 13}}], "schedule_at": "now"});
+    let answer = to(&many);
+    assert_eq!(answer.json["errors"].as_array().unwrap().len(), 4, "{answer:?}");
+    let preview = service.post(&format!("/v1/sequences/{ACTIVE}/contacts?preview=true"), many.to_string(), &[]);
+    assert_eq!(preview.json, answer.json);
+    assert_eq!(service.get("/v1/enrollments").json["total"], 0);
+}
+
+fn hostile_bodies_are_refused_and_the_service_lives(service: &mut Service) {
+    let path = format!("/v1/sequences/{ACTIVE}/contacts");
+    let deep =
+        format!(r#"{{"to": [{{"phone": "1", "properties": {}{}}}]}}"#, r#"{"a":"#.repeat(50_000), "}".repeat(50_000));
+    for body in [
+        &b""[..],
+        b"{",
+        br#"{"to": [{"phone": "+120255501"#,
+        b"\xff\xfe\x00",
+        b"{\"to\": [{\"phone\": \"+1202\xff\"}]}",
+        br#"{"to": 1e400}"#,
+        br#"{"to": [{"phone": "\ud800"}]}"#,
+        "[".repeat(1_000_000).as_bytes(),
+        deep.as_bytes(),
+    ] {
+        let answer = service.post(&path, body, &[]);
+        assert_eq!((answer.status, &answer.json["errors"][0]["code"]), (422, &json!("invalid_type")), "{answer:?}");
+    }
+    // Somewhat too large, and said so before it is sent; much too large, and not said.
+    let huge = vec![b' '; (8 << 20) + 1];
+    service.post(&path, &huge, &[]).refused(413, "body_too_large", "");
+    service.post(&path, &huge[1..], &[]).refused(422, "invalid_type", "");
+    service.post(&path, "x", &[("Content-Encoding", "gzip")]).refused(415, "unsupported_encoding", "");
+
+    let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nX-WHIPPY-KEY: {}\r\n", service.key);
+    let truncated = service.raw(format!("{head}content-length: 100\r\n\r\n{{\"to\": [").as_bytes());
+    assert!(truncated.starts_with("HTTP/1.1 400 ") && truncated.contains("broken_body"), "{truncated}");
+    let bad_chunk = service.raw(format!("{head}transfer-encoding: chunked\r\n\r\nzz\r\n").as_bytes());
+    assert!(bad_chunk.starts_with("HTTP/1.1 400 "), "{bad_chunk}");
+    assert!(service.raw(b"\x16\x03\x01\x02\x00\x01").starts_with("HTTP/1.1 400 "));
+    assert_eq!(service.get("/readyz").status, 200);
+    assert_eq!(service.get("/v1/contacts").json["total"], 2);
+}
+
+fn another_organization_sees_guesses_and_writes_nothing(service: &mut Service) {
+    let body =
+        json!({"to": [{"phone": "+12025550187", "external_id": "crm-1"}, {"phone": "+12025550124"}]}).to_string();
+    let ours = service.post(&format!("/v1/sequences/{ACTIVE}/contacts"), &body, &[("Idempotency-Key", "same")]);
+    let enrollment = ours.accepted();
+    service.ended(&enrollment);
+    let theirs = |path: &str| service.get_as(&service.other_key, path);
+    let gone = |answer: &Answer, code: &str| {
+        answer.refused(404, code, "");
+        answer.text.clone()
+    };
+    // What is another's, and what is nobody's: the same bytes.
+    for (path, nobody, code) in [
+        (format!("/v1/enrollments/{enrollment}"), format!("/v1/enrollments/{}", id(0x77)), "enrollment_not_found"),
+        (
+            format!("/v1/sequences/{ACTIVE}/contacts"),
+            format!("/v1/sequences/{}/contacts", id(0x77)),
+            "sequence_not_found",
+        ),
+    ] {
+        assert_eq!(gone(&theirs(&path), code), gone(&theirs(&nobody), code));
+    }
+    for path in
+        ["/v1/enrollments", "/v1/contacts", "/v1/contacts?phone=%2B12025550187", "/v1/contacts?external_id=crm-9"]
+    {
+        assert_eq!(theirs(path).json, json!({"data": [], "total": 0}), "{path}");
+    }
+    let sequences = theirs("/v1/sequences").json;
+    assert_eq!((&sequences["total"], &sequences["data"][0]["title"]), (&json!(1), &json!("Theirs")));
+
+    let post = |sequence: &str, body: String| {
+        let path = format!("/v1/sequences/{sequence}/contacts");
+        service.post_as(&service.other_key, &path, body, &[("Idempotency-Key", "same")])
+    };
+    post(ACTIVE, body.clone()).refused(404, "sequence_not_found", "");
+    for (field, value, code, path) in [
+        ("step_id", json!(id(6)), "step_not_found", "/step_id"),
+        ("from", json!("+12025550100"), "channel_not_found", "/from"),
+        (
+            "custom_data",
+            json!({"custom_object_id": id(8), "resource": "contact"}),
+            "custom_object_not_found",
+            "/custom_data/custom_object_id",
+        ),
+        (
+            "voice_options",
+            json!({"default_call_flow_id": id(0x30)}),
+            "call_flow_not_found",
+            "/voice_options/default_call_flow_id",
+        ),
+    ] {
+        let body = json!({"to": [{"phone": "+12025550187"}], field: value});
+        post(&id(0xa5), body.to_string()).refused(422, code, path);
+    }
+    // The same key, phones and external ids in another organization are another enrollment of other people.
+    let accepted = post(&id(0xa5), body).accepted();
+    assert_ne!(accepted, enrollment);
+    let ended = || theirs(&format!("/v1/enrollments/{accepted}")).json["data"].clone();
+    while ended()["state"] == "accepted" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((&ended()["counts"]["contacts_created"], SECOND.len()), (&json!(2), 36));
+    assert_eq!(service.get("/v1/contacts").json["total"], 3);
+    assert_eq!(theirs("/v1/contacts").json["total"], 2);
+}
+
+fn every_route_that_is_none_has_a_body(service: &mut Service) {
+    for path in ["/v1", "/v2/contacts", "/v1/contacts/", "/v1/sequences/x", "/%ff", "/docs/x"] {
+        service.get(path).refused(404, "route_not_found", "");
+    }
+    service.post("/v1/contacts", "", &[]).refused(405, "method_not_allowed", "");
+    service.post("/healthz", "", &[]).refused(405, "method_not_allowed", "");
+    service.get("/v1/enrollments/x").refused(404, "enrollment_not_found", "");
+    let page = service.raw(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert!(page.starts_with("HTTP/1.1 200 OK") && page.contains("content-security-policy: default-src 'none'"));
+}
+
+fn too_many_at_once_and_too_slow(service: &mut Service) {
+    let path = format!("/v1/sequences/{ACTIVE}/contacts");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nX-WHIPPY-KEY: {}\r\ncontent-length: 100\r\n\r\n{{",
+        service.key
+    );
+    let address = service.base.trim_start_matches("http://").to_owned();
+    let mut slow: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    for stream in &mut slow {
+        stream.write_all(head.as_bytes()).unwrap();
+    }
+    // Until both are being answered.
+    let refused = loop {
+        let answer = service.get("/v1/contacts");
+        if answer.status == 503 {
+            break answer;
+        }
+    };
+    refused.refused(503, "overloaded", "");
+    assert_eq!(refused.retry_after, Some(1));
+    assert_eq!(service.get("/healthz").status, 200);
+    for stream in &mut slow {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains(r#""code":"timeout""#), "{answer}");
+    }
+    assert_eq!(service.get("/v1/contacts").status, 200);
+}

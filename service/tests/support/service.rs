@@ -1,0 +1,286 @@
+//! The real service, over real HTTP, on a database of the test's own.
+#![allow(dead_code, reason = "no test uses all of it")]
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use crate::support::{Folder, enroll, path, postgres, text};
+
+pub(crate) const FIRST: &str = "00000000-0000-0000-0000-000000000001";
+pub(crate) const SECOND: &str = "00000000-0000-0000-0000-0000000000a1";
+pub(crate) const ACTIVE: &str = "00000000-0000-0000-0000-000000000005";
+pub(crate) const STEP: &str = "00000000-0000-0000-0000-000000000006";
+
+/// An id of a seed.
+pub(crate) fn id(number: u32) -> String {
+    format!("00000000-0000-0000-0000-{number:012x}")
+}
+
+/// The organization of the tests: a sequence that is active (5), a draft (20), one without steps (21), one whose step
+/// names a channel that is gone (22); a phone channel (2), a disabled one (10), an email channel (11).
+pub(crate) fn first() -> Value {
+    let step = |number: u32, channel: u32| json!([{"id": id(number), "position": 1, "channel_kind": "phone", "channel_id": id(channel)}]);
+    json!({
+        "organization_id": FIRST,
+        "channels": [
+            {"id": id(2), "kind": "phone", "address": "+12025550100"},
+            {"id": id(0x10), "kind": "phone", "address": "+12025550101", "enabled": false},
+            {"id": id(0x11), "kind": "email", "address": "team@example.org"},
+        ],
+        "sequences": [
+            {"id": ACTIVE, "title": "Welcome", "status": "active", "steps": step(6, 2)},
+            {"id": id(0x20), "title": "Draft", "status": "draft", "steps": step(0x23, 2)},
+            {"id": id(0x21), "title": "Empty", "status": "active", "steps": []},
+            {"id": id(0x22), "title": "Lost", "status": "active", "steps": step(0x24, 0xff)},
+        ],
+        "contacts": [
+            {"id": id(7), "phone": "+12025550123", "state": "blocked"},
+            {"id": id(9), "phone": "+12025550124", "email": "Zoë@example.org", "external_id": "crm-9", "name": "Zoë",
+             "address": {"city": "Graz"}, "birth_date": {"day": 3, "month": 4, "year": 1990}},
+        ],
+        "custom_objects": [
+            {"id": id(8), "key": "lead", "properties": [{"key": "score", "type": "number", "required": false}]},
+        ],
+        "call_flows": [{"id": id(0x30), "name": "Desk"}],
+    })
+}
+
+/// Another organization.
+pub(crate) fn second() -> Value {
+    json!({
+        "organization_id": SECOND,
+        "channels": [{"id": id(0xa2), "kind": "phone", "address": "+12025550109"}],
+        "sequences": [{"id": id(0xa5), "title": "Theirs", "status": "active",
+            "steps": [{"id": id(0xa6), "position": 1, "channel_kind": "phone", "channel_id": id(0xa2)}]}],
+    })
+}
+
+/// A running service, and what it was asked to run on.
+pub(crate) struct Service {
+    folder: Folder,
+    pub(crate) database: String,
+    pub(crate) key: String,
+    pub(crate) other_key: String,
+    child: Child,
+    log: Option<JoinHandle<String>>,
+    pub(crate) base: String,
+}
+
+impl Service {
+    pub(crate) fn on_sqlite(name: &str, more: &[&str]) -> Self {
+        let folder = Folder::new(&format!("http-{name}"));
+        let database = path(&folder.0.join("enroll.db")).to_owned();
+        Self::on(folder, database, more)
+    }
+
+    pub(crate) fn on_postgresql(name: &str, more: &[&str]) -> Self {
+        Self::on(Folder::new(&format!("http-{name}-postgresql")), postgres(), more)
+    }
+
+    /// On a database that the test made.
+    pub(crate) fn on_database(name: &str, database: String, more: &[&str]) -> Self {
+        Self::on(Folder::new(&format!("http-{name}")), database, more)
+    }
+
+    fn on(folder: Folder, database: String, more: &[&str]) -> Self {
+        for (name, seed) in [("first.json", first()), ("second.json", second())] {
+            let seed = folder.file(name, &seed.to_string());
+            text(&enroll(&["seed", path(&seed), "--database", &database], &[]));
+        }
+        let [key, other_key] = [FIRST, SECOND].map(|organization| key_of(&database, organization));
+        let (child, log, base) = start(&database, more);
+        Self { folder, database, key, other_key, child, log: Some(log), base }
+    }
+
+    /// Killed without a word, and begun anew at another address, with other options.
+    pub(crate) fn killed_and_restarted(&mut self, more: &[&str]) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let (child, log, base) = start(&self.database, more);
+        (self.child, self.log, self.base) = (child, Some(log), base);
+    }
+
+    /// Told to stop, as an init system does.
+    pub(crate) fn terminate(&self) {
+        assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// Ended by itself, once it was told to stop; answers with its log.
+    pub(crate) fn stopped(&mut self) -> String {
+        let status = self.child.wait().unwrap();
+        let log = self.log.take().unwrap().join().unwrap();
+        assert!(status.success(), "{status}: {log}");
+        log
+    }
+
+    /// A file beside its database.
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        self.folder.file(name, text)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.get_as(&self.key, path)
+    }
+
+    pub(crate) fn get_as(&self, key: &str, path: &str) -> Answer {
+        Answer::of(agent().get(format!("{}{path}", self.base)).header("X-WHIPPY-KEY", key).call().unwrap())
+    }
+
+    /// A POST with the first organization's key.
+    pub(crate) fn post(&self, path: &str, body: impl AsRef<[u8]>, headers: &[(&str, &str)]) -> Answer {
+        self.post_as(&self.key, path, body, headers)
+    }
+
+    pub(crate) fn post_as(&self, key: &str, path: &str, body: impl AsRef<[u8]>, headers: &[(&str, &str)]) -> Answer {
+        let mut request = agent().post(format!("{}{path}", self.base)).header("X-WHIPPY-KEY", key);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request.send(body.as_ref()).unwrap())
+    }
+
+    /// Enrolls into the active sequence.
+    pub(crate) fn enroll(&self, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        self.post(&format!("/v1/sequences/{ACTIVE}/contacts"), body.to_string(), headers)
+    }
+
+    /// Waits until an enrollment has ended.
+    pub(crate) fn ended(&self, id: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let answer = self.get(&format!("/v1/enrollments/{id}"));
+            assert_eq!(answer.status, 200, "{answer:?}");
+            if answer.json["data"]["state"] != "accepted" {
+                return answer.json["data"].clone();
+            }
+            assert!(Instant::now() < deadline, "{answer:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends bytes as they are, and answers with whatever comes until the end.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.base.trim_start_matches("http://")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        // Reset by a service that has seen enough.
+        let _ended = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+        if thread::panicking()
+            && let Some(log) = self.log.take()
+        {
+            eprintln!("{}", log.join().unwrap_or_default());
+        }
+    }
+}
+
+fn start(database: &str, more: &[&str]) -> (Child, JoinHandle<String>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_enroll"))
+        .args(["serve", "--database", database, "--listen", "127.0.0.1:0", "--lease", "1", "--log", "json"])
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let log = thread::spawn(move || {
+        let mut log = String::new();
+        stderr.read_to_string(&mut log).unwrap();
+        log
+    });
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let base = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
+    (child, log, base)
+}
+
+pub(crate) fn key_of(database: &str, organization: &str) -> String {
+    let args = ["keys", "create", "--database", database, "--organization", organization, "--name", "test"];
+    text(&enroll(&args, &[])).trim().to_owned()
+}
+
+fn agent() -> Agent {
+    let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+    config.build().new_agent()
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) location: Option<String>,
+    pub(crate) retry_after: Option<u32>,
+    pub(crate) text: String,
+    /// `null` for what is no JSON.
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    fn of(mut response: Response<Body>) -> Self {
+        let text = response.body_mut().read_to_string().unwrap();
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        Self {
+            status: response.status().as_u16(),
+            location: header("location"),
+            retry_after: header("retry-after").map(|seconds| seconds.parse().unwrap()),
+            json: serde_json::from_str(&text).unwrap_or_default(),
+            text,
+        }
+    }
+
+    /// The id of what was accepted.
+    pub(crate) fn accepted(&self) -> String {
+        assert_eq!(self.status, 202, "{self:?}");
+        self.json["data"]["enrollment_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asserts a fault: in the documented body, with its code and path.
+    pub(crate) fn refused(&self, status: u16, code: &str, path: &str) {
+        assert_eq!(self.status, status, "{code}: {self:?}");
+        assert_eq!(self.json["status"], status, "{self:?}");
+        let errors = self.json["errors"].as_array().unwrap();
+        assert!(errors.iter().all(|error| error["description"].as_str().is_some_and(|text| !text.is_empty())));
+        assert!(errors.iter().any(|error| error["code"] == code && error["path"] == path), "{code} {path}: {self:?}");
+    }
+}
+
+/// Runs each of these on SQLite, and on PostgreSQL.
+#[allow(unused_macros, reason = "no test uses all of it")]
+macro_rules! on_both {
+    ($($name:ident $(with [$($option:literal),*])?;)*) => {
+        mod on_sqlite {
+            $(#[test]
+            fn $name() {
+                super::$name(&mut crate::support::service::Service::on_sqlite(stringify!($name), &[$($($option),*)?]));
+            })*
+        }
+
+        mod on_postgresql {
+            $(#[test]
+            #[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+            fn $name() {
+                let name = stringify!($name);
+                super::$name(&mut crate::support::service::Service::on_postgresql(name, &[$($($option),*)?]));
+            })*
+        }
+    };
+}
+#[allow(unused_imports, reason = "no test uses all of it")]
+pub(crate) use on_both;
