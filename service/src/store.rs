@@ -119,19 +119,10 @@ pub(crate) enum Handle {
 
 impl Handle {
     /// How many enrollments are accepted and have not ended, leased ones too.
-    pub(crate) async fn unfinished(&mut self) -> Result<u64, Box<dyn Error + Send + Sync>> {
-        let count: i64 = match self {
-            Self::Sqlite(sqlite) => block_in_place(|| {
-                let sql = "select count(*) from enroll_enrollments where state = 'accepted'";
-                sqlite.connection().query_row(sql, [], |row| row.get(0))
-            })?,
-            Self::Postgres(postgres) => {
-                let client = postgres.pool().get().await?;
-                let sql = "select count(*) from enroll.enrollments where state = 'accepted'";
-                client.query_one(sql, &[]).await?.try_get(0)?
-            }
-        };
-        Ok(count.unsigned_abs())
+    pub(crate) async fn unfinished(&mut self) -> Result<u64, RepositoryError> {
+        let sql = "select count(*) from enroll.enrollments where state = 'accepted'";
+        let counts = self.query(sql, &[], |row| row.number()).await?;
+        Ok(counts.into_iter().flatten().sum::<i64>().unsigned_abs())
     }
 }
 

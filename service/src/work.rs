@@ -109,7 +109,7 @@ impl<T: Fn(Event) + Send> Worker<T> {
 
     async fn is_empty(&mut self) -> Result<bool, Failure> {
         let unfinished = self.handle.unfinished().await;
-        Ok(unfinished.map_err(|e| Failure::caused(&self.name, &*e))? == 0)
+        Ok(unfinished.map_err(|e| Failure::caused(&self.name, &e))? == 0)
     }
 
     /// Claims and processes one enrollment; false if none waits.

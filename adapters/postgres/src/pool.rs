@@ -23,23 +23,32 @@ pub struct PostgresRepository {
 }
 
 impl PostgresRepository {
-    /// Connects without TLS, to at most so many connections, and brings the schema up to date.
-    ///
-    /// Where the address says nothing else, connecting takes 10 s at most, a statement waits 30 s at most for a lock, and
-    /// a server that does not answer any more is noticed within 30 s.
-    ///
-    /// For TLS, or any other way to connect, build a pool and use [`PostgresRepository::new`]. A call waits at most
-    /// 30 s for a connection.
+    /// Connects without TLS, to at most so many connections as [`pool_at`](Self::pool_at) says, and brings the schema up
+    /// to date.
     ///
     /// # Errors
     /// [`Error::Unreachable`] where there is no server; those of [`migrate`]; [`Error::Database`] for an address that
     /// is none.
     pub async fn connect(url: &str, connections: usize) -> Result<Self, Error> {
-        let manager = Manager::new(patient(url.parse()?), NoTls);
-        let pool = Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).wait_timeout(Some(WAIT));
-        let repository = Self::new(pool.build()?);
+        let repository = Self::new(Self::pool_at(url, connections)?);
         migrate(&mut *repository.connection().await?).await?;
         Ok(repository)
+    }
+
+    /// A pool of at most so many connections without TLS, of which none is made yet.
+    ///
+    /// Where the address says nothing else, connecting takes 10 s at most, a statement waits 30 s at most for a lock, and
+    /// a server that does not answer any more is noticed within 30 s.
+    ///
+    /// For TLS, or any other way to connect, build a pool of your own. A call waits at most
+    /// 30 s for a connection.
+    ///
+    /// # Errors
+    /// [`Error::Database`] for an address that is none.
+    pub fn pool_at(url: &str, connections: usize) -> Result<Pool, Error> {
+        let manager = Manager::new(patient(url.parse()?), NoTls);
+        let pool = Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).wait_timeout(Some(WAIT));
+        Ok(pool.build()?)
     }
 
     /// On a pool of connections to a database that [`migrate`] was run on.

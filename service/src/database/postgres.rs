@@ -1,7 +1,6 @@
 //! PostgreSQL, for a program that waits.
 
 use std::error::Error;
-use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
@@ -10,8 +9,8 @@ use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment}
 use enroll::repository::RepositoryError;
 use enroll::testing::Given;
 use enroll::{AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Repository, Timestamp};
-use enroll_postgres::deadpool_postgres::{self, Manager, Object, Pool};
-use enroll_postgres::tokio_postgres::{Config, IsolationLevel, NoTls};
+use enroll_postgres::deadpool_postgres::Object;
+use enroll_postgres::tokio_postgres::IsolationLevel;
 use enroll_postgres::{Error as PostgresError, PostgresRepository, PostgresTransaction, migrate, testing};
 
 /// A connection, and the runtime that drives it.
@@ -24,12 +23,7 @@ impl Postgres {
     /// A database, or `None` where it lacks the tables of `enroll` and they are not to be made.
     pub(super) fn open(url: &str, make: bool) -> Result<Option<Self>, Box<dyn Error>> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let mut config: Config = url.parse().map_err(PostgresError::from)?;
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
-        }
-        let pool = Pool::builder(Manager::new(config, NoTls)).max_size(1).runtime(deadpool_postgres::Runtime::Tokio1);
-        let pool = pool.wait_timeout(Some(CONNECT_TIMEOUT)).build().map_err(PostgresError::from)?;
+        let pool = PostgresRepository::pool_at(url, 1)?;
         let ready = runtime.block_on(async {
             let mut client = pool.get().await?;
             if !make && !client.query_one(OURS, &[]).await?.try_get::<_, bool>(0)? {
@@ -139,5 +133,3 @@ impl<R: AsyncInbox> Inbox for Waiting<'_, R> {
 }
 
 const OURS: &str = "select pg_catalog.to_regclass('enroll.schema_version') is not null";
-/// Where the address gives none.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
