@@ -4,6 +4,7 @@
 
 mod blocking;
 pub mod conformance;
+mod demo;
 mod given;
 mod host_write;
 mod matching;
@@ -11,6 +12,7 @@ mod strategies;
 mod vectors;
 
 pub use blocking::{Blocking, block_on};
+pub use demo::Demo;
 pub use given::{Given, InvalidGiven, Row};
 pub use host_write::{HostRow, HostWrite, NotWritten, Verb};
 pub use matching::Difference;

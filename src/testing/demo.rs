@@ -1,25 +1,102 @@
-//! The shipped organization and request: made by code, from a fixed seed.
+//! A made-up organization and a request to it: made by code, from a fixed seed.
 
 use std::borrow::Cow;
+use std::ops::Range;
+use uuid::Uuid;
 
-use enroll::contact::{Contact, ContactState, Email, PhoneNumber};
-use enroll::model::{
+use super::{Given, InvalidGiven};
+use crate::contact::{Contact, ContactState, Email, PhoneNumber};
+use crate::model::{
     Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject, CustomProperty,
     MaxAdds, OnReAdd, PropertyKind, Resource, Run, RunStatus, Sequence, Step, StepContact, StepContactStatus,
 };
-use enroll::request::{CustomData, MAX_RECIPIENTS, WireAddress, WireBirthDate};
-use enroll::testing::{Given, InvalidGiven};
-use enroll::value::Value;
-use enroll::{
+use crate::request::{CustomData, MAX_RECIPIENTS, WireAddress, WireBirthDate};
+use crate::value::Value;
+use crate::{
     ChannelId, ContactId, ConversationId, CustomObjectId, EnrollmentRequest, InvalidTimestamp, OrganizationId,
     Recipient, RunId, SequenceId, StepContactId, StepId, Timestamp,
 };
-use uuid::Uuid;
 
-use super::Demo;
+/// A made-up organization, and 4000 recipients as lists of people are: numbers of 54 countries in every spelling,
+/// 10 % junk, people who come twice, and people whom the organization knows, at every point of its sequence.
+///
+/// The same each time and on every machine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Demo {
+    /// The organization with the people that it knows.
+    pub given: Given,
+    /// The sequence that the request is for: three steps, all of them SMS.
+    pub sequence_id: SequenceId,
+    /// The request.
+    pub request: EnrollmentRequest<'static>,
+    /// The instant of the request.
+    pub at: Timestamp,
+}
 
-pub(super) const SEQUENCE: SequenceId = SequenceId::from_uuid(Uuid::from_u128(0x5e9));
+impl Demo {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// [`InvalidGiven`] says what is wrong with it. Nothing is, and a test sees to that.
+    pub fn new() -> Result<Self, InvalidGiven> {
+        let at = instant("2026-02-01T15:00:00Z".parse())?;
+        let mut dice = Dice(0x0e11_0e11);
+        let phones: Vec<String> = numbers(&mut dice);
+        let given = organization(at, &phones, &mut dice)?;
+        given.check_unique()?;
+        let mut request = EnrollmentRequest::new(entries(&phones, &mut dice));
+        request.custom_data = Some(CustomData { custom_object_id: OBJECT, resource: Resource::Contact });
+        Ok(Self { given, sequence_id: SEQUENCE, request, at })
+    }
 
+    /// People whom nobody knows, of the same countries and spellings, each with a name and an email address. Person `n`
+    /// is the same each time, and nobody else up to 380,000.
+    #[must_use]
+    pub fn strangers(people: Range<usize>) -> EnrollmentRequest<'static> {
+        let stranger = |n: usize| {
+            let mut dice = Dice(n as u64);
+            let mut person = Recipient::new(spelled(&strange_number(n), &mut dice));
+            person.name = Some(Cow::Owned(name(&mut dice)));
+            person.email = Some(Cow::Owned(format!("Stranger{n}@Example.com")));
+            person
+        };
+        EnrollmentRequest::new(people.map(stranger))
+    }
+
+    /// The people of a large organization of the United States, each with a name and an email address, in no order.
+    /// Person `n` is the same each time, nobody else up to 8,000,000, and no stranger.
+    #[must_use]
+    pub fn crowd(people: Range<usize>) -> EnrollmentRequest<'static> {
+        let member = |n: usize| {
+            let mut dice = Dice(n as u64);
+            // A step that has no factor in common with the numbers there are, so that each comes once.
+            let number = n * 5_000_011 % 8_000_000;
+            let mut person = Recipient::new(format!("+1212{}", 2_000_000 + number));
+            person.name = Some(Cow::Owned(name(&mut dice)));
+            person.email = Some(Cow::Owned(format!("p{number}@mail{}.example", dice.below(50))));
+            person
+        };
+        EnrollmentRequest::new(people.map(member))
+    }
+}
+
+/// As with [`numbers`], every third is of the United States.
+fn strange_number(n: usize) -> String {
+    let (third, rest) = (n / 3, n % 3);
+    if rest == 0 {
+        return format!("+1202{}{:04}", 200 + third / 10_000 % 355, third % 10_000);
+    }
+    // Ends that no number of the request has.
+    let other = third * 2 + rest - 1;
+    format!("{}{}", STEMS[other % STEMS.len()], KNOWN + MAX_RECIPIENTS + other / STEMS.len() % 4800)
+}
+
+fn instant(at: Result<Timestamp, InvalidTimestamp>) -> Result<Timestamp, InvalidGiven> {
+    at.map_err(|e| InvalidGiven { path: String::new(), message: e.to_string() })
+}
+
+const SEQUENCE: SequenceId = SequenceId::from_uuid(Uuid::from_u128(0x5e9));
 const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(Uuid::from_u128(0x0a9));
 const PHONE: ChannelId = ChannelId::from_uuid(Uuid::from_u128(0xc1));
 const EMAIL: ChannelId = ChannelId::from_uuid(Uuid::from_u128(0xc2));
@@ -101,39 +178,6 @@ const LAST: [&str; 16] = [
 const JUNK: [&str; 8] =
     ["12", "n/a", "555-CALL", "+1 202", "0000000000", "+999123456789", "see notes", "(202) 555-01234567"];
 
-pub(super) fn demo() -> Result<Demo, DemoError> {
-    let at: Timestamp = "2026-02-01T15:00:00Z".parse()?;
-    let mut dice = Dice(0x0e11_0e11);
-    let phones: Vec<String> = numbers(&mut dice);
-    let given = organization(at, &phones, &mut dice)?;
-    given.check_unique()?;
-    let mut request = EnrollmentRequest::new(entries(&phones, &mut dice));
-    request.custom_data = Some(CustomData { custom_object_id: OBJECT, resource: Resource::Contact });
-    Ok(Demo { given, request: serde_json::to_vec(&request)?, at })
-}
-
-/// What cannot happen, but is told if it does.
-#[derive(Debug)]
-pub(super) struct DemoError(Box<dyn std::error::Error>);
-
-impl std::fmt::Display for DemoError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-macro_rules! from {
-    ($($error:ty),*) => {$(
-        impl From<$error> for DemoError {
-            fn from(error: $error) -> Self {
-                Self(Box::new(error))
-            }
-        }
-    )*};
-}
-
-from!(InvalidTimestamp, InvalidGiven, serde_json::Error);
-
 /// Different numbers, more than will be needed: a third of them of the United States, the rest of everywhere.
 fn numbers(dice: &mut Dice) -> Vec<String> {
     let mut numbers = Vec::with_capacity(KNOWN + MAX_RECIPIENTS);
@@ -146,7 +190,7 @@ fn numbers(dice: &mut Dice) -> Vec<String> {
     numbers
 }
 
-fn organization(at: Timestamp, phones: &[String], dice: &mut Dice) -> Result<Given, DemoError> {
+fn organization(at: Timestamp, phones: &[String], dice: &mut Dice) -> Result<Given, InvalidGiven> {
     let mut given = Given::new(ORGANIZATION);
     given.now = Some(at);
     given.channels.push(Channel::new(PHONE, ChannelKind::Phone, "+12025550100").into());
@@ -177,10 +221,10 @@ fn organization(at: Timestamp, phones: &[String], dice: &mut Dice) -> Result<Giv
 }
 
 /// Someone whom the organization knows, at some point of the sequence.
-fn known_contact(given: &mut Given, n: usize, phone: &str, at: Timestamp, dice: &mut Dice) -> Result<(), DemoError> {
+fn known_contact(given: &mut Given, n: usize, phone: &str, at: Timestamp, dice: &mut Dice) -> Result<(), InvalidGiven> {
     let base = 0x1_0000 + (n as u128) * 16;
     let id = |k: u128| Uuid::from_u128(base + k);
-    let ago = |seconds: i64| Timestamp::from_millis(at.millis() - seconds * 1000);
+    let ago = |seconds: i64| instant(Timestamp::from_millis(at.millis() - seconds * 1000));
     let mut contact = Contact::new(ContactId::from_uuid(id(0)));
     contact.phone = PhoneNumber::from_e164(phone).map(Into::into);
     contact.name = Some(name(dice).into());
@@ -323,5 +367,27 @@ impl Dice {
 
     fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contact::Region;
+    use std::collections::HashSet;
+
+    #[test]
+    fn everyone_is_somebody_else_and_can_be_reached() {
+        let demo = Demo::new().unwrap();
+        let us = Region::new("US").unwrap();
+        let read = |person: &Recipient<'_>| PhoneNumber::parse(person.phone.as_deref().unwrap_or_default(), Some(&us));
+        let known = demo.request.to.iter().filter_map(|person| read(person).ok());
+        let mut seen: HashSet<PhoneNumber> = known.collect();
+        for request in [Demo::strangers(0..20_000), Demo::strangers(379_000..380_000), Demo::crowd(0..20_000)] {
+            for person in &request.to {
+                let phone = read(person).unwrap_or_else(|e| panic!("{person:?}: {e}"));
+                assert!(seen.insert(phone), "{person:?}");
+            }
+        }
     }
 }

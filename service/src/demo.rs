@@ -1,14 +1,12 @@
 //! `enroll demo`: a made-up organization and 4000 realistic recipients, the report, and the time it took.
 
-mod world;
-
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::Given;
+use enroll::testing::{self, Given};
 use enroll::{
     Context, Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentReport, EnrollmentRequest,
     Repository, SequenceId, Timestamp, plan_enrollment,
@@ -22,7 +20,7 @@ use crate::run::with_counts;
 use crate::{Failure, causes, out};
 
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
-    let demo = world::demo().map_err(|e| Failure::new("demo", e))?;
+    let demo = Demo::new()?;
     if let Some(folder) = &args.write {
         return write(folder, &demo);
     }
@@ -52,8 +50,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
 
 /// The demo organization, and the sequence to try.
 pub(crate) fn organization() -> Result<(Given, SequenceId), Failure> {
-    let demo = world::demo().map_err(|e| Failure::new("demo", e))?;
-    Ok((demo.given, world::SEQUENCE))
+    let demo = Demo::new()?;
+    Ok((demo.given, demo.sequence_id))
 }
 
 /// On two fresh copies: the first enrollment of a process is slower.
@@ -92,8 +90,18 @@ fn in_database(demo: &Demo, name: &str) -> Result<(Done, String), Failure> {
 /// The shipped organization and the body of the shipped request.
 struct Demo {
     given: Given,
+    sequence_id: SequenceId,
     request: Vec<u8>,
     at: Timestamp,
+}
+
+impl Demo {
+    fn new() -> Result<Self, Failure> {
+        let testing::Demo { given, sequence_id, request, at, .. } =
+            testing::Demo::new().map_err(|e| Failure::new("demo", e))?;
+        let request = serde_json::to_vec(&request).map_err(|e| Failure::new("demo", e))?;
+        Ok(Self { given, sequence_id, request, at })
+    }
 }
 
 /// How long each stage took.
@@ -136,7 +144,7 @@ fn enroll(demo: &Demo, repository: &mut dyn Repository, id: EnrollmentId) -> Res
     let (read, request) = timed(|| EnrollmentRequest::from_json(&demo.request));
     let enrollment = Enrollment {
         organization_id: demo.given.organization_id,
-        sequence_id: world::SEQUENCE,
+        sequence_id: demo.sequence_id,
         key: EnrollmentKey::Id(id),
         at: demo.at,
         request: &request,
@@ -185,7 +193,7 @@ fn write(folder: &Path, demo: &Demo) -> Result<ExitCode, Failure> {
         "wrote {folder}/seed.json and {folder}/request.json; now a dry run:\n  enroll run --seed {folder}/seed.json \
          --sequence {0} --request {folder}/request.json\nor in a database:\n  enroll seed {folder}/seed.json\n  \
          enroll run --sequence {0} --request {folder}/request.json\n",
-        world::SEQUENCE
+        demo.sequence_id
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -196,8 +204,8 @@ mod tests {
 
     #[test]
     fn the_demo_is_the_same_bytes_each_time_and_has_every_outcome() {
-        let demo = world::demo().unwrap();
-        assert_eq!(world::demo().unwrap().request, demo.request);
+        let demo = Demo::new().unwrap();
+        assert_eq!(Demo::new().unwrap().request, demo.request);
         let (Done { report, .. }, _) = twice_in_memory(&demo).unwrap();
         assert_eq!(report.outcomes.len(), 4000);
         let counts = report.counts();
