@@ -1,94 +1,119 @@
-//! What an enrollment costs in memory, stage by stage, for 1 to 4000 new recipients.
+//! What an enrollment costs in memory, against the crates that it stands on, called alone on the same bytes.
 //!
 //! `cargo bench --bench engine`
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use enroll::lookup::{Version, Versioned};
-use enroll::model::{Channel, ChannelKind, Sequence, Step};
+use criterion::{Criterion, criterion_group, criterion_main};
 use enroll::{
-    ChannelId, Context, Engine, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest,
-    InMemoryRepository, OrganizationId, Repository, SequenceId, Snapshot, StepId, Timestamp, enroll_contacts,
-    plan_enrollment,
+    Engine, EnrollmentCommand, EnrollmentPolicy, EnrollmentRequest, InMemoryRepository, Repository, Snapshot,
+    enroll_contacts, plan_enrollment,
 };
-use serde_json::json;
-use std::hint::black_box;
-use uuid::Uuid;
+use enroll_bench::people::{Scene, strangers};
+use enroll_bench::rounds::{Contender, compare};
+use enroll_bench::floors;
+use std::time::{Duration, Instant};
 
-const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(Uuid::from_u128(1));
-const SEQUENCE: SequenceId = SequenceId::from_uuid(Uuid::from_u128(2));
-
-fn organization() -> Snapshot {
-    let mut context = Context::new(ORGANIZATION);
-    let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(3)), ChannelKind::Phone, "+12025550100");
-    let mut step = Step::new(StepId::from_uuid(Uuid::from_u128(4)), 0, ChannelKind::Phone);
-    step.channel_id = Some(channel.id);
-    context.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
-    context.sequences.insert(SEQUENCE, Versioned::new(Version::FIRST, Sequence::new(SEQUENCE, "Welcome", vec![step])));
-    Snapshot::new(context)
+/// What is sent, and who stands when it comes.
+struct Case {
+    name: &'static str,
+    scene: Scene,
+    body: fn(&Scene, usize) -> Vec<u8>,
+    /// Whether the same people were enrolled before.
+    known: bool,
 }
 
-fn repository() -> InMemoryRepository {
+fn cases() -> [Case; 3] {
+    let new: fn(&Scene, usize) -> Vec<u8> = |_, recipients| strangers(0..recipients);
+    [
+        Case { name: "new", scene: Scene::empty(), body: new, known: false },
+        Case { name: "known", scene: Scene::empty(), body: new, known: true },
+        Case { name: "mixed", scene: Scene::demo(), body: Scene::mixed, known: false },
+    ]
+}
+
+const SIZES: [usize; 4] = [1, 100, 1000, 4000];
+const ROUNDS: usize = 41;
+
+fn engine(c: &mut Criterion) {
+    for Case { name, scene, body, known } in cases() {
+        for recipients in SIZES {
+            let body = body(&scene, recipients);
+            case(c, &format!("{recipients} {name}"), &scene, &body, recipients, known);
+        }
+    }
+}
+
+fn case(c: &mut Criterion, parameter: &str, scene: &Scene, body: &[u8], recipients: usize, known: bool) {
+    let policy = EnrollmentPolicy::default();
+    let engine = Engine::new(&policy);
+    let request = EnrollmentRequest::from_json(body);
+    let snapshot = standing(scene, known.then_some(body), &engine);
+    let enrollment = scene.enrollment(&request, "bench");
+    let command = EnrollmentCommand::check(&enrollment, &snapshot.context, &engine).expect("the request is whole");
+    let loaded = repository(&snapshot).load(&command.lookup()).expect("memory answers");
+    let times = (SIZES[3] / recipients / 4).max(1);
+
+    let floors = || {
+        vec![
+            repeated("serde_json into typed structs", times, || floors::json(body)).as_floor(),
+            repeated("the phone crate", times, || floors::phones(&request)).as_floor(),
+            repeated("the email check", times, || floors::emails(&request)).as_floor(),
+        ]
+    };
+    let mut contenders = floors();
+    contenders.push(repeated("bytes to command", times, || {
+        let request = EnrollmentRequest::from_json(body);
+        EnrollmentCommand::check(&scene.enrollment(&request, "bench"), &snapshot.context, &engine).is_ok()
+    }));
+    contenders.push(Contender::timing("bytes to report", || {
+        let mut total = Duration::ZERO;
+        for _ in 0..times {
+            let mut repository = repository(&snapshot);
+            let start = Instant::now();
+            let request = EnrollmentRequest::from_json(body);
+            let report = enroll_contacts(&mut repository, &engine, &scene.enrollment(&request, "bench"));
+            total += start.elapsed();
+            assert!(report.is_ok());
+        }
+        total / u32::try_from(times).expect("it is small")
+    }));
+    compare(c, ("engine", parameter), recipients, ROUNDS, contenders);
+
+    compare(
+        c,
+        ("plan", parameter),
+        recipients,
+        ROUNDS,
+        vec![repeated("command and snapshot to plan", times, || plan_enrollment(&command, &loaded).is_ok())],
+    );
+}
+
+/// The organization, with whoever is known enrolled by an earlier request.
+fn standing(scene: &Scene, known: Option<&[u8]>, engine: &Engine<'_>) -> Snapshot {
+    let snapshots = scene.given.snapshots().expect("the scene is whole");
+    let mut repository = InMemoryRepository::new();
+    snapshots.into_iter().for_each(|snapshot| repository.insert(snapshot));
+    if let Some(body) = known {
+        let request = EnrollmentRequest::from_json(body);
+        enroll_contacts(&mut repository, engine, &scene.enrollment(&request, "before")).expect("they are enrolled");
+    }
+    repository.snapshot(scene.organization_id()).expect("the organization stands")
+}
+
+fn repository(snapshot: &Snapshot) -> InMemoryRepository {
     let repository = InMemoryRepository::new();
-    repository.insert(organization());
+    repository.insert(snapshot.clone());
     repository
 }
 
-fn body(recipients: usize) -> Vec<u8> {
-    let entry =
-        |n| json!({"phone": format!("(202) 555-{n:04}"), "name": "Ann Lee", "email": format!("ann{n}@example.com")});
-    json!({ "to": (0..recipients).map(entry).collect::<Vec<_>>() }).to_string().into_bytes()
-}
-
-fn engine(c: &mut Criterion) {
-    let policy = EnrollmentPolicy::default();
-    let engine = Engine::new(&policy);
-    let Ok(at) = Timestamp::from_millis(0) else { return };
-    for recipients in [1, 100, 1000, 4000] {
-        let bytes = body(recipients);
-        let request = EnrollmentRequest::from_json(&bytes);
-        let key = EnrollmentKey::Idempotency("bench");
-        let enrollment =
-            Enrollment { organization_id: ORGANIZATION, sequence_id: SEQUENCE, key, at, request: &request };
-        let snapshot = organization();
-        let Ok(command) = EnrollmentCommand::check(&enrollment, &snapshot.context, &engine) else { return };
-        let mut group = c.benchmark_group("engine");
-        group.throughput(Throughput::Elements(recipients as u64)).sample_size(20);
-        group.bench_function(BenchmarkId::new("bytes to command", recipients), |b| {
-            b.iter(|| {
-                let request = EnrollmentRequest::from_json(&bytes);
-                let enrollment = Enrollment { request: &request, ..enrollment };
-                black_box(EnrollmentCommand::check(&enrollment, &snapshot.context, &engine).is_ok())
-            });
-        });
-        group.bench_function(BenchmarkId::new("command to plan", recipients), |b| {
-            b.iter(|| black_box(plan_enrollment(&command, &snapshot).is_ok()));
-        });
-        group.bench_function(BenchmarkId::new("bytes to report", recipients), |b| {
-            b.iter_batched(
-                repository,
-                |mut repository| {
-                    let request = EnrollmentRequest::from_json(&bytes);
-                    let enrollment = Enrollment { request: &request, ..enrollment };
-                    assert!(enroll_contacts(&mut repository, &engine, &enrollment).is_ok());
-                    repository
-                },
-                BatchSize::PerIteration,
-            );
-        });
-        group.finish();
-    }
-    // The stages that a repository adds.
-    let mut repository = repository();
-    let bytes = body(4000);
-    let request = EnrollmentRequest::from_json(&bytes);
-    let key = EnrollmentKey::Idempotency("standing");
-    let enrollment = Enrollment { organization_id: ORGANIZATION, sequence_id: SEQUENCE, key, at, request: &request };
-    assert!(enroll_contacts(&mut repository, &engine, &enrollment).is_ok());
-    let Ok(command) = EnrollmentCommand::check(&enrollment, &organization().context, &engine) else { return };
-    let lookup = command.lookup();
-    c.bench_function("engine/load 4000 known", |b| {
-        b.iter(|| black_box(Repository::load(&mut repository, &lookup).is_ok()));
-    });
+/// The work several times over, where once would be too short for the clock.
+fn repeated<'a, T>(name: &'a str, times: usize, mut work: impl FnMut() -> T + 'a) -> Contender<'a> {
+    Contender::timing(name, move || {
+        let start = Instant::now();
+        for _ in 0..times {
+            drop(std::hint::black_box(work()));
+        }
+        start.elapsed() / u32::try_from(times).unwrap_or(u32::MAX)
+    })
 }
 
 criterion_group!(benches, engine);
