@@ -319,7 +319,7 @@ mod tests {
     use crate::contact::{Contact, Text};
     use crate::lookup::{StoredEnrollment, Version};
     use crate::model::{CommunicationPreference, Sequence, SequenceStatus};
-    use crate::report::EnrollmentReport;
+    use crate::report::{EnrollmentReport, Outcomes};
     use crate::request::Fingerprint;
     use crate::{ChannelId, EnrollmentId, SequenceId, Timestamp};
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -365,7 +365,7 @@ mod tests {
             step_id: id(1),
             channel_id: None,
             upload_tag: None,
-            outcomes: Vec::new(),
+            outcomes: Outcomes::default(),
         };
         let guards = Guards {
             sequence: (id(1), Some(Version::FIRST)),

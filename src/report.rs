@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 use crate::contact::{EmailFault, KeyKind, PhoneFault, Text};
 use crate::{
@@ -30,7 +31,7 @@ pub struct EnrollmentReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_tag: Option<UploadTag>,
     /// One a recipient, in the order of `to`.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Outcomes,
 }
 
 impl EnrollmentReport {
@@ -50,6 +51,44 @@ impl EnrollmentReport {
             } += 1;
         }
         counts
+    }
+}
+
+/// A slice of outcomes that clones share: a report is stored, answered and kept, and never changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Outcomes(Arc<[Outcome]>);
+
+impl std::ops::Deref for Outcomes {
+    type Target = [Outcome];
+
+    fn deref(&self) -> &[Outcome] {
+        &self.0
+    }
+}
+
+impl FromIterator<Outcome> for Outcomes {
+    fn from_iter<I: IntoIterator<Item = Outcome>>(outcomes: I) -> Self {
+        Self(outcomes.into_iter().collect())
+    }
+}
+
+/// Each of its own, in order.
+impl IntoIterator for Outcomes {
+    type Item = Outcome;
+    type IntoIter = std::vec::IntoIter<Outcome>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.to_vec().into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Outcomes {
+    type Item = &'a Outcome;
+    type IntoIter = std::slice::Iter<'a, Outcome>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
     }
 }
 

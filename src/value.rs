@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::request::trimmed;
+
 /// Properties as stored: by key, in order.
 pub type Properties = BTreeMap<String, Value<'static>>;
 
@@ -39,7 +41,7 @@ impl Value<'_> {
             Self::Bool(value) => Value::Bool(*value),
             Self::Integer(value) => Value::Integer(*value),
             Self::Float(value) => Value::Float(*value),
-            Self::Text(text) => Value::Text(Cow::Owned(text.trim().to_owned())),
+            Self::Text(text) => Value::Text(Cow::Owned(trimmed(text).to_owned())),
             Self::List(items) => Value::List(items.iter().map(Value::trimmed).collect()),
             Self::Map(members) => Value::Map(
                 members.iter().map(|(key, value)| (Cow::Owned(key.clone().into_owned()), value.trimmed())).collect(),
@@ -65,7 +67,7 @@ impl Value<'_> {
 
     /// Whether the value is blank text, which means absent.
     pub(crate) fn is_blank(&self) -> bool {
-        matches!(self, Self::Text(text) if text.trim().is_empty())
+        matches!(self, Self::Text(text) if trimmed(text).is_empty())
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a change set is written into a snapshot: all of it, or nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -132,16 +132,14 @@ impl ChangeSet {
     /// It costs what the change set holds, and a look-up for each of its rows.
     pub(crate) fn apply_with(&self, snapshot: &mut Snapshot, keys: &mut Keys) -> Result<(), NotApplied> {
         self.check_guards(snapshot, keys)?;
-        self.check_ids(snapshot)?;
         let mut people = self.written_contacts(snapshot)?;
-        let claims = self.check_claims(snapshot, keys, &people)?;
+        self.check_ids(snapshot, &mut people)?;
         self.write_rows(snapshot, &mut people)?;
+        keys.change(self.claims(snapshot, &people))?;
 
         // Everything holds: from here on nothing fails.
-        claims.iter().for_each(|claim| keys.release(claim));
-        claims.into_iter().for_each(|claim| keys.claim(claim));
-        for (contact_id, person) in people {
-            snapshot.people.insert(contact_id, Arc::new(person));
+        for person in people.list {
+            snapshot.people.insert(person.contact.id, Arc::new(person));
         }
         if let Some(tag) = &self.rows.tag_created {
             snapshot.tags.insert(tag.id, tag.clone());
@@ -192,7 +190,7 @@ impl ChangeSet {
     }
 
     /// Derived ids are looked for where their rows go. A row whose place does not exist is a conflict, found later.
-    fn check_ids(&self, snapshot: &Snapshot) -> Result<(), NotApplied> {
+    fn check_ids(&self, snapshot: &Snapshot, people: &mut People) -> Result<(), NotApplied> {
         let rows = &self.rows;
         let taken = |id: Uuid| Err(NotApplied::IdExists(id));
         for contact in &rows.contacts_created {
@@ -206,7 +204,10 @@ impl ChangeSet {
             return taken(tag.id.as_uuid());
         }
         // Nothing stands round a contact that this change set creates, nor round one that is missing.
-        let stands = |id: ContactId, row: &dyn Fn(&Person) -> bool| snapshot.people.get(&id).is_some_and(|at| row(at));
+        let mut stands = |id: ContactId, row: &dyn Fn(&Person) -> bool| match people.written(id) {
+            Ok(person) => row(person),
+            Err(_) => snapshot.people.get(&id).is_some_and(|person| row(person)),
+        };
         for row in &rows.conversations_created {
             if stands(row.contact_id, &|person| person.conversations.iter().any(|other| other.id == row.id)) {
                 return taken(row.id.as_uuid());
@@ -241,9 +242,9 @@ impl ChangeSet {
     /// The contacts as they are afterwards, with the rows that stood round them before.
     fn written_contacts(&self, snapshot: &Snapshot) -> Result<People, Conflict> {
         let rows = &self.rows;
-        let mut people = People::with_capacity(rows.contacts_created.len() + rows.contacts_updated.len());
+        let mut people = People::with_capacity(rows.contacts_created.len(), rows.contacts_updated.len());
         for contact in &rows.contacts_created {
-            people.insert(contact.id, Person::new(contact.clone(), Version::FIRST));
+            people.push(Person::new(contact.clone(), Version::FIRST));
         }
         for update in &rows.contacts_updated {
             let Some(person) = snapshot.people.get(&update.id) else {
@@ -255,69 +256,59 @@ impl ChangeSet {
                 update.set.apply(&mut person.contact);
                 person.contact.updated_at = Some(self.at);
             }
-            people.insert(update.id, person);
+            people.push(person);
         }
         Ok(people)
     }
 
-    /// Checks the keys as they are afterwards, and tells who gives up and who claims which.
-    fn check_claims(&self, snapshot: &Snapshot, keys: &Keys, people: &People) -> Result<Vec<Claim>, Conflict> {
-        let created = self.rows.contacts_created.iter().map(|contact| contact.id);
-        let updated = self.rows.contacts_updated.iter().filter(|update| !update.set.is_empty()).map(|update| update.id);
-        let mut claims = Vec::with_capacity(people.len());
-        for id in created.chain(updated) {
-            let (before, after) = (snapshot.people.get(&id), people.get(&id));
+    /// Who gives up and who claims which key.
+    fn claims(&self, snapshot: &Snapshot, people: &People) -> Vec<Claim> {
+        let created = self.rows.contacts_created.len();
+        let mut claims = Vec::with_capacity(2 * created);
+        for (place, Person { contact, .. }) in people.list.iter().enumerate() {
+            let update = place.checked_sub(created).map(|place| &self.rows.contacts_updated[place]);
+            if update.is_some_and(|update| update.set.is_empty()) {
+                continue;
+            }
+            let before = update.and_then(|update| snapshot.people.get(&update.id));
             for kind in KeyKind::ALL {
-                let before = before.and_then(|person| key_text(&person.contact, kind));
-                let after = after.and_then(|person| key_text(&person.contact, kind));
-                if before != after {
-                    claims.push(Claim { id, kind, released: before.cloned(), claimed: after.cloned() });
+                let released = before.and_then(|person| key_text(&person.contact, kind));
+                let claimed = key_text(contact, kind);
+                if released != claimed {
+                    let (released, claimed) = (released.cloned(), claimed.cloned());
+                    claims.push(Claim { id: contact.id, kind, released, claimed });
                 }
             }
         }
-        let mut claimed = HashSet::with_capacity(claims.len());
-        for Claim { kind, claimed: text, .. } in &claims {
-            let Some(text) = text else { continue };
-            // Judged on the state afterwards: the holder may give the key up in this very change set.
-            let keeps = |holder: &ContactId| {
-                people.get(holder).is_none_or(|person| key_text(&person.contact, *kind) == Some(text))
-            };
-            if let Some(holder) = keys.holder(*kind, text).filter(keeps) {
-                return Err(Conflict::KeyHeld { key: *kind, text: text.clone(), holder });
-            }
-            if !claimed.insert((*kind, text)) {
-                return Err(Conflict::KeyClaimedTwice { key: *kind, text: text.clone() });
-            }
-        }
-        Ok(claims)
+        claims
     }
 
     /// Writes the rows round the contacts into copies of these, and checks what must be unique among them.
     fn write_rows(&self, snapshot: &Snapshot, people: &mut People) -> Result<(), Conflict> {
         let rows = &self.rows;
         for row in &rows.conversations_created {
-            let person = written(people, row.contact_id)?;
+            let person = people.written(row.contact_id)?;
             let one_at_most =
                 snapshot.context.channels.get(&row.channel_id).is_none_or(|channel| channel.row.kind.is_phone());
             if one_at_most && person.conversations.iter().any(|other| other.channel_id == row.channel_id) {
                 let (contact_id, channel_id) = (row.contact_id, row.channel_id);
                 return Err(Conflict::ConversationExists { contact_id, channel_id });
             }
-            person.conversations.push(*row);
+            put(&mut person.conversations, *row);
         }
         for row in &rows.runs_created {
-            written(people, row.contact_id)?.runs.push(*row);
+            put(&mut people.written(row.contact_id)?.runs, *row);
         }
         for row in &rows.runs_reactivated {
-            let runs = &mut written(people, row.contact_id)?.runs;
+            let runs = &mut people.written(row.contact_id)?.runs;
             runs.iter_mut().find(|run| run.id == row.run_id).ok_or(Conflict::RunGone(row.run_id))?.status =
                 RunStatus::Active;
         }
         for row in &rows.step_contacts_created {
-            written(people, row.contact_id)?.step_contacts.push(*row);
+            put(&mut people.written(row.contact_id)?.step_contacts, *row);
         }
         for row in &rows.step_contacts_updated {
-            let step_contacts = &mut written(people, row.contact_id)?.step_contacts;
+            let step_contacts = &mut people.written(row.contact_id)?.step_contacts;
             let step_contact =
                 step_contacts.iter_mut().find(|other| other.id == row.id).ok_or(Conflict::StepContactGone(row.id))?;
             step_contact.status = row.status;
@@ -330,7 +321,7 @@ impl ChangeSet {
         let created = rows.step_contacts_created.iter().map(|row| (row.contact_id, row.id));
         let updated = rows.step_contacts_updated.iter().map(|row| (row.contact_id, row.id));
         for (contact_id, id) in created.chain(updated) {
-            let step_contacts = &written(people, contact_id)?.step_contacts;
+            let step_contacts = &people.written(contact_id)?.step_contacts;
             let live = |row: &&StepContact| row.status.is_live();
             let Some(row) = step_contacts.iter().filter(live).find(|row| row.id == id) else { continue };
             let sequence_id = row.sequence_id;
@@ -339,13 +330,13 @@ impl ChangeSet {
             }
         }
         for row in &rows.contact_tags_created {
-            written(people, row.contact_id)?.tags.push(row.tag_id);
+            put(&mut people.written(row.contact_id)?.tags, row.tag_id);
         }
         let owners = RecordOwners::of(rows);
         for row in &rows.records_created {
             let owner = owners.owner(row.resource, row.resource_id);
             let owner = owner.ok_or(Conflict::StepContactGone(StepContactId::from_uuid(row.resource_id)))?;
-            let person = written(people, owner)?;
+            let person = people.written(owner)?;
             let (custom_object_id, resource, resource_id) = (row.custom_object_id, row.resource, row.resource_id);
             let same = |other: &CustomRecord| {
                 (other.custom_object_id, other.resource, other.resource_id) == (custom_object_id, resource, resource_id)
@@ -353,10 +344,10 @@ impl ChangeSet {
             if person.records.iter().any(same) {
                 return Err(Conflict::RecordExists { custom_object_id, resource, resource_id });
             }
-            person.records.push(row.clone());
+            put(&mut person.records, row.clone());
         }
         for row in &rows.records_updated {
-            let records = &mut written(people, row.contact_id)?.records;
+            let records = &mut people.written(row.contact_id)?.records;
             let record = records.iter_mut().find(|record| record.id == row.id).ok_or(Conflict::RecordGone(row.id))?;
             record.properties.clone_from(&row.properties);
         }
@@ -364,11 +355,42 @@ impl ChangeSet {
     }
 }
 
-/// Contacts as they are afterwards.
-type People = HashMap<ContactId, Person>;
+/// Contacts as they are afterwards: those that are created, then those that existed.
+struct People {
+    list: Vec<Person>,
+    places: HashMap<ContactId, usize>,
+    created: usize,
+    /// Where the last row went. Rows of new contacts come in the order of these.
+    last: usize,
+}
 
-fn written(people: &mut People, id: ContactId) -> Result<&mut Person, Conflict> {
-    people.get_mut(&id).ok_or(Conflict::ContactNotWritten(id))
+impl People {
+    fn with_capacity(created: usize, updated: usize) -> Self {
+        let people = created + updated;
+        Self { list: Vec::with_capacity(people), places: HashMap::with_capacity(people), created, last: 0 }
+    }
+
+    fn push(&mut self, person: Person) {
+        self.places.insert(person.contact.id, self.list.len());
+        self.list.push(person);
+    }
+
+    fn written(&mut self, id: ContactId) -> Result<&mut Person, Conflict> {
+        let is_at = |place: usize| self.list.get(place).is_some_and(|person| person.contact.id == id);
+        let near = [self.last, self.last + 1].into_iter().find(|place| is_at(*place));
+        let place = near.or_else(|| self.places.get(&id).copied());
+        let place = place.ok_or(Conflict::ContactNotWritten(id))?;
+        if place < self.created {
+            self.last = place;
+        }
+        self.list.get_mut(place).ok_or(Conflict::ContactNotWritten(id))
+    }
+}
+
+/// A contact has one row or two round it: room for four, as a list takes by itself, would be most of the memory.
+fn put<T>(list: &mut Vec<T>, row: T) {
+    list.reserve_exact(1);
+    list.push(row);
 }
 
 fn check_vacant(vacant: &VacantKeys, keys: &Keys) -> Result<(), Conflict> {
@@ -388,7 +410,7 @@ struct RecordOwners(HashMap<StepContactId, ContactId>);
 
 impl RecordOwners {
     fn of(rows: &Rows) -> Self {
-        if rows.records_created.is_empty() {
+        if rows.records_created.iter().all(|row| row.resource == Resource::Contact) {
             return Self(HashMap::new());
         }
         let created = rows.step_contacts_created.iter().map(|row| (row.id, row.contact_id));
@@ -411,7 +433,7 @@ mod tests {
     use crate::contact::Contact;
     use crate::lookup::{Context, StoredEnrollment, Versioned};
     use crate::model::{Channel, ChannelKind, Conversation, Run, Sequence, Tag};
-    use crate::report::EnrollmentReport;
+    use crate::report::{EnrollmentReport, Outcomes};
     use crate::request::Fingerprint;
 
     const PHONE: &str = "+12025550123";
@@ -449,7 +471,7 @@ mod tests {
         let sequence = (id(1), Some(Version(5)));
         let (channels, contacts, vacant) = (Vec::new(), Vec::new(), VacantKeys::default());
         let guards = Guards { sequence, channels, custom_object: None, call_flow: None, contacts, vacant };
-        let (v, channel_id, upload_tag, outcomes) = (1, None, None, Vec::new());
+        let (v, channel_id, upload_tag, outcomes) = (1, None, None, Outcomes::default());
         let (enrollment_id, sequence_id, step_id, at) = (id(1), id(1), id(1), at());
         let report = EnrollmentReport { v, enrollment_id, at, sequence_id, step_id, channel_id, upload_tag, outcomes };
         let completion = Completion::create(StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report));

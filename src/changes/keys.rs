@@ -1,5 +1,6 @@
 //! Who holds which key.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::Conflict;
@@ -57,16 +58,48 @@ impl Keys {
         self.0[kind as usize].get(text).copied()
     }
 
-    pub(super) fn release(&mut self, claim: &Claim) {
-        let keys = &mut self.0[claim.kind as usize];
-        if let Some(text) = claim.released.as_ref().filter(|text| keys.get(*text) == Some(&claim.id)) {
-            keys.remove(text);
+    /// Gives up and claims: all of it, or nothing. What counts is the state afterwards, so one claim may take what
+    /// another gives up.
+    pub(super) fn change(&mut self, claims: Vec<Claim>) -> Result<(), Conflict> {
+        for Claim { id, kind, released, .. } in &claims {
+            let keys = &mut self.0[*kind as usize];
+            if let Some(text) = released.as_ref().filter(|text| keys.get(*text) == Some(id)) {
+                keys.remove(text);
+            }
         }
+        for (done, Claim { id, kind, claimed, .. }) in claims.iter().enumerate() {
+            let Some(text) = claimed else { continue };
+            let keys = &mut self.0[*kind as usize];
+            match keys.entry(text.clone()) {
+                Entry::Vacant(place) => {
+                    place.insert(*id);
+                }
+                Entry::Occupied(held) => {
+                    let (key, text, holder) = (*kind, text.clone(), *held.get());
+                    let claims_it = |claim: &Claim| claim.kind == key && claim.claimed.as_ref() == Some(&text);
+                    let twice = claims[..done].iter().any(|claim| claim.id == holder && claims_it(claim));
+                    self.undo(&claims, done);
+                    return Err(match twice {
+                        true => Conflict::KeyClaimedTwice { key, text },
+                        false => Conflict::KeyHeld { key, text, holder },
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
-    pub(super) fn claim(&mut self, claim: Claim) {
-        if let Some(text) = claim.claimed {
-            self.0[claim.kind as usize].insert(text, claim.id);
+    /// Takes back all that was given up, and the first claims.
+    fn undo(&mut self, claims: &[Claim], done: usize) {
+        for Claim { kind, claimed, .. } in &claims[..done] {
+            if let Some(text) = claimed {
+                self.0[*kind as usize].remove(text);
+            }
+        }
+        for Claim { id, kind, released, .. } in claims {
+            if let Some(text) = released {
+                self.0[*kind as usize].entry(text.clone()).or_insert(*id);
+            }
         }
     }
 }

@@ -45,9 +45,9 @@ impl ChangeSet {
     ) -> Self {
         sort(&mut guards.channels, |(id, _)| *id);
         sort(&mut guards.contacts, |(id, _)| *id);
-        sort(&mut guards.vacant.external_ids, Clone::clone);
-        sort(&mut guards.vacant.phones, Clone::clone);
-        sort(&mut guards.vacant.emails, Clone::clone);
+        sort_keys(&mut guards.vacant.external_ids);
+        sort_keys(&mut guards.vacant.phones);
+        sort_keys(&mut guards.vacant.emails);
         sort(&mut rows.contacts_created, |row| row.id);
         sort(&mut rows.contacts_updated, |row| row.id);
         sort(&mut rows.conversations_created, |row| row.id);
@@ -102,6 +102,11 @@ impl ChangeSet {
 fn sort<T, K: Ord>(rows: &mut Vec<T>, key: impl Fn(&T) -> K) {
     rows.sort_by_key(&key);
     rows.dedup_by_key(|row| key(row));
+}
+
+fn sort_keys(keys: &mut Vec<Text>) {
+    keys.sort_unstable();
+    keys.dedup();
 }
 
 /// How an enrollment ends: its own row, as it stands afterwards.
@@ -297,5 +302,5 @@ pub struct RecordUpdate {
     /// Whose aggregate it belongs to.
     pub contact_id: ContactId,
     /// All its values, as they are afterwards.
-    pub properties: Properties,
+    pub properties: Arc<Properties>,
 }

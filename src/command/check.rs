@@ -403,7 +403,7 @@ impl CheckRecipient<'_> {
             }),
             birth_date,
             // Without custom data they are not used.
-            properties: if self.custom_data { properties(entry) } else { Properties::new() },
+            properties: if self.custom_data { properties(entry) } else { None },
         }
     }
 }
@@ -420,7 +420,8 @@ fn text(text: Option<&Cow<'_, str>>) -> Option<Text> {
     said(text).map(Text::from)
 }
 
-fn properties(entry: &Recipient<'_>) -> Properties {
+fn properties(entry: &Recipient<'_>) -> Option<Arc<Properties>> {
     let given = entry.properties.iter().filter(|(_, value)| !value.is_blank());
-    given.map(|(key, value)| (key.clone().into_owned(), value.trimmed())).collect()
+    let given: Properties = given.map(|(key, value)| (key.clone().into_owned(), value.trimmed())).collect();
+    (!given.is_empty()).then(|| Arc::new(given))
 }

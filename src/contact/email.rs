@@ -66,12 +66,30 @@ impl Email {
         if !local.chars().all(belongs_to_a_mailbox) {
             return Err(EmailFault::LocalPart);
         }
+        if let (true, Domain::Ascii(domain)) = (local.is_ascii(), Domain::of(domain)) {
+            return if is_host_name(domain) { Ok(Self::ascii(text)) } else { Err(EmailFault::Domain) };
+        }
         let domain = ascii_domain(domain).ok_or(EmailFault::Domain)?;
         let key = key(&normalized_local(local), &domain);
         if key.len() > MAX_BYTES {
             return Err(EmailFault::TooLong);
         }
         Ok(Self::with_key(text, &key))
+    }
+
+    /// An address that needs no more than its letters lowered.
+    fn ascii(text: &str) -> Self {
+        let mut lowered = [0; MAX_BYTES];
+        let address = Text::from(text);
+        let key = match lowered.get_mut(..text.len()) {
+            Some(key) if text.bytes().any(|b| b.is_ascii_uppercase()) => {
+                key.copy_from_slice(text.as_bytes());
+                key.make_ascii_lowercase();
+                std::str::from_utf8(key).map_or_else(|_| address.clone(), Text::from)
+            }
+            _ => address.clone(),
+        };
+        Self { address, key }
     }
 
     /// Takes a stored address without judging it; its key is made as well as can be.
@@ -164,10 +182,31 @@ fn normalized_local(local: &str) -> Cow<'_, str> {
     if local.is_ascii() { lowered(local) } else { Cow::Owned(local.nfc().map(|c| c.to_ascii_lowercase()).collect()) }
 }
 
+/// A domain as it is written.
+enum Domain<'a> {
+    Ascii(&'a str),
+    /// With letters beyond ASCII, or with such letters written in ASCII.
+    International(&'a str),
+}
+
+impl<'a> Domain<'a> {
+    fn of(domain: &'a str) -> Self {
+        let encoded = |domain: &str| domain.as_bytes().windows(4).any(|w| w.eq_ignore_ascii_case(b"xn--"));
+        let hyphens = domain.as_bytes().windows(2).any(|w| w == b"--");
+        if domain.is_ascii() && !(hyphens && encoded(domain)) {
+            Self::Ascii(domain)
+        } else {
+            Self::International(domain)
+        }
+    }
+}
+
 /// The domain in lower-case ASCII, if it is a host name of at least two labels.
 fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
-    let needs_idna = !domain.is_ascii() || domain.as_bytes().windows(4).any(|w| w.eq_ignore_ascii_case(b"xn--"));
-    let ascii = if needs_idna { Cow::Owned(idna::domain_to_ascii_strict(domain).ok()?) } else { lowered(domain) };
+    let ascii = match Domain::of(domain) {
+        Domain::Ascii(domain) => lowered(domain),
+        Domain::International(domain) => Cow::Owned(idna::domain_to_ascii_strict(domain).ok()?),
+    };
     is_host_name(&ascii).then_some(ascii)
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::request::trimmed;
 use crate::{ChannelId, ContactId, Timestamp};
 
 /// Text that rows share without copying it.
@@ -85,7 +86,7 @@ impl Contact {
             KeyKind::Phone => self.phone.as_deref(),
             KeyKind::Email => self.email.as_ref().map(Email::key),
         };
-        text.filter(|text| !text.trim().is_empty())
+        text.filter(|text| !trimmed(text).is_empty())
     }
 }
 
@@ -228,5 +229,5 @@ impl BirthDate {
 
 /// Whether a text field stands empty: absent, or nothing but white space.
 pub(crate) fn is_blank(text: Option<&Text>) -> bool {
-    text.is_none_or(|text| text.trim().is_empty())
+    text.is_none_or(|text| trimmed(text).is_empty())
 }

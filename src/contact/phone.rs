@@ -190,7 +190,7 @@ pub(super) fn guard(text: &str) -> Result<(), PhoneFault> {
     if text.len() > MAX_TEXT && text.chars().nth(MAX_TEXT).is_some() {
         return Err(PhoneFault::TooLong);
     }
-    if text.len() >= CONTEXT.len() && text.as_bytes().windows(CONTEXT.len()).any(|w| w.eq_ignore_ascii_case(CONTEXT)) {
+    if text.contains(';') && text.as_bytes().windows(CONTEXT.len()).any(|w| w.eq_ignore_ascii_case(CONTEXT)) {
         return Err(PhoneFault::NotANumber);
     }
     Ok(())

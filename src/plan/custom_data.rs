@@ -2,6 +2,7 @@
 
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::CustomObjectId;
 use crate::lookup::Person;
@@ -21,51 +22,82 @@ pub(super) fn standing(
     })
 }
 
-/// The values of a record after the given ones are merged into those that stand; or the note of all that does not fit.
-pub(super) fn merged(
-    object: &CustomObject,
-    standing: Option<&Properties>,
-    given: &Properties,
-) -> Result<Properties, Note> {
-    let definitions: BTreeMap<&str, &CustomProperty> =
-        object.properties.iter().map(|property| (property.key.as_str(), property)).collect();
-    let mut values = standing.cloned().unwrap_or_default();
-    values.retain(|_, value| *value != Value::Null);
-    let mut faults = BTreeMap::new();
-    for (key, value) in given {
-        let problem = match (definitions.get(key.as_str()), value) {
-            (None, _) => PropertyProblem::UnknownKey,
-            (Some(property), Value::Null) if property.required => PropertyProblem::NullForRequired,
-            (Some(_), Value::Null) => {
-                values.remove(key);
-                continue;
-            }
-            (Some(property), value) if !fits(property.kind, value) => PropertyProblem::WrongType,
-            (Some(_), value) => {
-                values.insert(key.clone(), value.clone());
-                continue;
-            }
+/// The properties of a custom object, found once for all recipients.
+pub(super) struct Definitions<'a> {
+    object_id: CustomObjectId,
+    by_key: BTreeMap<&'a str, &'a CustomProperty>,
+    /// Those that a record cannot be without, each with its default where that fits.
+    required: Vec<(&'a str, Option<&'a Value<'static>>)>,
+    none: Arc<Properties>,
+}
+
+impl<'a> Definitions<'a> {
+    pub(super) fn of(object: &'a CustomObject) -> Self {
+        let by_key: BTreeMap<_, _> =
+            object.properties.iter().map(|property| (property.key.as_str(), property)).collect();
+        let required = by_key.values().filter(|property| property.required).map(|property| {
+            let default = property.default.as_ref().filter(|default| fits(property.kind, default));
+            (property.key.as_str(), default)
+        });
+        Self { object_id: object.id, required: required.collect(), by_key, none: Arc::default() }
+    }
+
+    pub(super) fn object_id(&self) -> CustomObjectId {
+        self.object_id
+    }
+
+    /// The values of a record after the given ones are merged into those that stand; or the note of all that does not
+    /// fit. What is as it was given is shared with what was given.
+    pub(super) fn merged(
+        &self,
+        standing: Option<&Arc<Properties>>,
+        given: Option<&Arc<Properties>>,
+    ) -> Result<Arc<Properties>, Note> {
+        let given = given.unwrap_or(&self.none);
+        let mut faults: BTreeMap<&str, PropertyProblem> = BTreeMap::new();
+        for (key, value) in given.iter() {
+            let problem = match (self.by_key.get(key.as_str()), value) {
+                (None, _) => PropertyProblem::UnknownKey,
+                (Some(property), Value::Null) if property.required => PropertyProblem::NullForRequired,
+                (Some(_), Value::Null) => continue,
+                (Some(property), value) if fits(property.kind, value) => continue,
+                _ => PropertyProblem::WrongType,
+            };
+            faults.insert(key, problem);
+        }
+        let clears = given.values().any(|value| *value == Value::Null);
+        let mut values = match standing {
+            None if !clears => Arc::clone(given),
+            _ => Arc::new(merge(standing.map_or(&self.none, |standing| standing), given)),
         };
-        faults.insert(key.as_str(), problem);
-    }
-    for property in definitions.values().filter(|property| property.required) {
-        if values.contains_key(&property.key) || faults.contains_key(property.key.as_str()) {
-            continue;
-        }
-        match property.default.as_ref().filter(|default| fits(property.kind, default)) {
-            Some(default) => {
-                values.insert(property.key.clone(), default.clone());
+        for &(key, default) in &self.required {
+            if values.contains_key(key) || faults.contains_key(key) {
+                continue;
             }
-            None => {
-                faults.insert(&property.key, PropertyProblem::MissingRequired);
+            match default {
+                Some(default) => {
+                    Arc::make_mut(&mut values).insert(key.to_owned(), default.clone());
+                }
+                None => {
+                    faults.insert(key, PropertyProblem::MissingRequired);
+                }
             }
         }
+        if faults.is_empty() {
+            return Ok(values);
+        }
+        let faults = faults.into_iter().map(|(key, problem)| PropertyFault { key: key.to_owned(), problem }).collect();
+        let accepted = self.by_key.keys().map(|key| (*key).to_owned()).collect();
+        Err(Note::CustomDataInvalid { faults, accepted })
     }
-    if faults.is_empty() {
-        return Ok(values);
-    }
-    let faults = faults.into_iter().map(|(key, problem)| PropertyFault { key: key.to_owned(), problem }).collect();
-    Err(Note::CustomDataInvalid { faults, accepted: definitions.keys().map(|key| (*key).to_owned()).collect() })
+}
+
+/// Given values replace, absent ones stay, `null` clears.
+fn merge(standing: &Properties, given: &Properties) -> Properties {
+    let mut values = standing.clone();
+    values.extend(given.iter().map(|(key, value)| (key.clone(), value.clone())));
+    values.retain(|_, value| *value != Value::Null);
+    values
 }
 
 /// Whether a value is of a property's type.

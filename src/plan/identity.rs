@@ -21,7 +21,7 @@ pub(super) struct World<'a> {
 
 /// A contact's place in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(usize);
+pub(super) struct Slot(u32);
 
 /// A contact as it stands.
 pub(super) struct Standing<'a> {
@@ -39,8 +39,8 @@ impl Standing<'_> {
 }
 
 /// Who holds a key, as far as the snapshot tells.
-pub(super) enum StoredHolder<'a> {
-    Contact(&'a Person),
+pub(super) enum StoredHolder {
+    Contact(Slot),
     /// An earlier recipient of this request brought it somewhere, or made its contact give it up.
     ThisRequest,
     Nobody,
@@ -51,18 +51,22 @@ struct Holder {
     /// `None`: an earlier recipient of this request made its contact give the key up.
     slot: Option<Slot>,
     /// The recipient of this request that brought the key to its contact.
-    brought_by: Option<usize>,
+    brought_by: Option<u32>,
 }
 
 impl<'a> World<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, recipients: usize) -> Self {
+    pub(super) fn new(snapshot: &'a Snapshot, recipients: &[CheckedRecipient]) -> Self {
         let people = snapshot.people.len();
+        let room = |kind| {
+            let given = recipients.iter().filter(|recipient| recipient.key(kind).is_some()).count();
+            given + snapshot.people.values().filter(|person| person.contact.key(kind).is_some()).count()
+        };
         let mut world = Self {
-            standing: Vec::with_capacity(people + recipients),
-            holders: std::array::from_fn(|_| HashMap::with_capacity(people + recipients)),
+            standing: Vec::with_capacity(people + recipients.len()),
+            holders: KeyKind::ALL.map(|kind| HashMap::with_capacity(room(kind))),
         };
         for person in snapshot.people.values() {
-            let slot = Slot(world.standing.len());
+            let slot = world.next_slot();
             // A merged contact has no keys, and so is never found.
             let keys = KeyKind::ALL.map(|kind| person.contact.key(kind));
             for (holders, key) in world.holders.iter_mut().zip(keys) {
@@ -81,15 +85,21 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn slot(&self, slot: Slot) -> &Standing<'a> {
-        &self.standing[slot.0]
+        &self.standing[slot.0 as usize]
+    }
+
+    /// There are as many as recipients and contacts that they name: a few thousand.
+    #[expect(clippy::cast_possible_truncation, reason = "there are a few thousand")]
+    fn next_slot(&self) -> Slot {
+        Slot(self.standing.len() as u32)
     }
 
     /// Who holds a key, as far as the snapshot tells.
-    pub(super) fn stored_holder(&self, kind: KeyKind, key: &str) -> StoredHolder<'a> {
+    pub(super) fn stored_holder(&self, kind: KeyKind, key: &str) -> StoredHolder {
         match self.holder(kind, key) {
             None => StoredHolder::Nobody,
             Some(Holder { slot: Some(slot), brought_by: None }) => {
-                self.slot(slot).person.map_or(StoredHolder::ThisRequest, StoredHolder::Contact)
+                self.slot(slot).person.map_or(StoredHolder::ThisRequest, |_| StoredHolder::Contact(slot))
             }
             Some(_) => StoredHolder::ThisRequest,
         }
@@ -101,7 +111,7 @@ impl<'a> World<'a> {
 
     /// A recipient's new contact, with all the keys that it brings: nobody has any of them.
     pub(super) fn create(&mut self, id: ContactId, index: usize, recipient: &'a CheckedRecipient) {
-        let slot = Slot(self.standing.len());
+        let slot = self.next_slot();
         let keys = KeyKind::ALL.map(|kind| recipient.key(kind).map(|key| &**key));
         self.standing.push(Standing { id, person: None, taken_by: Some(index), keys });
         for kind in KeyKind::ALL {
@@ -111,18 +121,21 @@ impl<'a> World<'a> {
 
     /// Takes an existing contact for a recipient, which brings it new keys and may make it give up old ones.
     pub(super) fn take(&mut self, slot: Slot, index: usize, identity: &Identity<'a>) {
-        self.standing[slot.0].taken_by = Some(index);
+        let standing = &mut self.standing[slot.0 as usize];
+        standing.taken_by = Some(index);
         for &(kind, key) in &identity.brings {
-            if let Some(given_up) = self.standing[slot.0].keys[kind as usize].replace(key) {
+            if let Some(given_up) = self.standing[slot.0 as usize].keys[kind as usize].replace(key) {
                 self.holders[kind as usize].insert(given_up, Holder { slot: None, brought_by: None });
             }
             self.bring(slot, index, kind, Some(key));
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "an index is below 4000")]
     fn bring(&mut self, slot: Slot, index: usize, kind: KeyKind, key: Option<&'a str>) {
         if let Some(key) = key {
-            self.holders[kind as usize].insert(key, Holder { slot: Some(slot), brought_by: Some(index) });
+            let holder = Holder { slot: Some(slot), brought_by: Some(index as u32) };
+            self.holders[kind as usize].insert(key, holder);
         }
     }
 }
@@ -166,7 +179,10 @@ pub(super) fn reconcile<'a>(
                 let contact_id = world.slot(holder).id;
                 identity.elsewhere.push((kind, contact_id));
                 match (brought_by, policy.identity_conflict) {
-                    (Some(recipient), _) => identity.notes.push(Note::KeyTaken { key: kind, contact_id, recipient }),
+                    (Some(recipient), _) => {
+                        let recipient = recipient as usize;
+                        identity.notes.push(Note::KeyTaken { key: kind, contact_id, recipient });
+                    }
                     (None, IdentityConflict::PreferKeyOrder) => {
                         identity.notes.push(Note::IdentityConflict { key: kind, contact_id });
                     }

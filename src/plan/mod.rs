@@ -23,10 +23,11 @@ use crate::changes::{ChangeSet, Completion, CompletionVerb, ContactFields, Rows}
 use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::fault::{Fault, Rejection};
 use crate::lookup::{Context, EnrollmentState, Person, Snapshot, StoredEnrollment};
-use crate::model::{Channel, CustomObject, Resource, Sequence, Step};
+use crate::model::{Channel, Resource, Sequence, Step};
 use crate::policy::AddressSource;
-use crate::report::{Disposition, EnrollmentReport, Outcome};
+use crate::report::{Disposition, EnrollmentReport, Outcome, Outcomes};
 use crate::{ChannelId, Timestamp, command, ids::Minter};
+use custom_data::Definitions;
 use identity::{Slot, World};
 use rows::Draft;
 
@@ -75,9 +76,9 @@ pub fn plan_enrollment(command: &EnrollmentCommand, snapshot: &Snapshot) -> Resu
     let mut planner = Planner {
         command,
         context: &snapshot.context,
-        world: World::new(snapshot, command.recipients().len()),
+        world: World::new(snapshot, command.recipients()),
         minter: Minter::new(command.organization_id(), command.enrollment_id(), command.at()),
-        draft: Draft::new(command.recipients().len()),
+        draft: Draft::new(command.recipients().len(), snapshot.people.len()),
         target,
     };
     let outcomes = command.recipients().iter().enumerate().map(|(index, r)| planner.recipient(index, r)).collect();
@@ -109,7 +110,7 @@ struct Target<'a> {
     sequence: &'a Sequence,
     step: &'a Step,
     channel: Option<&'a Channel>,
-    custom_data: Option<(&'a CustomObject, Resource)>,
+    custom_data: Option<(Definitions<'a>, Resource)>,
 }
 
 impl<'a> Target<'a> {
@@ -131,7 +132,7 @@ impl<'a> Target<'a> {
         let mut custom_data = None;
         if let Some((id, resource)) = command.custom_data() {
             faults.extend(command::custom_object_fault(context, id));
-            custom_data = context.custom_objects.get(&id).map(|object| (&*object.row, resource));
+            custom_data = context.custom_objects.get(&id).map(|object| (Definitions::of(&object.row), resource));
         }
         faults.extend(command.call_flow_id().and_then(|id| command::call_flow_fault(context, id)));
         match (Rejection::of(faults), step) {
@@ -247,21 +248,24 @@ impl<'a> Planner<'a> {
             }));
         }
         self.draft.tag(&self.minter, contact, self.command);
-        if let (Some((object, resource)), Some(step_contact)) = (self.target.custom_data, outcome.step_contact_id) {
+        if let (Some((definitions, resource)), Some(step_contact)) =
+            (&self.target.custom_data, outcome.step_contact_id)
+        {
+            let object_id = definitions.object_id();
             let resource_id = match resource {
                 Resource::Contact => contact.as_uuid(),
                 Resource::StepContact => step_contact.as_uuid(),
             };
-            let standing = person.and_then(|person| custom_data::standing(person, object.id, resource, resource_id));
-            let given = &self.command.recipients()[index].properties;
-            match custom_data::merged(object, standing.map(|record| &record.properties), given) {
+            let standing = person.and_then(|person| custom_data::standing(person, object_id, *resource, resource_id));
+            let given = self.command.recipients()[index].properties.as_ref();
+            match definitions.merged(standing.map(|record| &record.properties), given) {
                 Ok(properties) => {
                     let record = self.draft.record(
                         &self.minter,
                         index,
                         contact,
                         standing,
-                        (object.id, resource, resource_id),
+                        (object_id, *resource, resource_id),
                         properties,
                     );
                     outcome.record_id = Some(record);
@@ -277,7 +281,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn finish(mut self, outcomes: Vec<Outcome>) -> EnrollmentPlan {
+    fn finish(mut self, outcomes: Outcomes) -> EnrollmentPlan {
         let (command, target) = (self.command, &self.target);
         if let Some(channel) = target.channel {
             self.draft.guard_channel(channel.id, self.context);

@@ -1,8 +1,9 @@
 //! The rows that a plan writes, gathered as recipients are taken, and the guards of what they rest on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::identity::{StoredHolder, World};
+use super::identity::{Slot, StoredHolder, World};
 use super::{Target, plain_fields, tag};
 use crate::changes::{
     ContactFields, ContactUpdate, Guards, RecordUpdate, Rows, RunReactivation, StepContactUpdate, VacantKeys,
@@ -20,19 +21,22 @@ use crate::{ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId
 pub(super) struct Draft<'a> {
     rows: Rows,
     channels: BTreeMap<ChannelId, Option<Version>>,
-    contacts: Vec<(ContactId, Version)>,
+    consulted: Vec<Slot>,
     vacant: Vec<(KeyKind, &'a Text)>,
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(recipients: usize) -> Self {
+    /// With room for what so many recipients and the people who were found can make of it.
+    pub(super) fn new(recipients: usize, people: usize) -> Self {
         let rows = Rows {
+            contacts_created: Vec::with_capacity(recipients.saturating_sub(people)),
+            contacts_updated: Vec::with_capacity(recipients.min(people)),
             runs_created: Vec::with_capacity(recipients),
             step_contacts_created: Vec::with_capacity(recipients),
             contact_tags_created: Vec::with_capacity(recipients),
             ..Rows::default()
         };
-        Self { rows, channels: BTreeMap::new(), contacts: Vec::new(), vacant: Vec::new() }
+        Self { rows, channels: BTreeMap::new(), consulted: Vec::new(), vacant: Vec::new() }
     }
 
     /// A new contact of everything that the entry gives.
@@ -149,7 +153,7 @@ impl<'a> Draft<'a> {
         contact_id: ContactId,
         standing: Option<&CustomRecord>,
         (object, resource, resource_id): (CustomObjectId, Resource, uuid::Uuid),
-        properties: Properties,
+        properties: Arc<Properties>,
     ) -> CustomRecordId {
         match standing {
             Some(record) => {
@@ -172,7 +176,7 @@ impl<'a> Draft<'a> {
         for kind in KeyKind::ALL {
             let Some(key) = recipient.key(kind) else { continue };
             match world.stored_holder(kind, key) {
-                StoredHolder::Contact(person) => self.contacts.push((person.contact.id, person.version)),
+                StoredHolder::Contact(slot) => self.consulted.push(slot),
                 StoredHolder::Nobody => self.vacant.push((kind, key)),
                 StoredHolder::ThisRequest => {}
             }
@@ -184,11 +188,12 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn guards(&mut self, context: &Context, command: &EnrollmentCommand, world: &World<'_>) -> Guards {
-        let written: BTreeSet<ContactId> = self.rows.contacts_updated.iter().map(|row| row.id).collect();
-        self.contacts.retain(|(id, _)| !written.contains(id));
+        // Whoever was taken is written, and guarded by that.
+        let consulted = self.consulted.iter().map(|slot| world.slot(*slot)).filter(|standing| standing.taken_by.is_none());
+        let contacts = consulted.filter_map(|standing| standing.person.map(|person| (standing.id, person.version)));
         Guards {
             channels: std::mem::take(&mut self.channels).into_iter().collect(),
-            contacts: std::mem::take(&mut self.contacts),
+            contacts: contacts.collect(),
             vacant: self.vacant_keys(world),
             ..context_guards(command, context)
         }

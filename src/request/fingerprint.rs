@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-use super::{EnrollmentRequest, Recipient, said};
+use super::{EnrollmentRequest, Recipient, said, trimmed};
 use crate::SequenceId;
 use crate::value::Value;
 
@@ -111,7 +111,7 @@ fn entry(hash: &mut Hash, recipient: &Recipient<'_>) {
     hash.text(b'm', said(recipient.language.as_ref()));
     hash.text(b'n', said(recipient.name.as_ref()));
     // A blank phone is not an absent one: where a phone is required, the one is refused and the other is not.
-    hash.text(b'o', recipient.phone.as_ref().map(|phone| phone.trim()));
+    hash.text(b'o', recipient.phone.as_ref().map(|phone| trimmed(phone)));
     for (key, value) in &recipient.properties {
         if !value.is_blank() {
             hash.text(b'p', Some(key));
@@ -127,7 +127,7 @@ fn property(hash: &mut Hash, value: &Value<'_>) {
         Value::Bool(true) => hash.bytes(b"2"),
         Value::Integer(number) => hash.number(b'3', *number),
         Value::Float(number) => hash.number(b'4', i64::from_be_bytes(number.to_be_bytes())),
-        Value::Text(text) => hash.text(b'5', Some(text.trim())),
+        Value::Text(text) => hash.text(b'5', Some(trimmed(text))),
         Value::List(items) => {
             hash.bytes(b"6");
             items.iter().for_each(|item| property(hash, item));
@@ -152,18 +152,16 @@ struct Hash {
 
 impl Hash {
     fn bytes(&mut self, bytes: &[u8]) {
-        if self.buffer.len() + bytes.len() > BUFFER {
-            self.sha.update(&self.buffer);
-            self.buffer.clear();
-        }
+        self.make_room(bytes.len());
         self.buffer.extend_from_slice(bytes);
     }
 
     fn text(&mut self, tag: u8, text: Option<&str>) {
         if let Some(text) = text {
-            self.bytes(&[tag]);
-            self.bytes(text.as_bytes());
-            self.bytes(&[0]);
+            self.make_room(text.len() + 2);
+            self.buffer.push(tag);
+            self.buffer.extend_from_slice(text.as_bytes());
+            self.buffer.push(0);
         }
     }
 
@@ -175,6 +173,13 @@ impl Hash {
     fn uuid(&mut self, tag: u8, uuid: uuid::Uuid) {
         self.bytes(&[tag]);
         self.bytes(uuid.as_bytes());
+    }
+
+    fn make_room(&mut self, bytes: usize) {
+        if self.buffer.len() + bytes > BUFFER {
+            self.sha.update(&self.buffer);
+            self.buffer.clear();
+        }
     }
 
     fn finish(mut self) -> Fingerprint {

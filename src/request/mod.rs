@@ -246,7 +246,13 @@ pub struct VoiceOptions {
 
 /// What text says: trimmed, and nothing where it is blank or absent.
 pub(crate) fn said<'t>(text: Option<&'t Cow<'_, str>>) -> Option<&'t str> {
-    text.map(|text| text.trim()).filter(|text| !text.is_empty())
+    text.map(|text| trimmed(text)).filter(|text| !text.is_empty())
+}
+
+/// [`str::trim`], which decodes the text at both ends, where there is anything to trim.
+pub(crate) fn trimmed(text: &str) -> &str {
+    let stays = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    if stays(text.as_bytes().first()) && stays(text.as_bytes().last()) { text } else { text.trim() }
 }
 
 pub(crate) use order::in_body_order;

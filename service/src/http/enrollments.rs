@@ -211,14 +211,14 @@ pub(crate) async fn show(
         rejection,
     };
     let counts = report.as_ref().map(enroll::EnrollmentReport::counts);
-    let (upload_tag, mut outcomes) =
-        report.map_or_else(Default::default, |report| (report.upload_tag, report.outcomes));
-    outcomes.retain(|outcome| {
+    let (upload_tag, all) = report.map_or_else(Default::default, |report| (report.upload_tag, report.outcomes));
+    let wanted = |outcome: &&Outcome| {
         (dispositions.is_empty() || dispositions.iter().any(|name| name == outcome.disposition.name()))
             && (reasons.is_empty() || outcome.reasons.iter().any(|has| reasons.iter().any(|code| code == has.code())))
-    });
-    let total = outcomes.len();
-    let outcomes = outcomes.into_iter().skip(window.offset as usize).take(window.limit as usize).collect();
+    };
+    let total = all.iter().filter(wanted).count();
+    let page = all.iter().filter(wanted).skip(window.offset as usize).take(window.limit as usize);
+    let outcomes = page.cloned().collect();
     Ok(Json(Data { data: EnrollmentDetail { summary: row.into(), counts, upload_tag, outcomes, total } }))
 }
 

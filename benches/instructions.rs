@@ -1,0 +1,103 @@
+//! Instructions for 4000 recipients under valgrind, held against the figures below: `.ci/run` fails where one is passed
+//! by more than 3 %. Whoever changes one on purpose writes the new one down.
+//!
+//! `cargo bench --bench instructions`, which needs valgrind and `cargo install gungraun-runner --version 0.20.0`.
+
+use enroll::{
+    Context, Engine, EnrollmentCommand, EnrollmentPlan, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest,
+    InMemoryRepository, Repository, Snapshot, enroll_contacts, plan_enrollment,
+};
+use enroll_bench::people::Scene;
+use gungraun::{
+    Callgrind, EventKind, LibraryBenchmarkConfig, ValgrindTool, library_benchmark, library_benchmark_group, main,
+};
+use std::hint::black_box;
+
+const PARSE: u64 = 1;
+const CHECK: u64 = 1;
+const PLAN: u64 = 1;
+const ENROLL: u64 = 1;
+
+fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
+    let limit = instructions + instructions * 3 / 100;
+    let mut callgrind = Callgrind::default();
+    callgrind.hard_limits([(EventKind::Ir, limit)]);
+    let mut config = LibraryBenchmarkConfig::default();
+    config.default_tool(ValgrindTool::Callgrind).tool(callgrind);
+    config
+}
+
+/// The request of `enroll demo`, in a process that has compiled the patterns which it needs.
+struct Given {
+    scene: Scene,
+    body: Vec<u8>,
+    context: Context,
+    repository: InMemoryRepository,
+}
+
+impl Given {
+    fn new() -> Self {
+        let scene = Scene::demo();
+        let body = scene.mixed(4000);
+        let repository = InMemoryRepository::new();
+        scene.given.snapshots().expect("the scene is whole").into_iter().for_each(|snapshot| repository.insert(snapshot));
+        let context = repository.snapshot(scene.organization_id()).expect("it stands").context;
+        let given = Self { scene, body, context, repository };
+        given.check(&EnrollmentRequest::from_json(&given.body));
+        given
+    }
+
+    fn check(&self, request: &EnrollmentRequest<'_>) -> EnrollmentCommand {
+        let policy = EnrollmentPolicy::default();
+        EnrollmentCommand::check(&self.scene.enrollment(request, "bench"), &self.context, &Engine::new(&policy))
+            .expect("the request is whole")
+    }
+}
+
+fn checked() -> (Given, EnrollmentRequest<'static>) {
+    let given = Given::new();
+    let request = EnrollmentRequest::from_json(&given.body).into_owned();
+    (given, request)
+}
+
+fn loaded() -> (EnrollmentCommand, Snapshot) {
+    let (mut given, request) = checked();
+    let command = given.check(&request);
+    let snapshot = given.repository.load(&command.lookup()).expect("memory answers");
+    (command, snapshot)
+}
+
+#[library_benchmark(config = at_most(PARSE))]
+#[bench::mixed(Given::new())]
+fn parse(given: Given) -> Given {
+    black_box(EnrollmentRequest::from_json(&given.body));
+    given
+}
+
+#[library_benchmark(config = at_most(CHECK))]
+#[bench::mixed(checked())]
+fn check((given, request): (Given, EnrollmentRequest<'static>)) -> (Given, EnrollmentRequest<'static>, EnrollmentCommand) {
+    let command = given.check(&request);
+    (given, request, command)
+}
+
+#[library_benchmark(config = at_most(PLAN))]
+#[bench::mixed(loaded())]
+fn plan((command, snapshot): (EnrollmentCommand, Snapshot)) -> (EnrollmentCommand, Snapshot, EnrollmentPlan) {
+    let plan = plan_enrollment(&command, &snapshot).expect("it can be planned");
+    (command, snapshot, plan)
+}
+
+#[library_benchmark(config = at_most(ENROLL))]
+#[bench::mixed(Given::new())]
+fn enroll(mut given: Given) -> (Given, EnrollmentReport) {
+    let policy = EnrollmentPolicy::default();
+    let request = EnrollmentRequest::from_json(&given.body);
+    let enrollment = given.scene.enrollment(&request, "bench");
+    let report = enroll_contacts(&mut given.repository, &Engine::new(&policy), &enrollment).expect("they are enrolled");
+    drop(request);
+    (given, report)
+}
+
+library_benchmark_group!(name = instructions, benchmarks = [parse, check, plan, enroll]);
+main!(library_benchmark_groups = instructions);

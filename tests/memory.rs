@@ -1,0 +1,85 @@
+//! What one enrollment allocates: counted, so the same on every machine.
+//!
+//! One test, since the counters are of the whole process.
+
+use enroll::contact::{Libphonenumber, PhoneNormalizer, Region};
+use enroll::testing::Demo;
+use enroll::{
+    Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, InMemoryRepository, enroll_contacts,
+};
+use std::hint::black_box;
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+const RECIPIENTS: usize = 4000;
+
+#[test]
+fn an_enrollment_allocates_within_its_bounds() {
+    let demo = Demo::new().unwrap();
+    let plain = Demo::strangers(0..RECIPIENTS);
+    let Measured { allocations, peak, body } = measured(&demo, &plain);
+    println!("without address and properties: {allocations:.1} allocations a recipient, {peak} bytes at the peak");
+    assert!(allocations <= 20.0, "{allocations} allocations a recipient");
+    assert!(peak <= 2 * body + 3000 * RECIPIENTS, "{peak} bytes at the peak, of a body of {body}");
+
+    let Measured { allocations, peak, body } = measured(&demo, &demo.request);
+    println!("as in the demo:                 {allocations:.1} allocations a recipient, {peak} bytes at the peak");
+    assert!(allocations <= 40.0, "{allocations} allocations a recipient");
+    assert!(peak <= 2 * body + 3000 * RECIPIENTS, "{peak} bytes at the peak, of a body of {body}");
+}
+
+struct Measured {
+    /// A recipient's, without those of the phone crate.
+    allocations: f64,
+    /// Bytes above what stood before.
+    peak: usize,
+    body: usize,
+}
+
+/// From the bytes of the body to the report, in a process that has seen the numbers before.
+#[expect(clippy::cast_precision_loss, reason = "a few ten thousand")]
+fn measured(demo: &Demo, request: &EnrollmentRequest<'_>) -> Measured {
+    let body = serde_json::to_vec(request).unwrap();
+    let us = Region::new("US").unwrap();
+    let phones = || {
+        for phone in request.to.iter().filter_map(|entry| entry.phone.as_deref()) {
+            let _ = black_box(Libphonenumber.normalize(phone, Some(&us)));
+        }
+    };
+    phones();
+    let (of_the_crate, ..) = counted(phones);
+    // One of these is ours: the number that is answered.
+    let of_the_crate = of_the_crate - valid(request, &us);
+
+    let mut repository = InMemoryRepository::new();
+    demo.given.snapshots().unwrap().into_iter().for_each(|snapshot| repository.insert(snapshot));
+    let policy = EnrollmentPolicy::default();
+    let (blocks, peak) = counted(|| {
+        let request = EnrollmentRequest::from_json(&body);
+        let enrollment = Enrollment {
+            organization_id: demo.given.organization_id,
+            sequence_id: demo.sequence_id,
+            key: EnrollmentKey::Idempotency("memory"),
+            at: demo.at,
+            request: &request,
+        };
+        let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).unwrap();
+        assert_eq!(report.outcomes.len(), RECIPIENTS);
+    });
+    Measured { allocations: (blocks - of_the_crate) as f64 / RECIPIENTS as f64, peak, body: body.len() }
+}
+
+/// How many blocks `work` allocates, and how many bytes stand at once that did not stand before.
+fn counted(work: impl FnOnce()) -> (u64, usize) {
+    let profiler = dhat::Profiler::builder().testing().build();
+    work();
+    let stats = dhat::HeapStats::get();
+    drop(profiler);
+    (stats.total_blocks, stats.max_bytes)
+}
+
+fn valid(request: &EnrollmentRequest<'_>, region: &Region) -> u64 {
+    let phones = request.to.iter().filter_map(|entry| entry.phone.as_deref());
+    phones.filter(|phone| Libphonenumber.normalize(phone, Some(region)).is_ok()).count() as u64
+}
