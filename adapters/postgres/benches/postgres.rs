@@ -182,7 +182,7 @@ struct Turn {
 impl Turn {
     /// Enrolls, reads back what was written, and takes it back.
     async fn rehearse(client: &mut Client, body: Vec<u8>, key: usize) -> Self {
-        let (scene, policy, key) = (Scene::empty(), EnrollmentPolicy::default(), format!("bench {key}"));
+        let (scene, policy, key) = (Scene::empty(), EnrollmentPolicy::default(), format!("bench-{key}"));
         let (lookup, changes, look_ups, copies, updates) = {
             let request = EnrollmentRequest::from_json(&body);
             let enrollment = scene.enrollment(&request, &key);

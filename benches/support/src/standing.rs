@@ -141,7 +141,7 @@ impl Standing {
         starts.zip(0..).map(move |(start, minute)| {
             let people: Range<usize> = start..self.crowd.min(start + RECIPIENTS);
             let at = Timestamp::from_millis(at + minute * 60_000).expect("it is of the last few months");
-            (people::crowd(people), at, format!("crowd {start}"))
+            (people::crowd(people), at, format!("crowd-{start}"))
         })
     }
 }
