@@ -55,6 +55,8 @@ struct Case<'d> {
     size: usize,
     databases: &'d Databases,
     template: String,
+    /// A copy for runs that only read.
+    reading: String,
     /// The runs so far, where the database grows.
     turns: Cell<usize>,
     first: Rc<Turn>,
@@ -63,13 +65,14 @@ struct Case<'d> {
 impl<'d> Case<'d> {
     fn new(sent: Sent, size: usize, databases: &'d Databases) -> Self {
         let template = databases.template(sent.standing(size));
-        let first = databases.runtime.block_on(async {
-            let name = databases.copy(&template).await;
-            let first = Turn::rehearse(&mut databases.connect(&name).await, sent.body(size, 0), 0).await;
-            databases.remove(&name).await;
-            Rc::new(first)
+        let (reading, first) = databases.runtime.block_on(async {
+            let reading = if size < GROWING { databases.copy(&template).await } else { template.clone() };
+            let mut client = databases.connect(&reading).await;
+            prewarm(&client).await;
+            let first = Turn::rehearse(&mut client, sent.body(size, 0), FIRST_KEY + sent as usize).await;
+            (reading, Rc::new(first))
         });
-        Self { sent, size, databases, template, turns: Cell::new(0), first }
+        Self { sent, size, databases, template, reading, turns: Cell::new(0), first }
     }
 
     fn contenders(&self) -> Vec<Contender<'_>> {
@@ -103,7 +106,7 @@ impl<'d> Case<'d> {
     }
 
     fn load(&self) -> Duration {
-        self.run(async |repository, turn| {
+        self.read(async |repository, turn| {
             let start = Instant::now();
             let snapshot = repository.load(&turn.lookup).await;
             let took = start.elapsed();
@@ -123,7 +126,7 @@ impl<'d> Case<'d> {
 
     /// What a load reads, straight.
     fn look_up(&self) -> Duration {
-        self.run(async |repository, turn| {
+        self.read(async |repository, turn| {
             timed_look_ups(repository.client(), &turn.look_ups).await.expect("the database can be read")
         })
     }
@@ -136,36 +139,51 @@ impl<'d> Case<'d> {
         })
     }
 
-    /// Runs `work` on a warm connection to a fresh copy of the database.
+    /// Runs `work`, which writes, on a warm connection to a fresh copy of the database.
     ///
     /// Where a copy would take too long all runs are in one database, each with people of its own, and so many runs add a
-    /// few percent to it. There a run of each contender begins with a rehearsal that is taken back.
+    /// few percent to it. There a run begins with a rehearsal that is taken back.
     fn run(&self, work: impl AsyncFnOnce(&mut PostgresClient, &Turn) -> Duration) -> Duration {
         let databases = self.databases;
         databases.runtime.block_on(async {
-            let grows = self.size >= GROWING;
-            let name = if grows { self.template.clone() } else { databases.copy(&self.template).await };
-            let mut client = databases.connect(&name).await;
-            let turn = if grows {
-                self.turns.set(self.turns.get() + 1);
-                let (turn, key) = (self.turns.get(), self.turns.get() + self.sent as usize * 1000);
-                Rc::new(Turn::rehearse(&mut client, self.sent.body(self.size, turn), key).await)
-            } else {
-                prewarm(&client).await;
-                Turn::rehearse(&mut client, strangers(LAST_STRANGER..LAST_STRANGER + 1), 0).await;
-                Rc::clone(&self.first)
-            };
-            let mut repository = PostgresClient::new(client);
-            // Prepares its statements.
-            repository.context(&turn.lookup.context).await.expect("the database can be read");
-            let took = work(&mut repository, &turn).await;
-            drop(repository);
-            if !grows {
-                databases.remove(&name).await;
+            if self.size >= GROWING {
+                let turn = self.turns.get() + 1;
+                self.turns.set(turn);
+                let mut client = databases.connect(&self.template).await;
+                let (body, key) = (self.sent.body(self.size, turn), 1000 * self.sent as usize + turn);
+                let turn = Turn::rehearse(&mut client, body, key).await;
+                return on(client, &turn, work).await;
             }
+            let name = databases.copy(&self.template).await;
+            let mut client = databases.connect(&name).await;
+            prewarm(&client).await;
+            warm_up(&mut client).await;
+            let took = on(client, &self.first, work).await;
+            databases.remove(&name).await;
             took
         })
     }
+
+    /// Runs `work`, which only reads, on a warm connection.
+    fn read(&self, work: impl AsyncFnOnce(&mut PostgresClient, &Turn) -> Duration) -> Duration {
+        self.databases.runtime.block_on(async {
+            let mut client = self.databases.connect(&self.reading).await;
+            warm_up(&mut client).await;
+            on(client, &self.first, work).await
+        })
+    }
+}
+
+async fn on(client: Client, turn: &Turn, work: impl AsyncFnOnce(&mut PostgresClient, &Turn) -> Duration) -> Duration {
+    let mut repository = PostgresClient::new(client);
+    // Prepares its statements.
+    repository.context(&turn.lookup.context).await.expect("the database can be read");
+    work(&mut repository, turn).await
+}
+
+/// Enrolls someone, and takes it back: the session then knows tables and triggers, as one does that serves for long.
+async fn warm_up(client: &mut Client) {
+    Turn::rehearse(client, strangers(LAST_STRANGER..LAST_STRANGER + 1), WARM_UP_KEY).await;
 }
 
 /// What one run sends, reads and writes.
@@ -436,6 +454,8 @@ async fn timed_writes(client: &mut Client, turn: &Turn) -> Result<Duration, toki
     Ok(start.elapsed())
 }
 
+const WARM_UP_KEY: usize = 1_000_000;
+const FIRST_KEY: usize = 2_000_000;
 /// From here on a copy of the database for each run would take longer than all that is timed.
 const GROWING: usize = 1_000_000;
 /// On the disk whenever a commit returns. Neither vacuum nor a checkpoint comes by itself, to strike one contender alone.
