@@ -3,3 +3,5 @@
 pub mod floors;
 pub mod people;
 pub mod rounds;
+pub mod standing;
+pub mod writes;

@@ -48,9 +48,18 @@ impl Server {
     /// # Panics
     /// Where there are no such programs, or they fail: the message says what to install or to set.
     #[must_use]
-    #[expect(clippy::panic, reason = "a test that cannot run says so loudly")]
     pub fn start() -> Self {
-        match Cluster::start() {
+        Self::start_with(&[])
+    }
+
+    /// The same with settings of its own, which go before those that a throwaway cluster has.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    #[must_use]
+    #[expect(clippy::panic, reason = "a test that cannot run says so loudly")]
+    pub fn start_with(settings: &[(&str, &str)]) -> Self {
+        match Cluster::start(settings) {
             Ok(cluster) => Self {
                 url: format!("postgres://postgres@127.0.0.1:{}/postgres", cluster.port),
                 cluster: Some(cluster),
@@ -147,11 +156,11 @@ struct Cluster {
 
 impl Cluster {
     /// Once more where another process took the port first.
-    fn start() -> Result<Self, String> {
+    fn start(settings: &[(&str, &str)]) -> Result<Self, String> {
         let (programs, user) = (programs()?, User::to_run_as()?);
         let mut said = String::new();
         for _ in 0..ATTEMPTS {
-            match Self::launch(&programs, &user) {
+            match Self::launch(&programs, &user, settings) {
                 Ok(cluster) => return Ok(cluster),
                 Err(e) => said = e,
             }
@@ -159,7 +168,7 @@ impl Cluster {
         Err(format!("PostgreSQL did not start:\n{said}"))
     }
 
-    fn launch(programs: &Path, user: &User) -> Result<Self, String> {
+    fn launch(programs: &Path, user: &User, settings: &[(&str, &str)]) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("enroll-postgres-").tempdir().map_err(|e| failed("mkdir", &e))?;
         user.own(folder.path()).map_err(|e| failed("chown", &e))?;
         let mut initdb = user.command(&programs.join("initdb"), folder.path());
@@ -173,6 +182,7 @@ impl Cluster {
         let port = free.map_err(|e| failed("bind", &e))?.port();
         let mut minder = user.command(Path::new("/bin/sh"), folder.path());
         minder.args(["-c", MINDER, "sh"]).arg(programs.join("postgres")).arg(folder.path()).arg(port.to_string());
+        minder.args(settings.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]));
         // In a group of its own, so that what ends a test in a terminal does not end the minder first.
         let minder = minder.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut minder = minder.map_err(|e| failed("sh", &e))?;
@@ -274,16 +284,19 @@ const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const LOCK: i64 = 0x0065_6e72_6f6c_6c74;
 const ATTEMPTS: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Takes the program, the folder and the port. When its input ends, so does the server, at once, and the folder goes.
+/// Takes the program, the folder, the port, and further arguments, of which the last counts. When its input ends, so does
+/// the server, at once, and the folder goes.
 const MINDER: &str = r#"
+program=$1 folder=$2 port=$3
+shift 3
 (
-    "$1" -D data -p "$3" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$2" -c max_connections=200 \
-        -c fsync=off -c synchronous_commit=off -c full_page_writes=off >log 2>&1 </dev/null
+    "$program" -D data -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$folder" \
+        -c max_connections=200 -c fsync=off -c synchronous_commit=off -c full_page_writes=off "$@" >log 2>&1 </dev/null
     : >ended
 ) &
 read -r _
 until [ -e ended ] || pid=$(head -n 1 data/postmaster.pid 2>/dev/null); do sleep 0.1; done
 [ -z "$pid" ] || kill -QUIT "$pid"
 wait
-cd / && rm -rf "$2"
+cd / && rm -rf "$folder"
 "#;

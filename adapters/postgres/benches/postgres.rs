@@ -1,0 +1,470 @@
+//! What an enrollment costs in PostgreSQL over one connection, and what of that the engine and the database cost alone.
+//!
+//! `cargo bench -p enroll-postgres --features testing`, with `ENROLL_BENCH_STANDING=0,100000,1000000` for all sizes. The
+//! server is one of its own that writes to the disk as servers do; it needs PostgreSQL's programs, and says so.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use enroll::changes::ChangeSet;
+use enroll::lookup::Lookup;
+use enroll::{
+    AsyncRepository, Engine, EnrollmentCommand, EnrollmentPolicy, EnrollmentRequest, Snapshot, enroll_contacts_async,
+    plan_enrollment,
+};
+use enroll_bench::floors;
+use enroll_bench::people::{Scene, strangers};
+use enroll_bench::rounds::{Contender, compare};
+use enroll_bench::standing::{LAST_STRANGER, RECIPIENTS, Sent, Standing, rounds, sizes};
+use enroll_bench::writes::{Created, Updated, created, updated};
+use enroll_postgres::testing::{Server, seed};
+use enroll_postgres::tokio_postgres::types::ToSql;
+use enroll_postgres::tokio_postgres::{self, Client, NoTls, Transaction};
+use enroll_postgres::{PostgresClient, PostgresTransaction, migrate};
+use futures_util::future::try_join_all;
+use futures_util::{SinkExt, TryStreamExt};
+use std::cell::{Cell, RefCell};
+use std::hint::black_box;
+use std::io::Cursor;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+fn postgres(criterion: &mut Criterion) {
+    let databases = Databases::start();
+    for size in sizes() {
+        // The mixed body names the same people each time: where no run begins anew, they would be known at the second.
+        let sent = Sent::ALL.into_iter().filter(|sent| *sent != Sent::Mixed || size < GROWING);
+        let cases: Vec<Case<'_>> = sent.map(|sent| Case::new(sent, size, &databases)).collect();
+        for case in &cases {
+            let parameter = format!("{}, {size} standing", case.sent.name());
+            compare(criterion, ("postgres", &parameter), RECIPIENTS, rounds(size), case.contenders());
+        }
+        // Each against the others, in turns.
+        let whole = cases.iter().map(|case| Contender::timing(case.sent.name(), || case.whole())).collect();
+        let parameter = format!("whole enrollments, {size} standing");
+        compare(criterion, ("postgres", &parameter), RECIPIENTS, rounds(size), whole);
+    }
+}
+
+criterion_group!(benches, postgres);
+criterion_main!(benches);
+
+/// A body on its way into a database.
+struct Case<'d> {
+    sent: Sent,
+    size: usize,
+    databases: &'d Databases,
+    template: String,
+    /// A copy for runs that only read.
+    reading: String,
+    /// The runs so far, where the database grows.
+    turns: Cell<usize>,
+    first: Rc<Turn>,
+}
+
+impl<'d> Case<'d> {
+    fn new(sent: Sent, size: usize, databases: &'d Databases) -> Self {
+        let template = databases.template(sent.standing(size));
+        let (reading, first) = databases.runtime.block_on(async {
+            let reading = if size < GROWING { databases.copy(&template).await } else { template.clone() };
+            let mut client = databases.connect(&reading).await;
+            prewarm(&client).await;
+            let first = Turn::rehearse(&mut client, sent.body(size, 0), FIRST_KEY + sent as usize).await;
+            (reading, Rc::new(first))
+        });
+        Self { sent, size, databases, template, reading, turns: Cell::new(0), first }
+    }
+
+    fn contenders(&self) -> Vec<Contender<'_>> {
+        let request = EnrollmentRequest::from_json(&self.first.body).into_owned();
+        let of_emails = request.clone();
+        vec![
+            Contender::timing("whole enrollment", || self.whole()),
+            Contender::timing("load", || self.load()),
+            Contender::timing("commit", || self.commit()),
+            Contender::new("json", || floors::json(&self.first.body)).as_floor(),
+            Contender::new("phones", move || floors::phones(&request)).as_floor(),
+            Contender::new("emails", move || floors::emails(&of_emails)).as_floor(),
+            Contender::timing("look-ups", || self.look_up()).as_floor(),
+            Contender::timing("inserts and updates", || self.write()).as_floor(),
+        ]
+    }
+
+    /// From the bytes of the body to what is on the disk.
+    fn whole(&self) -> Duration {
+        let policy = EnrollmentPolicy::default();
+        self.run(async |repository, turn| {
+            let (scene, engine) = (Scene::empty(), Engine::new(&policy));
+            let start = Instant::now();
+            let request = EnrollmentRequest::from_json(&turn.body);
+            let enrollment = scene.enrollment(&request, &turn.key);
+            let report = enroll_contacts_async(repository, &engine, &enrollment).await;
+            let took = start.elapsed();
+            self.sent.check(&report.expect("it is right, and nobody else writes").counts());
+            took
+        })
+    }
+
+    fn load(&self) -> Duration {
+        self.read(async |repository, turn| {
+            let start = Instant::now();
+            let snapshot = repository.load(&turn.lookup).await;
+            let took = start.elapsed();
+            snapshot.expect("the database can be read");
+            took
+        })
+    }
+
+    fn commit(&self) -> Duration {
+        self.run(async |repository, turn| {
+            repository.load(&turn.lookup).await.expect("the database can be read");
+            let start = Instant::now();
+            repository.commit(&turn.changes).await.expect("nobody else writes");
+            start.elapsed()
+        })
+    }
+
+    /// What a load reads, straight.
+    fn look_up(&self) -> Duration {
+        self.read(async |repository, turn| {
+            timed_look_ups(repository.client(), &turn.look_ups).await.expect("the database can be read")
+        })
+    }
+
+    /// What a commit writes, straight, on a connection that has just loaded.
+    fn write(&self) -> Duration {
+        self.run(async |repository, turn| {
+            repository.load(&turn.lookup).await.expect("the database can be read");
+            timed_writes(repository.client(), turn).await.expect("nobody else writes")
+        })
+    }
+
+    /// Runs `work`, which writes, on a warm connection to a fresh copy of the database.
+    ///
+    /// Where a copy would take too long all runs are in one database, each with people of its own, and so many runs add a
+    /// few percent to it. There a run begins with a rehearsal that is taken back.
+    fn run(&self, work: impl AsyncFnOnce(&mut PostgresClient, &Turn) -> Duration) -> Duration {
+        let databases = self.databases;
+        databases.runtime.block_on(async {
+            if self.size >= GROWING {
+                let turn = self.turns.get() + 1;
+                self.turns.set(turn);
+                let mut client = databases.connect(&self.template).await;
+                let (body, key) = (self.sent.body(self.size, turn), 1000 * self.sent as usize + turn);
+                let turn = Turn::rehearse(&mut client, body, key).await;
+                return on(client, &turn, work).await;
+            }
+            let name = databases.copy(&self.template).await;
+            let mut client = databases.connect(&name).await;
+            prewarm(&client).await;
+            warm_up(&mut client).await;
+            let took = on(client, &self.first, work).await;
+            databases.remove(&name).await;
+            took
+        })
+    }
+
+    /// Runs `work`, which only reads, on a warm connection.
+    fn read(&self, work: impl AsyncFnOnce(&mut PostgresClient, &Turn) -> Duration) -> Duration {
+        self.databases.runtime.block_on(async {
+            let mut client = self.databases.connect(&self.reading).await;
+            warm_up(&mut client).await;
+            on(client, &self.first, work).await
+        })
+    }
+}
+
+async fn on(client: Client, turn: &Turn, work: impl AsyncFnOnce(&mut PostgresClient, &Turn) -> Duration) -> Duration {
+    let mut repository = PostgresClient::new(client);
+    // Prepares its statements.
+    repository.context(&turn.lookup.context).await.expect("the database can be read");
+    work(&mut repository, turn).await
+}
+
+/// Enrolls someone, and takes it back: the session then knows tables and triggers, as one does that serves for long.
+async fn warm_up(client: &mut Client) {
+    Turn::rehearse(client, strangers(LAST_STRANGER..LAST_STRANGER + 1), WARM_UP_KEY).await;
+}
+
+/// What one run sends, reads and writes.
+struct Turn {
+    body: Vec<u8>,
+    key: String,
+    lookup: Lookup,
+    changes: ChangeSet,
+    look_ups: Vec<Statement>,
+    copies: Vec<Copied>,
+    updates: Vec<Statement>,
+}
+
+impl Turn {
+    /// Enrolls, reads back what was written, and takes it back.
+    async fn rehearse(client: &mut Client, body: Vec<u8>, key: usize) -> Self {
+        let (scene, policy, key) = (Scene::empty(), EnrollmentPolicy::default(), format!("bench-{key}"));
+        let (lookup, changes, look_ups, copies, updates) = {
+            let request = EnrollmentRequest::from_json(&body);
+            let enrollment = scene.enrollment(&request, &key);
+            let mut transaction = client.transaction().await.expect("the server answers");
+            let mut repository = PostgresTransaction::new(&mut transaction);
+            let context = repository.context(&enrollment.context_lookup()).await.expect("the database can be read");
+            let command = EnrollmentCommand::check(&enrollment, &context, &Engine::new(&policy)).expect("it is right");
+            let lookup = command.lookup();
+            let snapshot = repository.load(&lookup).await.expect("the database can be read");
+            let changes = plan_enrollment(&command, &snapshot).expect("it is right").changes().clone();
+            repository.commit(&changes).await.expect("nobody else writes");
+            let look_ups = look_ups(&lookup, &snapshot);
+            let copies = copies(&transaction, &changes).await.expect("it was written");
+            let updates = updates(&transaction, &changes).await.expect("it was written");
+            transaction.rollback().await.expect("it can be taken back");
+            (lookup, changes, look_ups, copies, updates)
+        };
+        Self { body, key, lookup, changes, look_ups, copies, updates }
+    }
+}
+
+/// A server with the databases that runs begin with.
+struct Databases {
+    runtime: Runtime,
+    admin: Client,
+    server: Server,
+    templates: RefCell<Vec<String>>,
+    copies: Cell<usize>,
+}
+
+impl Databases {
+    fn start() -> Self {
+        let server = Server::start_with(&SETTINGS);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("the system has threads");
+        let admin = runtime.block_on(connect(&server, None));
+        Self { runtime, admin, server, templates: RefCell::default(), copies: Cell::new(0) }
+    }
+
+    /// The name of the database in which they stand. It is made once, by the engine itself.
+    fn template(&self, standing: Standing) -> String {
+        let name = format!("standing_{}", standing.name());
+        if !self.templates.borrow().contains(&name) {
+            self.runtime.block_on(self.make(&name, standing));
+            self.templates.borrow_mut().push(name.clone());
+        }
+        name
+    }
+
+    async fn make(&self, name: &str, standing: Standing) {
+        self.server.empty_database(name).await.expect("the server answers");
+        let mut client = self.connect(name).await;
+        migrate(&mut client).await.expect("the database is empty");
+        seed(&mut client, &standing.given()).await.expect("the demo can be stored");
+        client.batch_execute("set synchronous_commit = off").await.expect("it can be set");
+        let (scene, policy) = (Scene::empty(), EnrollmentPolicy::default());
+        let mut repository = PostgresClient::new(client);
+        for (body, at, key) in standing.requests() {
+            let request = EnrollmentRequest::from_json(&body);
+            let enrollment = enroll::Enrollment { at, ..scene.enrollment(&request, &key) };
+            let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await;
+            report.expect("it is right, and nobody else writes");
+        }
+        let client = repository.into_client();
+        for statement in ["create extension pg_prewarm", "vacuum analyze", "checkpoint"] {
+            client.batch_execute(statement).await.expect(statement);
+        }
+        prewarm(&client).await;
+    }
+
+    async fn copy(&self, template: &str) -> String {
+        let name = format!("copy_{}", self.copies.replace(self.copies.get() + 1));
+        let create = format!("create database {name} template {template}");
+        // A session that has just ended may still be there.
+        let mut made = self.admin.batch_execute(&create).await;
+        for _ in 0..100 {
+            if made.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            made = self.admin.batch_execute(&create).await;
+        }
+        made.expect("nobody is in the template");
+        name
+    }
+
+    /// Ends with a checkpoint, so that none comes in the middle of the next run.
+    async fn remove(&self, name: &str) {
+        self.admin.batch_execute(&format!("drop database {name} with (force)")).await.expect("the server answers");
+    }
+
+    async fn connect(&self, name: &str) -> Client {
+        connect(&self.server, Some(name)).await
+    }
+}
+
+async fn connect(server: &Server, database: Option<&str>) -> Client {
+    let mut config: tokio_postgres::Config = server.url().parse().expect("it is an address");
+    if let Some(database) = database {
+        config.dbname(database);
+    }
+    let (client, connection) = config.connect(NoTls).await.expect("the server answers");
+    tokio::spawn(connection);
+    client
+}
+
+/// As much as the server's memory holds.
+async fn prewarm(client: &Client) {
+    let all = "select sum(pg_prewarm(oid::regclass)) from pg_class
+        where relnamespace = 'enroll'::regnamespace and relkind in ('r', 'i')";
+    client.batch_execute(all).await.expect("`pg_prewarm` comes with PostgreSQL");
+}
+
+/// A statement with its parameters.
+struct Statement {
+    sql: String,
+    parameters: Vec<Box<dyn ToSql + Sync>>,
+}
+
+impl Statement {
+    fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.parameters.iter().map(|parameter| &**parameter).collect()
+    }
+}
+
+fn look_ups(lookup: &Lookup, snapshot: &Snapshot) -> Vec<Statement> {
+    let organization = lookup.context.organization_id.as_uuid();
+    let keys =
+        [("held_external_id", &lookup.external_ids), ("held_phone", &lookup.phones), ("held_email", &lookup.emails)];
+    let contacts = keys.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(held, keys)| Statement {
+        sql: format!(
+            "select id, version, external_id, phone, email, email_key, name, language, default_channel_id, address, \
+             birth_day, birth_month, birth_year, state, created_at, updated_at from enroll.contacts \
+             where organization_id = $1 and {held} = any($2::text[])"
+        ),
+        parameters: vec![Box::new(organization), Box::new(keys.iter().map(ToString::to_string).collect::<Vec<_>>())],
+    });
+    let ids: Vec<Uuid> = snapshot.people.keys().map(|id| id.as_uuid()).collect();
+    let channel = lookup.channel_id.map(|id| ("channel_id", id.as_uuid()));
+    let sequence = Some(("sequence_id", lookup.context.sequence_id.as_uuid()));
+    let object = lookup.context.custom_object_id.map(|id| ("custom_object_id", id.as_uuid()));
+    let tables = [
+        ("communication_preferences", channel, "contact_id, channel_id, opt_in"),
+        ("conversations", channel, "id, contact_id, channel_id, status, created_at"),
+        ("runs", sequence, "id, sequence_id, contact_id, status, started_at"),
+        (
+            "step_contacts",
+            sequence,
+            "id, run_id, sequence_id, step_id, contact_id, status, scheduled_at, channel_id, default_call_flow_id, \
+             times_processed, enrollment_id",
+        ),
+        ("custom_records", object, "contact_id, id, custom_object_id, resource, resource_id, properties"),
+    ];
+    let round = tables.into_iter().filter(|_| !ids.is_empty()).filter_map(|(table, and, columns)| {
+        let (column, id) = and?;
+        let sql = format!(
+            "select {columns} from enroll.{table} \
+             where organization_id = $1 and contact_id = any($2::uuid[]) and {column} = $3"
+        );
+        Some(Statement { sql, parameters: vec![Box::new(organization), Box::new(ids.clone()), Box::new(id)] })
+    });
+    contacts.chain(round).collect()
+}
+
+/// All of them in one round trip.
+async fn timed_look_ups(client: &Client, look_ups: &[Statement]) -> Result<Duration, tokio_postgres::Error> {
+    let prepared = try_join_all(look_ups.iter().map(|look_up| client.prepare(&look_up.sql))).await?;
+    let parameters: Vec<_> = look_ups.iter().map(Statement::parameters).collect();
+    let start = Instant::now();
+    black_box(try_join_all(prepared.iter().zip(&parameters).map(|(sql, with)| client.query(sql, with))).await?);
+    Ok(start.elapsed())
+}
+
+/// Rows of a table on their way in, as `copy` has them in its binary format.
+struct Copied {
+    sql: String,
+    bytes: Vec<u8>,
+}
+
+/// Reads what was just written, as it is to be written.
+async fn copies(transaction: &Transaction<'_>, changes: &ChangeSet) -> Result<Vec<Copied>, tokio_postgres::Error> {
+    let organization = changes.organization_id();
+    let mut copies = Vec::new();
+    for Created { table, by, order, ids } in created(changes) {
+        let columns = "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
+            where attrelid = $1::text::regclass and attnum > 0 and not attisdropped and attgenerated = ''";
+        let columns: String = transaction.query_one(columns, &[&format!("enroll.{table}")]).await?.get(0);
+        let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+        let stands = format!(
+            "copy (select {columns} from enroll.{table} where organization_id = '{organization}' \
+             and {by} = any('{{{}}}') order by {order}) to stdout (format binary)",
+            ids.join(",")
+        );
+        let mut bytes = Vec::new();
+        let mut chunks = std::pin::pin!(transaction.copy_out(&stands).await?);
+        while let Some(chunk) = chunks.try_next().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        copies.push(Copied { sql: format!("copy enroll.{table} ({columns}) from stdin (format binary)"), bytes });
+    }
+    Ok(copies)
+}
+
+async fn updates(transaction: &Transaction<'_>, changes: &ChangeSet) -> Result<Vec<Statement>, tokio_postgres::Error> {
+    let organization = changes.organization_id().as_uuid();
+    let mut updates = Vec::new();
+    for Updated { table, columns, ids } in updated(changes) {
+        let mut parameters: Vec<Box<dyn ToSql + Sync>> = vec![Box::new(organization), Box::new(ids.clone())];
+        let (mut sets, mut arrays) = (Vec::new(), Vec::new());
+        for (place, column) in (3..).zip(&columns) {
+            let values = format!(
+                "select {column}::text, pg_typeof({column})::text from enroll.{table} \
+                 where organization_id = $1 and id = any($2) order by id"
+            );
+            let values = transaction.query(&values, &[&organization, &ids]).await?;
+            let kind: &str = values[0].get(1);
+            sets.push(format!("{column} = u.{column}::{kind}"));
+            arrays.push(format!("${place}::text[]"));
+            parameters.push(Box::new(values.iter().map(|row| row.get(0)).collect::<Vec<Option<String>>>()));
+        }
+        let (sets, arrays, columns) = (sets.join(", "), arrays.join(", "), columns.join(", "));
+        let sql = format!(
+            "update enroll.{table} t set {sets} from (select $1::uuid as organization_id, u.* \
+             from unnest($2::uuid[], {arrays}) as u (id, {columns}) offset 0) as u \
+             where t.organization_id = u.organization_id and t.id = u.id"
+        );
+        updates.push(Statement { sql, parameters });
+    }
+    Ok(updates)
+}
+
+/// As a commit does it: in one transaction, with the triggers told that they are the engine's rows.
+async fn timed_writes(client: &mut Client, turn: &Turn) -> Result<Duration, tokio_postgres::Error> {
+    let copies = try_join_all(turn.copies.iter().map(|copy| client.prepare(&copy.sql))).await?;
+    let updates = try_join_all(turn.updates.iter().map(|update| client.prepare(&update.sql))).await?;
+    let rows: Vec<Cursor<Vec<u8>>> = turn.copies.iter().map(|copy| Cursor::new(copy.bytes.clone())).collect();
+    let start = Instant::now();
+    let transaction = client.transaction().await?;
+    transaction.batch_execute("select set_config('enroll.engine', 'on', true)").await?;
+    for (copy, rows) in copies.iter().zip(rows) {
+        let mut sink = std::pin::pin!(transaction.copy_in(copy).await?);
+        sink.send(rows).await?;
+        sink.finish().await?;
+    }
+    for (update, Statement { parameters, .. }) in updates.iter().zip(&turn.updates) {
+        let parameters: Vec<_> = parameters.iter().map(|parameter| &**parameter).collect();
+        transaction.execute(update, &parameters).await?;
+    }
+    transaction.batch_execute("select set_config('enroll.engine', 'off', true)").await?;
+    transaction.commit().await?;
+    Ok(start.elapsed())
+}
+
+const WARM_UP_KEY: usize = 1_000_000;
+const FIRST_KEY: usize = 2_000_000;
+/// From here on a copy of the database for each run would take longer than all that is timed.
+const GROWING: usize = 1_000_000;
+/// On the disk whenever a commit returns. Neither vacuum nor a checkpoint comes by itself, to strike one contender alone.
+const SETTINGS: [(&str, &str); 7] = [
+    ("fsync", "on"),
+    ("synchronous_commit", "on"),
+    ("full_page_writes", "on"),
+    ("shared_buffers", "1GB"),
+    ("max_wal_size", "16GB"),
+    ("checkpoint_timeout", "1h"),
+    ("autovacuum", "off"),
+];

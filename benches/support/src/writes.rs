@@ -1,0 +1,92 @@
+//! Which rows a commit writes: a floor reads them back after it, and writes the same ones its own way.
+
+use enroll::ChangeSet;
+use enroll::changes::ContactFields;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Rows of one table that a change set creates, in its order.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// The table, without the prefix or the schema that a database has.
+    pub table: &'static str,
+    /// The column by which its rows are found.
+    pub by: &'static str,
+    /// The column that they are ordered by.
+    pub order: &'static str,
+    /// What stands in the first of these columns.
+    pub ids: Vec<Uuid>,
+}
+
+/// What a change set creates, table by table, with the enrollment's own row.
+#[must_use]
+pub fn created(changes: &ChangeSet) -> Vec<Created> {
+    let rows = changes.rows();
+    let by_id = |table, ids| Created { table, by: "id", order: "id", ids };
+    let tag: Vec<Uuid> = rows.tag_created.iter().map(|row| row.id.as_uuid()).collect();
+    let mut created = vec![
+        by_id("enrollments", vec![changes.completion().enrollment.id.as_uuid()]),
+        by_id("contacts", rows.contacts_created.iter().map(|row| row.id.as_uuid()).collect()),
+        by_id("conversations", rows.conversations_created.iter().map(|row| row.id.as_uuid()).collect()),
+        by_id("runs", rows.runs_created.iter().map(|row| row.id.as_uuid()).collect()),
+        by_id("step_contacts", rows.step_contacts_created.iter().map(|row| row.id.as_uuid()).collect()),
+        by_id("tags", tag.clone()),
+        Created { table: "contact_tags", by: "tag_id", order: "contact_id", ids: tag },
+        by_id("custom_records", rows.records_created.iter().map(|row| row.id.as_uuid()).collect()),
+    ];
+    created.retain(|created| !created.ids.is_empty());
+    created
+}
+
+/// Rows of one table of which a change set sets the same columns.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// The table, without the prefix or the schema that a database has.
+    pub table: &'static str,
+    /// The columns.
+    pub columns: Vec<&'static str>,
+    /// The rows, in the order of the change set.
+    pub ids: Vec<Uuid>,
+}
+
+/// What a change set changes: no column but those that it sets.
+#[must_use]
+pub fn updated(changes: &ChangeSet) -> Vec<Updated> {
+    let rows = changes.rows();
+    let mut contacts: BTreeMap<Vec<&'static str>, Vec<Uuid>> = BTreeMap::new();
+    for update in &rows.contacts_updated {
+        contacts.entry(columns(&update.set)).or_default().push(update.id.as_uuid());
+    }
+    let mut step_contacts: BTreeMap<Vec<&'static str>, Vec<Uuid>> = BTreeMap::new();
+    for update in &rows.step_contacts_updated {
+        let mut columns = vec!["status", "scheduled_at", "enrollment_id", "times_processed"];
+        columns.extend(update.channel_id.map(|_| "channel_id"));
+        columns.extend(update.default_call_flow_id.map(|_| "default_call_flow_id"));
+        step_contacts.entry(columns).or_default().push(update.id.as_uuid());
+    }
+    let runs = rows.runs_reactivated.iter().map(|row| row.run_id.as_uuid()).collect();
+    let records = rows.records_updated.iter().map(|row| row.id.as_uuid()).collect();
+    let mut updated: Vec<Updated> =
+        contacts.into_iter().map(|(columns, ids)| Updated { table: "contacts", columns, ids }).collect();
+    updated.push(Updated { table: "runs", columns: vec!["status"], ids: runs });
+    updated.extend(step_contacts.into_iter().map(|(columns, ids)| Updated { table: "step_contacts", columns, ids }));
+    updated.push(Updated { table: "custom_records", columns: vec!["properties"], ids: records });
+    updated.retain(|updated| !updated.ids.is_empty());
+    updated
+}
+
+fn columns(set: &ContactFields) -> Vec<&'static str> {
+    let groups: [(bool, &[&'static str]); 10] = [
+        (true, &["version"]),
+        (!set.is_empty(), &["updated_at"]),
+        (set.external_id.is_some(), &["external_id"]),
+        (set.phone.is_some(), &["phone"]),
+        (set.email.is_some(), &["email", "email_key"]),
+        (set.name.is_some(), &["name"]),
+        (set.language.is_some(), &["language"]),
+        (set.default_channel_id.is_some(), &["default_channel_id"]),
+        (set.address.is_some(), &["address"]),
+        (set.birth_date.is_some(), &["birth_day", "birth_month", "birth_year"]),
+    ];
+    groups.into_iter().filter(|(is_set, _)| *is_set).flat_map(|(_, columns)| columns.iter().copied()).collect()
+}
