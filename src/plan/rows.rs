@@ -12,7 +12,7 @@ use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::contact::{Contact, KeyKind, Text};
 use crate::ids::{Minter, RowKind};
 use crate::lookup::{Context, Person, Version};
-use crate::model::{ContactTag, Conversation, CustomRecord, Resource, Run, StepContact, StepContactStatus, Tag};
+use crate::model::{ContactTag, Conversation, CustomRecord, Resource, Run, RunStatus, StepContact, StepContactStatus, Tag};
 use crate::report::UploadTag;
 use crate::value::Properties;
 use crate::{ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, StepContactId, Timestamp};
@@ -88,7 +88,7 @@ impl<'a> Draft<'a> {
         id
     }
 
-    /// A step contact is processed again, and its run is active again (4.6 b).
+    /// A step contact is processed again, and its run is active again where it was not (4.6 b).
     pub(super) fn reprocess(
         &mut self,
         step_contact: &StepContact,
@@ -109,7 +109,7 @@ impl<'a> Draft<'a> {
             channel_id: target.channel.filter(|_| from_request).map(|channel| channel.id),
             default_call_flow_id: command.call_flow_id(),
         });
-        if person.runs.iter().any(|run| run.id == run_id) {
+        if person.runs.iter().any(|run| run.id == run_id && run.status != RunStatus::Active) {
             self.rows.runs_reactivated.push(RunReactivation { run_id, contact_id });
         }
         id

@@ -269,6 +269,12 @@ statements! {
         ) as u
         where c.organization_id = u.organization_id and c.id = u.id
             and (u.external_id <> c.external_id or u.phone <> c.phone or u.email_key <> c.email_key)";
+    // Most are only raised: then no key is computed again.
+    raise_contacts = "update enroll.contacts c set version = c.version + 1
+        from (
+            select $1::uuid as organization_id, u.* from unnest($2::uuid[], $3::bigint[]) as u (id, expected) offset 0
+        ) as u
+        where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected";
     update_contacts = "update enroll.contacts c set
             version = c.version + 1,
             external_id = coalesce(u.external_id, c.external_id),
@@ -282,15 +288,14 @@ statements! {
             birth_day = case when u.born then u.birth_day else c.birth_day end,
             birth_month = case when u.born then u.birth_month else c.birth_month end,
             birth_year = case when u.born then u.birth_year else c.birth_year end,
-            updated_at = case when u.changed then $2::timestamptz else c.updated_at end
+            updated_at = $2::timestamptz
         from (
             select $1::uuid as organization_id, u.* from unnest(
                 $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-                $11::uuid[], $12::text[], $13::smallint[], $14::smallint[], $15::integer[],
-                $16::boolean[], $17::boolean[]
+                $11::uuid[], $12::text[], $13::smallint[], $14::smallint[], $15::integer[], $16::boolean[]
             ) as u (
                 id, expected, external_id, phone, email, email_key, name, language,
-                default_channel_id, address, birth_day, birth_month, birth_year, born, changed
+                default_channel_id, address, birth_day, birth_month, birth_year, born
             ) offset 0
         ) as u
         where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected";

@@ -157,8 +157,10 @@ async fn write_rows(
     };
     let enrollment = enrollment(&completion.enrollment)?;
     let released = released(&rows.contacts_updated);
+    let (raised, set): (Vec<_>, Vec<_>) = rows.contacts_updated.iter().partition(|update| update.set.is_empty());
+    let contacts_raised = arrays!(raised, update => update.id.as_uuid(), expected(update));
     let mut contacts_updated: Parameters<'_> = vec![Box::new(at)];
-    contacts_updated.extend(updated_contacts(&rows.contacts_updated)?);
+    contacts_updated.extend(updated_contacts(&set)?);
     let contacts_created = created_contacts(&rows.contacts_created)?;
     let conversations = conversations(&rows.conversations_created);
     let runs = runs(&rows.runs_created);
@@ -173,9 +175,10 @@ async fn write_rows(
     let mut records_updated = arrays!(rows.records_updated, row => row.id.as_uuid(), row.contact_id.as_uuid());
     records_updated.push(Box::new(properties));
 
-    let writes: [Bound<'_>; 15] = [
+    let writes: [Bound<'_>; 16] = [
         (write_enrollment, bound(&organization, &enrollment)),
         (&statements.release_keys, bound(&organization, &released)),
+        (&statements.raise_contacts, bound(&organization, &contacts_raised)),
         (&statements.update_contacts, bound(&organization, &contacts_updated)),
         (&statements.insert_contacts, bound(&organization, &contacts_created)),
         (&statements.insert_conversations, bound(&organization, &conversations)),
@@ -193,10 +196,10 @@ async fn write_rows(
     let counts = execute_all(transaction, writes).await?;
     let updated = [
         ("enrollments", counts[0], 1),
-        ("contacts", counts[2], rows.contacts_updated.len()),
-        ("runs", counts[6], rows.runs_reactivated.len()),
-        ("step_contacts", counts[7] + counts[8], rows.step_contacts_updated.len()),
-        ("custom_records", counts[13], rows.records_updated.len()),
+        ("contacts", counts[2] + counts[3], rows.contacts_updated.len()),
+        ("runs", counts[7], rows.runs_reactivated.len()),
+        ("step_contacts", counts[8] + counts[9], rows.step_contacts_updated.len()),
+        ("custom_records", counts[14], rows.records_updated.len()),
     ];
     match updated.into_iter().find(|(_, count, named)| usize::try_from(*count) != Ok(*named)) {
         Some((table, ..)) => Err(Error::Gone { table }),
@@ -251,14 +254,18 @@ fn released(updates: &[ContactUpdate]) -> Parameters<'_> {
     )
 }
 
-fn updated_contacts(updates: &[ContactUpdate]) -> Result<Parameters<'_>, Error> {
+/// A version that the column cannot hold is none that stands.
+fn expected(update: &ContactUpdate) -> i64 {
+    i64::try_from(update.expected.0).unwrap_or(-1)
+}
+
+fn updated_contacts<'a>(updates: &[&'a ContactUpdate]) -> Result<Parameters<'a>, Error> {
     let addresses = each_json(updates.iter().map(|update| update.set.address.as_deref()))?;
     let born = |update: &ContactUpdate| update.set.birth_date.unwrap_or_default();
     let mut arrays = arrays!(
         updates,
         update => update.id.as_uuid(),
-        // A version that the column cannot hold is none that stands.
-        i64::try_from(update.expected.0).unwrap_or(-1),
+        expected(update),
         update.set.external_id.as_deref(),
         update.set.phone.as_deref(),
         update.set.email.as_ref().map(Email::as_str),
@@ -274,7 +281,6 @@ fn updated_contacts(updates: &[ContactUpdate]) -> Result<Parameters<'_>, Error> 
         born(update).month.map(i16::from),
         born(update).year.map(i32::from),
         update.set.birth_date.is_some(),
-        !update.set.is_empty(),
     ));
     Ok(arrays)
 }
