@@ -337,12 +337,13 @@ fn spelled(phone: &str, dice: &mut Dice) -> String {
 }
 
 fn address(n: usize) -> WireAddress<'static> {
-    let mut address = WireAddress::default();
-    address.address_line_one = Some(Cow::Owned(format!("{} Main Street", n + 1)));
-    address.city = Some("Springfield".into());
-    address.post_code = Some(Cow::Owned(format!("{:05}", n * 7 % 100_000)));
-    address.country = Some("US".into());
-    address
+    WireAddress {
+        address_line_one: Some(Cow::Owned(format!("{} Main Street", n + 1))),
+        city: Some("Springfield".into()),
+        post_code: Some(Cow::Owned(format!("{:05}", n * 7 % 100_000))),
+        country: Some("US".into()),
+        ..WireAddress::default()
+    }
 }
 
 fn name(dice: &mut Dice) -> String {
