@@ -90,7 +90,7 @@ struct Rows {
 
 impl Rows {
     fn push(&mut self, row: usize) {
-        if !self.runs.last().is_some_and(|(place, first)| first + self.people - place == row) {
+        if self.runs.last().is_none_or(|(place, first)| first + self.people - place != row) {
             self.runs.push((self.people, row));
         }
         self.people += 1;

@@ -227,24 +227,24 @@ fn property(kind: PropertyKind, cell: &str) -> Value<'static> {
 struct Rows<R> {
     from: R,
     scan: Scan,
-    rows: VecDeque<usize>,
+    begun: VecDeque<usize>,
 }
 
 impl<R> Rows<R> {
     fn new(from: R) -> Self {
-        Self { from, scan: Scan::default(), rows: VecDeque::new() }
+        Self { from, scan: Scan::default(), begun: VecDeque::new() }
     }
 
     /// The row of the next record, which was read at least in part.
     fn next(&mut self) -> Option<usize> {
-        self.rows.pop_front()
+        self.begun.pop_front()
     }
 }
 
 impl<R: Read> Read for Rows<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(buffer)?;
-        self.rows.extend(buffer.iter().take(read).filter_map(|byte| self.scan.next(*byte)));
+        self.begun.extend(buffer.iter().take(read).filter_map(|byte| self.scan.next(*byte)));
         Ok(read)
     }
 }
@@ -295,10 +295,9 @@ impl Scan {
         (self.row, self.at) = match (at, byte) {
             (At::Return, b'\n') => (row, At::Row),
             (At::Quoted, b'"') => (row, At::Quote),
-            (At::Quoted, _) => (row, At::Quoted),
+            (At::Quoted, _) | (At::Row | At::Return | At::Cell | At::Quote, b'"') => (row, At::Quoted),
             (_, b'\r') => (row + 1, At::Return),
             (_, b'\n') => (row + 1, At::Row),
-            (At::Row | At::Return | At::Cell | At::Quote, b'"') => (row, At::Quoted),
             (_, b',') => (row, At::Cell),
             _ => (row, At::Plain),
         };

@@ -93,7 +93,7 @@ struct Json {
 
 impl Done {
     fn new(args: &RunArgs, parts: usize) -> Result<Self, Failure> {
-        let again = (parts > 1).then(Again::new).transpose().map_err(failed)?;
+        let again = (parts > 1).then(Again::new).transpose().map_err(|e| failed(&e))?;
         Ok(Self {
             parts: 0,
             target: String::new(),
@@ -120,7 +120,7 @@ impl Done {
             self.numbered = "row";
         }
         let again = match &mut self.again {
-            Some(again) => again.rows(&report, rows).map_err(failed)?,
+            Some(again) => again.rows(&report, rows).map_err(|e| failed(&e))?,
             None => Vec::new(),
         };
         for (entry, outcome) in part.enrollment.request.to.iter().zip(&report.outcomes) {
@@ -177,8 +177,8 @@ impl Done {
     }
 }
 
-fn failed(error: rusqlite::Error) -> Failure {
-    Failure::caused("whom earlier requests enrolled", &error)
+fn failed(error: &rusqlite::Error) -> Failure {
+    Failure::caused("whom earlier requests enrolled", error)
 }
 
 const PREVIEW: &str = "Preview: nothing was written.";
