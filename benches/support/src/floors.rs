@@ -85,6 +85,7 @@ struct Entry<'a> {
 
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "it is read and dropped")]
+#[expect(clippy::struct_field_names, reason = "they are the body's")]
 struct Address<'a> {
     #[serde(borrow)]
     address_line_one: Option<Text<'a>>,

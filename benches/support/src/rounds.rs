@@ -2,6 +2,7 @@
 //!
 //! Criterion runs one function to its end before the next; on a busy machine the second may meet another machine than
 //! the first. Here each round runs every contender once, in an order that rotates, and criterion is given the times.
+#![expect(clippy::cast_precision_loss, reason = "nothing takes so long")]
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use serde::{Deserialize, Serialize};
@@ -124,7 +125,7 @@ pub fn compare(
     }
     group.finish();
     let Some(times) = times.into_inner() else { return };
-    let timed = names.iter().zip(&floors).zip(times).map(|((name, floor), times)| Timed {
+    let did = names.iter().zip(&floors).zip(times).map(|((name, floor), times)| Timed {
         name: (*name).to_owned(),
         floor: *floor,
         median: median(times),
@@ -134,7 +135,7 @@ pub fn compare(
         parameter: parameter.to_owned(),
         recipients: recipients as u64,
         rounds,
-        contenders: timed.collect(),
+        contenders: did.collect(),
     };
     print!("{}", told(&outcome));
     keep(&outcome);
