@@ -58,7 +58,7 @@ pub(crate) struct RunArgs {
     /// Say what would happen, and write nothing. More than 4000 people hold the database's write lock meanwhile.
     #[arg(long)]
     pub(crate) preview: bool,
-    /// Print the whole report as JSON.
+    /// Print the whole report as JSON. It is held in memory until everyone is enrolled.
     #[arg(long)]
     pub(crate) json: bool,
     /// List every recipient that was not simply added, rather than the first 40.
@@ -85,6 +85,7 @@ pub(crate) struct AskArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) sequence: SequenceId,
     /// The people: a request as JSON, a `.csv` whose header names the fields of an entry, or `-` for standard input.
+    /// A CSV is read several times, at most 4000 people at once; standard input is held in memory as a whole.
     #[arg(long, value_name = "REQUEST")]
     pub(crate) request: PathBuf,
     /// What standard input is; a file says it by its name.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use enroll::fault::Fault;
+use enroll::model::CustomObject;
 use enroll::repository::RepositoryErrorKind;
 use enroll::request::{CustomData, VoiceOptions};
 use enroll::{
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use crate::args::{AskArgs, CsvArgs, Format};
 use crate::database::Database;
+use crate::input::Source;
 use crate::{Failure, csv_import, input};
 
 /// Who asks, when, and by which rules.
@@ -26,14 +28,75 @@ pub(crate) struct Sender<'a> {
     at: Timestamp,
 }
 
+/// What the people are read from.
+pub(crate) enum Input {
+    Json(Vec<u8>),
+    Csv(Source),
+}
+
 /// What is asked for: one request, or as many as a list of people needs.
 pub(crate) struct Asked<'b> {
-    pub(crate) name: String,
-    pub(crate) requests: Vec<EnrollmentRequest<'b>>,
+    name: String,
+    who: Who<'b>,
+    context: Context,
+}
+
+enum Who<'b> {
+    Request(Box<EnrollmentRequest<'b>>),
+    /// With how many people each request holds.
+    List(&'b mut Source, Vec<usize>),
+}
+
+impl Asked<'_> {
+    pub(crate) fn people(&self) -> usize {
+        match &self.who {
+            Who::Request(request) => request.to.len(),
+            Who::List(_, sizes) => sizes.iter().sum(),
+        }
+    }
+
+    /// How many requests it takes.
+    pub(crate) fn parts(&self) -> usize {
+        match &self.who {
+            Who::Request(_) => 1,
+            Who::List(_, sizes) => sizes.len(),
+        }
+    }
+}
+
+/// One of the requests.
+pub(crate) struct Part<'p> {
+    pub(crate) enrollment: Enrollment<'p>,
     /// Of a list, the row of each person.
-    pub(crate) rows: Option<Vec<usize>>,
+    pub(crate) rows: Option<&'p [usize]>,
     /// What the requests refer to.
-    pub(crate) context: Context,
+    pub(crate) context: &'p Context,
+    name: &'p str,
+}
+
+impl Part<'_> {
+    /// Why no more is done: this one failed.
+    pub(crate) fn stop(&self, database: &str, error: &EnrollError) -> Stop {
+        let failure = match error {
+            EnrollError::Rejected(rejection) => refused(self.name, rejection, |index| self.rows?.get(index).copied()),
+            e => Failure::caused(database, e),
+        };
+        let unsure = matches!(error, EnrollError::Repository(e) if e.kind() == RepositoryErrorKind::Unavailable);
+        Stop { failure, unsure }
+    }
+}
+
+/// Why no more is done.
+pub(crate) struct Stop {
+    pub(crate) failure: Failure,
+    /// Whether what failed may stand all the same.
+    unsure: bool,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self { failure, unsure: false }
+    }
 }
 
 impl<'a> Sender<'a> {
@@ -64,48 +127,100 @@ impl<'a> Sender<'a> {
         Ok((Self { args, policy, id, organization_id, at }, database))
     }
 
-    /// Reads the file.
-    pub(crate) fn read<'b>(&self, database: &mut Database, bytes: &'b [u8]) -> Result<Asked<'b>, Failure> {
+    /// Opens the file.
+    pub(crate) fn open(&self) -> Result<Input, Failure> {
+        let path = &self.args.request;
+        match self.args.format.unwrap_or_else(|| format_of(path)) {
+            Format::Json => input::read(path).map(Input::Json),
+            Format::Csv => Source::open(path).map(Input::Csv),
+        }
+    }
+
+    /// Reads the file; of a list of people, only how many there are.
+    pub(crate) fn read<'b>(&self, database: &mut Database, input: &'b mut Input) -> Result<Asked<'b>, Failure> {
         let name = input::name(&self.args.request);
-        match self.args.format.unwrap_or_else(|| format_of(&self.args.request)) {
-            Format::Json => {
+        match input {
+            Input::Json(bytes) => {
                 if !self.args.csv.is_empty() {
                     let what = "a JSON request says itself what `--from`, `--step` and the other options for a CSV say";
                     return Err(Failure::new(name, what));
                 }
                 let request = EnrollmentRequest::from_json(bytes);
                 let context = self.context(database, &request)?;
-                Ok(Asked { name, requests: vec![request], rows: None, context })
+                Ok(Asked { name, who: Who::Request(Box::new(request)), context })
             }
-            Format::Csv => {
+            Input::Csv(source) => {
                 // What the columns mean, the database says.
-                let context = self.context(database, &request_of(Vec::new(), &self.args.csv))?;
-                let object = self.args.csv.custom_object.and_then(|id| context.custom_objects.get(&id));
-                let people = csv_import::read(&name, bytes, object.map(|object| &*object.row))?;
-                let sizes = csv_import::balanced(people.entries.len());
+                let context = self.context(database, &request_of(&self.args.csv))?;
+                let people = csv_import::count(&name, source, self.object(&context))?;
+                let sizes = csv_import::balanced(people);
                 if let Some(key) = self.args.idempotency_key.as_deref().filter(|_| sizes.len() > 1)
                     && self.enrollment(EnrollmentKey::Idempotency(key), &EnrollmentRequest::default()).id().is_none()
                 {
                     let what = "must be 1 to 255 visible ASCII characters (invalid_idempotency_key)";
                     return Err(Failure::new("--idempotency-key", what));
                 }
-                let mut rest = people.entries.into_iter();
-                let requests = sizes.iter().map(|size| request_of(rest.by_ref().take(*size).collect(), &self.args.csv));
-                Ok(Asked { name, requests: requests.collect(), rows: Some(people.rows), context })
+                Ok(Asked { name, who: Who::List(source, sizes), context })
             }
         }
+    }
+
+    /// Hands over one request after the other. Of a list only the people of one are held at a time: it is read from its
+    /// beginning each time this is called.
+    pub(crate) fn each(
+        &self,
+        asked: &mut Asked<'_>,
+        mut work: impl FnMut(&Part<'_>) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let parts = asked.parts();
+        let Asked { name, who, context } = asked;
+        let (source, sizes) = match who {
+            Who::Request(request) => {
+                let enrollment = self.enrollment(self.key(0, parts), request);
+                return work(&Part { enrollment, rows: None, context, name });
+            }
+            Who::List(source, sizes) => (source, sizes),
+        };
+        let changed = || Failure::new(&name, "changed while it was read");
+        let mut people = csv_import::People::read(name, source, self.object(context))?;
+        let (mut request, mut rows) = (request_of(&self.args.csv), Vec::new());
+        for (part, size) in (0..).zip(sizes) {
+            request.to.clear();
+            rows.clear();
+            for _ in 0..*size {
+                let (person, row) = people.next()?.ok_or_else(changed)?;
+                request.to.push(person);
+                rows.push(row);
+            }
+            let enrollment = self.enrollment(self.key(part, parts), &request);
+            work(&Part { enrollment, rows: Some(&rows), context, name })?;
+        }
+        people.next()?.map_or(Ok(()), |_| Err(changed().into()))
+    }
+
+    /// Of several requests each stands by itself once it is done, so all of them are checked before the first is.
+    pub(crate) fn check(
+        &self,
+        repository: &mut dyn Repository,
+        database: &str,
+        asked: &mut Asked<'_>,
+    ) -> Result<(), Stop> {
+        if asked.parts() == 1 {
+            return Ok(());
+        }
+        let engine = Engine::new(&self.policy);
+        self.each(asked, |part| check(repository, &engine, &part.enrollment).map_err(|e| part.stop(database, &e)))
+    }
+
+    /// The custom object that a list's columns are properties of.
+    fn object<'c>(&self, context: &'c Context) -> Option<&'c CustomObject> {
+        Some(&context.custom_objects.get(&self.args.csv.custom_object?)?.row)
     }
 
     fn context(&self, database: &mut Database, request: &EnrollmentRequest<'_>) -> Result<Context, Failure> {
         let enrollment = self.enrollment(EnrollmentKey::Id(self.id), request);
         let context = database.context(&enrollment.context_lookup());
         context.map_err(|e| Failure::caused(database.name(), &e))
-    }
-
-    /// The requests as enrollments, in order.
-    pub(crate) fn enrollments<'r>(&'r self, requests: &'r [EnrollmentRequest<'r>]) -> Vec<Enrollment<'r>> {
-        let parts = requests.len();
-        (0..).zip(requests).map(|(part, request)| self.enrollment(self.key(part, parts), request)).collect()
     }
 
     fn enrollment<'r>(&self, key: EnrollmentKey<'r>, request: &'r EnrollmentRequest<'r>) -> Enrollment<'r> {
@@ -122,18 +237,9 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// A failure after so many of some requests were `done`, and how to go on where something stands, or may.
-    pub(crate) fn stopped(
-        &self,
-        failure: Failure,
-        error: &EnrollError,
-        (standing, parts): (usize, usize),
-        done: &str,
-    ) -> Failure {
-        let unsure = match error {
-            EnrollError::Repository(e) => e.kind() == RepositoryErrorKind::Unavailable,
-            _ => false,
-        };
+    /// What is told after so many of some requests were `done`, and how to go on where something stands, or may.
+    pub(crate) fn stopped(&self, stop: Stop, (standing, parts): (usize, usize), done: &str) -> Failure {
+        let Stop { failure, unsure } = stop;
         let again = match &self.args.idempotency_key {
             Some(_) => "the same command again".to_owned(),
             None => format!("the same again with `--id {}`", self.id.as_uuid()),
@@ -146,16 +252,8 @@ impl<'a> Sender<'a> {
     }
 }
 
-impl Asked<'_> {
-    /// Every fault of a request that is refused, the first twenty in words.
-    pub(crate) fn refused(&self, part: usize, rejection: &Rejection) -> Failure {
-        let first_row: usize = self.requests.iter().take(part).map(|request| request.to.len()).sum();
-        refused(&self.name, rejection, |index| self.rows.as_ref()?.get(first_row + index).copied())
-    }
-}
-
 /// Refuses what would be refused, unless it stands.
-pub(crate) fn check(
+fn check(
     repository: &mut (impl Repository + ?Sized),
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
@@ -199,8 +297,9 @@ pub(crate) fn organization(
     }
 }
 
-fn request_of(to: Vec<enroll::Recipient<'static>>, args: &CsvArgs) -> EnrollmentRequest<'static> {
-    let mut request = EnrollmentRequest::new(to);
+/// A request as the options say, without anyone in it.
+fn request_of(args: &CsvArgs) -> EnrollmentRequest<'static> {
+    let mut request = EnrollmentRequest::default();
     request.from = args.from.clone().map(Into::into);
     request.step_id = args.step;
     request.schedule_at = args.schedule_at;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use enroll::inbox::{Inbox, InboxEntry};
 use enroll::lookup::EnrollmentState;
-use enroll::{Engine, EnrollError, OrganizationId, Receipt, accept};
+use enroll::{Engine, OrganizationId, Receipt, accept};
 
 use crate::args::{EnrollmentArgs, SubmitArgs, WorkArgs};
 use crate::ask::{self, Sender};
@@ -18,32 +18,23 @@ use crate::database::Database;
 use crate::run::{json_out, with_counts};
 use crate::store::Store;
 use crate::work::{Event, Settings};
-use crate::{Failure, input, out, print, tell};
+use crate::{Failure, out, print, tell};
 
 /// Accepts, and prints what to ask after.
 pub(crate) fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
     let (sender, mut database) = Sender::new(&args.ask, None)?;
-    let bytes = input::read(&args.ask.request)?;
-    let asked = sender.read(&mut database, &bytes)?;
+    let mut input = sender.open()?;
+    let mut asked = sender.read(&mut database, &mut input)?;
     let engine = Engine::new(&sender.policy);
-    let enrollments = sender.enrollments(&asked.requests);
-    let parts = enrollments.len();
-    let failed = |database: &Database, part: usize, accepted: usize, error: &EnrollError| {
-        let failure = match error {
-            EnrollError::Rejected(rejection) => asked.refused(part, rejection),
-            e => Failure::caused(database.name(), e),
-        };
-        sender.stopped(failure, error, (accepted, parts), "accepted")
-    };
-    // All are checked before the first is accepted.
-    for (part, enrollment) in enrollments.iter().enumerate().filter(|_| parts > 1) {
-        ask::check(&mut database, &engine, enrollment).map_err(|e| failed(&database, part, 0, &e))?;
-    }
+    let (name, parts) = (database.name().to_owned(), asked.parts());
     let mut receipts: Vec<Receipt> = Vec::with_capacity(parts);
-    for (part, enrollment) in enrollments.iter().enumerate() {
-        let receipt = accept(&mut database, &engine, enrollment);
-        receipts.push(receipt.map_err(|e| failed(&database, part, part, &e))?);
-    }
+    let accepted = sender.check(&mut database, &name, &mut asked).and_then(|()| {
+        sender.each(&mut asked, |part| {
+            receipts.push(accept(&mut database, &engine, &part.enrollment).map_err(|e| part.stop(&name, &e))?);
+            Ok(())
+        })
+    });
+    accepted.map_err(|stop| sender.stopped(stop, (receipts.len(), parts), "accepted"))?;
     if args.json {
         let receipts: Vec<_> = receipts.iter().map(receipt).collect();
         return json_out(&match &receipts[..] {

@@ -1,8 +1,9 @@
 //! A list of people as CSV: the header names the fields of an entry.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
+use std::io::{self, BufRead, BufReader, Read};
 
 use enroll::Recipient;
 use enroll::model::{CustomObject, PropertyKind};
@@ -10,13 +11,7 @@ use enroll::request::{MAX_RECIPIENTS, WireAddress, WireBirthDate};
 use enroll::value::Value;
 
 use crate::Failure;
-
-/// The people of a CSV, each with the row where they stand (the header is row 1).
-#[derive(Debug)]
-pub(crate) struct People {
-    pub(crate) entries: Vec<Recipient<'static>>,
-    pub(crate) rows: Vec<usize>,
-}
+use crate::input::Source;
 
 /// What a column holds.
 #[derive(Debug)]
@@ -25,43 +20,72 @@ enum Column {
     Property(String, PropertyKind),
 }
 
-/// Reads a CSV. Columns `properties.KEY` are read as the property's type in `object`, and as text without one.
-pub(crate) fn read(name: &str, bytes: &[u8], object: Option<&CustomObject>) -> Result<People, Failure> {
-    let Scan { rows, unclosed } = scan(bytes);
-    if let Some(row) = unclosed {
+/// A list of people, read one by one.
+pub(crate) struct People<'s> {
+    name: &'s str,
+    csv: csv::Reader<Rows<Box<dyn Read + 's>>>,
+    header: csv::StringRecord,
+    columns: Vec<Column>,
+    record: csv::ByteRecord,
+}
+
+impl<'s> People<'s> {
+    /// Reads the header. Columns `properties.KEY` are read as the property's type in `object`, and as text without one.
+    pub(crate) fn read(name: &'s str, source: &'s mut Source, object: Option<&CustomObject>) -> Result<Self, Failure> {
+        let pass = source.pass().map_err(|e| Failure::new(name, e))?;
+        let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(Rows::new(pass));
+        let header = csv.headers().map_err(|e| Failure::new(name, e))?.clone();
+        if header.iter().all(|title| title.trim().is_empty()) {
+            return Err(Failure::new(name, "is empty: the first row must name the fields, `phone` for one"));
+        }
+        csv.get_mut().next();
+        let columns = columns(name, &header, object)?;
+        Ok(Self { name, csv, header, columns, record: csv::ByteRecord::new() })
+    }
+
+    /// The next person, and the row where they stand (the header is row 1).
+    pub(crate) fn next(&mut self) -> Result<Option<(Recipient<'static>, usize)>, Failure> {
+        let Self { name, csv, header, columns, record } = self;
+        loop {
+            if !csv.read_byte_record(record).map_err(|e| Failure::new(&name, e))? {
+                return Ok(None);
+            }
+            let Some(row) = csv.get_mut().next() else { return Ok(None) };
+            // A row of nothing but blank cells, as spreadsheets leave below a list, is nobody.
+            if record.iter().all(|cell| cell.trim_ascii().is_empty()) {
+                continue;
+            }
+            let place = |column: usize| {
+                format!("{name}: row {row}, column `{}`", header.get(column).unwrap_or_default().trim())
+            };
+            if record.len() != columns.len() {
+                let what = format!("has {} cells, but the header has {}", record.len(), columns.len());
+                return Err(Failure::new(format!("{name}: row {row}"), what));
+            }
+            let mut entry = Recipient::default();
+            for (n, (column, cell)) in columns.iter().zip(&*record).enumerate() {
+                let cell = std::str::from_utf8(cell).map_err(|_| Failure::new(place(n), "is not UTF-8"))?;
+                set(&mut entry, column, cell).map_err(|what| Failure::new(place(n), what))?;
+            }
+            return Ok(Some((entry, row)));
+        }
+    }
+}
+
+/// Reads a list to its end, and counts its people.
+pub(crate) fn count(name: &str, source: &mut Source, object: Option<&CustomObject>) -> Result<usize, Failure> {
+    if let Some(row) = source.pass().and_then(unclosed).map_err(|e| Failure::new(name, e))? {
         return Err(Failure::new(format!("{name}: row {row}"), "opens a quote that nothing closes"));
     }
-    let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
-    let header = csv.headers().map_err(|e| Failure::new(name, e))?.clone();
-    if header.iter().all(|title| title.trim().is_empty()) {
-        return Err(Failure::new(name, "is empty: the first row must name the fields, `phone` for one"));
+    let mut people = People::read(name, source, object)?;
+    let mut count = 0;
+    while people.next()?.is_some() {
+        count += 1;
     }
-    let columns = columns(name, &header, object)?;
-    let mut people = People { entries: Vec::new(), rows: Vec::new() };
-    for (record, row) in csv.byte_records().zip(rows.into_iter().skip(1)) {
-        let record = record.map_err(|e| Failure::new(name, e))?;
-        // A row of nothing but blank cells, as spreadsheets leave below a list, is nobody.
-        if record.iter().all(|cell| cell.trim_ascii().is_empty()) {
-            continue;
-        }
-        let place =
-            |column: usize| format!("{name}: row {row}, column `{}`", header.get(column).unwrap_or_default().trim());
-        if record.len() != columns.len() {
-            let what = format!("has {} cells, but the header has {}", record.len(), columns.len());
-            return Err(Failure::new(format!("{name}: row {row}"), what));
-        }
-        let mut entry = Recipient::default();
-        for (n, (column, cell)) in columns.iter().zip(&record).enumerate() {
-            let cell = std::str::from_utf8(cell).map_err(|_| Failure::new(place(n), "is not UTF-8"))?;
-            set(&mut entry, column, cell).map_err(|what| Failure::new(place(n), what))?;
-        }
-        people.entries.push(entry);
-        people.rows.push(row);
+    match count {
+        0 => Err(Failure::new(name, "has a header and no people below it")),
+        count => Ok(count),
     }
-    if people.entries.is_empty() {
-        return Err(Failure::new(name, "has a header and no people below it"));
-    }
-    Ok(people)
 }
 
 /// How many people each request of an import holds: as few requests as can be, and as even as can be.
@@ -198,61 +222,115 @@ fn property(kind: PropertyKind, cell: &str) -> Value<'static> {
     }
 }
 
-/// Where the records of a file stand.
-#[derive(Debug, PartialEq)]
-struct Scan {
-    /// The row of each record that is not an empty line.
-    rows: Vec<usize>,
-    /// The row in which a quote is opened and never closed.
-    unclosed: Option<usize>,
+/// Whatever is read through it, with the row of each record that is not an empty line: a spreadsheet's count, in which
+/// empty lines count and line breaks within quotes do not.
+struct Rows<R> {
+    from: R,
+    scan: Scan,
+    begun: VecDeque<usize>,
 }
 
-/// Counts rows as a spreadsheet does: empty lines count, line breaks within quotes do not.
-fn scan(bytes: &[u8]) -> Scan {
-    #[derive(PartialEq)]
-    enum At {
-        Row,
-        Cell,
-        Plain,
-        Quoted,
-        Quote,
+impl<R> Rows<R> {
+    fn new(from: R) -> Self {
+        Self { from, scan: Scan::default(), begun: VecDeque::new() }
     }
-    let (mut rows, mut row, mut at) = (Vec::new(), 1, At::Row);
-    let mut bytes = bytes.iter().peekable();
-    while let Some(&byte) = bytes.next() {
-        if at != At::Quoted && matches!(byte, b'\r' | b'\n') {
-            if byte == b'\r' {
-                bytes.next_if_eq(&&b'\n');
-            }
-            (row, at) = (row + 1, At::Row);
-            continue;
+
+    /// The row of the next record, which was read at least in part.
+    fn next(&mut self) -> Option<usize> {
+        self.begun.pop_front()
+    }
+}
+
+impl<R: Read> Read for Rows<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        self.begun.extend(buffer.iter().take(read).filter_map(|byte| self.scan.next(*byte)));
+        Ok(read)
+    }
+}
+
+/// The row in which a quote is opened and never closed.
+fn unclosed(from: impl Read) -> io::Result<Option<usize>> {
+    let (mut scan, mut last) = (Scan::default(), None);
+    let mut from = BufReader::with_capacity(1 << 16, from);
+    loop {
+        let bytes = from.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(last.filter(|_| scan.at == At::Quoted));
         }
-        if at == At::Row {
-            rows.push(row);
-        }
-        at = match (at, byte) {
-            (At::Quoted, b'"') => At::Quote,
-            (At::Row | At::Cell | At::Quote, b'"') | (At::Quoted, _) => At::Quoted,
-            (_, b',') => At::Cell,
-            _ => At::Plain,
+        last = bytes.iter().filter_map(|byte| scan.next(*byte)).last().or(last);
+        let read = bytes.len();
+        from.consume(read);
+    }
+}
+
+/// Where in a file the next byte stands.
+struct Scan {
+    row: usize,
+    at: At,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum At {
+    Row,
+    /// As [`Row`](At::Row), behind a carriage return, whose line feed ends no second line.
+    Return,
+    Cell,
+    Plain,
+    Quoted,
+    Quote,
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self { row: 1, at: At::Row }
+    }
+}
+
+impl Scan {
+    /// Goes on by a byte. The row of a record that begins with it.
+    fn next(&mut self, byte: u8) -> Option<usize> {
+        let Self { row, at } = *self;
+        let begins = matches!(at, At::Row | At::Return);
+        (self.row, self.at) = match (at, byte) {
+            (At::Return, b'\n') => (row, At::Row),
+            (At::Quoted, b'"') => (row, At::Quote),
+            (At::Quoted, _) | (At::Row | At::Return | At::Cell | At::Quote, b'"') => (row, At::Quoted),
+            (_, b'\r') => (row + 1, At::Return),
+            (_, b'\n') => (row + 1, At::Row),
+            (_, b',') => (row, At::Cell),
+            _ => (row, At::Plain),
         };
+        (begins && !matches!(byte, b'\r' | b'\n')).then_some(row)
     }
-    let unclosed = (at == At::Quoted).then(|| rows.last().copied()).flatten();
-    Scan { rows, unclosed }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn rows(text: &str, at_once: usize) -> Vec<usize> {
+        let mut rows = Rows::new(text.as_bytes());
+        let mut buffer = vec![0; at_once];
+        while rows.read(&mut buffer).unwrap() > 0 {}
+        std::iter::from_fn(|| rows.next()).collect()
+    }
+
     #[test]
     fn rows_are_counted_as_in_a_spreadsheet() {
         let text = "phone,name\r\n1,\"a\r\nb\"\r\n\r\n2,\"c \"\"d\"\" e\"\n3,f\"g\n\n,\n4,h";
-        assert_eq!(scan(text.as_bytes()), Scan { rows: vec![1, 2, 4, 5, 7, 8], unclosed: None });
-        assert_eq!(scan(b"phone\r1\r\r2").rows, [1, 2, 4]);
-        assert_eq!(scan(b"phone,name\n1,a\n2,\"b\n3,c\n").unclosed, Some(3));
-        let people = read("f", text.as_bytes(), None).unwrap();
-        assert_eq!(people.rows, [2, 4, 5, 8]);
-        assert_eq!(people.entries[1].name.as_deref(), Some("c \"d\" e"));
+        for at_once in [1, 2, 100] {
+            assert_eq!(rows(text, at_once), [1, 2, 4, 5, 7, 8]);
+            assert_eq!(rows("phone\r1\r\r2", at_once), [1, 2, 4]);
+        }
+        assert_eq!(unclosed(text.as_bytes()).unwrap(), None);
+        assert_eq!(unclosed(&b"phone,name\n1,a\n2,\"b\n3,c\n"[..]).unwrap(), Some(3));
+        let mut source = Source::Held(text.into());
+        assert_eq!(count("f", &mut source, None).unwrap(), 4);
+        let mut people = People::read("f", &mut source, None).unwrap();
+        let (names, rows): (Vec<_>, Vec<_>) =
+            std::iter::from_fn(|| people.next().unwrap()).map(|(person, row)| (person.name, row)).unzip();
+        assert_eq!(rows, [2, 4, 5, 8]);
+        assert_eq!(names[1].as_deref(), Some("c \"d\" e"));
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::args::DemoArgs;
 use crate::database::Database;
-use crate::print::{self, Place};
+use crate::print::{self, Notable, Place};
 use crate::run::with_counts;
 use crate::{Failure, causes, out};
 
@@ -40,9 +40,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
         let _infallible = writeln!(text, "tag                  {} (`{}`)", tag.name, tag.id);
     }
     text.push('\n');
-    let places = request.to.iter().zip(&report.outcomes);
-    let places = places.map(|(entry, outcome)| Place { number: outcome.index, rows: &[], entry, outcome, again: None });
-    text.push_str(&print::table(places, "recipient", args.all));
+    let mut notable = Notable::new(args.all);
+    for (entry, outcome) in request.to.iter().zip(&report.outcomes) {
+        notable.add(&Place { number: outcome.index, rows: &[], entry, outcome, again: None });
+    }
+    text.push_str(&notable.table("recipient"));
     let _infallible = writeln!(text, "\n{} recipients in {times}\n{more}", report.outcomes.len());
     out(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -2,7 +2,8 @@
 
 use serde_path_to_error::{Path as JsonPath, Segment};
 use std::fmt::Write;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use enroll::testing::Given;
@@ -15,9 +16,9 @@ use crate::Failure;
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut bytes)
+        io::stdin().lock().read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
     };
     match read {
         Ok(_) => {
@@ -27,6 +28,38 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
             Ok(bytes)
         }
         Err(e) => Err(Failure::new(name(path), e)),
+    }
+}
+
+/// What is read more than once, each time from its beginning and without a byte order mark.
+pub(crate) enum Source {
+    File(File),
+    /// As what can be read only once.
+    Held(Vec<u8>),
+}
+
+impl Source {
+    /// Standard input, and whatever else is no plain file, is held in memory.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        if path == Path::new("-") || !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return read(path).map(Self::Held);
+        }
+        File::open(path).map(Self::File).map_err(|e| Failure::new(name(path), e))
+    }
+
+    /// Once more from the beginning.
+    pub(crate) fn pass(&mut self) -> io::Result<Box<dyn Read + '_>> {
+        let file = match self {
+            Self::File(file) => file,
+            Self::Held(bytes) => return Ok(Box::new(&bytes[..])),
+        };
+        file.rewind()?;
+        let mut mark = Vec::new();
+        file.take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut mark)?;
+        if mark != BYTE_ORDER_MARK {
+            file.rewind()?;
+        }
+        Ok(Box::new(file))
     }
 }
 

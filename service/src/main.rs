@@ -1,5 +1,6 @@
 //! `enroll`: enrolls lists of people into a database, serves that over HTTP, runs the demo and the test vectors.
 
+mod again;
 mod args;
 mod ask;
 mod background;

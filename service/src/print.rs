@@ -80,31 +80,48 @@ pub(crate) fn counts(counts: &Counts) -> String {
 }
 
 /// The recipients that were not simply added, each with its reasons and notes in words.
-pub(crate) fn table<'p>(places: impl Iterator<Item = Place<'p>>, what: &str, all: bool) -> String {
-    let notable: Vec<Place<'p>> = places
-        .filter(|place| {
-            let outcome = place.outcome;
-            outcome.disposition != Disposition::Added || !outcome.notes.is_empty() || place.again.is_some()
-        })
-        .collect();
-    if notable.is_empty() {
-        return "Every recipient was simply added.\n".to_owned();
+pub(crate) struct Notable {
+    most: usize,
+    listed: Vec<[String; 4]>,
+    more: usize,
+}
+
+impl Notable {
+    /// As many as are listed by default, or `all`.
+    pub(crate) fn new(all: bool) -> Self {
+        Self { most: if all { usize::MAX } else { LISTED }, listed: Vec::new(), more: 0 }
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header([what, "who", "outcome", "why"]);
-    let shown = if all { notable.len() } else { LISTED };
-    for place in notable.iter().take(shown) {
+
+    /// Takes a recipient in, if there is something to be told.
+    pub(crate) fn add(&mut self, place: &Place<'_>) {
         let outcome = place.outcome;
-        table.add_row([place.number.to_string(), who(place.entry), outcome.disposition.to_string(), why(place)]);
+        if outcome.disposition == Disposition::Added && outcome.notes.is_empty() && place.again.is_none() {
+            return;
+        }
+        if self.listed.len() < self.most {
+            let row = [place.number.to_string(), who(place.entry), outcome.disposition.to_string(), why(place)];
+            self.listed.push(row);
+        } else {
+            self.more += 1;
+        }
     }
-    let mut text = table.trim_fmt();
-    text.push('\n');
-    if notable.len() > shown {
-        let _infallible =
-            writeln!(text, "… and {} more that were not simply added (--all lists them)", notable.len() - shown);
+
+    /// `what` is numbered.
+    pub(crate) fn table(self, what: &str) -> String {
+        if self.listed.is_empty() {
+            return "Every recipient was simply added.\n".to_owned();
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header([what, "who", "outcome", "why"]);
+        table.add_rows(self.listed);
+        let mut text = table.trim_fmt();
+        text.push('\n');
+        if self.more > 0 {
+            let _infallible = writeln!(text, "… and {} more that were not simply added (--all lists them)", self.more);
+        }
+        text
     }
-    text
 }
 
 fn who(entry: &Recipient<'_>) -> String {

@@ -2,30 +2,24 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use enroll::report::Counts;
-use enroll::{
-    ContactId, Context, Engine, EnrollError, Enrollment, EnrollmentReport, Repository, enroll_contacts, preview,
-};
+use enroll::{Engine, EnrollmentReport, Repository, enroll_contacts, preview};
 
+use crate::again::Again;
 use crate::args::RunArgs;
-use crate::ask::{self, Asked, Sender};
+use crate::ask::{Asked, Part, Sender, Stop};
 use crate::database::Database;
-use crate::print::{self, Place};
-use crate::{Failure, input, out, tell};
+use crate::print::{self, Notable, Place};
+use crate::{Failure, out, tell};
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let (sender, mut database) = Sender::new(&args.ask, args.seed.as_deref())?;
-    let bytes = input::read(&args.ask.request)?;
-    let asked = sender.read(&mut database, &bytes)?;
-    let reports = Run { args, sender: &sender }.enroll_all(&mut database, &asked)?;
-    match &asked.rows {
-        Some(rows) => list(args, &sender, &asked, &reports, rows),
-        None => request(args, &sender, &asked, &reports),
-    }
+    let mut input = sender.open()?;
+    let mut asked = sender.read(&mut database, &mut input)?;
+    Run { args, sender: &sender }.enroll_all(&mut database, &mut asked)?.out(args, &sender)
 }
 
 /// An import on its way.
@@ -35,184 +29,116 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn enroll_all(&self, database: &mut Database, asked: &Asked<'_>) -> Result<Vec<EnrollmentReport>, Failure> {
-        let enrollments = self.sender.enrollments(&asked.requests);
-        let parts = enrollments.len();
-        let bar = progress(enrollments.iter().map(|enrollment| enrollment.request.to.len()).sum(), parts);
-        let done = |people: usize| bar.inc(people as u64);
-        let enrolled = if self.args.preview && parts > 1 {
-            database.dry_run(|repository| self.enroll(repository, &enrollments, done))?
-        } else {
-            self.enroll(database, &enrollments, done)
-        };
+    fn enroll_all(&self, database: &mut Database, asked: &mut Asked<'_>) -> Result<Done, Failure> {
+        let parts = asked.parts();
+        let mut done = Done::new(self.args, parts)?;
+        let bar = progress(asked.people(), parts);
+        let name = database.name().to_owned();
+        let mut enroll = |repository: &mut dyn Repository| self.enroll(repository, &name, asked, &mut done, &bar);
+        let enrolled = if self.args.preview && parts > 1 { database.dry_run(enroll)? } else { enroll(database) };
         bar.finish_and_clear();
-        enrolled.map_err(|stopped| {
-            let failure = match &stopped.error {
-                EnrollError::Rejected(rejection) => asked.refused(stopped.part, rejection),
-                e => Failure::caused(database.name(), e),
-            };
-            if self.args.preview {
-                return failure;
-            }
-            self.sender.stopped(failure, &stopped.error, (stopped.standing, parts), "enrolled")
-        })
+        match enrolled {
+            Ok(()) => Ok(done),
+            Err(stop) if self.args.preview => Err(stop.failure),
+            Err(stop) => Err(self.sender.stopped(stop, (done.parts, parts), "enrolled")),
+        }
     }
 
-    /// Enrolls, or says what would happen.
-    ///
-    /// Of several requests each stands by itself once it is enrolled, so all of them are checked before the first is. A
-    /// preview of several is given a repository that keeps nothing: what the ones before it would write is what each
-    /// stands on.
+    /// Enrolls, or says what would happen. A preview of several requests is given a repository that keeps nothing: what
+    /// the ones before it would write is what each stands on.
     fn enroll(
         &self,
         repository: &mut dyn Repository,
-        enrollments: &[Enrollment<'_>],
-        done: impl Fn(usize),
-    ) -> Result<Vec<EnrollmentReport>, Stopped> {
+        name: &str,
+        asked: &mut Asked<'_>,
+        done: &mut Done,
+        bar: &ProgressBar,
+    ) -> Result<(), Stop> {
+        self.sender.check(repository, name, asked)?;
         let engine = Engine::new(&self.sender.policy);
-        let parts = enrollments.len();
-        if parts > 1 {
-            for (part, enrollment) in enrollments.iter().enumerate() {
-                ask::check(repository, &engine, enrollment).map_err(|error| Stopped { part, standing: 0, error })?;
-            }
-        }
-        let mut reports = Vec::with_capacity(parts);
-        for (part, enrollment) in enrollments.iter().enumerate() {
-            let report = if self.args.preview && parts == 1 {
-                preview(repository, &engine, enrollment)
+        let foreseen = self.args.preview && asked.parts() == 1;
+        self.sender.each(asked, |part| {
+            let report = if foreseen {
+                preview(repository, &engine, &part.enrollment)
             } else {
-                enroll_contacts(repository, &engine, enrollment)
+                enroll_contacts(repository, &engine, &part.enrollment)
             };
-            reports.push(report.map_err(|error| Stopped { part, standing: part, error })?);
-            done(enrollment.request.to.len());
+            let report = report.map_err(|e| part.stop(name, &e))?;
+            bar.inc(report.outcomes.len() as u64);
+            Ok(done.add(part, report)?)
+        })
+    }
+}
+
+/// What became of the people so far.
+///
+/// Of a long list no more is kept than is printed, and that once all of it is done; the whole reports only where they
+/// are printed.
+struct Done {
+    parts: usize,
+    target: String,
+    counts: Counts,
+    tags: String,
+    notable: Notable,
+    numbered: &'static str,
+    again: Option<Again>,
+    json: Option<Json>,
+}
+
+#[derive(Default)]
+struct Json {
+    reports: Vec<EnrollmentReport>,
+    again: Vec<serde_json::Value>,
+}
+
+impl Done {
+    fn new(args: &RunArgs, parts: usize) -> Result<Self, Failure> {
+        let again = (parts > 1).then(Again::new).transpose().map_err(|e| failed(&e))?;
+        Ok(Self {
+            parts: 0,
+            target: String::new(),
+            counts: Counts::default(),
+            tags: String::new(),
+            notable: Notable::new(args.all),
+            numbered: "recipient",
+            again,
+            json: args.json.then(Json::default),
+        })
+    }
+
+    fn add(&mut self, part: &Part<'_>, report: EnrollmentReport) -> Result<(), Failure> {
+        self.parts += 1;
+        if self.parts == 1 {
+            self.target = print::target(&report, part.context);
         }
-        Ok(reports)
-    }
-}
-
-/// Where an import ended, why, and how many of its requests are enrolled.
-struct Stopped {
-    part: usize,
-    standing: usize,
-    error: EnrollError,
-}
-
-/// What became of one request.
-fn request(
-    args: &RunArgs,
-    sender: &Sender<'_>,
-    asked: &Asked<'_>,
-    reports: &[EnrollmentReport],
-) -> Result<ExitCode, Failure> {
-    if args.json {
-        tell_preview(args);
-        return reports.first().map_or(Ok(ExitCode::SUCCESS), |report| json_out(&with_counts(report)));
-    }
-    let entries = asked.requests.iter().flat_map(|request| &request.to);
-    let outcomes = reports.iter().flat_map(|report| &report.outcomes);
-    let places = entries.zip(outcomes).map(|(entry, outcome)| Place {
-        number: outcome.index,
-        rows: &[],
-        entry,
-        outcome,
-        again: None,
-    });
-    let table = print::table(places, "recipient", args.all);
-    people(args, sender, reports, &asked.context, &table)
-}
-
-/// What became of a list of people.
-fn list(
-    args: &RunArgs,
-    sender: &Sender<'_>,
-    asked: &Asked<'_>,
-    reports: &[EnrollmentReport],
-    rows: &[usize],
-) -> Result<ExitCode, Failure> {
-    let again = people_again(reports, rows);
-    if args.json {
-        tell_preview(args);
-        if let [report] = reports {
-            return json_out(&with_counts(report));
+        self.sum(&report.counts());
+        if let Some(tag) = &report.upload_tag {
+            let _infallible = writeln!(self.tags, "tag                  {} (`{}`)", tag.name, tag.id);
         }
-        let again: Vec<_> = again
-            .iter()
-            .map(|(row, (first_row, contact_id))| json!({"row": row, "first_row": first_row, "contact_id": contact_id}))
-            .collect();
-        let reports: Vec<_> = reports.iter().map(with_counts).collect();
-        return json_out(&json!({"import_id": sender.id, "reports": reports, "again": again}));
-    }
-    let entries = asked.requests.iter().flat_map(|request| &request.to);
-    let mut rest = rows;
-    let parts: Vec<&[usize]> = asked.requests.iter().filter_map(|request| rest.split_off(..request.to.len())).collect();
-    let outcomes =
-        reports.iter().zip(parts).flat_map(|(report, part)| report.outcomes.iter().map(move |outcome| (outcome, part)));
-    let again: HashMap<usize, usize> = again.into_iter().map(|(row, (first, _))| (row, first)).collect();
-    let places = entries.zip(outcomes).zip(rows).map(|((entry, (outcome, rows)), &number)| Place {
-        number,
-        rows,
-        entry,
-        outcome,
-        again: again.get(&number).copied(),
-    });
-    let table = print::table(places, "row", args.all);
-    people(args, sender, reports, &asked.context, &table)
-}
-
-fn people(
-    args: &RunArgs,
-    sender: &Sender<'_>,
-    reports: &[EnrollmentReport],
-    context: &Context,
-    table: &str,
-) -> Result<ExitCode, Failure> {
-    let mut text = String::new();
-    if args.preview {
-        text.push_str("Preview: nothing was written.\n");
-    }
-    if let Some(first) = reports.first() {
-        text.push_str(&print::target(first, context));
-    }
-    if reports.len() > 1 {
-        let _infallible = writeln!(text, "{} requests, import `{}`", reports.len(), sender.id);
-    }
-    text.push_str(&print::counts(&sum(reports)));
-    for tag in reports.iter().filter_map(|report| report.upload_tag.as_ref()) {
-        let _infallible = writeln!(text, "tag                  {} (`{}`)", tag.name, tag.id);
-    }
-    text.push('\n');
-    text.push_str(table);
-    out(&text)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Beside a report as JSON, which is the same either way.
-fn tell_preview(args: &RunArgs) {
-    if args.preview {
-        tell("Preview: nothing was written.");
-    }
-}
-
-/// Rows whose person an earlier request of the import enrolled: the row, the first row, the contact.
-fn people_again(reports: &[EnrollmentReport], rows: &[usize]) -> Vec<(usize, (usize, ContactId))> {
-    let mut first: HashMap<ContactId, (usize, usize)> = HashMap::new();
-    let mut again = Vec::new();
-    let outcomes = reports.iter().enumerate().flat_map(|(part, report)| report.outcomes.iter().map(move |o| (part, o)));
-    for ((part, outcome), &row) in outcomes.zip(rows) {
-        let Some(contact_id) = outcome.contact_id else { continue };
-        match first.get(&contact_id) {
-            Some(&(first_part, first_row)) if first_part != part => again.push((row, (first_row, contact_id))),
-            None if outcome.disposition.is_enrolled() => {
-                first.insert(contact_id, (part, row));
+        let rows = part.rows.unwrap_or_default();
+        if part.rows.is_some() {
+            self.numbered = "row";
+        }
+        let again = match &mut self.again {
+            Some(again) => again.rows(&report, rows).map_err(|e| failed(&e))?,
+            None => Vec::new(),
+        };
+        for (entry, outcome) in part.enrollment.request.to.iter().zip(&report.outcomes) {
+            let number = rows.get(outcome.index).copied().unwrap_or(outcome.index);
+            let again = again.get(outcome.index).copied().flatten();
+            self.notable.add(&Place { number, rows, entry, outcome, again });
+            if let (Some(json), Some(first)) = (&mut self.json, again) {
+                json.again.push(json!({ "row": number, "first_row": first, "contact_id": outcome.contact_id }));
             }
-            _ => {}
         }
+        if let Some(json) = &mut self.json {
+            json.reports.push(report);
+        }
+        Ok(())
     }
-    again
-}
 
-fn sum(reports: &[EnrollmentReport]) -> Counts {
-    reports.iter().map(EnrollmentReport::counts).fold(Counts::default(), |mut sum, counts| {
+    fn sum(&mut self, counts: &Counts) {
+        let sum = &mut self.counts;
         sum.added += counts.added;
         sum.re_added += counts.re_added;
         sum.reprocessed += counts.reprocessed;
@@ -220,9 +146,42 @@ fn sum(reports: &[EnrollmentReport]) -> Counts {
         sum.duplicate += counts.duplicate;
         sum.contacts_created += counts.contacts_created;
         sum.conversations_created += counts.conversations_created;
-        sum
-    })
+    }
+
+    fn out(self, args: &RunArgs, sender: &Sender<'_>) -> Result<ExitCode, Failure> {
+        if let Some(Json { reports, again }) = self.json {
+            // Beside a report as JSON, which is the same either way.
+            if args.preview {
+                tell(PREVIEW);
+            }
+            if let [report] = &reports[..] {
+                return json_out(&with_counts(report));
+            }
+            let reports: Vec<_> = reports.iter().map(with_counts).collect();
+            return json_out(&json!({ "import_id": sender.id, "reports": reports, "again": again }));
+        }
+        let mut text = String::new();
+        if args.preview {
+            let _infallible = writeln!(text, "{PREVIEW}");
+        }
+        text.push_str(&self.target);
+        if self.parts > 1 {
+            let _infallible = writeln!(text, "{} requests, import `{}`", self.parts, sender.id);
+        }
+        text.push_str(&print::counts(&self.counts));
+        text.push_str(&self.tags);
+        text.push('\n');
+        text.push_str(&self.notable.table(self.numbered));
+        out(&text)?;
+        Ok(ExitCode::SUCCESS)
+    }
 }
+
+fn failed(error: &rusqlite::Error) -> Failure {
+    Failure::caused("whom earlier requests enrolled", error)
+}
+
+const PREVIEW: &str = "Preview: nothing was written.";
 
 pub(crate) fn json_out(report: &serde_json::Value) -> Result<ExitCode, Failure> {
     out(&format!("{report:#}\n"))?;

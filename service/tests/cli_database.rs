@@ -245,6 +245,33 @@ fn an_import_is_checked_before_it_writes_and_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn who_stood_before_an_import_comes_again_in_it_too() {
+    let (folder, file) = seeded("db-again-in-import");
+    let many = folder.file("r.csv", &list(8500, "P1,+13032000001,2\nP2,nope,2\nP1,+13032000001,2\n"));
+    let told = text(&run(path(&file), &many, &[]));
+    assert!(told.contains("8502  P1   reprocessed  the person of row 3 again\n"), "{told}");
+    // All of them stand by now, made by others than this import.
+    let again = json(&run(path(&file), &many, &["--json"]));
+    assert_eq!(again["reports"].as_array().unwrap().len(), 3);
+    let contact = &again["reports"][0]["outcomes"][1]["contact_id"];
+    let expected = serde_json::json!([
+        {"row": 8502, "first_row": 3, "contact_id": contact},
+        {"row": 8504, "first_row": 3, "contact_id": contact},
+    ]);
+    assert_eq!(again["again"], expected);
+    assert_eq!(again["reports"][2]["outcomes"][2833]["disposition"], "duplicate");
+
+    // From standard input it is the same.
+    let from = |request: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enroll"));
+        command.args(["run", "--preview", "--format", "csv", "--sequence", SEQUENCE, "--request", request]);
+        command.args(["--database", path(&file), "--at", "2026-02-01T15:00:00Z", "--id", ID, "--all"]);
+        text(&command.stdin(std::fs::File::open(&many).unwrap()).output().unwrap())
+    };
+    assert_eq!(from("-"), from(path(&many)));
+}
+
+#[test]
 fn the_demo_twice_on_a_file_reprocesses_everyone_and_creates_no_one() {
     let folder = Folder::new("db-demo");
     let file = folder.0.join("demo.db");
