@@ -348,7 +348,6 @@ pub fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
 
 /// What stands under the unique indexes on keys. In words of its own, since the index is used only where the query says
 /// this without a parameter.
-#[must_use]
 pub fn not_merged() -> diesel::expression::SqlLiteral<Bool> {
     diesel::dsl::sql("state <> 'merged'")
 }
