@@ -15,12 +15,18 @@ pub async fn connect(url: &str) -> Result<PgConnection, Error> {
     Ok(PgConnection::connect(url).await?)
 }
 
-/// Makes the tables.
+/// Makes the tables, with their foreign keys or without.
 ///
 /// # Errors
 /// Whatever the database says.
-pub async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
-    connection.execute(include_str!("postgres.sql")).await?;
+pub async fn migrate(connection: &mut PgConnection, foreign_keys: bool) -> Result<(), Error> {
+    let mut sql = include_str!("postgres.sql").to_owned();
+    if !foreign_keys {
+        for parent in ["contacts", "sequences", "tags"] {
+            sql = sql.replace(&format!(" references {parent} on delete cascade"), "");
+        }
+    }
+    connection.execute(sqlx::AssertSqlSafe(sql)).await?;
     Ok(())
 }
 

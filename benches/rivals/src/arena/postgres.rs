@@ -32,7 +32,8 @@ struct Database {
 
 impl<'s> PostgresArena<'s> {
     /// Prepares the databases, and enrolls `crowd` people into each. The server is that of `ENROLL_TEST_POSTGRES_URL`
-    /// if it is set, else one that is started now.
+    /// if it is set, else one that is started now. The rivals have foreign keys unless `ENROLL_BENCH_NO_FOREIGN_KEYS`
+    /// is set.
     ///
     /// # Errors
     /// Whatever the server says.
@@ -46,7 +47,8 @@ impl<'s> PostgresArena<'s> {
             let name = format!("{}_rivals", enroll.name);
             let rivals = Database { url: server.empty_database(&name).await?, name };
             let mut connection = postgres::connect(&rivals.url).await?;
-            postgres::migrate(&mut connection).await?;
+            let foreign_keys = std::env::var_os("ENROLL_BENCH_NO_FOREIGN_KEYS").is_none();
+            postgres::migrate(&mut connection, foreign_keys).await?;
             seed::postgres(&mut connection, &scene.given).await?;
             connection.close().await?;
             Ok::<_, Error>((enroll, rivals))
