@@ -1,0 +1,138 @@
+//! `enroll` beside the same rules written by hand: the whole enrollment, from the bytes of the body to the committed
+//! report. See this package's README for how to run it.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use enroll::contact::{Libphonenumber, PhoneNormalizer, PhonenumberCrate};
+use enroll::{Engine, EnrollmentPolicy, EnrollmentRequest, InMemoryRepository, enroll_contacts};
+use enroll_bench::people::{self, Scene};
+use enroll_bench::rounds::{self, compare};
+use enroll_rivals::arena::{Contender, PostgresArena, PostgresStore, SqliteArena, SqliteStore};
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+/// An enrollment in one call.
+type Enroll<'a> = Box<dyn FnMut(&str, &[u8]) + 'a>;
+/// Makes a database of a contender's own, and the enrollment into it.
+type Fresh<'a> = Box<dyn Fn(Contender) -> Enroll<'a> + 'a>;
+
+fn sqlite(c: &mut Criterion) {
+    fn fresh<'a>(arena: &'a SqliteArena<'_>) -> Fresh<'a> {
+        Box::new(move |contender| {
+            let mut store: SqliteStore<'_> = arena.store(contender).expect("a copy of the prepared file");
+            Box::new(move |key, body| drop(store.enroll(key, body).expect("the request is whole")))
+        })
+    }
+    let group = "rivals/sqlite";
+    let scene = Scene::empty();
+    let arena = SqliteArena::new(&scene, 0).expect("files can be made");
+    each_on_a_fresh_copy(c, (group, "4000 new"), &people::strangers(0..RECIPIENTS), &fresh(&arena));
+    let scene = Scene::demo();
+    let arena = SqliteArena::new(&scene, 0).expect("files can be made");
+    each_on_a_fresh_copy(c, (group, "4000 mixed"), &scene.mixed(RECIPIENTS), &fresh(&arena));
+    for standing in standing() {
+        let scene = Scene::empty();
+        let arena = SqliteArena::new(&scene, standing).expect("files can be made");
+        beside_a_crowd(c, group, standing, &fresh(&arena));
+    }
+}
+
+fn postgres(c: &mut Criterion) {
+    fn fresh<'a>(arena: &'a PostgresArena<'_>) -> Fresh<'a> {
+        Box::new(move |contender| {
+            let mut store: PostgresStore<'_> = arena.store(contender).expect("a copy of the prepared database");
+            Box::new(move |key, body| drop(store.enroll(key, body).expect("the request is whole")))
+        })
+    }
+    let group = "rivals/postgres";
+    let scene = Scene::empty();
+    let arena = PostgresArena::new(&scene, 0).expect("databases can be made");
+    each_on_a_fresh_copy(c, (group, "4000 new"), &people::strangers(0..RECIPIENTS), &fresh(&arena));
+    let scene = Scene::demo();
+    let arena = PostgresArena::new(&scene, 0).expect("databases can be made");
+    each_on_a_fresh_copy(c, (group, "4000 mixed"), &scene.mixed(RECIPIENTS), &fresh(&arena));
+    for standing in standing() {
+        let scene = Scene::empty();
+        let arena = PostgresArena::new(&scene, standing).expect("databases can be made");
+        beside_a_crowd(c, group, standing, &fresh(&arena));
+    }
+}
+
+/// Every run enrolls the same body into a copy of the same database.
+fn each_on_a_fresh_copy(c: &mut Criterion, group: (&str, &str), body: &[u8], fresh: &Fresh<'_>) {
+    let contender = |contender: Contender| {
+        rounds::Contender::timing(contender.name(), move || {
+            let mut enroll = fresh(contender);
+            timed(|| enroll("run", body))
+        })
+    };
+    compare(c, group, RECIPIENTS, ROUNDS, Contender::ALL.map(contender).into());
+}
+
+/// Beside a crowd that is too large to copy each time, each run enrolls other strangers into one database.
+fn beside_a_crowd(c: &mut Criterion, group: &str, standing: usize, fresh: &Fresh<'_>) {
+    let parameter = format!("4000 new, {standing} standing");
+    if standing <= COPIED {
+        each_on_a_fresh_copy(c, (group, &parameter), &people::strangers(0..RECIPIENTS), fresh);
+        return;
+    }
+    let contender = |contender: Contender| {
+        // Made by the first run, so that a filter on the command line holds.
+        let enroll: RefCell<Option<Enroll<'_>>> = RefCell::new(None);
+        let mut from = 0;
+        rounds::Contender::timing(contender.name(), move || {
+            let body = people::strangers(from..from + RECIPIENTS);
+            let key = format!("from-{from}");
+            from += RECIPIENTS;
+            let mut enroll = enroll.borrow_mut();
+            let enroll = enroll.get_or_insert_with(|| fresh(contender));
+            timed(|| enroll(&key, &body))
+        })
+    };
+    compare(c, (group, &parameter), RECIPIENTS, ROUNDS, Contender::ALL.map(contender).into());
+}
+
+/// The engine in memory with either phone crate. Few recipients: the other one takes seconds for 4000.
+fn phones(c: &mut Criterion) {
+    const FEW: usize = 400;
+    let scene = Scene::demo();
+    let body = scene.mixed(FEW);
+    let contender = |(name, phones): (&'static str, &'static dyn PhoneNormalizer)| {
+        let (scene, body) = (&scene, &body);
+        rounds::Contender::timing(name, move || {
+            let mut repository = InMemoryRepository::new();
+            let snapshots = scene.given.snapshots().expect("the demo is whole");
+            snapshots.into_iter().for_each(|snapshot| repository.insert(snapshot));
+            let policy = EnrollmentPolicy::default();
+            let engine = Engine { phones, ..Engine::new(&policy) };
+            timed(|| {
+                let request = EnrollmentRequest::from_json(body);
+                let report = enroll_contacts(&mut repository, &engine, &scene.enrollment(&request, "run"));
+                drop(report.expect("the request is whole"));
+            })
+        })
+    };
+    let contenders: [(&str, &dyn PhoneNormalizer); 2] =
+        [("enroll", &Libphonenumber), ("phonenumber", &PhonenumberCrate)];
+    compare(c, ("rivals/phones", "400 mixed"), FEW, ROUNDS, contenders.map(contender).into());
+}
+
+fn timed(run: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    run();
+    start.elapsed()
+}
+
+/// The crowds of `ENROLL_BENCH_STANDING`, as in `100000,1000000`.
+fn standing() -> Vec<usize> {
+    let crowds = std::env::var("ENROLL_BENCH_STANDING").unwrap_or_default();
+    let crowds = crowds.split(',').map(str::trim).filter(|crowd| !crowd.is_empty());
+    crowds.map(|crowd| crowd.parse().expect("ENROLL_BENCH_STANDING is numbers")).collect()
+}
+
+const RECIPIENTS: usize = 4000;
+const ROUNDS: usize = 11;
+/// The largest crowd that is copied for each run.
+const COPIED: usize = 100_000;
+
+criterion_group!(benches, sqlite, postgres, phones);
+criterion_main!(benches);

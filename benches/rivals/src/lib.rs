@@ -1,0 +1,37 @@
+//! The enrollment of `enroll` as it is written by hand, the usual ways, to be timed and tested beside it.
+//!
+//! - [`diesel_rows`] and [`diesel_batched`]: Diesel on SQLite, row by row and batched
+//! - [`sqlx_rows`] and [`sqlx_batched`]: sqlx on PostgreSQL, row by row and batched
+//!
+//! All four read a [`body`] with plain serde, look up the [`target`], and obey the same [`rules`].
+
+pub mod arena;
+pub mod batch;
+pub mod body;
+pub mod diesel_batched;
+pub mod diesel_rows;
+pub mod postgres;
+pub mod rules;
+pub mod seed;
+pub mod sqlite;
+pub mod sqlx_batched;
+pub mod sqlx_rows;
+pub mod target;
+
+/// Whatever went wrong: the request is refused, or the database failed.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// One request, as a handler is given it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The organization that asks.
+    pub organization_id: uuid::Uuid,
+    /// The sequence to add contacts to.
+    pub sequence_id: uuid::Uuid,
+    /// What the sender calls its request.
+    pub key: &'a str,
+    /// The instant of the request.
+    pub at: enroll::Timestamp,
+    /// The body, as it came.
+    pub body: &'a [u8],
+}
