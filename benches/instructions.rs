@@ -9,21 +9,21 @@ use enroll::{
 };
 use enroll_bench::people::Scene;
 use gungraun::{
-    Callgrind, EventKind, LibraryBenchmarkConfig, ValgrindTool, library_benchmark, library_benchmark_group, main,
+    Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use std::hint::black_box;
 
 const PARSE: u64 = 1;
 const CHECK: u64 = 1;
 const PLAN: u64 = 1;
-const ENROLL: u64 = 1;
+const WHOLE: u64 = 1;
 
 fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
     let limit = instructions + instructions * 3 / 100;
     let mut callgrind = Callgrind::default();
     callgrind.hard_limits([(EventKind::Ir, limit)]);
     let mut config = LibraryBenchmarkConfig::default();
-    config.default_tool(ValgrindTool::Callgrind).tool(callgrind);
+    config.tool(callgrind);
     config
 }
 
@@ -88,9 +88,9 @@ fn plan((command, snapshot): (EnrollmentCommand, Snapshot)) -> (EnrollmentComman
     (command, snapshot, plan)
 }
 
-#[library_benchmark(config = at_most(ENROLL))]
+#[library_benchmark(config = at_most(WHOLE))]
 #[bench::mixed(Given::new())]
-fn enroll(mut given: Given) -> (Given, EnrollmentReport) {
+fn whole(mut given: Given) -> (Given, EnrollmentReport) {
     let policy = EnrollmentPolicy::default();
     let request = EnrollmentRequest::from_json(&given.body);
     let enrollment = given.scene.enrollment(&request, "bench");
@@ -99,5 +99,5 @@ fn enroll(mut given: Given) -> (Given, EnrollmentReport) {
     (given, report)
 }
 
-library_benchmark_group!(name = instructions, benchmarks = [parse, check, plan, enroll]);
+library_benchmark_group!(name = instructions, benchmarks = [parse, check, plan, whole]);
 main!(library_benchmark_groups = instructions);

@@ -79,7 +79,7 @@ fn rows(plan: &EnrollmentPlan) -> usize {
 
 #[test]
 fn statements_do_not_depend_on_the_number_of_recipients() {
-    bounded(enroll, 15);
+    bounded(enroll, 13);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn bounded(run: impl Fn(usize) -> (Ran, usize), rows: usize) {
     let (one, of_one) = run(1);
     let total = |ran: &Ran| ran.values().sum::<usize>();
     let beside_rows = total(&one) - of_one;
-    assert!(beside_rows < 100, "{one:#?}");
+    assert!(beside_rows < 105, "{one:#?}");
     // With the one that is ignored 100 and 4000 recipients.
     for people in [99, 3999] {
         let (many, written) = run(people);

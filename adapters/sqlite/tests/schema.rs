@@ -3,10 +3,11 @@
 
 mod support;
 
+use enroll::Repository;
 use enroll_sqlite::{SqliteRepository, migrate};
 use rusqlite::{Connection, params};
 use std::thread;
-use support::{ORGANIZATION, STEP, count, seeded};
+use support::{Asked, ORGANIZATION, STEP, count, in_memory, seeded};
 use uuid::Uuid;
 
 fn strings(connection: &Connection, sql: &str) -> Vec<String> {
@@ -26,6 +27,37 @@ fn a_second_open_changes_nothing() {
     assert_eq!(schema(&again), first);
     assert_eq!(count(again.connection(), "enroll_sequences"), 1);
     assert_eq!(count(again.connection(), "enroll_schema where version = 1"), 1);
+}
+
+/// A large commit switches them off where there are no others, and knows that by their number.
+#[test]
+fn the_schema_has_the_triggers_that_are_counted() {
+    let repository = SqliteRepository::open_in_memory().unwrap();
+    assert_eq!(count(repository.connection(), "sqlite_schema where type = 'trigger'"), 28);
+}
+
+#[test]
+fn after_a_large_commit_a_hosts_write_raises_versions() {
+    let mut repository = in_memory();
+    let first = Asked::people("first", 0..500);
+    let plan = first.plan(&mut repository);
+    first.enroll(&mut repository).unwrap();
+    // Also after one that is refused.
+    Repository::commit(&mut repository, plan.changes()).unwrap_err();
+    let connection = repository.connection();
+    connection.execute("update enroll_step_contacts set status = 'moved'", []).unwrap();
+    assert_eq!(count(connection, "enroll_contacts where version = 2"), 500);
+}
+
+#[test]
+fn a_hosts_own_trigger_sees_a_large_commit() {
+    let mut repository = in_memory();
+    let audit = "create table audit (contact_id blob);
+        create trigger audited after insert on enroll_contacts begin insert into audit values (new.id); end";
+    repository.connection().execute_batch(audit).unwrap();
+    Asked::people("first", 0..500).enroll(&mut repository).unwrap();
+    assert_eq!(count(repository.connection(), "audit"), 500);
+    assert_eq!(count(repository.connection(), "enroll_contacts where version = 1"), 500);
 }
 
 #[test]

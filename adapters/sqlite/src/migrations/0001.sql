@@ -1,6 +1,8 @@
 -- Version 1. Ids are 16 bytes, instants whole milliseconds since 1970, JSON is text that keeps its spelling.
 -- Every key and every index begins with organization_id.
 
+-- Words are checked one by one: of a list of more than two, SQLite makes a table of its own for each row that is written.
+
 -- Its one row is 1 in the middle of a commit of the engine, which raises versions itself: no version trigger fires then.
 -- The same transaction sets it back, so nobody else ever sees it.
 create table enroll_engine (
@@ -17,7 +19,7 @@ create table enroll_channels (
     organization_id blob not null references enroll_organizations on delete cascade,
     id blob not null,
     version integer not null default (cast((julianday('now') - 2440587.5) * 86400000 as integer)) check (version >= 1),
-    kind text not null check (kind in ('phone', 'whatsapp', 'fax', 'email')),
+    kind text not null check (kind = 'phone' or kind = 'whatsapp' or kind = 'fax' or kind = 'email'),
     address text not null,
     enabled integer not null default 1 check (enabled in (0, 1)),
     name text,
@@ -46,7 +48,7 @@ create table enroll_sequences (
     id blob not null,
     version integer not null default (cast((julianday('now') - 2440587.5) * 86400000 as integer)) check (version >= 1),
     title text not null default '',
-    status text not null check (status in ('draft', 'active', 'archived')),
+    status text not null check (status = 'draft' or status = 'active' or status = 'archived'),
     settings text not null default '{}' check (json_valid(settings)),
     primary key (organization_id, id)
 ) strict;
@@ -57,7 +59,8 @@ create table enroll_steps (
     sequence_id blob not null,
     id blob not null,
     position integer not null,
-    channel_kind text not null check (channel_kind in ('phone', 'whatsapp', 'fax', 'email')),
+    channel_kind text not null
+        check (channel_kind = 'phone' or channel_kind = 'whatsapp' or channel_kind = 'fax' or channel_kind = 'email'),
     channel_id blob,
     primary key (organization_id, sequence_id, id),
     foreign key (organization_id, sequence_id) references enroll_sequences on delete cascade
@@ -72,7 +75,8 @@ create table enroll_tags (
 ) strict;
 
 -- What a contact holds is what it is found by: nothing of a merged contact, nothing that is only white space
--- (the characters are Unicode's White_Space). The email's key is made by the engine and stored beside it.
+-- (the characters are Unicode's White_Space; what begins with a printable one of ASCII is not asked further). The
+-- email's key is made by the engine and stored beside it.
 create table enroll_contacts (
     organization_id blob not null references enroll_organizations on delete cascade,
     id blob not null,
@@ -88,18 +92,22 @@ create table enroll_contacts (
     birth_day integer check (birth_day between 1 and 31),
     birth_month integer check (birth_month between 1 and 12),
     birth_year integer check (birth_year between 1 and 9999),
-    state text not null default 'open' check (state in ('open', 'archived', 'blocked', 'merged')),
+    state text not null default 'open'
+        check (state = 'open' or state = 'archived' or state = 'blocked' or state = 'merged'),
     created_at integer check (created_at between 0 and 253402300799999),
     updated_at integer check (updated_at between 0 and 253402300799999),
-    held_external_id text generated always as (case when state <> 'merged' and trim(external_id, char(
+    held_external_id text generated always as (case when state <> 'merged' and (unicode(external_id) between 33 and 126
+        or trim(external_id, char(
         9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202,
-        8232, 8233, 8239, 8287, 12288)) <> '' then external_id end) virtual,
-    held_phone text generated always as (case when state <> 'merged' and trim(phone, char(
+        8232, 8233, 8239, 8287, 12288)) <> '') then external_id end) virtual,
+    held_phone text generated always as (case when state <> 'merged' and (unicode(phone) between 33 and 126
+        or trim(phone, char(
         9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202,
-        8232, 8233, 8239, 8287, 12288)) <> '' then phone end) virtual,
-    held_email text generated always as (case when state <> 'merged' and trim(email_key, char(
+        8232, 8233, 8239, 8287, 12288)) <> '') then phone end) virtual,
+    held_email text generated always as (case when state <> 'merged' and (unicode(email_key) between 33 and 126
+        or trim(email_key, char(
         9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202,
-        8232, 8233, 8239, 8287, 12288)) <> '' then email_key end) virtual,
+        8232, 8233, 8239, 8287, 12288)) <> '') then email_key end) virtual,
     primary key (organization_id, id),
     check ((email is null) = (email_key is null))
 ) strict;
@@ -119,6 +127,8 @@ create table enroll_communication_preferences (
     foreign key (organization_id, contact_id) references enroll_contacts on delete cascade
 ) strict;
 
+-- Rows round a contact lie beside each other, so that finding them takes no index of its own, and writing one touches a
+-- tree less.
 -- One at most: the channel is of a phone kind, or does not exist. Whoever writes an email conversation says 0.
 create table enroll_conversations (
     organization_id blob not null,
@@ -126,12 +136,13 @@ create table enroll_conversations (
     contact_id blob not null,
     channel_id blob not null,
     one_at_most integer not null default 1 check (one_at_most in (0, 1)),
-    status text not null default 'automated' check (status in ('automated', 'open', 'closed', 'spam')),
+    status text not null default 'automated'
+        check (status = 'automated' or status = 'open' or status = 'closed' or status = 'spam'),
     created_at integer check (created_at between 0 and 253402300799999),
-    primary key (organization_id, id),
+    primary key (organization_id, contact_id, channel_id, id),
+    unique (organization_id, id),
     foreign key (organization_id, contact_id) references enroll_contacts on delete cascade
-) strict;
-create index enroll_conversations_of_contact on enroll_conversations (organization_id, contact_id, channel_id);
+) strict, without rowid;
 create unique index enroll_conversations_one on enroll_conversations (organization_id, contact_id, channel_id)
     where one_at_most = 1;
 
@@ -142,10 +153,10 @@ create table enroll_runs (
     contact_id blob not null,
     status text not null default 'active' check (status in ('active', 'finished')),
     started_at integer not null check (started_at between 0 and 253402300799999),
-    primary key (organization_id, id),
+    primary key (organization_id, contact_id, sequence_id, id),
+    unique (organization_id, id),
     foreign key (organization_id, contact_id) references enroll_contacts on delete cascade
-) strict;
-create index enroll_runs_of_contact on enroll_runs (organization_id, contact_id, sequence_id);
+) strict, without rowid;
 
 create table enroll_step_contacts (
     organization_id blob not null,
@@ -154,16 +165,18 @@ create table enroll_step_contacts (
     sequence_id blob not null,
     step_id blob not null,
     contact_id blob not null,
-    status text not null check (status in ('pending', 'active', 'inactive', 'moved', 'finished')),
+    status text not null check (
+        status = 'pending' or status = 'active' or status = 'inactive' or status = 'moved' or status = 'finished'
+    ),
     scheduled_at integer not null check (scheduled_at between 0 and 253402300799999),
     channel_id blob,
     default_call_flow_id blob,
     times_processed integer not null default 1 check (times_processed between 0 and 4294967295),
     enrollment_id blob,
-    primary key (organization_id, id),
+    primary key (organization_id, contact_id, sequence_id, id),
+    unique (organization_id, id),
     foreign key (organization_id, contact_id) references enroll_contacts on delete cascade
-) strict;
-create index enroll_step_contacts_of_contact on enroll_step_contacts (organization_id, contact_id, sequence_id);
+) strict, without rowid;
 create unique index enroll_step_contacts_live on enroll_step_contacts (organization_id, sequence_id, contact_id)
     where status in ('pending', 'active');
 
@@ -174,7 +187,7 @@ create table enroll_contact_tags (
     primary key (organization_id, contact_id, tag_id),
     foreign key (organization_id, contact_id) references enroll_contacts on delete cascade,
     foreign key (organization_id, tag_id) references enroll_tags on delete cascade
-) strict;
+) strict, without rowid;
 create index enroll_contact_tags_of_tag on enroll_contact_tags (organization_id, tag_id);
 
 -- The contact is the resource itself, or that of the step contact.
@@ -202,7 +215,7 @@ create table enroll_enrollments (
     sequence_id blob not null,
     fingerprint blob not null check (length(fingerprint) = 32),
     at integer not null check (at between 0 and 253402300799999),
-    state text not null check (state in ('accepted', 'completed', 'rejected', 'failed')),
+    state text not null check (state = 'accepted' or state = 'completed' or state = 'rejected' or state = 'failed'),
     attempts integer not null default 0 check (attempts between 0 and 4294967295),
     due_at integer check (due_at between 0 and 253402300799999),
     completed_at integer check (completed_at between 0 and 253402300799999),

@@ -111,7 +111,10 @@ fn people(connection: &Connection, organization: Uuid) -> Result<People, SqliteE
 
 macro_rules! all {
     ($columns:ident, $table:literal) => {
-        concat!("select ", columns!($columns), " from ", $table, " where organization_id = ?1 order by rowid")
+        all!($columns, $table, "rowid")
+    };
+    ($columns:ident, $table:literal, $order:literal) => {
+        concat!("select ", columns!($columns), " from ", $table, " where organization_id = ?1 order by ", $order)
     };
 }
 
@@ -127,9 +130,9 @@ const STEPS: &str = concat!(
 const TAGS: &str = all!(tags, "enroll_tags t");
 const CONTACTS: &str = all!(contacts, "enroll_contacts c");
 const PREFERENCES: &str = all!(preferences, "enroll_communication_preferences r");
-const CONVERSATIONS: &str = all!(conversations, "enroll_conversations r");
-const RUNS: &str = all!(runs, "enroll_runs r");
-const STEP_CONTACTS: &str = all!(step_contacts, "enroll_step_contacts r");
+const CONVERSATIONS: &str = all!(conversations, "enroll_conversations r", "id");
+const RUNS: &str = all!(runs, "enroll_runs r", "id");
+const STEP_CONTACTS: &str = all!(step_contacts, "enroll_step_contacts r", "id");
 const CONTACT_TAGS: &str =
-    "select contact_id, tag_id from enroll_contact_tags where organization_id = ?1 order by rowid";
+    "select contact_id, tag_id from enroll_contact_tags where organization_id = ?1 order by contact_id, tag_id";
 const RECORDS: &str = all!(records, "enroll_custom_records r");

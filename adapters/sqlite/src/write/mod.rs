@@ -54,11 +54,9 @@ fn past_own_triggers<T>(
     rows: &Rows,
     write: impl FnOnce() -> Result<T, SqliteError>,
 ) -> Result<T, SqliteError> {
-    if rows.step_contacts_created.len() + rows.step_contacts_updated.len() < LARGE {
-        return write();
-    }
     let stand: i64 = connection.prepare_cached(TRIGGERS)?.query_row([], |row| row.get(0))?;
-    if stand != OWN_TRIGGERS {
+    let recipients = rows.step_contacts_created.len() + rows.step_contacts_updated.len();
+    if stand != OWN_TRIGGERS || recipients < LARGE {
         return write();
     }
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
@@ -124,7 +122,7 @@ fn owners(rows: &Rows) -> HashMap<StepContactId, ContactId> {
 const LARGE: usize = 200;
 const TRIGGERS: &str = "select count(*) from sqlite_schema where type = 'trigger' and tbl_name glob 'enroll_*'";
 /// As many as the migrations make: a test of the schema counts them.
-pub(crate) const OWN_TRIGGERS: i64 = 28;
+const OWN_TRIGGERS: i64 = 28;
 /// While it is 1 no version trigger fires: a commit raises versions itself. Nobody sees it but this transaction.
 const LOCK: &str = "update enroll_engine set writing = 1";
 const UNLOCK: &str = "update enroll_engine set writing = 0";
