@@ -1,15 +1,16 @@
 //! What an enrollment costs in memory, against the crates that it stands on, called alone on the same bytes.
 //!
 //! `cargo bench --bench engine`
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use enroll::{
     Engine, EnrollmentCommand, EnrollmentPolicy, EnrollmentRequest, InMemoryRepository, Repository, Snapshot,
     enroll_contacts, plan_enrollment,
 };
+use enroll_bench::floors;
 use enroll_bench::people::{Scene, strangers};
 use enroll_bench::rounds::{Contender, compare};
-use enroll_bench::floors;
 use std::time::{Duration, Instant};
 
 /// What is sent, and who stands when it comes.

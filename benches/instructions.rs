@@ -2,15 +2,14 @@
 //! by more than 3 %. Whoever changes one on purpose writes the new one down.
 //!
 //! `cargo bench --bench instructions`, which needs valgrind and `cargo install gungraun-runner --version 0.20.0`.
+#![allow(clippy::must_use_candidate, clippy::disallowed_types, reason = "what the macros expand to")]
 
 use enroll::{
     Context, Engine, EnrollmentCommand, EnrollmentPlan, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest,
     InMemoryRepository, Repository, Snapshot, enroll_contacts, plan_enrollment,
 };
 use enroll_bench::people::Scene;
-use gungraun::{
-    Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
+use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use std::hint::black_box;
 
 const PARSE: u64 = 1;
@@ -40,7 +39,12 @@ impl Given {
         let scene = Scene::demo();
         let body = scene.mixed(4000);
         let repository = InMemoryRepository::new();
-        scene.given.snapshots().expect("the scene is whole").into_iter().for_each(|snapshot| repository.insert(snapshot));
+        scene
+            .given
+            .snapshots()
+            .expect("the scene is whole")
+            .into_iter()
+            .for_each(|snapshot| repository.insert(snapshot));
         let context = repository.snapshot(scene.organization_id()).expect("it stands").context;
         let given = Self { scene, body, context, repository };
         given.check(&EnrollmentRequest::from_json(&given.body));
@@ -76,7 +80,9 @@ fn parse(given: Given) -> Given {
 
 #[library_benchmark(config = at_most(CHECK))]
 #[bench::mixed(checked())]
-fn check((given, request): (Given, EnrollmentRequest<'static>)) -> (Given, EnrollmentRequest<'static>, EnrollmentCommand) {
+fn check(
+    (given, request): (Given, EnrollmentRequest<'static>),
+) -> (Given, EnrollmentRequest<'static>, EnrollmentCommand) {
     let command = given.check(&request);
     (given, request, command)
 }

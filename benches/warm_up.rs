@@ -3,6 +3,7 @@
 //! A process warms up once, so each figure comes from a process of its own.
 //!
 //! `cargo bench --bench warm_up`, and with `--no-default-features` for the light variant.
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock and its environment")]
 
 use enroll::contact::{Libphonenumber, PhoneNormalizer, PhoneNumber, Region};
 use enroll::{Engine, EnrollmentCommand, EnrollmentPolicy, EnrollmentRequest};

@@ -251,7 +251,10 @@ fn settle<R: Repository + ?Sized>(
     let attempts = retry.attempts.max(1);
     for _ in 0..attempts {
         let snapshot = repository.load(&lookup)?;
-        let (changes, ending) = match next(command, &snapshot, end)? {
+        let next = next(command, &snapshot, end)?;
+        // The commit needs room of its own.
+        drop(snapshot);
+        let (changes, ending) = match next {
             Next::Ended(ending) => return Ok(ending),
             Next::Commit(changes, ending) => (changes, ending),
         };
@@ -273,7 +276,9 @@ async fn settle_async<R: AsyncRepository>(
     let attempts = retry.attempts.max(1);
     for _ in 0..attempts {
         let snapshot = repository.load(&lookup).await?;
-        let (changes, ending) = match next(command, &snapshot, end)? {
+        let next = next(command, &snapshot, end)?;
+        drop(snapshot);
+        let (changes, ending) = match next {
             Next::Ended(ending) => return Ok(ending),
             Next::Commit(changes, ending) => (changes, ending),
         };

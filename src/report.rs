@@ -79,7 +79,7 @@ impl IntoIterator for Outcomes {
     type IntoIter = std::vec::IntoIter<Outcome>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.to_vec().into_iter()
+        Vec::from(&*self.0).into_iter()
     }
 }
 

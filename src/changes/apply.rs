@@ -135,7 +135,7 @@ impl ChangeSet {
         let mut people = self.written_contacts(snapshot)?;
         self.check_ids(snapshot, &mut people)?;
         self.write_rows(snapshot, &mut people)?;
-        keys.change(self.claims(snapshot, &people))?;
+        keys.change(&self.claims(snapshot, &people))?;
 
         // Everything holds: from here on nothing fails.
         for person in people.list {

@@ -60,8 +60,8 @@ impl Keys {
 
     /// Gives up and claims: all of it, or nothing. What counts is the state afterwards, so one claim may take what
     /// another gives up.
-    pub(super) fn change(&mut self, claims: Vec<Claim>) -> Result<(), Conflict> {
-        for Claim { id, kind, released, .. } in &claims {
+    pub(super) fn change(&mut self, claims: &[Claim]) -> Result<(), Conflict> {
+        for Claim { id, kind, released, .. } in claims {
             let keys = &mut self.0[*kind as usize];
             if let Some(text) = released.as_ref().filter(|text| keys.get(*text) == Some(id)) {
                 keys.remove(text);
@@ -78,10 +78,11 @@ impl Keys {
                     let (key, text, holder) = (*kind, text.clone(), *held.get());
                     let claims_it = |claim: &Claim| claim.kind == key && claim.claimed.as_ref() == Some(&text);
                     let twice = claims[..done].iter().any(|claim| claim.id == holder && claims_it(claim));
-                    self.undo(&claims, done);
-                    return Err(match twice {
-                        true => Conflict::KeyClaimedTwice { key, text },
-                        false => Conflict::KeyHeld { key, text, holder },
+                    self.undo(claims, done);
+                    return Err(if twice {
+                        Conflict::KeyClaimedTwice { key, text }
+                    } else {
+                        Conflict::KeyHeld { key, text, holder }
                     });
                 }
             }

@@ -248,8 +248,7 @@ impl<'a> Planner<'a> {
             }));
         }
         self.draft.tag(&self.minter, contact, self.command);
-        if let (Some((definitions, resource)), Some(step_contact)) =
-            (&self.target.custom_data, outcome.step_contact_id)
+        if let (Some((definitions, resource)), Some(step_contact)) = (&self.target.custom_data, outcome.step_contact_id)
         {
             let object_id = definitions.object_id();
             let resource_id = match resource {

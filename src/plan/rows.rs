@@ -12,7 +12,9 @@ use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::contact::{Contact, KeyKind, Text};
 use crate::ids::{Minter, RowKind};
 use crate::lookup::{Context, Person, Version};
-use crate::model::{ContactTag, Conversation, CustomRecord, Resource, Run, RunStatus, StepContact, StepContactStatus, Tag};
+use crate::model::{
+    ContactTag, Conversation, CustomRecord, Resource, Run, RunStatus, StepContact, StepContactStatus, Tag,
+};
 use crate::report::UploadTag;
 use crate::value::Properties;
 use crate::{ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, StepContactId, Timestamp};
@@ -189,7 +191,8 @@ impl<'a> Draft<'a> {
 
     pub(super) fn guards(&mut self, context: &Context, command: &EnrollmentCommand, world: &World<'_>) -> Guards {
         // Whoever was taken is written, and guarded by that.
-        let consulted = self.consulted.iter().map(|slot| world.slot(*slot)).filter(|standing| standing.taken_by.is_none());
+        let consulted =
+            self.consulted.iter().map(|slot| world.slot(*slot)).filter(|standing| standing.taken_by.is_none());
         let contacts = consulted.filter_map(|standing| standing.person.map(|person| (standing.id, person.version)));
         Guards {
             channels: std::mem::take(&mut self.channels).into_iter().collect(),

@@ -13,8 +13,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     tables(&outcomes);
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance"));
     std::fs::create_dir_all(folder)?;
-    plot(&folder.join("recipients.svg"), "Cost against recipients (mixed request, in memory)", "recipients", &by_recipients(&outcomes))?;
-    plot(&folder.join("standing.svg"), "Cost of 4000 new recipients against contacts standing", "contacts standing", &by_standing(&outcomes))?;
+    plot(
+        &folder.join("recipients.svg"),
+        "Cost against recipients (mixed request, in memory)",
+        "recipients",
+        &by_recipients(&outcomes),
+    )?;
+    plot(
+        &folder.join("standing.svg"),
+        "Cost of 4000 new recipients against contacts standing",
+        "contacts standing",
+        &by_standing(&outcomes),
+    )?;
     Ok(())
 }
 
