@@ -2,7 +2,13 @@
 //! by more than 3 %. Whoever changes one on purpose writes the new one down.
 //!
 //! `cargo bench --bench instructions`, which needs valgrind and `cargo install gungraun-runner --version 0.20.0`.
-#![allow(clippy::must_use_candidate, clippy::disallowed_types, reason = "what the macros expand to")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::must_use_candidate,
+    reason = "what the macros expand to"
+)]
 
 use enroll::{
     Context, Engine, EnrollmentCommand, EnrollmentPlan, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest,
