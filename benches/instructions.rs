@@ -18,10 +18,10 @@ use enroll_bench::people::Scene;
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use std::hint::black_box;
 
-const PARSE: u64 = 1;
-const CHECK: u64 = 1;
-const PLAN: u64 = 1;
-const WHOLE: u64 = 1;
+const PARSE: u64 = 24_010_000;
+const CHECK: u64 = 89_930_000;
+const PLAN: u64 = 16_170_000;
+const WHOLE: u64 = 155_100_000;
 
 fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
     let limit = instructions + instructions * 3 / 100;
