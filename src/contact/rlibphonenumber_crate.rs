@@ -11,8 +11,8 @@ pub struct Libphonenumber;
 impl Libphonenumber {
     /// Compiles the patterns of these regions now, rather than at the first number of each.
     ///
-    /// A process pays for them once and keeps them: some 10 ms a region with the feature `phone-regex`, and WARMLIGHT without it, on
-    /// a slow machine. A host that answers requests calls this before the first, on a thread of its own if
+    /// A process pays for them once and keeps them: some 10 ms a region with the feature `phone-regex`, half a
+    /// millisecond without it, on a slow machine. A host that answers requests calls this before the first, on a thread of its own if
     /// it likes: for the regions of its senders, or of its recipients where it knows them. A region that has no numbers
     /// costs nothing. `docs/performance.md` has the figures.
     ///
