@@ -213,8 +213,18 @@ impl<'c> Table<'c> {
         let columns =
             columns.query_map([format!("enroll_{name}")], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
         let names = columns.join(", ");
-        // Rows stand in the order in which they came.
-        let stand = format!("select {names} from enroll_{name} where rowid > ?1 and rowid <= ?2 order by rowid");
+        // Contacts stand in the order in which they came, and each, being new, has one row of each kind round it.
+        let stand = match name {
+            "contacts" | "enrollments" | "tags" => {
+                format!("select {names} from enroll_{name} where rowid > ?1 and rowid <= ?2 order by rowid")
+            }
+            _ => format!(
+                "select r.{} from enroll_contacts c cross join enroll_{name} r
+                 on r.organization_id = c.organization_id and r.contact_id = c.id
+                 where c.rowid > ?1 and c.rowid <= ?2 order by c.rowid",
+                columns.join(", r.")
+            ),
+        };
         let places = vec!["?"; columns.len()].join(", ");
         let insert = format!("insert into enroll_{name} ({names}) values ({places})");
         let one_a_request = matches!(name, "enrollments" | "tags");
