@@ -108,7 +108,7 @@ fn repository(snapshot: &Snapshot) -> InMemoryRepository {
 }
 
 /// The work several times over, where once would be too short for the clock. What it answers is dropped afterwards.
-fn repeated<'a, T>(name: &'a str, times: usize, mut work: impl FnMut() -> T + 'a) -> Contender<'a> {
+fn repeated<'a, T: 'a>(name: &'a str, times: usize, mut work: impl FnMut() -> T + 'a) -> Contender<'a> {
     let mut answers = Vec::with_capacity(times);
     Contender::timing(name, move || {
         let start = Instant::now();
