@@ -5,6 +5,7 @@ mod support;
 
 use enroll::Repository;
 use enroll_sqlite::{SqliteRepository, migrate};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 use std::thread;
 use support::{Asked, ORGANIZATION, STEP, count, in_memory, seeded};
@@ -47,6 +48,14 @@ fn after_a_large_commit_a_hosts_write_raises_versions() {
     let connection = repository.connection();
     connection.execute("update enroll_step_contacts set status = 'moved'", []).unwrap();
     assert_eq!(count(connection, "enroll_contacts where version = 2"), 500);
+}
+
+#[test]
+fn a_host_that_switched_triggers_off_finds_them_off_after_a_large_commit() {
+    let mut repository = in_memory();
+    repository.connection().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+    Asked::people("first", 0..500).enroll(&mut repository).unwrap();
+    assert!(!repository.connection().db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER).unwrap());
 }
 
 #[test]

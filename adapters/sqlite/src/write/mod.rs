@@ -56,7 +56,9 @@ fn past_own_triggers<T>(
 ) -> Result<T, SqliteError> {
     let stand: i64 = connection.prepare_cached(TRIGGERS)?.query_row([], |row| row.get(0))?;
     let recipients = rows.step_contacts_created.len() + rows.step_contacts_updated.len();
-    if stand != OWN_TRIGGERS || recipients < LARGE {
+    // A host that has switched its triggers off already keeps them off.
+    let on = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
+    if stand != OWN_TRIGGERS || recipients < LARGE || !on {
         return write();
     }
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
