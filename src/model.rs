@@ -514,7 +514,7 @@ pub struct CustomRecord {
     /// The id of the contact or of the step contact.
     pub resource_id: uuid::Uuid,
     #[serde(default)]
-    pub properties: Arc<Properties>,
+    pub properties: Arc<Properties<'static>>,
 }
 
 impl CustomRecord {

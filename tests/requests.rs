@@ -133,7 +133,7 @@ fn a_request_that_is_built_in_code_is_checked_as_one_that_is_read() {
     let mut entry = Recipient::new("+1202\u{0}5550123");
     entry.name = Some("n".repeat(256).into());
     entry.birth_date = Some(WireBirthDate::new(Some(31), Some(2), None));
-    entry.properties.insert("k\0".into(), Value::List(vec![Value::Text("\0".into())]));
+    entry.properties.insert("k\0", Value::List(vec![Value::Text("\0".into())]));
     let mut request = EnrollmentRequest::new([entry]);
     request.from = Some("\0".into());
     let object = CustomObjectId::from_uuid(Uuid::from_u128(9));
@@ -160,7 +160,7 @@ fn a_value_is_nested_no_deeper_than_a_body_can_say() {
     let nested = |levels: usize| (0..levels).fold(Value::Null, |value, _| Value::List(vec![value]));
     let request = |levels| {
         let mut entry = Recipient::new("+12025550123");
-        entry.properties.insert("k".into(), nested(levels));
+        entry.properties.insert("k", nested(levels));
         EnrollmentRequest::new([entry])
     };
     assert_eq!(refused(&request(121)), ["invalid_type /to/0/properties/k"]);
@@ -218,5 +218,5 @@ fn what_is_stored_of_a_request_borrows_nothing_and_survives_a_round_trip() {
     let stored = serde_json::to_string(&command).unwrap();
     assert!(stored.contains(r#""v":1"#));
     assert_eq!(serde_json::from_str::<EnrollmentCommand>(&stored).unwrap(), command);
-    assert_eq!(command.lookup().phones, [PhoneNumber::parse("+12025550123", None).unwrap().into()]);
+    assert_eq!(command.lookup().phones, [PhoneNumber::parse("+12025550123", None).unwrap().as_str()]);
 }

@@ -11,7 +11,7 @@ use crate::format::V1;
 use crate::lookup::Context;
 use crate::model::{Channel, ChannelKind, Sequence, SequenceStatus, Step};
 use crate::request::{EnrollmentRequest, MAX_RECIPIENTS, NUL, Recipient, in_body_order, said};
-use crate::value::{Properties, Value};
+use crate::value::{Properties, Value, trimmed_member};
 use crate::{CallFlowId, CustomObjectId, SequenceId, StepId};
 
 /// The most characters of a name or an email (D13).
@@ -420,8 +420,8 @@ fn text(text: Option<&Cow<'_, str>>) -> Option<Text> {
     said(text).map(Text::from)
 }
 
-fn properties(entry: &Recipient<'_>) -> Option<Arc<Properties>> {
+fn properties(entry: &Recipient<'_>) -> Option<Arc<Properties<'static>>> {
     let given = entry.properties.iter().filter(|(_, value)| !value.is_blank());
-    let given: Properties = given.map(|(key, value)| (key.clone().into_owned(), value.trimmed())).collect();
+    let given: Properties<'static> = given.map(trimmed_member).collect();
     (!given.is_empty()).then(|| Arc::new(given))
 }

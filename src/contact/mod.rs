@@ -5,12 +5,14 @@ mod phone;
 #[cfg(feature = "phonenumber")]
 mod phonenumber_crate;
 mod rlibphonenumber_crate;
+mod text;
 
 pub use email::{Email, EmailFault};
 pub use phone::{InvalidRegion, PhoneFault, PhoneNormalizer, PhoneNumber, Region};
 #[cfg(feature = "phonenumber")]
 pub use phonenumber_crate::PhonenumberCrate;
 pub use rlibphonenumber_crate::Libphonenumber;
+pub use text::Text;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -18,9 +20,6 @@ use std::sync::Arc;
 
 use crate::request::trimmed;
 use crate::{ChannelId, ContactId, Timestamp};
-
-/// Text that rows share without copying it.
-pub type Text = Arc<str>;
 
 /// A contact of an organization, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

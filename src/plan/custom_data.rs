@@ -28,7 +28,7 @@ pub(super) struct Definitions<'a> {
     by_key: BTreeMap<&'a str, &'a CustomProperty>,
     /// Those that a record cannot be without, each with its default where that fits.
     required: Vec<(&'a str, Option<&'a Value<'static>>)>,
-    none: Arc<Properties>,
+    none: Arc<Properties<'static>>,
 }
 
 impl<'a> Definitions<'a> {
@@ -50,13 +50,13 @@ impl<'a> Definitions<'a> {
     /// fit. What is as it was given is shared with what was given.
     pub(super) fn merged(
         &self,
-        standing: Option<&Arc<Properties>>,
-        given: Option<&Arc<Properties>>,
-    ) -> Result<Arc<Properties>, Note> {
+        standing: Option<&Arc<Properties<'static>>>,
+        given: Option<&Arc<Properties<'static>>>,
+    ) -> Result<Arc<Properties<'static>>, Note> {
         let given = given.unwrap_or(&self.none);
         let mut faults: BTreeMap<&str, PropertyProblem> = BTreeMap::new();
         for (key, value) in given.iter() {
-            let problem = match (self.by_key.get(key.as_str()), value) {
+            let problem = match (self.by_key.get(&**key), value) {
                 (None, _) => PropertyProblem::UnknownKey,
                 (Some(property), Value::Null) if property.required => PropertyProblem::NullForRequired,
                 (Some(_), Value::Null) => continue,
@@ -93,11 +93,10 @@ impl<'a> Definitions<'a> {
 }
 
 /// Given values replace, absent ones stay, `null` clears.
-fn merge(standing: &Properties, given: &Properties) -> Properties {
-    let mut values = standing.clone();
-    values.extend(given.iter().map(|(key, value)| (key.clone(), value.clone())));
-    values.retain(|_, value| *value != Value::Null);
-    values
+fn merge(standing: &Properties<'static>, given: &Properties<'static>) -> Properties<'static> {
+    let stay = standing.iter().filter(|(key, _)| !given.contains_key(key));
+    let values = stay.chain(given).filter(|(_, value)| **value != Value::Null);
+    values.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// Whether a value is of a property's type.

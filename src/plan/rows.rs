@@ -155,7 +155,7 @@ impl<'a> Draft<'a> {
         contact_id: ContactId,
         standing: Option<&CustomRecord>,
         (object, resource, resource_id): (CustomObjectId, Resource, uuid::Uuid),
-        properties: Arc<Properties>,
+        properties: Arc<Properties<'static>>,
     ) -> CustomRecordId {
         match standing {
             Some(record) => {

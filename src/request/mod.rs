@@ -8,11 +8,10 @@ pub use fingerprint::Fingerprint;
 
 use serde::Serialize;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use crate::fault::Fault;
 use crate::model::Resource;
-use crate::value::Value;
+use crate::value::Properties;
 use crate::{CallFlowId, ChannelId, CustomObjectId, StepId, Timestamp};
 
 /// The most entries that one request may have (D13).
@@ -130,8 +129,8 @@ pub struct Recipient<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub birth_date: Option<WireBirthDate>,
     /// Values for the custom object of `custom_data`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub properties: BTreeMap<Cow<'a, str>, Value<'a>>,
+    #[serde(skip_serializing_if = "Properties::is_empty")]
+    pub properties: Properties<'a>,
 }
 
 impl<'a> Recipient<'a> {
@@ -153,11 +152,7 @@ impl<'a> Recipient<'a> {
             default_channel_id: self.default_channel_id,
             address: self.address.map(|address| Box::new(address.into_owned())),
             birth_date: self.birth_date,
-            properties: self
-                .properties
-                .into_iter()
-                .map(|(key, value)| (Cow::Owned(key.into_owned()), value.into_owned()))
-                .collect(),
+            properties: self.properties.into_owned(),
         }
     }
 }

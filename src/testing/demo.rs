@@ -298,9 +298,9 @@ fn entries(phones: &[String], dice: &mut Dice) -> Vec<Recipient<'static>> {
         entry.language = dice.one_in(4).then(|| "en".into());
         let score =
             if dice.one_in(40) { Value::from("high") } else { Value::from(i64::try_from(n % 100).unwrap_or(0)) };
-        entry.properties.insert("score".into(), score);
+        entry.properties.insert("score", score);
         if dice.one_in(2) {
-            entry.properties.insert("source".into(), "webinar".into());
+            entry.properties.insert("source", "webinar".into());
         }
         entries.push(entry);
     }
@@ -312,7 +312,7 @@ fn again(earlier: &Recipient<'static>, dice: &mut Dice) -> Recipient<'static> {
     let mut entry = earlier.clone();
     entry.name = Some(Cow::Owned(name(dice)));
     entry.phone = earlier.phone.as_ref().map(|phone| Cow::Owned(format!(" {phone} ")));
-    entry.properties.clear();
+    entry.properties = crate::value::Properties::new();
     entry
 }
 

@@ -30,6 +30,14 @@ impl<'r, 's> Columns<'r, 's> {
         self.row.get(self.next - 1)
     }
 
+    fn text(&mut self) -> rusqlite::Result<Text> {
+        self.take::<Shared>().map(|shared| shared.0)
+    }
+
+    fn text_or_null(&mut self) -> rusqlite::Result<Option<Text>> {
+        Ok(self.take::<Option<Shared>>()?.map(|shared| shared.0))
+    }
+
     pub(crate) fn id<T: From<Uuid>>(&mut self) -> rusqlite::Result<T> {
         self.take::<Uuid>().map(T::from)
     }
@@ -65,25 +73,25 @@ impl<'r, 's> Columns<'r, 's> {
 
 pub(crate) fn channel(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Versioned<Channel>> {
     let version = columns.version()?;
-    let (id, kind, address) = (columns.id()?, columns.word()?, columns.take::<Text>()?);
+    let (id, kind, address) = (columns.id()?, columns.word()?, columns.text()?);
     let mut channel = Channel::new(id, kind, "");
     channel.address = address;
     channel.enabled = columns.take()?;
-    channel.name = columns.take()?;
+    channel.name = columns.text_or_null()?;
     Ok(Versioned::new(version, channel))
 }
 
 pub(crate) fn call_flow(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Versioned<CallFlow>> {
     let version = columns.version()?;
     let mut call_flow = CallFlow::new(columns.id()?, "");
-    call_flow.name = columns.take()?;
+    call_flow.name = columns.text()?;
     Ok(Versioned::new(version, call_flow))
 }
 
 pub(crate) fn custom_object(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Versioned<CustomObject>> {
     let version = columns.version()?;
     let mut object = CustomObject::new(columns.id()?, "", Vec::new());
-    object.key = columns.take()?;
+    object.key = columns.text()?;
     object.properties = columns.json()?;
     Ok(Versioned::new(version, object))
 }
@@ -92,7 +100,7 @@ pub(crate) fn custom_object(columns: &mut Columns<'_, '_>) -> rusqlite::Result<V
 pub(crate) fn sequence(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Versioned<Sequence>> {
     let version = columns.version()?;
     let mut sequence = Sequence::new(columns.id()?, "", Vec::new());
-    sequence.title = columns.take()?;
+    sequence.title = columns.text()?;
     sequence.status = columns.word()?;
     sequence.settings = columns.json()?;
     Ok(Versioned::new(version, sequence))
@@ -107,7 +115,7 @@ pub(crate) fn step(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Step> {
 #[cfg(feature = "testing")]
 pub(crate) fn tag(columns: &mut Columns<'_, '_>) -> rusqlite::Result<enroll::model::Tag> {
     let mut tag = enroll::model::Tag::new(columns.id()?, "");
-    tag.name = columns.take()?;
+    tag.name = columns.text()?;
     tag.system_created = columns.take()?;
     Ok(tag)
 }
@@ -115,12 +123,12 @@ pub(crate) fn tag(columns: &mut Columns<'_, '_>) -> rusqlite::Result<enroll::mod
 pub(crate) fn contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<(Contact, Version)> {
     let version = columns.version()?;
     let mut contact = Contact::new(columns.id()?);
-    contact.external_id = columns.take()?;
-    contact.phone = columns.take()?;
-    let (email, key): (Option<Text>, Option<Text>) = (columns.take()?, columns.take()?);
+    contact.external_id = columns.text_or_null()?;
+    contact.phone = columns.text_or_null()?;
+    let (email, key) = (columns.text_or_null()?, columns.text_or_null()?);
     contact.email = email.zip(key).map(|(email, key)| Email::with_key(&email, &key));
-    contact.name = columns.take()?;
-    contact.language = columns.take()?;
+    contact.name = columns.text_or_null()?;
+    contact.language = columns.text_or_null()?;
     contact.default_channel_id = columns.id_or_null()?;
     contact.address = columns.json_or_null::<Address>()?.map(Arc::new);
     let mut birth_date = BirthDate::default();
@@ -274,6 +282,14 @@ words! {
     SequenceStatus { Draft = "draft", Active = "active", Archived = "archived" }
     StepContactStatus {
         Pending = "pending", Active = "active", Inactive = "inactive", Moved = "moved", Finished = "finished"
+    }
+}
+
+struct Shared(Text);
+
+impl FromSql for Shared {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str().map(|text| Self(text.into()))
     }
 }
 

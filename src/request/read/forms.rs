@@ -2,7 +2,6 @@
 
 use serde::de::{MapAccess, SeqAccess};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use super::{Faults, Field, Form, Member, Object, Skip, fill};
@@ -12,7 +11,7 @@ use crate::model::Resource;
 use crate::request::{
     CustomData, EnrollmentRequest, MAX_RECIPIENTS, Recipient, VoiceOptions, WireAddress, WireBirthDate,
 };
-use crate::value::{AnyValue, Key, Value};
+use crate::value::{Members, Properties};
 
 pub(super) struct Body;
 
@@ -299,20 +298,16 @@ impl<'de> Object<'de> for VoiceOptionsParts {
 struct PropertiesForm;
 
 impl<'de> Form<'de> for PropertiesForm {
-    type Out = BTreeMap<Cow<'de, str>, Value<'de>>;
+    type Out = Properties<'de>;
     const WHAT: &'static str = "an object";
 
     fn members<A: MapAccess<'de>>(
         self,
-        mut members: A,
+        members: A,
         _: &Path<'_>,
         _: &Faults,
     ) -> Result<Option<Self::Out>, A::Error> {
-        let mut properties = BTreeMap::new();
-        while let Some(key) = members.next_key_seed(Key)? {
-            properties.insert(key, members.next_value_seed(AnyValue)?);
-        }
-        Ok(Some(properties))
+        Members.read(members).map(Some)
     }
 }
 

@@ -112,7 +112,7 @@ impl Commit<'_> {
             let mut statement = self.connection.prepare_cached(sql)?;
             let held = statement
                 .query_row(params![self.organization, texts], |row| {
-                    Ok((row.get::<_, Uuid>(0)?, row.get::<_, Text>(1)?))
+                    Ok((row.get::<_, Uuid>(0)?, Text::from(row.get_ref(1)?.as_str()?)))
                 })
                 .optional()?;
             if let Some((holder, text)) = held {
@@ -151,9 +151,9 @@ fn released_keys<'c>(
     let mut released = [false; 3];
     for (kind, given) in given.into_iter().enumerate() {
         if let Some(given) = given
-            && let Some(stands) = row.get::<_, Option<Text>>(FIRST_KEY + kind)?
+            && let Some(stands) = row.get_ref(FIRST_KEY + kind)?.as_str_or_null().map_err(rusqlite::Error::from)?
         {
-            released[kind] = *stands != *given && claimed()[kind].contains(&*stands);
+            released[kind] = stands != given && claimed()[kind].contains(stands);
         }
     }
     Ok(released)

@@ -29,12 +29,12 @@ impl Commit<'_> {
                 params![
                     self.organization,
                     row.id.as_uuid(),
-                    row.external_id,
-                    row.phone,
+                    row.external_id.as_deref(),
+                    row.phone.as_deref(),
                     row.email.as_ref().map(Email::as_str),
                     row.email.as_ref().map(Email::key),
-                    row.name,
-                    row.language,
+                    row.name.as_deref(),
+                    row.language.as_deref(),
                     row.default_channel_id.map(ChannelId::as_uuid),
                     address,
                     birth_date.day,
@@ -111,7 +111,7 @@ impl Commit<'_> {
 
     pub(super) fn insert_tag(&self) -> Result<(), SqliteError> {
         let Some(row) = &self.rows().tag_created else { return Ok(()) };
-        let params = params![self.organization, row.id.as_uuid(), row.name, row.system_created];
+        let params = params![self.organization, row.id.as_uuid(), row.name.as_str(), row.system_created];
         Inserting::new(self, &TAG).insert(row.id.as_uuid(), params)
     }
 

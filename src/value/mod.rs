@@ -1,15 +1,16 @@
 //! Values of custom properties.
 
+mod properties;
+
+pub(crate) use properties::Members;
+pub use properties::{Iter, Properties};
+
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::request::trimmed;
-
-/// Properties as stored: by key, in order.
-pub type Properties = BTreeMap<String, Value<'static>>;
 
 /// The value of a property: what JSON can say, with integers kept apart from floats.
 ///
@@ -29,7 +30,7 @@ pub enum Value<'a> {
     /// A list.
     List(Vec<Value<'a>>),
     /// A map; of a key given twice the last one counts.
-    Map(BTreeMap<Cow<'a, str>, Value<'a>>),
+    Map(Properties<'a>),
 }
 
 impl Value<'_> {
@@ -43,9 +44,7 @@ impl Value<'_> {
             Self::Float(value) => Value::Float(*value),
             Self::Text(text) => Value::Text(Cow::Owned(trimmed(text).to_owned())),
             Self::List(items) => Value::List(items.iter().map(Value::trimmed).collect()),
-            Self::Map(members) => Value::Map(
-                members.iter().map(|(key, value)| (Cow::Owned(key.clone().into_owned()), value.trimmed())).collect(),
-            ),
+            Self::Map(members) => Value::Map(members.iter().map(trimmed_member).collect()),
         }
     }
 
@@ -59,9 +58,7 @@ impl Value<'_> {
             Self::Float(value) => Value::Float(value),
             Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
             Self::List(items) => Value::List(items.into_iter().map(Value::into_owned).collect()),
-            Self::Map(members) => Value::Map(
-                members.into_iter().map(|(key, value)| (Cow::Owned(key.into_owned()), value.into_owned())).collect(),
-            ),
+            Self::Map(members) => Value::Map(members.into_owned()),
         }
     }
 
@@ -69,6 +66,11 @@ impl Value<'_> {
     pub(crate) fn is_blank(&self) -> bool {
         matches!(self, Self::Text(text) if trimmed(text).is_empty())
     }
+}
+
+/// A member as the engine stores it: keys stay as they are.
+pub(crate) fn trimmed_member((key, value): (&Cow<'_, str>, &Value<'_>)) -> (Cow<'static, str>, Value<'static>) {
+    (Cow::Owned(key.clone().into_owned()), value.trimmed())
 }
 
 macro_rules! from {
@@ -92,7 +94,7 @@ impl Serialize for Value<'_> {
             Self::Float(value) => serializer.serialize_f64(*value),
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(items) => serializer.collect_seq(items),
-            Self::Map(members) => serializer.collect_map(members),
+            Self::Map(members) => members.serialize(serializer),
         }
     }
 }
@@ -159,12 +161,8 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Value::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut map = BTreeMap::new();
-        while let Some(key) = members.next_key_seed(Key)? {
-            map.insert(key, members.next_value_seed(AnyValue)?);
-        }
-        Ok(Value::Map(map))
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        Members.read(members).map(Value::Map)
     }
 }
 
