@@ -450,7 +450,7 @@ pub struct CustomProperty {
     pub required: bool,
     /// What a record takes where a required value is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default: Option<Value<'static>>,
+    pub default: Option<Value>,
 }
 
 impl CustomProperty {
@@ -514,7 +514,7 @@ pub struct CustomRecord {
     /// The id of the contact or of the step contact.
     pub resource_id: uuid::Uuid,
     #[serde(default)]
-    pub properties: Arc<Properties<'static>>,
+    pub properties: Arc<Properties>,
 }
 
 impl CustomRecord {

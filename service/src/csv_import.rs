@@ -169,7 +169,7 @@ fn set(entry: &mut Recipient<'static>, column: &Column, cell: &str) -> Result<()
         }
         _ if cell.trim().is_empty() => return Ok(()),
         Column::Property(key, kind) => {
-            entry.properties.insert(Cow::Owned(key.clone()), property(*kind, cell));
+            entry.properties.insert(key.clone(), property(*kind, cell));
             return Ok(());
         }
         Column::Field(field) => *field,
@@ -210,9 +210,9 @@ fn set(entry: &mut Recipient<'static>, column: &Column, cell: &str) -> Result<()
 }
 
 /// A cell as the property's type. What does not fit stays text, and the report tells.
-fn property(kind: PropertyKind, cell: &str) -> Value<'static> {
+fn property(kind: PropertyKind, cell: &str) -> Value {
     let trimmed = cell.trim();
-    let text = || Value::Text(Cow::Owned(cell.to_owned()));
+    let text = || Value::Text(cell.into());
     match kind {
         PropertyKind::Text | PropertyKind::Date => text(),
         PropertyKind::Number => trimmed.parse().map_or_else(|_| text(), Value::Integer),

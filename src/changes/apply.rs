@@ -138,8 +138,8 @@ impl ChangeSet {
         keys.change(&self.claims(snapshot, &people))?;
 
         // Everything holds: from here on nothing fails.
-        for person in people.list {
-            snapshot.people.insert(person.contact.id, Arc::new(person));
+        for (id, person) in people.ids.into_iter().zip(people.list) {
+            snapshot.people.insert(id, person);
         }
         if let Some(tag) = &self.rows.tag_created {
             snapshot.tags.insert(tag.id, tag.clone());
@@ -204,9 +204,8 @@ impl ChangeSet {
             return taken(tag.id.as_uuid());
         }
         // Nothing stands round a contact that this change set creates, nor round one that is missing.
-        let mut stands = |id: ContactId, row: &dyn Fn(&Person) -> bool| match people.written(id) {
-            Ok(person) => row(person),
-            Err(_) => snapshot.people.get(&id).is_some_and(|person| row(person)),
+        let mut stands = |id: ContactId, row: &dyn Fn(&Person) -> bool| {
+            !people.creates(id) && snapshot.people.get(&id).is_some_and(|person| row(person))
         };
         for row in &rows.conversations_created {
             if stands(row.contact_id, &|person| person.conversations.iter().any(|other| other.id == row.id)) {
@@ -262,10 +261,11 @@ impl ChangeSet {
     }
 
     /// Who gives up and who claims which key.
-    fn claims(&self, snapshot: &Snapshot, people: &People) -> Vec<Claim> {
+    fn claims<'c>(&self, snapshot: &'c Snapshot, people: &'c People) -> Vec<Claim<'c>> {
         let created = self.rows.contacts_created.len();
         let mut claims = Vec::with_capacity(2 * created);
-        for (place, Person { contact, .. }) in people.list.iter().enumerate() {
+        for (place, person) in people.list.iter().enumerate() {
+            let contact = &person.contact;
             let update = place.checked_sub(created).map(|place| &self.rows.contacts_updated[place]);
             if update.is_some_and(|update| update.set.is_empty()) {
                 continue;
@@ -275,7 +275,6 @@ impl ChangeSet {
                 let released = before.and_then(|person| key_text(&person.contact, kind));
                 let claimed = key_text(contact, kind);
                 if released != claimed {
-                    let (released, claimed) = (released.cloned(), claimed.cloned());
                     claims.push(Claim { id: contact.id, kind, released, claimed });
                 }
             }
@@ -355,10 +354,10 @@ impl ChangeSet {
     }
 }
 
-/// Contacts as they are afterwards: those that are created, then those that existed.
+/// Contacts as they are afterwards: those that are created, then those that existed, both in the order of their ids.
 struct People {
-    list: Vec<Person>,
-    places: HashMap<ContactId, usize>,
+    ids: Vec<ContactId>,
+    list: Vec<Arc<Person>>,
     created: usize,
     /// Where the last row went. Rows of new contacts come in the order of these.
     last: usize,
@@ -367,23 +366,32 @@ struct People {
 impl People {
     fn with_capacity(created: usize, updated: usize) -> Self {
         let people = created + updated;
-        Self { list: Vec::with_capacity(people), places: HashMap::with_capacity(people), created, last: 0 }
+        Self { ids: Vec::with_capacity(people), list: Vec::with_capacity(people), created, last: 0 }
     }
 
     fn push(&mut self, person: Person) {
-        self.places.insert(person.contact.id, self.list.len());
-        self.list.push(person);
+        self.ids.push(person.contact.id);
+        self.list.push(Arc::new(person));
+    }
+
+    fn creates(&mut self, id: ContactId) -> bool {
+        self.place(id).is_some_and(|place| place < self.created)
     }
 
     fn written(&mut self, id: ContactId) -> Result<&mut Person, Conflict> {
-        let is_at = |place: usize| self.list.get(place).is_some_and(|person| person.contact.id == id);
-        let near = [self.last, self.last + 1].into_iter().find(|place| is_at(*place));
-        let place = near.or_else(|| self.places.get(&id).copied());
-        let place = place.ok_or(Conflict::ContactNotWritten(id))?;
-        if place < self.created {
-            self.last = place;
-        }
-        self.list.get_mut(place).ok_or(Conflict::ContactNotWritten(id))
+        let person = self.place(id).and_then(|place| self.list.get_mut(place));
+        person.map(Arc::make_mut).ok_or(Conflict::ContactNotWritten(id))
+    }
+
+    fn place(&mut self, id: ContactId) -> Option<usize> {
+        let near = [self.last, self.last + 1].into_iter().find(|place| self.ids.get(*place) == Some(&id));
+        let place = near.or_else(|| {
+            let (created, updated) = self.ids.split_at(self.created);
+            let updated = || updated.binary_search(&id).ok().map(|place| self.created + place);
+            created.binary_search(&id).ok().or_else(updated)
+        })?;
+        self.last = place;
+        Some(place)
     }
 }
 

@@ -60,15 +60,15 @@ impl Keys {
 
     /// Gives up and claims: all of it, or nothing. What counts is the state afterwards, so one claim may take what
     /// another gives up.
-    pub(super) fn change(&mut self, claims: &[Claim]) -> Result<(), Conflict> {
+    pub(super) fn change(&mut self, claims: &[Claim<'_>]) -> Result<(), Conflict> {
         for Claim { id, kind, released, .. } in claims {
             let keys = &mut self.0[*kind as usize];
-            if let Some(text) = released.as_ref().filter(|text| keys.get(*text) == Some(id)) {
+            if let Some(text) = released.filter(|text| keys.get(*text) == Some(id)) {
                 keys.remove(text);
             }
         }
         for (done, Claim { id, kind, claimed, .. }) in claims.iter().enumerate() {
-            let Some(text) = claimed else { continue };
+            let Some(text) = *claimed else { continue };
             let keys = &mut self.0[*kind as usize];
             match keys.entry(text.clone()) {
                 Entry::Vacant(place) => {
@@ -76,7 +76,7 @@ impl Keys {
                 }
                 Entry::Occupied(held) => {
                     let (key, text, holder) = (*kind, text.clone(), *held.get());
-                    let claims_it = |claim: &Claim| claim.kind == key && claim.claimed.as_ref() == Some(&text);
+                    let claims_it = |claim: &Claim<'_>| claim.kind == key && claim.claimed == Some(&text);
                     let twice = claims[..done].iter().any(|claim| claim.id == holder && claims_it(claim));
                     self.undo(claims, done);
                     return Err(if twice {
@@ -91,15 +91,15 @@ impl Keys {
     }
 
     /// Takes back all that was given up, and the first claims.
-    fn undo(&mut self, claims: &[Claim], done: usize) {
+    fn undo(&mut self, claims: &[Claim<'_>], done: usize) {
         for Claim { kind, claimed, .. } in &claims[..done] {
             if let Some(text) = claimed {
-                self.0[*kind as usize].remove(text);
+                self.0[*kind as usize].remove(*text);
             }
         }
         for Claim { id, kind, released, .. } in claims {
             if let Some(text) = released {
-                self.0[*kind as usize].entry(text.clone()).or_insert(*id);
+                self.0[*kind as usize].entry(Text::clone(text)).or_insert(*id);
             }
         }
     }
@@ -116,9 +116,9 @@ pub(super) fn key_text(contact: &Contact, kind: KeyKind) -> Option<&Text> {
 }
 
 /// A contact gives up a key, claims one, or both.
-pub(super) struct Claim {
+pub(super) struct Claim<'c> {
     pub(super) id: ContactId,
     pub(super) kind: KeyKind,
-    pub(super) released: Option<Text>,
-    pub(super) claimed: Option<Text>,
+    pub(super) released: Option<&'c Text>,
+    pub(super) claimed: Option<&'c Text>,
 }

@@ -11,7 +11,7 @@ use crate::format::V1;
 use crate::lookup::Context;
 use crate::model::{Channel, ChannelKind, Sequence, SequenceStatus, Step};
 use crate::request::{EnrollmentRequest, MAX_RECIPIENTS, NUL, Recipient, in_body_order, said};
-use crate::value::{Properties, Value, trimmed_member};
+use crate::value::{Properties, Value};
 use crate::{CallFlowId, CustomObjectId, SequenceId, StepId};
 
 /// The most characters of a name or an email (D13).
@@ -281,7 +281,7 @@ fn well_formed(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
 
 /// What is nested more deeply could be stored, and never be read again.
 fn too_deep(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
-    fn deeper_than(levels: usize, value: &Value<'_>) -> bool {
+    fn deeper_than(levels: usize, value: &Value) -> bool {
         match value {
             Value::List(items) => levels == 0 || items.iter().any(|item| deeper_than(levels - 1, item)),
             Value::Map(members) => levels == 0 || members.values().any(|value| deeper_than(levels - 1, value)),
@@ -304,43 +304,50 @@ const MAX_LEVELS: usize = 120;
 
 /// U+0000 anywhere.
 fn no_nul(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
-    let mut look = |text: Option<&Cow<'_, str>>, path: &Path<'_>| {
-        if text.is_some_and(|text| text.contains(NUL)) {
+    let mut look = |text: &str, path: &Path<'_>| {
+        if text.contains(NUL) {
             faults.push(Fault::new(FaultCode::InvalidCharacter, path.pointer(), "U+0000 is not allowed in text"));
         }
     };
-    look(request.from.as_ref(), &Path::Root.member("from"));
+    if let Some(from) = &request.from {
+        look(from, &Path::Root.member("from"));
+    }
     let to = Path::Root.member("to");
     for (index, entry) in request.to.iter().enumerate() {
         let at = to.item(index);
-        look(entry.phone.as_ref(), &at.member("phone"));
-        look(entry.email.as_ref(), &at.member("email"));
-        look(entry.name.as_ref(), &at.member("name"));
-        look(entry.external_id.as_ref(), &at.member("external_id"));
-        look(entry.language.as_ref(), &at.member("language"));
+        let texts = [
+            ("phone", &entry.phone),
+            ("email", &entry.email),
+            ("name", &entry.name),
+            ("external_id", &entry.external_id),
+            ("language", &entry.language),
+        ];
+        for (name, text) in texts {
+            text.iter().for_each(|text| look(text, &at.member(name)));
+        }
         let address = at.member("address");
         for (name, part) in entry.address.iter().flat_map(|address| address.parts()) {
-            look(part, &address.member(name));
+            part.iter().for_each(|part| look(part, &address.member(name)));
         }
         let properties = at.member("properties");
         for (key, value) in &entry.properties {
             let at = properties.member(key);
-            look(Some(key), &at);
+            look(key, &at);
             no_nul_in(value, &at, &mut look);
         }
     }
 }
 
-fn no_nul_in(value: &Value<'_>, at: &Path<'_>, look: &mut dyn FnMut(Option<&Cow<'_, str>>, &Path<'_>)) {
+fn no_nul_in(value: &Value, at: &Path<'_>, look: &mut dyn FnMut(&str, &Path<'_>)) {
     match value {
-        Value::Text(text) => look(Some(text), at),
+        Value::Text(text) => look(text, at),
         Value::List(items) => {
             items.iter().enumerate().for_each(|(index, item)| no_nul_in(item, &at.item(index), look));
         }
         Value::Map(members) => {
             for (key, value) in members {
                 let at = at.member(key);
-                look(Some(key), &at);
+                look(key, &at);
                 no_nul_in(value, &at, look);
             }
         }
@@ -420,8 +427,8 @@ fn text(text: Option<&Cow<'_, str>>) -> Option<Text> {
     said(text).map(Text::from)
 }
 
-fn properties(entry: &Recipient<'_>) -> Option<Arc<Properties<'static>>> {
+fn properties(entry: &Recipient<'_>) -> Option<Arc<Properties>> {
     let given = entry.properties.iter().filter(|(_, value)| !value.is_blank());
-    let given: Properties<'static> = given.map(trimmed_member).collect();
+    let given: Properties = given.map(|(key, value)| (key.clone(), value.trimmed())).collect();
     (!given.is_empty()).then(|| Arc::new(given))
 }

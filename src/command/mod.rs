@@ -172,7 +172,7 @@ pub(crate) struct CheckedRecipient {
     pub(crate) birth_date: Option<BirthDate>,
     /// Shared with the record that they become. `None`: it brings none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) properties: Option<Arc<Properties<'static>>>,
+    pub(crate) properties: Option<Arc<Properties>>,
 }
 
 impl CheckedRecipient {

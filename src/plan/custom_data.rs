@@ -27,8 +27,8 @@ pub(super) struct Definitions<'a> {
     object_id: CustomObjectId,
     by_key: BTreeMap<&'a str, &'a CustomProperty>,
     /// Those that a record cannot be without, each with its default where that fits.
-    required: Vec<(&'a str, Option<&'a Value<'static>>)>,
-    none: Arc<Properties<'static>>,
+    required: Vec<(&'a str, Option<&'a Value>)>,
+    none: Arc<Properties>,
 }
 
 impl<'a> Definitions<'a> {
@@ -50,9 +50,9 @@ impl<'a> Definitions<'a> {
     /// fit. What is as it was given is shared with what was given.
     pub(super) fn merged(
         &self,
-        standing: Option<&Arc<Properties<'static>>>,
-        given: Option<&Arc<Properties<'static>>>,
-    ) -> Result<Arc<Properties<'static>>, Note> {
+        standing: Option<&Arc<Properties>>,
+        given: Option<&Arc<Properties>>,
+    ) -> Result<Arc<Properties>, Note> {
         let given = given.unwrap_or(&self.none);
         let mut faults: BTreeMap<&str, PropertyProblem> = BTreeMap::new();
         for (key, value) in given.iter() {
@@ -93,14 +93,14 @@ impl<'a> Definitions<'a> {
 }
 
 /// Given values replace, absent ones stay, `null` clears.
-fn merge(standing: &Properties<'static>, given: &Properties<'static>) -> Properties<'static> {
+fn merge(standing: &Properties, given: &Properties) -> Properties {
     let stay = standing.iter().filter(|(key, _)| !given.contains_key(key));
     let values = stay.chain(given).filter(|(_, value)| **value != Value::Null);
     values.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// Whether a value is of a property's type.
-fn fits(kind: PropertyKind, value: &Value<'_>) -> bool {
+fn fits(kind: PropertyKind, value: &Value) -> bool {
     match (kind, value) {
         (PropertyKind::Text, Value::Text(_))
         | (PropertyKind::Number | PropertyKind::Float, Value::Integer(_))

@@ -155,7 +155,7 @@ impl<'a> Draft<'a> {
         contact_id: ContactId,
         standing: Option<&CustomRecord>,
         (object, resource, resource_id): (CustomObjectId, Resource, uuid::Uuid),
-        properties: Arc<Properties<'static>>,
+        properties: Arc<Properties>,
     ) -> CustomRecordId {
         match standing {
             Some(record) => {

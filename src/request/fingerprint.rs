@@ -120,7 +120,7 @@ fn entry(hash: &mut Hash, recipient: &Recipient<'_>) {
     }
 }
 
-fn property(hash: &mut Hash, value: &Value<'_>) {
+fn property(hash: &mut Hash, value: &Value) {
     match value {
         Value::Null => hash.bytes(b"0"),
         Value::Bool(false) => hash.bytes(b"1"),

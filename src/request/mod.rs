@@ -130,7 +130,7 @@ pub struct Recipient<'a> {
     pub birth_date: Option<WireBirthDate>,
     /// Values for the custom object of `custom_data`.
     #[serde(skip_serializing_if = "Properties::is_empty")]
-    pub properties: Properties<'a>,
+    pub properties: Properties,
 }
 
 impl<'a> Recipient<'a> {
@@ -152,7 +152,7 @@ impl<'a> Recipient<'a> {
             default_channel_id: self.default_channel_id,
             address: self.address.map(|address| Box::new(address.into_owned())),
             birth_date: self.birth_date,
-            properties: self.properties.into_owned(),
+            properties: self.properties,
         }
     }
 }

@@ -4,8 +4,8 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::collections::HashMap;
 use std::fmt;
 
+use super::read::Key;
 use crate::fault::{Fault, Path};
-use crate::value::Key;
 
 /// Sorts faults by where their paths stand in the body. A member that is missing stands where its parent does;
 /// faults of one place, and all faults where there is no body, stay in the order in which they were found.

@@ -2,21 +2,20 @@
 
 mod properties;
 
-pub(crate) use properties::Members;
 pub use properties::{Iter, Properties};
 
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Cow;
 use std::fmt;
 
+use crate::contact::Text;
 use crate::request::trimmed;
 
 /// The value of a property: what JSON can say, with integers kept apart from floats.
 ///
-/// A number beyond `i64` is read as the nearest 64-bit float. Text borrows from the request where it can.
+/// A number beyond `i64` is read as the nearest 64-bit float.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value<'a> {
+pub enum Value {
     /// `null`: clears a property.
     Null,
     /// `true` or `false`.
@@ -26,39 +25,28 @@ pub enum Value<'a> {
     /// Any other number.
     Float(f64),
     /// Text.
-    Text(Cow<'a, str>),
+    Text(Text),
     /// A list.
-    List(Vec<Value<'a>>),
-    /// A map; of a key given twice the last one counts.
-    Map(Properties<'a>),
+    List(Vec<Value>),
+    /// A map.
+    Map(Properties),
 }
 
-impl Value<'_> {
-    /// The same value as the engine stores it: owned, and text trimmed at every depth.
+impl Value {
+    /// The same value as the engine stores it: text trimmed at every depth.
     #[must_use]
-    pub fn trimmed(&self) -> Value<'static> {
+    pub fn trimmed(&self) -> Self {
         match self {
-            Self::Null => Value::Null,
-            Self::Bool(value) => Value::Bool(*value),
-            Self::Integer(value) => Value::Integer(*value),
-            Self::Float(value) => Value::Float(*value),
-            Self::Text(text) => Value::Text(Cow::Owned(trimmed(text).to_owned())),
-            Self::List(items) => Value::List(items.iter().map(Value::trimmed).collect()),
-            Self::Map(members) => Value::Map(members.iter().map(trimmed_member).collect()),
-        }
-    }
-
-    /// The same value, owned.
-    #[must_use]
-    pub fn into_owned(self) -> Value<'static> {
-        match self {
-            Self::Null => Value::Null,
-            Self::Bool(value) => Value::Bool(value),
-            Self::Integer(value) => Value::Integer(value),
-            Self::Float(value) => Value::Float(value),
-            Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
-            Self::List(items) => Value::List(items.into_iter().map(Value::into_owned).collect()),
-            Self::Map(members) => Value::Map(members.into_owned()),
+            Self::Null | Self::Bool(_) | Self::Integer(_) | Self::Float(_) => self.clone(),
+            Self::Text(text) => Self::Text(match trimmed(text) {
+                whole if whole.len() == text.len() => text.clone(),
+                part => part.into(),
+            }),
+            Self::List(items) => Self::List(items.iter().map(Self::trimmed).collect()),
+            // Keys stay as they are.
+            Self::Map(members) => {
+                Self::Map(members.iter().map(|(key, value)| (key.clone(), value.trimmed())).collect())
+            }
         }
     }
 
@@ -68,14 +56,9 @@ impl Value<'_> {
     }
 }
 
-/// A member as the engine stores it: keys stay as they are.
-pub(crate) fn trimmed_member((key, value): (&Cow<'_, str>, &Value<'_>)) -> (Cow<'static, str>, Value<'static>) {
-    (Cow::Owned(key.clone().into_owned()), value.trimmed())
-}
-
 macro_rules! from {
     ($($type:ty => $variant:ident),*) => {$(
-        impl<'a> From<$type> for Value<'a> {
+        impl From<$type> for Value {
             fn from(value: $type) -> Self {
                 Self::$variant(value.into())
             }
@@ -83,9 +66,9 @@ macro_rules! from {
     )*};
 }
 
-from!(bool => Bool, i64 => Integer, i32 => Integer, f64 => Float, &'a str => Text, String => Text);
+from!(bool => Bool, i64 => Integer, i32 => Integer, f64 => Float, &str => Text, String => Text);
 
-impl Serialize for Value<'_> {
+impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Null => serializer.serialize_unit(),
@@ -99,97 +82,56 @@ impl Serialize for Value<'_> {
     }
 }
 
-/// Owned, since what is stored outlives the bytes that it is read from.
-impl<'de> Deserialize<'de> for Value<'static> {
+impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        AnyValue.deserialize(deserializer).map(Value::into_owned)
+        deserializer.deserialize_any(AnyValue)
     }
 }
 
-/// Reads any value, borrowed from the bytes where it can be.
-pub(crate) struct AnyValue;
-
-impl<'de> DeserializeSeed<'de> for AnyValue {
-    type Value = Value<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
+struct AnyValue;
 
 impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value<'de>;
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+    fn visit_unit<E>(self) -> Result<Value, E> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
         Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
         Ok(Value::Integer(value))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "what every JSON reader does with such a number")]
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
         Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Integer))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
         Ok(Value::Float(value))
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Value::Text(Cow::Borrowed(text)))
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.into()))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Value::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(AnyValue)? {
+        while let Some(item) = items.next_element()? {
             list.push(item);
         }
         Ok(Value::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
-        Members.read(members).map(Value::Map)
-    }
-}
-
-/// Reads a key, borrowed where it has no escapes.
-pub(crate) struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Value, A::Error> {
+        Properties::read(members).map(Value::Map)
     }
 }
 
@@ -198,20 +140,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_and_floats_stay_apart_and_text_borrows() {
+    fn integers_and_floats_stay_apart() {
         let text = r#"{"a":3,"b":3.0,"c":18446744073709551615,"d":["x",null],"a":4}"#;
-        let value = AnyValue.deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap();
+        let value: Value = serde_json::from_str(text).unwrap();
         let Value::Map(map) = &value else { panic!("{value:?}") };
         assert_eq!(map["a"], Value::Integer(4));
         assert_eq!(map["b"], Value::Float(3.0));
         assert!(matches!(map["c"], Value::Float(_)));
-        let Value::List(items) = &map["d"] else { panic!("{value:?}") };
-        assert!(matches!(items[0], Value::Text(Cow::Borrowed("x"))));
+        assert_eq!(map["d"], Value::List(vec!["x".into(), Value::Null]));
     }
 
     #[test]
     fn trimming_reaches_every_depth_and_keeps_keys() {
-        let value: Value<'_> = serde_json::from_str(r#"{" k ":[" a ", {"b":" "}]}"#).unwrap();
+        let value: Value = serde_json::from_str(r#"{" k ":[" a ", {"b":" "}]}"#).unwrap();
         assert_eq!(serde_json::to_string(&value.trimmed()).unwrap(), r#"{" k ":["a",{"b":""}]}"#);
     }
 }

@@ -11,7 +11,7 @@ use crate::model::Resource;
 use crate::request::{
     CustomData, EnrollmentRequest, MAX_RECIPIENTS, Recipient, VoiceOptions, WireAddress, WireBirthDate,
 };
-use crate::value::{Members, Properties};
+use crate::value::Properties;
 
 pub(super) struct Body;
 
@@ -298,16 +298,11 @@ impl<'de> Object<'de> for VoiceOptionsParts {
 struct PropertiesForm;
 
 impl<'de> Form<'de> for PropertiesForm {
-    type Out = Properties<'de>;
+    type Out = Properties;
     const WHAT: &'static str = "an object";
 
-    fn members<A: MapAccess<'de>>(
-        self,
-        members: A,
-        _: &Path<'_>,
-        _: &Faults,
-    ) -> Result<Option<Self::Out>, A::Error> {
-        Members.read(members).map(Some)
+    fn members<A: MapAccess<'de>>(self, members: A, _: &Path<'_>, _: &Faults) -> Result<Option<Self::Out>, A::Error> {
+        Properties::read(members).map(Some)
     }
 }
 

@@ -15,7 +15,6 @@ use self::forms::Body;
 use super::EnrollmentRequest;
 use super::order::walk;
 use crate::fault::{Fault, FaultCode, Path};
-use crate::value::Key;
 
 /// The character that no string and no key may contain: databases refuse it.
 pub(crate) const NUL: char = '\0';
@@ -243,6 +242,33 @@ fn fill<'de, T: Object<'de>, A: MapAccess<'de>>(
 
 fn unaliased(key: Cow<'_, str>) -> Cow<'_, str> {
     if key == "postal_code" { Cow::Borrowed("post_code") } else { key }
+}
+
+/// Reads a key, borrowed where it has no escapes.
+pub(super) struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
 }
 
 /// Passes over a value that nobody asked for. It still has to be JSON, numbers and escapes included.
