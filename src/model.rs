@@ -5,7 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::sync::Arc;
 
 use crate::contact::Text;
 use crate::value::{Properties, Value};
@@ -514,14 +513,14 @@ pub struct CustomRecord {
     /// The id of the contact or of the step contact.
     pub resource_id: uuid::Uuid,
     #[serde(default)]
-    pub properties: Arc<Properties>,
+    pub properties: Properties,
 }
 
 impl CustomRecord {
     /// A record without values.
     #[must_use]
     pub fn new(id: CustomRecordId, object: CustomObjectId, resource: Resource, resource_id: uuid::Uuid) -> Self {
-        Self { id, custom_object_id: object, resource, resource_id, properties: Arc::default() }
+        Self { id, custom_object_id: object, resource, resource_id, properties: Properties::new() }
     }
 }
 

@@ -302,5 +302,5 @@ pub struct RecordUpdate {
     /// Whose aggregate it belongs to.
     pub contact_id: ContactId,
     /// All its values, as they are afterwards.
-    pub properties: Arc<Properties>,
+    pub properties: Properties,
 }

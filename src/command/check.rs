@@ -410,7 +410,7 @@ impl CheckRecipient<'_> {
             }),
             birth_date,
             // Without custom data they are not used.
-            properties: if self.custom_data { properties(entry) } else { None },
+            properties: if self.custom_data { properties(entry) } else { Properties::new() },
         }
     }
 }
@@ -427,8 +427,11 @@ fn text(text: Option<&Cow<'_, str>>) -> Option<Text> {
     said(text).map(Text::from)
 }
 
-fn properties(entry: &Recipient<'_>) -> Option<Arc<Properties>> {
+fn properties(entry: &Recipient<'_>) -> Properties {
+    // Most are as they are stored already, and shared.
+    if entry.properties.values().all(|value| value.is_trimmed() && !value.is_blank()) {
+        return entry.properties.clone();
+    }
     let given = entry.properties.iter().filter(|(_, value)| !value.is_blank());
-    let given: Properties = given.map(|(key, value)| (key.clone(), value.trimmed())).collect();
-    (!given.is_empty()).then(|| Arc::new(given))
+    given.map(|(key, value)| (key.clone(), value.trimmed())).collect()
 }

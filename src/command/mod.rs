@@ -170,9 +170,8 @@ pub(crate) struct CheckedRecipient {
     pub(crate) address: Option<Arc<Address>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) birth_date: Option<BirthDate>,
-    /// Shared with the record that they become. `None`: it brings none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) properties: Option<Arc<Properties>>,
+    #[serde(skip_serializing_if = "Properties::is_empty")]
+    pub(crate) properties: Properties,
 }
 
 impl CheckedRecipient {

@@ -2,7 +2,6 @@
 
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crate::CustomObjectId;
 use crate::lookup::Person;
@@ -28,7 +27,6 @@ pub(super) struct Definitions<'a> {
     by_key: BTreeMap<&'a str, &'a CustomProperty>,
     /// Those that a record cannot be without, each with its default where that fits.
     required: Vec<(&'a str, Option<&'a Value>)>,
-    none: Arc<Properties>,
 }
 
 impl<'a> Definitions<'a> {
@@ -39,7 +37,7 @@ impl<'a> Definitions<'a> {
             let default = property.default.as_ref().filter(|default| fits(property.kind, default));
             (property.key.as_str(), default)
         });
-        Self { object_id: object.id, required: required.collect(), by_key, none: Arc::default() }
+        Self { object_id: object.id, required: required.collect(), by_key }
     }
 
     pub(super) fn object_id(&self) -> CustomObjectId {
@@ -48,12 +46,7 @@ impl<'a> Definitions<'a> {
 
     /// The values of a record after the given ones are merged into those that stand; or the note of all that does not
     /// fit. What is as it was given is shared with what was given.
-    pub(super) fn merged(
-        &self,
-        standing: Option<&Arc<Properties>>,
-        given: Option<&Arc<Properties>>,
-    ) -> Result<Arc<Properties>, Note> {
-        let given = given.unwrap_or(&self.none);
+    pub(super) fn merged(&self, standing: Option<&Properties>, given: &Properties) -> Result<Properties, Note> {
         let mut faults: BTreeMap<&str, PropertyProblem> = BTreeMap::new();
         for (key, value) in given.iter() {
             let problem = match (self.by_key.get(&**key), value) {
@@ -67,8 +60,8 @@ impl<'a> Definitions<'a> {
         }
         let clears = given.values().any(|value| *value == Value::Null);
         let mut values = match standing {
-            None if !clears => Arc::clone(given),
-            _ => Arc::new(merge(standing.map_or(&self.none, |standing| standing), given)),
+            None if !clears => given.clone(),
+            _ => merge(standing.unwrap_or(&Properties::new()), given),
         };
         for &(key, default) in &self.required {
             if values.contains_key(key) || faults.contains_key(key) {
@@ -76,7 +69,7 @@ impl<'a> Definitions<'a> {
             }
             match default {
                 Some(default) => {
-                    Arc::make_mut(&mut values).insert(key.to_owned(), default.clone());
+                    values.insert(key, default.clone());
                 }
                 None => {
                     faults.insert(key, PropertyProblem::MissingRequired);

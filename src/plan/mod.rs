@@ -256,7 +256,7 @@ impl<'a> Planner<'a> {
                 Resource::StepContact => step_contact.as_uuid(),
             };
             let standing = person.and_then(|person| custom_data::standing(person, object_id, *resource, resource_id));
-            let given = self.command.recipients()[index].properties.as_ref();
+            let given = &self.command.recipients()[index].properties;
             match definitions.merged(standing.map(|record| &record.properties), given) {
                 Ok(properties) => {
                     let record = self.draft.record(

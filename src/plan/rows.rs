@@ -1,7 +1,6 @@
 //! The rows that a plan writes, gathered as recipients are taken, and the guards of what they rest on.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::identity::{Slot, StoredHolder, World};
 use super::{Target, plain_fields, tag};
@@ -155,7 +154,7 @@ impl<'a> Draft<'a> {
         contact_id: ContactId,
         standing: Option<&CustomRecord>,
         (object, resource, resource_id): (CustomObjectId, Resource, uuid::Uuid),
-        properties: Arc<Properties>,
+        properties: Properties,
     ) -> CustomRecordId {
         match standing {
             Some(record) => {

@@ -50,6 +50,16 @@ impl Value {
         }
     }
 
+    /// Whether it is as the engine stores it.
+    pub(crate) fn is_trimmed(&self) -> bool {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Integer(_) | Self::Float(_) => true,
+            Self::Text(text) => trimmed(text).len() == text.len(),
+            Self::List(items) => items.iter().all(Self::is_trimmed),
+            Self::Map(members) => members.values().all(Self::is_trimmed),
+        }
+    }
+
     /// Whether the value is blank text, which means absent.
     pub(crate) fn is_blank(&self) -> bool {
         matches!(self, Self::Text(text) if trimmed(text).is_empty())

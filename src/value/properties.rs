@@ -4,39 +4,44 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::Index;
+use std::sync::Arc;
 
 use super::Value;
 use crate::contact::Text;
 
 /// Values by key, in the order of the keys; of a key given twice the last one counts.
 ///
-/// A sorted list rather than a tree: most people bring two or three, of which a tree makes a node for eleven.
+/// Cheap to clone. A sorted list rather than a tree: most people bring two or three, of which a tree makes a node for
+/// eleven.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Properties(Vec<(Text, Value)>);
+pub struct Properties(
+    /// `None` of no properties, which take no room then.
+    Option<Arc<Vec<(Text, Value)>>>,
+);
 
 impl Properties {
     /// No properties.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self(None)
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.members().len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// The value under a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.place(key).ok().and_then(|place| self.0.get(place)).map(|(_, value)| value)
+        self.place(key).ok().and_then(|place| self.members().get(place)).map(|(_, value)| value)
     }
 
     /// Whether there is a value under a key.
@@ -48,10 +53,12 @@ impl Properties {
     /// Sets the value under a key, and answers the one that stood there.
     pub fn insert(&mut self, key: impl Into<Text>, value: Value) -> Option<Value> {
         let key = key.into();
-        match self.place(&key) {
-            Ok(place) => self.0.get_mut(place).map(|(_, stood)| std::mem::replace(stood, value)),
+        let place = self.place(&key);
+        let members = Arc::make_mut(self.0.get_or_insert_default());
+        match place {
+            Ok(place) => members.get_mut(place).map(|(_, stood)| std::mem::replace(stood, value)),
             Err(place) => {
-                self.0.insert(place, (key, value));
+                members.insert(place, (key, value));
                 None
             }
         }
@@ -59,14 +66,15 @@ impl Properties {
 
     /// Keys and values, in the order of the keys.
     pub fn iter(&self) -> Iter<'_> {
-        Iter(self.0.iter())
+        Iter(self.members().iter())
     }
 
     /// The values, in the order of their keys.
     pub fn values(&self) -> impl Iterator<Item = &Value> {
-        self.0.iter().map(|(_, value)| value)
+        self.members().iter().map(|(_, value)| value)
     }
 
+    /// Reads the members of an object.
     pub(crate) fn read<'de, A: MapAccess<'de>>(mut members: A) -> Result<Self, A::Error> {
         let mut read = Vec::new();
         while let Some(member) = members.next_entry()? {
@@ -75,9 +83,13 @@ impl Properties {
         Ok(Self::sorted(read))
     }
 
+    fn members(&self) -> &[(Text, Value)] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+
     /// The place of a key, or where it would be put.
     fn place(&self, key: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|(stands, _)| stands.as_str().cmp(key))
+        self.members().binary_search_by(|(stands, _)| stands.as_str().cmp(key))
     }
 
     /// Sorts once, since to insert one by one would take the square of the time of an object with its keys reversed.
@@ -93,7 +105,7 @@ impl Properties {
                 same
             });
         }
-        Self(members)
+        Self((!members.is_empty()).then(|| Arc::new(members)))
     }
 }
 

@@ -316,7 +316,7 @@ pub mod one_version_an_aggregate {
         for (n, (contact_id, resource, resource_id)) in (70..).zip(owners) {
             let mut row = CustomRecord::new(id(11, n).into(), id(10, 1).into(), resource, resource_id);
             raises(&scene, contact_id, Verb::Insert, HostRow::CustomRecord(row.clone())).await;
-            std::sync::Arc::make_mut(&mut row.properties).insert("count", 4.into());
+            row.properties.insert("count", 4.into());
             raises(&scene, contact_id, Verb::Update, HostRow::CustomRecord(row.clone())).await;
             raises(&scene, contact_id, Verb::Delete, HostRow::CustomRecord(row)).await;
         }
