@@ -31,7 +31,7 @@ use uuid::Uuid;
 fn sqlite(criterion: &mut Criterion) {
     let mut files: Vec<Rc<Prepared>> = Vec::new();
     for size in sizes() {
-        let cases: Vec<Case> = Sent::ALL.iter().map(|sent| Case::new(*sent, size, &mut files)).collect();
+        let cases: Vec<Case> = Sent::all(size).into_iter().map(|sent| Case::new(sent, size, &mut files)).collect();
         for case in &cases {
             let parameter = format!("{}, {size} standing", case.sent.name());
             compare(criterion, ("sqlite", &parameter), RECIPIENTS, rounds(size), case.contenders());

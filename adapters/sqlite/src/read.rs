@@ -2,13 +2,14 @@
 //!
 //! Keys and ids go in as arrays. `cross join` pins the order, so that each is one look-up in an index.
 
+use enroll::contact::KeyKind;
 use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, StoredEnrollment, Versioned};
 use enroll::model::Sequence;
 use enroll::{ContactId, EnrollmentId, OrganizationId, SequenceId};
 use rusqlite::types::Value;
 use rusqlite::vtab::array::Array;
 use rusqlite::{Connection, Params, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -76,43 +77,86 @@ pub(crate) fn enrollment(
 /// Reads the facts that an enrollment is planned on. The caller sees to one snapshot.
 pub(crate) fn load(connection: &Connection, lookup: &Lookup) -> Result<Snapshot, SqliteError> {
     let organization = lookup.context.organization_id.as_uuid();
-    let mut people = People::new();
-    let lists = [(BY_EXTERNAL_ID, &lookup.external_ids), (BY_PHONE, &lookup.phones), (BY_EMAIL, &lookup.emails)];
-    for (by_key, texts) in lists {
-        if !texts.is_empty() {
-            let keys = array(texts.iter().map(|text| Value::Text(text.to_string())));
+    let mut found = Vec::new();
+    let lists = [
+        (KeyKind::ExternalId, BY_EXTERNAL_ID, &lookup.external_ids),
+        (KeyKind::Phone, BY_PHONE, &lookup.phones),
+        (KeyKind::Email, BY_EMAIL, &lookup.emails),
+    ];
+    for (kind, by_key, texts) in lists {
+        // Whoever was found holds its other keys too, and nobody else does: the database sees to that.
+        let held: HashSet<&str> = found.iter().filter_map(|person: &Person| person.contact.key(kind)).collect();
+        let open: Vec<_> = texts.iter().filter(|text| !held.contains(text.as_str())).collect();
+        if !open.is_empty() {
+            let keys = array(open.into_iter().map(|text| Value::Text(text.to_string())));
             each(connection, by_key, params![organization, keys], |columns| {
                 let (contact, version) = rows::contact(columns)?;
-                people.entry(contact.id).or_insert_with(|| Person::new(contact, version));
+                found.push(Person::new(contact, version));
                 Ok(())
             })?;
         }
     }
+    let mut people = People::of(found);
     if !people.is_empty() {
         round(connection, lookup, &mut people)?;
     }
     let mut snapshot = Snapshot::new(context(connection, &lookup.context)?);
-    snapshot.people = people.into_iter().map(|(id, person)| (id, Arc::new(person))).collect();
+    snapshot.people = people.into_snapshot();
     Ok(snapshot)
 }
 
-/// The contacts that were found, with what was read round them so far.
-pub(crate) type People = BTreeMap<ContactId, Person>;
+/// Contacts in the order of their ids, with what was read round them so far.
+pub(crate) struct People {
+    list: Vec<Person>,
+    /// Whose the last row was: most rows come in the same order.
+    last: usize,
+}
+
+impl People {
+    pub(crate) fn of(mut list: Vec<Person>) -> Self {
+        list.sort_by_key(|person| person.contact.id);
+        Self { list, last: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    fn ids(&self) -> impl Iterator<Item = Uuid> {
+        self.list.iter().map(|person| person.contact.id.as_uuid())
+    }
+
+    /// Puts a row to its contact.
+    pub(crate) fn put(&mut self, contact_id: ContactId, row: impl FnOnce(&mut Person)) {
+        let is_at = |place: &usize| self.list.get(*place).is_some_and(|person| person.contact.id == contact_id);
+        let near = [self.last, self.last + 1].into_iter().find(is_at);
+        let search = || self.list.binary_search_by_key(&contact_id, |person| person.contact.id).ok();
+        let Some(place) = near.or_else(search) else { return };
+        self.last = place;
+        if let Some(person) = self.list.get_mut(place) {
+            row(person);
+        }
+    }
+
+    pub(crate) fn into_snapshot(self) -> BTreeMap<ContactId, Arc<Person>> {
+        self.list.into_iter().map(|person| (person.contact.id, Arc::new(person))).collect()
+    }
+}
 
 /// Reads the rows round the contacts, as far as they matter.
 fn round(connection: &Connection, lookup: &Lookup, people: &mut People) -> Result<(), SqliteError> {
     let organization = lookup.context.organization_id.as_uuid();
-    let ids = ids(people.keys().map(|id| id.as_uuid()));
+    let ids = ids(people.ids());
     if let Some(channel_id) = lookup.channel_id {
         let on_channel = params![organization, ids, channel_id.as_uuid()];
         each(connection, PREFERENCES, on_channel, |columns| {
             let row = rows::preference(columns)?;
-            push(people, row.contact_id, |person| person.preferences.push(row));
+            people.put(row.contact_id, |person| person.preferences.push(row));
             Ok(())
         })?;
         each(connection, CONVERSATIONS, on_channel, |columns| {
             let row = rows::conversation(columns)?;
-            push(people, row.contact_id, |person| person.conversations.push(row));
+            people.put(row.contact_id, |person| person.conversations.push(row));
             Ok(())
         })?;
     }
@@ -120,29 +164,22 @@ fn round(connection: &Connection, lookup: &Lookup, people: &mut People) -> Resul
     let in_sequence = params![organization, ids, sequence_id.as_uuid()];
     each(connection, RUNS, in_sequence, |columns| {
         let row = rows::run(columns)?;
-        push(people, row.contact_id, |person| person.runs.push(row));
+        people.put(row.contact_id, |person| person.runs.push(row));
         Ok(())
     })?;
     each(connection, STEP_CONTACTS, in_sequence, |columns| {
         let row = rows::step_contact(columns)?;
-        push(people, row.contact_id, |person| person.step_contacts.push(row));
+        people.put(row.contact_id, |person| person.step_contacts.push(row));
         Ok(())
     })?;
     if let (Some(_), Some(object_id)) = (lookup.resource, lookup.context.custom_object_id) {
         each(connection, RECORDS, params![organization, ids, object_id.as_uuid()], |columns| {
             let (contact_id, row) = rows::record(columns)?;
-            push(people, contact_id, |person| person.records.push(row));
+            people.put(contact_id, |person| person.records.push(row));
             Ok(())
         })?;
     }
     Ok(())
-}
-
-/// Puts a row to its contact.
-pub(crate) fn push(people: &mut People, contact_id: ContactId, row: impl FnOnce(&mut Person)) {
-    if let Some(person) = people.get_mut(&contact_id) {
-        row(person);
-    }
 }
 
 /// Runs a query, and hands over the columns of each row.

@@ -34,17 +34,24 @@ pub fn rounds(size: usize) -> usize {
 pub enum Sent {
     /// People whom nobody knows.
     New,
-    /// People who stand in the first step, into the same step again.
+    /// A list that was sent before: its people stand in the first step, and come into the same step again.
     Reprocessed,
-    /// The same people, into the second step: all of them are active in another.
+    /// The same list, into the second step: all of them are active in another.
     Ignored,
+    /// As many who stand in the first step, into the same step again, but from all over the crowd: no two of them were in
+    /// one list, and no two of them lie side by side in the tables.
+    Scattered,
     /// The request of `enroll demo`.
     Mixed,
 }
 
 impl Sent {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::New, Self::Reprocessed, Self::Ignored, Self::Mixed];
+    /// What is sent where so many stand: a crowd of one list lies side by side.
+    #[must_use]
+    pub fn all(size: usize) -> Vec<Self> {
+        let scattered = (size > RECIPIENTS).then_some(Self::Scattered);
+        [Self::New, Self::Reprocessed, Self::Ignored].into_iter().chain(scattered).chain([Self::Mixed]).collect()
+    }
 
     /// Its name.
     #[must_use]
@@ -53,6 +60,7 @@ impl Sent {
             Self::New => "4000 new",
             Self::Reprocessed => "4000 known, reprocessed",
             Self::Ignored => "4000 known, ignored",
+            Self::Scattered => "4000 known, reprocessed, scattered",
             Self::Mixed => "4000 mixed",
         }
     }
@@ -64,7 +72,7 @@ impl Sent {
     pub fn check(self, counts: &Counts) {
         let did = match self {
             Self::New => counts.added == RECIPIENTS,
-            Self::Reprocessed => counts.reprocessed == RECIPIENTS,
+            Self::Reprocessed | Self::Scattered => counts.reprocessed == RECIPIENTS,
             Self::Ignored => counts.ignored == RECIPIENTS,
             Self::Mixed => counts.added > 0 && counts.re_added > 0 && counts.reprocessed > 0 && counts.ignored > 0,
         };
@@ -88,18 +96,26 @@ impl Sent {
     #[must_use]
     pub fn body(self, size: usize, turn: usize) -> Vec<u8> {
         let scene = Scene::empty();
-        let known = || known(self.standing(size).crowd, turn);
+        let crowd = self.standing(size).crowd;
+        let known = || people::bytes(&Demo::crowd(list(crowd, turn)));
         match self {
             Self::New => people::strangers(turn * RECIPIENTS..(turn + 1) * RECIPIENTS),
             Self::Reprocessed => known(),
+            Self::Scattered => scattered(crowd, turn),
             Self::Ignored => people::into_step(&known(), scene.second_step().expect("there is a second step")),
             Self::Mixed => Scene::demo().mixed(RECIPIENTS),
         }
     }
 }
 
-/// People from all over the crowd, so that they do not lie side by side in the tables.
-fn known(crowd: usize, turn: usize) -> Vec<u8> {
+/// One of the lists that made the crowd: from its middle on, another at each turn.
+fn list(crowd: usize, turn: usize) -> Range<usize> {
+    let lists = (crowd / RECIPIENTS).max(1);
+    let start = (lists / 2 + turn) % lists * RECIPIENTS;
+    start..start + RECIPIENTS
+}
+
+fn scattered(crowd: usize, turn: usize) -> Vec<u8> {
     let apart = crowd / RECIPIENTS;
     let mut request = Demo::crowd(0..0);
     for n in 0..RECIPIENTS {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::error::SqliteError;
-use crate::read::{People, each, push};
+use crate::read::{People, each};
 use crate::rows::{self, columns};
 
 /// All rows of all organizations, in the order in which they were inserted; those of another than `organization_id`
@@ -47,7 +47,7 @@ fn snapshot(connection: &Connection, organization: Uuid) -> Result<Snapshot, Sql
         Ok(())
     })?;
     let people = people(connection, organization)?;
-    snapshot.people = people.into_iter().map(|(id, person)| (id, Arc::new(person))).collect();
+    snapshot.people = people.into_snapshot();
     Ok(snapshot)
 }
 
@@ -77,17 +77,18 @@ fn context(connection: &Connection, organization: Uuid) -> Result<Context, Sqlit
 }
 
 fn people(connection: &Connection, organization: Uuid) -> Result<People, SqliteError> {
-    let mut people = People::new();
+    let mut contacts = Vec::new();
     each(connection, CONTACTS, [organization], |columns| {
         let (contact, version) = rows::contact(columns)?;
-        people.insert(contact.id, Person::new(contact, version));
+        contacts.push(Person::new(contact, version));
         Ok(())
     })?;
+    let mut people = People::of(contacts);
     macro_rules! place {
         ($sql:ident, $row:ident, $into:ident) => {
             each(connection, $sql, [organization], |columns| {
                 let row = rows::$row(columns)?;
-                push(&mut people, row.contact_id, |person| person.$into.push(row));
+                people.put(row.contact_id, |person| person.$into.push(row));
                 Ok(())
             })?;
         };
@@ -98,12 +99,12 @@ fn people(connection: &Connection, organization: Uuid) -> Result<People, SqliteE
     place!(STEP_CONTACTS, step_contact, step_contacts);
     each(connection, CONTACT_TAGS, [organization], |columns| {
         let (contact_id, tag_id): (ContactId, _) = (columns.id()?, columns.id()?);
-        push(&mut people, contact_id, |person| person.tags.push(tag_id));
+        people.put(contact_id, |person| person.tags.push(tag_id));
         Ok(())
     })?;
     each(connection, RECORDS, [organization], |columns| {
         let (contact_id, row) = rows::record(columns)?;
-        push(&mut people, contact_id, |person| person.records.push(row));
+        people.put(contact_id, |person| person.records.push(row));
         Ok(())
     })?;
     Ok(people)

@@ -23,7 +23,7 @@ use crate::error::SqliteError;
 pub(crate) fn commit(connection: &Connection, changes: &ChangeSet) -> Result<(), SqliteError> {
     // The first write takes the lock, if the transaction does not have it yet: from here on what is guarded stays.
     connection.prepare_cached(LOCK)?.execute([])?;
-    past_own_triggers(connection, changes.rows(), || write(connection, changes))?;
+    unburdened(connection, changes.rows(), || write(connection, changes))?;
     connection.prepare_cached(UNLOCK)?.execute([])?;
     Ok(())
 }
@@ -46,25 +46,52 @@ fn write(connection: &Connection, changes: &ChangeSet) -> Result<(), SqliteError
     commit.update_records()
 }
 
-/// No trigger of the schema does anything while the engine writes; but each is called for each row, which is a quarter of
-/// what a large commit costs. So they are switched off for it, unless the host has triggers of its own on these tables.
-/// A small commit would spend more on preparing its statements anew, as SQLite does whenever the switch is turned.
-fn past_own_triggers<T>(
+/// Writes without what SQLite does for each row and a large commit need not: no trigger of the schema does anything while
+/// the engine writes, and each row that refers to another does so to one that this commit creates, or whose version it
+/// has checked. Calling the ones and looking up the others is a third of what a large commit costs. They stay on if the host
+/// has triggers of its own on these tables, and for a small commit: it would spend more on preparing its statements
+/// anew, as SQLite does whenever a switch is turned.
+fn unburdened<T>(
     connection: &Connection,
     rows: &Rows,
     write: impl FnOnce() -> Result<T, SqliteError>,
 ) -> Result<T, SqliteError> {
     let stand: i64 = connection.prepare_cached(TRIGGERS)?.query_row([], |row| row.get(0))?;
     let recipients = rows.step_contacts_created.len() + rows.step_contacts_updated.len();
-    // A host that has switched its triggers off already keeps them off.
-    let on = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
-    if stand != OWN_TRIGGERS || recipients < LARGE || !on {
+    if stand != OWN_TRIGGERS || recipients < LARGE {
         return write();
     }
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    let written = write();
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
-    written
+    let _triggers = Off::switch(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
+    let created = rows.tag_created.as_ref().map(|tag| tag.id);
+    let _references = rows
+        .contact_tags_created
+        .iter()
+        .all(|row| Some(row.tag_id) == created)
+        .then(|| Off::switch(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY))
+        .transpose()?;
+    write()
+}
+
+/// A switch of a connection that is off until this is dropped; then it is as it was.
+struct Off<'c> {
+    connection: &'c Connection,
+    switch: DbConfig,
+    was: bool,
+}
+
+impl<'c> Off<'c> {
+    fn switch(connection: &'c Connection, switch: DbConfig) -> Result<Self, SqliteError> {
+        let was = connection.db_config(switch)?;
+        connection.set_db_config(switch, false)?;
+        Ok(Self { connection, switch, was })
+    }
+}
+
+impl Drop for Off<'_> {
+    fn drop(&mut self) {
+        // SQLite knows the switch, or it would not be off.
+        let _: rusqlite::Result<bool> = self.connection.set_db_config(self.switch, self.was);
+    }
 }
 
 /// A commit under way.
@@ -120,7 +147,7 @@ fn owners(rows: &Rows) -> HashMap<StepContactId, ContactId> {
     created.chain(rows.step_contacts_updated.iter().map(|row| (row.id, row.contact_id))).collect()
 }
 
-/// Recipients of a commit for which it pays to switch triggers off.
+/// Recipients of a commit for which it pays to switch off what it does not need.
 const LARGE: usize = 200;
 const TRIGGERS: &str = "select count(*) from sqlite_schema where type = 'trigger' and tbl_name glob 'enroll_*'";
 /// As many as the migrations make: a test of the schema counts them.
