@@ -2,7 +2,8 @@
 
 use enroll::contact::{BirthDate, Email};
 use enroll::{CallFlowId, ChannelId, EnrollmentId, Timestamp};
-use rusqlite::{Params, ffi, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{ToSql, ffi};
 use uuid::Uuid;
 
 use super::Commit;
@@ -18,6 +19,12 @@ struct Insert {
     once: &'static str,
 }
 
+macro_rules! cells {
+    ($($cell:expr),* $(,)?) => {
+        &[$(Cell::from($cell)),*]
+    };
+}
+
 impl Commit<'_> {
     pub(super) fn insert_contacts(&self) -> Result<(), SqliteError> {
         let mut rows = Inserting::new(self, &CONTACT);
@@ -26,7 +33,7 @@ impl Commit<'_> {
             let birth_date: BirthDate = row.birth_date.unwrap_or_default();
             rows.insert(
                 row.id.as_uuid(),
-                params![
+                cells![
                     self.organization,
                     row.id.as_uuid(),
                     row.external_id.as_deref(),
@@ -36,11 +43,11 @@ impl Commit<'_> {
                     row.name.as_deref(),
                     row.language.as_deref(),
                     row.default_channel_id.map(ChannelId::as_uuid),
-                    address,
+                    address.as_deref(),
                     birth_date.day,
                     birth_date.month,
                     birth_date.year,
-                    row.state.word(),
+                    Cell::Word(row.state.word()),
                     row.created_at.map(Timestamp::millis),
                     row.updated_at.map(Timestamp::millis),
                 ],
@@ -54,12 +61,12 @@ impl Commit<'_> {
         for row in &self.rows().conversations_created {
             rows.insert(
                 row.id.as_uuid(),
-                params![
+                cells![
                     self.organization,
                     row.id.as_uuid(),
                     self.written(row.contact_id)?,
                     row.channel_id.as_uuid(),
-                    row.status.word(),
+                    Cell::Word(row.status.word()),
                     row.created_at.map(Timestamp::millis),
                 ],
             )?;
@@ -72,12 +79,12 @@ impl Commit<'_> {
         for row in &self.rows().runs_created {
             rows.insert(
                 row.id.as_uuid(),
-                params![
+                cells![
                     self.organization,
                     row.id.as_uuid(),
                     row.sequence_id.as_uuid(),
                     self.written(row.contact_id)?,
-                    row.status.word(),
+                    Cell::Word(row.status.word()),
                     row.started_at.millis(),
                 ],
             )?;
@@ -90,14 +97,14 @@ impl Commit<'_> {
         for row in &self.rows().step_contacts_created {
             rows.insert(
                 row.id.as_uuid(),
-                params![
+                cells![
                     self.organization,
                     row.id.as_uuid(),
                     row.run_id.as_uuid(),
                     row.sequence_id.as_uuid(),
                     row.step_id.as_uuid(),
                     self.written(row.contact_id)?,
-                    row.status.word(),
+                    Cell::Word(row.status.word()),
                     row.scheduled_at.millis(),
                     row.channel_id.map(ChannelId::as_uuid),
                     row.default_call_flow_id.map(CallFlowId::as_uuid),
@@ -111,15 +118,15 @@ impl Commit<'_> {
 
     pub(super) fn insert_tag(&self) -> Result<(), SqliteError> {
         let Some(row) = &self.rows().tag_created else { return Ok(()) };
-        let params = params![self.organization, row.id.as_uuid(), row.name.as_str(), row.system_created];
-        Inserting::new(self, &TAG).insert(row.id.as_uuid(), params)
+        let cells = cells![self.organization, row.id.as_uuid(), row.name.as_str(), row.system_created];
+        Inserting::new(self, &TAG).insert(row.id.as_uuid(), cells)
     }
 
     pub(super) fn insert_contact_tags(&self) -> Result<(), SqliteError> {
         let mut rows = Inserting::new(self, &CONTACT_TAG);
         for row in &self.rows().contact_tags_created {
-            let params = params![self.organization, self.written(row.contact_id)?, row.tag_id.as_uuid()];
-            rows.insert(row.tag_id.as_uuid(), params)?;
+            let cells = cells![self.organization, self.written(row.contact_id)?, row.tag_id.as_uuid()];
+            rows.insert(row.tag_id.as_uuid(), cells)?;
         }
         Ok(())
     }
@@ -129,14 +136,14 @@ impl Commit<'_> {
         for row in &self.rows().records_created {
             rows.insert(
                 row.id.as_uuid(),
-                params![
+                cells![
                     self.organization,
                     row.id.as_uuid(),
                     row.custom_object_id.as_uuid(),
-                    row.resource.word(),
+                    Cell::Word(row.resource.word()),
                     row.resource_id,
                     self.owner(row)?,
-                    serde_json::to_string(&row.properties)?,
+                    &*serde_json::to_string(&row.properties)?,
                 ],
             )?;
         }
@@ -144,24 +151,97 @@ impl Commit<'_> {
     }
 }
 
-/// The rows of one table on their way in.
+/// A value of a row.
+#[derive(Clone, Copy, PartialEq)]
+enum Cell<'r> {
+    Null,
+    Id(Uuid),
+    Integer(i64),
+    Word(&'static str),
+    Text(&'r str),
+}
+
+impl From<Uuid> for Cell<'_> {
+    fn from(id: Uuid) -> Self {
+        Self::Id(id)
+    }
+}
+
+macro_rules! integers {
+    ($($integer:ty),*) => {$(
+        impl From<$integer> for Cell<'_> {
+            fn from(number: $integer) -> Self {
+                Self::Integer(number.into())
+            }
+        }
+    )*};
+}
+integers!(i64, u8, u16, u32, bool);
+
+impl<'r> From<&'r str> for Cell<'r> {
+    fn from(text: &'r str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'r, T: Into<Self>> From<Option<T>> for Cell<'r> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+impl Cell<'_> {
+    /// What stays bound for the next row; text of people is never the same.
+    fn kept(self) -> Option<Cell<'static>> {
+        match self {
+            Self::Null => Some(Cell::Null),
+            Self::Id(id) => Some(Cell::Id(id)),
+            Self::Integer(number) => Some(Cell::Integer(number)),
+            Self::Word(word) => Some(Cell::Word(word)),
+            Self::Text(_) => None,
+        }
+    }
+}
+
+impl ToSql for Cell<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Id(id) => ValueRef::Blob(id.as_bytes()),
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Word(word) => ValueRef::Text(word.as_bytes()),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+/// The rows of one table on their way in. Most of a row is as in the one before, and stays bound.
 struct Inserting<'c> {
     commit: &'c Commit<'c>,
     into: &'static Insert,
     statement: Option<rusqlite::CachedStatement<'c>>,
+    bound: Vec<Option<Cell<'static>>>,
 }
 
 impl<'c> Inserting<'c> {
     fn new(commit: &'c Commit<'c>, into: &'static Insert) -> Self {
-        Self { commit, into, statement: None }
+        Self { commit, into, statement: None, bound: Vec::new() }
     }
 
-    fn insert(&mut self, id: Uuid, params: impl Params) -> Result<(), SqliteError> {
+    fn insert(&mut self, id: Uuid, row: &[Cell<'_>]) -> Result<(), SqliteError> {
         let statement = match &mut self.statement {
             Some(statement) => statement,
             none => none.insert(self.commit.connection.prepare_cached(self.into.sql)?),
         };
-        let Err(e) = statement.execute(params) else { return Ok(()) };
+        self.bound.resize(row.len(), None);
+        for (parameter, (cell, bound)) in (1..).zip(row.iter().zip(&mut self.bound)) {
+            let kept = cell.kept();
+            if kept.is_none() || kept != *bound {
+                statement.raw_bind_parameter(parameter, cell)?;
+                *bound = kept;
+            }
+        }
+        let Err(e) = statement.raw_execute() else { return Ok(()) };
         match extended_code(&e) {
             Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => Err(SqliteError::IdExists(id)),
             // The id counts before anything else that is there twice: planning again derives the same.
