@@ -1,13 +1,17 @@
 //! Rows that are created: never an update of one that exists.
 
+use enroll::changes::Conflict;
 use enroll::contact::{BirthDate, Email};
-use enroll::{CallFlowId, ChannelId, EnrollmentId, Timestamp};
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{ToSql, ffi};
+use enroll::model::{Conversation, Run, StepContact};
+use enroll::{CallFlowId, ChannelId, ContactId, EnrollmentId, Timestamp};
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::vtab::array::Array;
+use rusqlite::{Params, ToSql, ffi, params};
 use uuid::Uuid;
 
 use super::Commit;
 use crate::error::{SqliteError, extended_code};
+use crate::read::array;
 use crate::rows::Word;
 
 /// How rows are put into a table.
@@ -57,61 +61,58 @@ impl Commit<'_> {
     }
 
     pub(super) fn insert_conversations(&self) -> Result<(), SqliteError> {
-        let mut rows = Inserting::new(self, &CONVERSATION);
-        for row in &self.rows().conversations_created {
-            rows.insert(
-                row.id.as_uuid(),
-                cells![
-                    self.organization,
-                    row.id.as_uuid(),
-                    self.written(row.contact_id)?,
-                    row.channel_id.as_uuid(),
-                    Cell::Word(row.status.word()),
-                    row.created_at.map(Timestamp::millis),
-                ],
-            )?;
+        let alike = |row: &Conversation| (row.channel_id, row.status, row.created_at);
+        for rows in self.rows().conversations_created.chunk_by(|a, b| alike(a) == alike(b)) {
+            let Some(row) = rows.first() else { continue };
+            let params = params![
+                self.organization,
+                self.packed(rows, |row| ([row.id.as_uuid()], row.contact_id))?,
+                row.channel_id.as_uuid(),
+                row.status.word(),
+                row.created_at.map(Timestamp::millis),
+            ];
+            self.insert_all(&CONVERSATIONS, params, |place| rows.get(place).map(|row| row.id.as_uuid()))?;
         }
         Ok(())
     }
 
     pub(super) fn insert_runs(&self) -> Result<(), SqliteError> {
-        let mut rows = Inserting::new(self, &RUN);
-        for row in &self.rows().runs_created {
-            rows.insert(
-                row.id.as_uuid(),
-                cells![
-                    self.organization,
-                    row.id.as_uuid(),
-                    row.sequence_id.as_uuid(),
-                    self.written(row.contact_id)?,
-                    Cell::Word(row.status.word()),
-                    row.started_at.millis(),
-                ],
-            )?;
+        let alike = |row: &Run| (row.sequence_id, row.status, row.started_at);
+        for rows in self.rows().runs_created.chunk_by(|a, b| alike(a) == alike(b)) {
+            let Some(row) = rows.first() else { continue };
+            let params = params![
+                self.organization,
+                self.packed(rows, |row| ([row.id.as_uuid()], row.contact_id))?,
+                row.sequence_id.as_uuid(),
+                row.status.word(),
+                row.started_at.millis(),
+            ];
+            self.insert_all(&RUNS, params, |place| rows.get(place).map(|row| row.id.as_uuid()))?;
         }
         Ok(())
     }
 
     pub(super) fn insert_step_contacts(&self) -> Result<(), SqliteError> {
-        let mut rows = Inserting::new(self, &STEP_CONTACT);
-        for row in &self.rows().step_contacts_created {
-            rows.insert(
-                row.id.as_uuid(),
-                cells![
-                    self.organization,
-                    row.id.as_uuid(),
-                    row.run_id.as_uuid(),
-                    row.sequence_id.as_uuid(),
-                    row.step_id.as_uuid(),
-                    self.written(row.contact_id)?,
-                    Cell::Word(row.status.word()),
-                    row.scheduled_at.millis(),
-                    row.channel_id.map(ChannelId::as_uuid),
-                    row.default_call_flow_id.map(CallFlowId::as_uuid),
-                    row.times_processed,
-                    row.enrollment_id.map(EnrollmentId::as_uuid),
-                ],
-            )?;
+        let alike = |a: &StepContact, b: &StepContact| {
+            let mut b = *b;
+            (b.id, b.run_id, b.contact_id) = (a.id, a.run_id, a.contact_id);
+            *a == b
+        };
+        for rows in self.rows().step_contacts_created.chunk_by(alike) {
+            let Some(row) = rows.first() else { continue };
+            let params = params![
+                self.organization,
+                self.packed(rows, |row| ([row.id.as_uuid(), row.run_id.as_uuid()], row.contact_id))?,
+                row.sequence_id.as_uuid(),
+                row.step_id.as_uuid(),
+                row.status.word(),
+                row.scheduled_at.millis(),
+                row.channel_id.map(ChannelId::as_uuid),
+                row.default_call_flow_id.map(CallFlowId::as_uuid),
+                row.times_processed,
+                row.enrollment_id.map(EnrollmentId::as_uuid),
+            ];
+            self.insert_all(&STEP_CONTACTS, params, |place| rows.get(place).map(|row| row.id.as_uuid()))?;
         }
         Ok(())
     }
@@ -123,10 +124,11 @@ impl Commit<'_> {
     }
 
     pub(super) fn insert_contact_tags(&self) -> Result<(), SqliteError> {
-        let mut rows = Inserting::new(self, &CONTACT_TAG);
-        for row in &self.rows().contact_tags_created {
-            let cells = cells![self.organization, self.written(row.contact_id)?, row.tag_id.as_uuid()];
-            rows.insert(row.tag_id.as_uuid(), cells)?;
+        for rows in self.rows().contact_tags_created.chunk_by(|a, b| a.tag_id == b.tag_id) {
+            let Some(row) = rows.first() else { continue };
+            let params =
+                params![self.organization, self.packed(rows, |row| ([], row.contact_id))?, row.tag_id.as_uuid(),];
+            self.insert_all(&CONTACT_TAGS, params, |_| Some(row.tag_id.as_uuid()))?;
         }
         Ok(())
     }
@@ -148,6 +150,59 @@ impl Commit<'_> {
             )?;
         }
         Ok(())
+    }
+}
+
+/// Rows that differ in their ids alone go in with one statement, which looks for the place of each from where the one
+/// before went: a table's rows come in the order of their ids.
+impl Commit<'_> {
+    /// The ids of each row, end to end, and that of its contact behind them.
+    fn packed<T, const IDS: usize>(
+        &self,
+        rows: &[T],
+        ids: impl Fn(&T) -> ([Uuid; IDS], ContactId),
+    ) -> Result<Array, Conflict> {
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (ids, contact_id) = ids(row);
+            let contact = self.written(contact_id)?;
+            let mut packed = Vec::with_capacity((IDS + 1) * size_of::<Uuid>());
+            ids.iter().chain([&contact]).for_each(|id| packed.extend_from_slice(id.as_bytes()));
+            all.push(Value::Blob(packed));
+        }
+        Ok(array(all.into_iter()))
+    }
+
+    fn insert_all(
+        &self,
+        into: &'static Insert,
+        params: impl Params,
+        id: impl FnOnce(usize) -> Option<Uuid>,
+    ) -> Result<(), SqliteError> {
+        let Err(e) = self.connection.prepare_cached(into.sql)?.execute(params) else { return Ok(()) };
+        // `or fail` leaves those that went in before the one that was refused.
+        let place = usize::try_from(self.connection.changes()).ok();
+        match place.and_then(id) {
+            Some(id) => Err(self.refused(into, id, e)),
+            None => Err(e.into()),
+        }
+    }
+
+    fn refused(&self, into: &Insert, id: Uuid, e: rusqlite::Error) -> SqliteError {
+        let stands = || {
+            let found = self.connection.query_row(into.stands, [self.organization, id], |row| row.get(0));
+            found.map_err(SqliteError::from)
+        };
+        match extended_code(&e) {
+            Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => SqliteError::IdExists(id),
+            // The id counts before anything else that is there twice: planning again derives the same.
+            Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => match stands() {
+                Ok(true) => SqliteError::IdExists(id),
+                Ok(false) => SqliteError::NotUnique(into.once),
+                Err(e) => e,
+            },
+            _ => e.into(),
+        }
     }
 }
 
@@ -241,19 +296,7 @@ impl<'c> Inserting<'c> {
                 *bound = kept;
             }
         }
-        let Err(e) = statement.raw_execute() else { return Ok(()) };
-        match extended_code(&e) {
-            Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => Err(SqliteError::IdExists(id)),
-            // The id counts before anything else that is there twice: planning again derives the same.
-            Some(ffi::SQLITE_CONSTRAINT_UNIQUE) if self.stands(id)? => Err(SqliteError::IdExists(id)),
-            Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => Err(SqliteError::NotUnique(self.into.once)),
-            _ => Err(e.into()),
-        }
-    }
-
-    fn stands(&self, id: Uuid) -> Result<bool, SqliteError> {
-        let Commit { connection, organization, .. } = self.commit;
-        Ok(connection.query_row(self.into.stands, [*organization, id], |row| row.get(0))?)
+        statement.raw_execute().map(drop).map_err(|e| self.commit.refused(self.into, id, e))
     }
 }
 
@@ -270,23 +313,25 @@ static CONTACT: Insert = Insert {
     stands: stands!("enroll_contacts", "id"),
     once: "a contact with the external id, the phone or the email",
 };
-static CONVERSATION: Insert = Insert {
-    sql: "insert into enroll_conversations \
-          (organization_id, id, contact_id, channel_id, one_at_most, status, created_at) values (?1, ?2, ?3, ?4, \
-          coalesce((select kind <> 'email' from enroll_channels where organization_id = ?1 and id = ?4), 1), ?5, ?6)",
+static CONVERSATIONS: Insert = Insert {
+    sql: "insert or fail into enroll_conversations \
+          (organization_id, id, contact_id, channel_id, one_at_most, status, created_at) \
+          select ?1, substr(k.value, 1, 16), substr(k.value, 17), ?3, coalesce((select kind <> 'email' \
+          from enroll_channels where organization_id = ?1 and id = ?3), 1), ?4, ?5 from rarray(?2) k",
     stands: stands!("enroll_conversations", "id"),
     once: "a conversation of the contact on the channel",
 };
-static RUN: Insert = Insert {
-    sql: "insert into enroll_runs (organization_id, id, sequence_id, contact_id, status, started_at) \
-          values (?1, ?2, ?3, ?4, ?5, ?6)",
+static RUNS: Insert = Insert {
+    sql: "insert or fail into enroll_runs (organization_id, id, contact_id, sequence_id, status, started_at) \
+          select ?1, substr(k.value, 1, 16), substr(k.value, 17), ?3, ?4, ?5 from rarray(?2) k",
     stands: stands!("enroll_runs", "id"),
     once: "a run",
 };
-static STEP_CONTACT: Insert = Insert {
-    sql: "insert into enroll_step_contacts (organization_id, id, run_id, sequence_id, step_id, contact_id, status, \
-          scheduled_at, channel_id, default_call_flow_id, times_processed, enrollment_id) \
-          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+static STEP_CONTACTS: Insert = Insert {
+    sql: "insert or fail into enroll_step_contacts (organization_id, id, run_id, contact_id, sequence_id, step_id, \
+          status, scheduled_at, channel_id, default_call_flow_id, times_processed, enrollment_id) \
+          select ?1, substr(k.value, 1, 16), substr(k.value, 17, 16), substr(k.value, 33), ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
+          ?10 from rarray(?2) k",
     stands: stands!("enroll_step_contacts", "id"),
     once: "a live step contact of the contact in the sequence",
 };
@@ -295,8 +340,9 @@ static TAG: Insert = Insert {
     stands: stands!("enroll_tags", "id"),
     once: "a tag",
 };
-static CONTACT_TAG: Insert = Insert {
-    sql: "insert into enroll_contact_tags (organization_id, contact_id, tag_id) values (?1, ?2, ?3)",
+static CONTACT_TAGS: Insert = Insert {
+    sql: "insert or fail into enroll_contact_tags (organization_id, contact_id, tag_id) \
+          select ?1, k.value, ?3 from rarray(?2) k",
     stands: stands!("enroll_contact_tags", "tag_id"),
     once: "a tag on the contact",
 };
