@@ -192,7 +192,7 @@ impl<'a> Sender<'a> {
                 request.to.push(person);
                 rows.push(row);
             }
-            let enrollment = self.enrollment(self.key(part, parts), &request);
+            let enrollment = Enrollment { at: self.at(part), ..self.enrollment(self.key(part, parts), &request) };
             work(&Part { enrollment, rows: Some(&rows), context, name })?;
         }
         people.next()?.map_or(Ok(()), |_| Err(changed().into()))
@@ -226,6 +226,12 @@ impl<'a> Sender<'a> {
     fn enrollment<'r>(&self, key: EnrollmentKey<'r>, request: &'r EnrollmentRequest<'r>) -> Enrollment<'r> {
         let (organization_id, sequence_id, at) = (self.organization_id, self.args.sequence, self.at);
         Enrollment { organization_id, sequence_id, key, at, request }
+    }
+
+    /// The instant of a request of an import: a millisecond after the one before. So each has a tag of its own name, and its
+    /// rows lie together behind those of the others, since ids are ordered by instant and index.
+    fn at(&self, part: u32) -> Timestamp {
+        Timestamp::from_millis(self.at.millis().saturating_add(part.into())).unwrap_or(self.at)
     }
 
     /// The key of a request of an import of so many.

@@ -5,6 +5,9 @@ mod guards;
 mod insert;
 mod update;
 
+#[cfg(test)]
+pub(crate) use update::{RAISE_CONTACTS, UPDATE_STEP_CONTACTS};
+
 use enroll::changes::{ChangeSet, Conflict, Rows};
 use enroll::model::{CustomRecord, Resource};
 use enroll::{ContactId, StepContactId};

@@ -1,14 +1,16 @@
 //! Rows that exist and change. One that is gone is a conflict.
 
-use enroll::changes::Conflict;
+use enroll::changes::{Conflict, StepContactUpdate};
 use enroll::contact::Email;
 use enroll::lookup::Version;
 use enroll::{CallFlowId, ChannelId};
 use rusqlite::{ffi, params};
+use uuid::Uuid;
 
 use super::Commit;
 use super::guards::Released;
 use crate::error::{SqliteError, extended_code};
+use crate::read::ids;
 use crate::rows::Word;
 
 impl Commit<'_> {
@@ -29,10 +31,11 @@ impl Commit<'_> {
         // Most are only raised, which touches no index.
         let (raised, set): (Vec<_>, Vec<_>) = updates.iter().partition(|update| update.set.is_empty());
         if !raised.is_empty() {
-            let mut statement = self.connection.prepare_cached(RAISE_CONTACT)?;
-            for update in raised {
-                let params = params![self.organization, update.id.as_uuid(), stored(update.expected)];
-                one(statement.execute(params)?, Conflict::ContactChanged(update.id))?;
+            // Each was found at the version that it must have, under the lock.
+            let ids = ids(raised.iter().map(|update| update.id.as_uuid()));
+            let written = self.connection.prepare_cached(RAISE_CONTACTS)?.execute(params![self.organization, ids])?;
+            if let Some(update) = raised.first().filter(|_| written != raised.len()) {
+                return Err(Conflict::ContactChanged(update.id).into());
             }
         }
         if set.is_empty() {
@@ -81,16 +84,20 @@ impl Commit<'_> {
     }
 
     pub(super) fn update_step_contacts(&self) -> Result<(), SqliteError> {
-        let rows = &self.rows().step_contacts_updated;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let mut statement = self.connection.prepare_cached(UPDATE_STEP_CONTACT)?;
-        for row in rows {
-            let updated = statement.execute(params![
+        let sequence = self.changes.completion().enrollment.sequence_id.as_uuid();
+        let mut rows: Vec<&StepContactUpdate> = self.rows().step_contacts_updated.iter().collect();
+        rows.sort_by_key(|row| row.times_processed);
+        let alike = |a: &&StepContactUpdate, b: &&StepContactUpdate| {
+            let mut b = StepContactUpdate::clone(b);
+            (b.id, b.contact_id) = (a.id, a.contact_id);
+            **a == b
+        };
+        for rows in rows.chunk_by(alike) {
+            let Some(row) = rows.first() else { continue };
+            let updated = self.connection.prepare_cached(UPDATE_STEP_CONTACTS)?.execute(params![
                 self.organization,
-                row.id.as_uuid(),
-                self.written(row.contact_id)?,
+                self.packed(rows, |row| ([row.id.as_uuid()], row.contact_id))?,
+                sequence,
                 row.status.word(),
                 row.scheduled_at.millis(),
                 row.enrollment_id.as_uuid(),
@@ -99,9 +106,23 @@ impl Commit<'_> {
                 row.default_call_flow_id.map(CallFlowId::as_uuid),
             ]);
             let updated = updated.map_err(|e| unique(e, "a live step contact of the contact in the sequence"))?;
-            one(updated, Conflict::StepContactGone(row.id))?;
+            if updated != rows.len() {
+                return Err(self.gone(rows, sequence)?.unwrap_or(Conflict::StepContactGone(row.id)).into());
+            }
         }
         Ok(())
+    }
+
+    /// The first of the step contacts that is not there.
+    fn gone(&self, rows: &[&StepContactUpdate], sequence: Uuid) -> Result<Option<Conflict>, SqliteError> {
+        let mut statement = self.connection.prepare_cached(STEP_CONTACT_STANDS)?;
+        for row in rows {
+            let key = [self.organization, row.contact_id.as_uuid(), sequence, row.id.as_uuid()];
+            if !statement.exists(key)? {
+                return Ok(Some(Conflict::StepContactGone(row.id)));
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn update_records(&self) -> Result<(), SqliteError> {
@@ -139,8 +160,8 @@ const RELEASE_KEYS: &str = "update enroll_contacts set \
      external_id = case when ?3 then null else external_id end, phone = case when ?4 then null else phone end, \
      email = case when ?5 then null else email end, email_key = case when ?5 then null else email_key end \
      where organization_id = ?1 and id = ?2";
-const RAISE_CONTACT: &str =
-    "update enroll_contacts set version = version + 1 where organization_id = ?1 and id = ?2 and version = ?3";
+pub(crate) const RAISE_CONTACTS: &str = "update or fail enroll_contacts set version = version + 1 \
+     where organization_id = ?1 and id in (select k.value from rarray(?2) k)";
 const UPDATE_CONTACT: &str = "update enroll_contacts set version = version + 1, updated_at = ?4, \
      external_id = coalesce(?5, external_id), phone = coalesce(?6, phone), email = coalesce(?7, email), \
      email_key = coalesce(?8, email_key), name = coalesce(?9, name), language = coalesce(?10, language), \
@@ -150,9 +171,11 @@ const UPDATE_CONTACT: &str = "update enroll_contacts set version = version + 1, 
      where organization_id = ?1 and id = ?2 and version = ?3";
 const REACTIVATE_RUN: &str =
     "update enroll_runs set status = 'active' where organization_id = ?1 and id = ?2 and contact_id = ?3";
-const UPDATE_STEP_CONTACT: &str = "update enroll_step_contacts set status = ?4, scheduled_at = ?5, \
-     enrollment_id = ?6, times_processed = ?7, channel_id = coalesce(?8, channel_id), \
-     default_call_flow_id = coalesce(?9, default_call_flow_id) \
-     where organization_id = ?1 and id = ?2 and contact_id = ?3";
+pub(crate) const UPDATE_STEP_CONTACTS: &str = "update or fail enroll_step_contacts set status = ?4, \
+     scheduled_at = ?5, enrollment_id = ?6, times_processed = ?7, channel_id = coalesce(?8, channel_id), \
+     default_call_flow_id = coalesce(?9, default_call_flow_id) where organization_id = ?1 and sequence_id = ?3 \
+     and (contact_id, id) in (select substr(k.value, 17), substr(k.value, 1, 16) from rarray(?2) k)";
+const STEP_CONTACT_STANDS: &str = "select 1 from enroll_step_contacts \
+     where organization_id = ?1 and contact_id = ?2 and sequence_id = ?3 and id = ?4";
 const UPDATE_RECORD: &str = "update enroll_custom_records set properties = ?4 \
      where organization_id = ?1 and id = ?2 and contact_id = ?3";
