@@ -85,13 +85,13 @@ pub(crate) fn load(connection: &Connection, lookup: &Lookup) -> Result<Snapshot,
     ];
     for (kind, by_key, texts) in lists {
         // Whoever was found holds its other keys too, and nobody else does: the database sees to that.
-        let held: HashSet<&str> = found.iter().filter_map(|person: &Person| person.contact.key(kind)).collect();
+        let held: HashSet<&str> = found.iter().filter_map(|person: &Arc<Person>| person.contact.key(kind)).collect();
         let open: Vec<_> = texts.iter().filter(|text| !held.contains(text.as_str())).collect();
         if !open.is_empty() {
             let keys = array(open.into_iter().map(|text| Value::Text(text.to_string())));
             each(connection, by_key, params![organization, keys], |columns| {
                 let (contact, version) = rows::contact(columns)?;
-                found.push(Person::new(contact, version));
+                found.push(Arc::new(Person::new(contact, version)));
                 Ok(())
             })?;
         }
@@ -107,13 +107,13 @@ pub(crate) fn load(connection: &Connection, lookup: &Lookup) -> Result<Snapshot,
 
 /// Contacts in the order of their ids, with what was read round them so far.
 pub(crate) struct People {
-    list: Vec<Person>,
+    list: Vec<Arc<Person>>,
     /// Whose the last row was: most rows come in the same order.
     last: usize,
 }
 
 impl People {
-    pub(crate) fn of(mut list: Vec<Person>) -> Self {
+    pub(crate) fn of(mut list: Vec<Arc<Person>>) -> Self {
         list.sort_by_key(|person| person.contact.id);
         Self { list, last: 0 }
     }
@@ -134,12 +134,12 @@ impl People {
         let Some(place) = near.or_else(search) else { return };
         self.last = place;
         if let Some(person) = self.list.get_mut(place) {
-            row(person);
+            row(Arc::make_mut(person));
         }
     }
 
     pub(crate) fn into_snapshot(self) -> BTreeMap<ContactId, Arc<Person>> {
-        self.list.into_iter().map(|person| (person.contact.id, Arc::new(person))).collect()
+        self.list.into_iter().map(|person| (person.contact.id, person)).collect()
     }
 }
 

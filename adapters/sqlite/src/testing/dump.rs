@@ -80,7 +80,7 @@ fn people(connection: &Connection, organization: Uuid) -> Result<People, SqliteE
     let mut contacts = Vec::new();
     each(connection, CONTACTS, [organization], |columns| {
         let (contact, version) = rows::contact(columns)?;
-        contacts.push(Person::new(contact, version));
+        contacts.push(Arc::new(Person::new(contact, version)));
         Ok(())
     })?;
     let mut people = People::of(contacts);

@@ -71,7 +71,7 @@ impl Commit<'_> {
                 row.status.word(),
                 row.created_at.map(Timestamp::millis),
             ];
-            self.insert_all(&CONVERSATIONS, params, |place| rows.get(place).map(|row| row.id.as_uuid()))?;
+            self.insert_all(&CONVERSATIONS, params, rows.iter().map(|row| row.id.as_uuid()))?;
         }
         Ok(())
     }
@@ -87,7 +87,7 @@ impl Commit<'_> {
                 row.status.word(),
                 row.started_at.millis(),
             ];
-            self.insert_all(&RUNS, params, |place| rows.get(place).map(|row| row.id.as_uuid()))?;
+            self.insert_all(&RUNS, params, rows.iter().map(|row| row.id.as_uuid()))?;
         }
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Commit<'_> {
                 row.times_processed,
                 row.enrollment_id.map(EnrollmentId::as_uuid),
             ];
-            self.insert_all(&STEP_CONTACTS, params, |place| rows.get(place).map(|row| row.id.as_uuid()))?;
+            self.insert_all(&STEP_CONTACTS, params, rows.iter().map(|row| row.id.as_uuid()))?;
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Commit<'_> {
             let Some(row) = rows.first() else { continue };
             let params =
                 params![self.organization, self.packed(rows, |row| ([], row.contact_id))?, row.tag_id.as_uuid(),];
-            self.insert_all(&CONTACT_TAGS, params, |_| Some(row.tag_id.as_uuid()))?;
+            self.insert_all(&CONTACT_TAGS, params, [row.tag_id.as_uuid()])?;
         }
         Ok(())
     }
@@ -177,32 +177,30 @@ impl Commit<'_> {
         &self,
         into: &'static Insert,
         params: impl Params,
-        id: impl FnOnce(usize) -> Option<Uuid>,
+        ids: impl IntoIterator<Item = Uuid>,
     ) -> Result<(), SqliteError> {
-        let Err(e) = self.connection.prepare_cached(into.sql)?.execute(params) else { return Ok(()) };
-        // `or fail` leaves those that went in before the one that was refused.
-        let place = usize::try_from(self.connection.changes()).ok();
-        match place.and_then(id) {
-            Some(id) => Err(self.refused(into, id, e)),
-            None => Err(e.into()),
-        }
+        let inserted = self.connection.prepare_cached(into.sql)?.execute(params);
+        inserted.map(drop).or_else(|e| self.refused(into, ids, e))
     }
 
-    fn refused(&self, into: &Insert, id: Uuid, e: rusqlite::Error) -> SqliteError {
-        let stands = || {
-            let found = self.connection.query_row(into.stands, [self.organization, id], |row| row.get(0));
-            found.map_err(SqliteError::from)
-        };
-        match extended_code(&e) {
-            Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => SqliteError::IdExists(id),
-            // The id counts before anything else that is there twice: planning again derives the same.
-            Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => match stands() {
-                Ok(true) => SqliteError::IdExists(id),
-                Ok(false) => SqliteError::NotUnique(into.once),
-                Err(e) => e,
-            },
-            _ => e.into(),
+    /// Why rows of these ids were refused, none of which went in.
+    fn refused(
+        &self,
+        into: &Insert,
+        ids: impl IntoIterator<Item = Uuid>,
+        e: rusqlite::Error,
+    ) -> Result<(), SqliteError> {
+        if !matches!(extended_code(&e), Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_UNIQUE)) {
+            return Err(e.into());
         }
+        // An id counts before anything else that is there twice: planning again derives the same.
+        let mut stands = self.connection.prepare_cached(into.stands)?;
+        for id in ids {
+            if stands.exists([self.organization, id])? {
+                return Err(SqliteError::IdExists(id));
+            }
+        }
+        Err(SqliteError::NotUnique(into.once))
     }
 }
 
@@ -296,13 +294,13 @@ impl<'c> Inserting<'c> {
                 *bound = kept;
             }
         }
-        statement.raw_execute().map(drop).map_err(|e| self.commit.refused(self.into, id, e))
+        statement.raw_execute().map(drop).or_else(|e| self.commit.refused(self.into, [id], e))
     }
 }
 
 macro_rules! stands {
     ($table:literal, $id:literal) => {
-        concat!("select exists(select 1 from ", $table, " where organization_id = ?1 and ", $id, " = ?2)")
+        concat!("select 1 from ", $table, " where organization_id = ?1 and ", $id, " = ?2")
     };
 }
 
@@ -314,7 +312,7 @@ static CONTACT: Insert = Insert {
     once: "a contact with the external id, the phone or the email",
 };
 static CONVERSATIONS: Insert = Insert {
-    sql: "insert or fail into enroll_conversations \
+    sql: "insert into enroll_conversations \
           (organization_id, id, contact_id, channel_id, one_at_most, status, created_at) \
           select ?1, substr(k.value, 1, 16), substr(k.value, 17), ?3, coalesce((select kind <> 'email' \
           from enroll_channels where organization_id = ?1 and id = ?3), 1), ?4, ?5 from rarray(?2) k",
@@ -322,13 +320,13 @@ static CONVERSATIONS: Insert = Insert {
     once: "a conversation of the contact on the channel",
 };
 static RUNS: Insert = Insert {
-    sql: "insert or fail into enroll_runs (organization_id, id, contact_id, sequence_id, status, started_at) \
+    sql: "insert into enroll_runs (organization_id, id, contact_id, sequence_id, status, started_at) \
           select ?1, substr(k.value, 1, 16), substr(k.value, 17), ?3, ?4, ?5 from rarray(?2) k",
     stands: stands!("enroll_runs", "id"),
     once: "a run",
 };
 static STEP_CONTACTS: Insert = Insert {
-    sql: "insert or fail into enroll_step_contacts (organization_id, id, run_id, contact_id, sequence_id, step_id, \
+    sql: "insert into enroll_step_contacts (organization_id, id, run_id, contact_id, sequence_id, step_id, \
           status, scheduled_at, channel_id, default_call_flow_id, times_processed, enrollment_id) \
           select ?1, substr(k.value, 1, 16), substr(k.value, 17, 16), substr(k.value, 33), ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
           ?10 from rarray(?2) k",
@@ -341,7 +339,7 @@ static TAG: Insert = Insert {
     once: "a tag",
 };
 static CONTACT_TAGS: Insert = Insert {
-    sql: "insert or fail into enroll_contact_tags (organization_id, contact_id, tag_id) \
+    sql: "insert into enroll_contact_tags (organization_id, contact_id, tag_id) \
           select ?1, k.value, ?3 from rarray(?2) k",
     stands: stands!("enroll_contact_tags", "tag_id"),
     once: "a tag on the contact",

@@ -160,7 +160,7 @@ const RELEASE_KEYS: &str = "update enroll_contacts set \
      external_id = case when ?3 then null else external_id end, phone = case when ?4 then null else phone end, \
      email = case when ?5 then null else email end, email_key = case when ?5 then null else email_key end \
      where organization_id = ?1 and id = ?2";
-pub(crate) const RAISE_CONTACTS: &str = "update or fail enroll_contacts set version = version + 1 \
+pub(crate) const RAISE_CONTACTS: &str = "update enroll_contacts set version = version + 1 \
      where organization_id = ?1 and id in (select k.value from rarray(?2) k)";
 const UPDATE_CONTACT: &str = "update enroll_contacts set version = version + 1, updated_at = ?4, \
      external_id = coalesce(?5, external_id), phone = coalesce(?6, phone), email = coalesce(?7, email), \
@@ -171,7 +171,7 @@ const UPDATE_CONTACT: &str = "update enroll_contacts set version = version + 1, 
      where organization_id = ?1 and id = ?2 and version = ?3";
 const REACTIVATE_RUN: &str =
     "update enroll_runs set status = 'active' where organization_id = ?1 and id = ?2 and contact_id = ?3";
-pub(crate) const UPDATE_STEP_CONTACTS: &str = "update or fail enroll_step_contacts set status = ?4, \
+pub(crate) const UPDATE_STEP_CONTACTS: &str = "update enroll_step_contacts set status = ?4, \
      scheduled_at = ?5, enrollment_id = ?6, times_processed = ?7, channel_id = coalesce(?8, channel_id), \
      default_call_flow_id = coalesce(?9, default_call_flow_id) where organization_id = ?1 and sequence_id = ?3 \
      and (contact_id, id) in (select substr(k.value, 17), substr(k.value, 1, 16) from rarray(?2) k)";
