@@ -263,7 +263,7 @@ const RECORDS: &str = round!(records, "enroll_custom_records", "custom_object_id
 mod tests {
     use super::*;
     use crate::SqliteRepository;
-    use crate::write::{RAISE_CONTACTS, UPDATE_STEP_CONTACTS};
+    use crate::write::RAISE_CONTACTS;
 
     /// Each row that is read is found by an index, also where the table is large and was analyzed.
     #[test]
@@ -285,7 +285,6 @@ mod tests {
             STEP_CONTACTS,
             RECORDS,
             RAISE_CONTACTS,
-            UPDATE_STEP_CONTACTS,
         ] {
             let mut statement = repository.connection().prepare(&format!("explain query plan {sql}")).unwrap();
             let steps =

@@ -157,7 +157,7 @@ impl Commit<'_> {
 /// before went: a table's rows come in the order of their ids.
 impl Commit<'_> {
     /// The ids of each row, end to end, and that of its contact behind them.
-    pub(super) fn packed<T, const IDS: usize>(
+    fn packed<T, const IDS: usize>(
         &self,
         rows: &[T],
         ids: impl Fn(&T) -> ([Uuid; IDS], ContactId),

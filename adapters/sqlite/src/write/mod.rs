@@ -6,7 +6,7 @@ mod insert;
 mod update;
 
 #[cfg(test)]
-pub(crate) use update::{RAISE_CONTACTS, UPDATE_STEP_CONTACTS};
+pub(crate) use update::RAISE_CONTACTS;
 
 use enroll::changes::{ChangeSet, Conflict, Rows};
 use enroll::model::{CustomRecord, Resource};

@@ -1,11 +1,10 @@
 //! Rows that exist and change. One that is gone is a conflict.
 
-use enroll::changes::{Conflict, StepContactUpdate};
+use enroll::changes::Conflict;
 use enroll::contact::Email;
 use enroll::lookup::Version;
 use enroll::{CallFlowId, ChannelId};
-use rusqlite::{ffi, params};
-use uuid::Uuid;
+use rusqlite::{CachedStatement, ffi, params};
 
 use super::Commit;
 use super::guards::Released;
@@ -84,45 +83,37 @@ impl Commit<'_> {
     }
 
     pub(super) fn update_step_contacts(&self) -> Result<(), SqliteError> {
+        let rows = &self.rows().step_contacts_updated;
+        if rows.is_empty() {
+            return Ok(());
+        }
         let sequence = self.changes.completion().enrollment.sequence_id.as_uuid();
-        let mut rows: Vec<&StepContactUpdate> = self.rows().step_contacts_updated.iter().collect();
-        rows.sort_by_key(|row| row.times_processed);
-        let alike = |a: &&StepContactUpdate, b: &&StepContactUpdate| {
-            let mut b = StepContactUpdate::clone(b);
-            (b.id, b.contact_id) = (a.id, a.contact_id);
-            **a == b
-        };
-        for rows in rows.chunk_by(alike) {
-            let Some(row) = rows.first() else { continue };
-            let updated = self.connection.prepare_cached(UPDATE_STEP_CONTACTS)?.execute(params![
-                self.organization,
-                self.packed(rows, |row| ([row.id.as_uuid()], row.contact_id))?,
-                sequence,
-                row.status.word(),
-                row.scheduled_at.millis(),
-                row.enrollment_id.as_uuid(),
-                row.times_processed,
-                row.channel_id.map(ChannelId::as_uuid),
-                row.default_call_flow_id.map(CallFlowId::as_uuid),
-            ]);
-            let updated = updated.map_err(|e| unique(e, "a live step contact of the contact in the sequence"))?;
-            if updated != rows.len() {
-                return Err(self.gone(rows, sequence)?.unwrap_or(Conflict::StepContactGone(row.id)).into());
+        let mut same_status = self.connection.prepare_cached(UPDATE_STEP_CONTACT)?;
+        let mut with_status = self.connection.prepare_cached(UPDATE_STEP_CONTACT_AND_STATUS)?;
+        for row in rows {
+            let contact = self.written(row.contact_id)?;
+            let update = |statement: &mut CachedStatement<'_>| {
+                statement.execute(params![
+                    self.organization,
+                    contact,
+                    sequence,
+                    row.id.as_uuid(),
+                    row.status.word(),
+                    row.scheduled_at.millis(),
+                    row.enrollment_id.as_uuid(),
+                    row.times_processed,
+                    row.channel_id.map(ChannelId::as_uuid),
+                    row.default_call_flow_id.map(CallFlowId::as_uuid),
+                ])
+            };
+            // Most keep their status, and then the index of those that are live stays as it is.
+            if update(&mut same_status)? == 0 {
+                let updated = update(&mut with_status);
+                let updated = updated.map_err(|e| unique(e, "a live step contact of the contact in the sequence"))?;
+                one(updated, Conflict::StepContactGone(row.id))?;
             }
         }
         Ok(())
-    }
-
-    /// The first of the step contacts that is not there.
-    fn gone(&self, rows: &[&StepContactUpdate], sequence: Uuid) -> Result<Option<Conflict>, SqliteError> {
-        let mut statement = self.connection.prepare_cached(STEP_CONTACT_STANDS)?;
-        for row in rows {
-            let key = [self.organization, row.contact_id.as_uuid(), sequence, row.id.as_uuid()];
-            if !statement.exists(key)? {
-                return Ok(Some(Conflict::StepContactGone(row.id)));
-            }
-        }
-        Ok(None)
     }
 
     pub(super) fn update_records(&self) -> Result<(), SqliteError> {
@@ -171,11 +162,20 @@ const UPDATE_CONTACT: &str = "update enroll_contacts set version = version + 1, 
      where organization_id = ?1 and id = ?2 and version = ?3";
 const REACTIVATE_RUN: &str =
     "update enroll_runs set status = 'active' where organization_id = ?1 and id = ?2 and contact_id = ?3";
-pub(crate) const UPDATE_STEP_CONTACTS: &str = "update enroll_step_contacts set status = ?4, \
-     scheduled_at = ?5, enrollment_id = ?6, times_processed = ?7, channel_id = coalesce(?8, channel_id), \
-     default_call_flow_id = coalesce(?9, default_call_flow_id) where organization_id = ?1 and sequence_id = ?3 \
-     and (contact_id, id) in (select substr(k.value, 17), substr(k.value, 1, 16) from rarray(?2) k)";
-const STEP_CONTACT_STANDS: &str = "select 1 from enroll_step_contacts \
-     where organization_id = ?1 and contact_id = ?2 and sequence_id = ?3 and id = ?4";
+macro_rules! update_step_contact {
+    ($status:literal, $and:literal) => {
+        concat!(
+            "update enroll_step_contacts set ",
+            $status,
+            "scheduled_at = ?6, enrollment_id = ?7, times_processed = ?8, channel_id = coalesce(?9, channel_id), \
+             default_call_flow_id = coalesce(?10, default_call_flow_id) \
+             where organization_id = ?1 and contact_id = ?2 and sequence_id = ?3 and id = ?4",
+            $and
+        )
+    };
+}
+
+const UPDATE_STEP_CONTACT: &str = update_step_contact!("", " and status = ?5");
+const UPDATE_STEP_CONTACT_AND_STATUS: &str = update_step_contact!("status = ?5, ", "");
 const UPDATE_RECORD: &str = "update enroll_custom_records set properties = ?4 \
      where organization_id = ?1 and id = ?2 and contact_id = ?3";
