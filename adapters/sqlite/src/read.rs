@@ -88,7 +88,7 @@ pub(crate) fn load(connection: &Connection, lookup: &Lookup) -> Result<Snapshot,
         let held: HashSet<&str> = found.iter().filter_map(|person: &Arc<Person>| person.contact.key(kind)).collect();
         let open: Vec<_> = texts.iter().filter(|text| !held.contains(text.as_str())).collect();
         if !open.is_empty() {
-            let keys = array(open.into_iter().map(|text| Value::Text(text.to_string())));
+            let keys = array(open.into_iter().map(|text| Value::Text(text.as_str().to_owned())));
             each(connection, by_key, params![organization, keys], |columns| {
                 let (contact, version) = rows::contact(columns)?;
                 found.push(Arc::new(Person::new(contact, version)));

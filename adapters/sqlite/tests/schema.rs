@@ -59,13 +59,30 @@ fn a_host_that_switched_triggers_off_finds_them_off_after_a_large_commit() {
 }
 
 #[test]
+fn a_large_commit_leaves_no_row_without_the_one_that_it_refers_to() {
+    let mut repository = in_memory();
+    Asked::people("first", 0..500).enroll(&mut repository).unwrap();
+    Asked::people("again", 250..750).enroll(&mut repository).unwrap();
+    let connection = repository.connection();
+    assert_eq!(strings(connection, "select \"table\" from pragma_foreign_key_check"), Vec::<String>::new());
+    assert!(connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).unwrap(), "they are on again");
+    let stray = "insert into enroll_contact_tags select organization_id, id, id from enroll_contacts limit 1";
+    assert!(connection.execute(stray, []).unwrap_err().to_string().contains("FOREIGN KEY"));
+}
+
+#[test]
 fn a_hosts_own_trigger_sees_a_large_commit() {
     let mut repository = in_memory();
     let audit = "create table audit (contact_id blob);
-        create trigger audited after insert on enroll_contacts begin insert into audit values (new.id); end";
+        create trigger audited after insert on enroll_contacts begin insert into audit values (new.id); end;
+        create table touched (contact_id blob primary key);
+        create trigger ran after insert on enroll_runs begin
+            insert or ignore into touched values (new.contact_id), (new.contact_id);
+        end";
     repository.connection().execute_batch(audit).unwrap();
     Asked::people("first", 0..500).enroll(&mut repository).unwrap();
     assert_eq!(count(repository.connection(), "audit"), 500);
+    assert_eq!(count(repository.connection(), "touched"), 500, "its own word on conflicts counts");
     assert_eq!(count(repository.connection(), "enroll_contacts where version = 1"), 500);
 }
 

@@ -108,7 +108,7 @@ impl Commit<'_> {
             if texts.is_empty() {
                 continue;
             }
-            let texts = array(texts.iter().map(|text| Value::Text(text.to_string())));
+            let texts = array(texts.iter().map(|text| Value::Text(text.as_str().to_owned())));
             let mut statement = self.connection.prepare_cached(sql)?;
             let held = statement
                 .query_row(params![self.organization, texts], |row| {
