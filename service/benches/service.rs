@@ -34,7 +34,8 @@ fn main() {
     }
     if is_asked_for("service/postgresql") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it can be built");
-        let server = Server::shared();
+        // What was accepted must outlive a power cut, here as in earnest.
+        let server = Server::start_with(&[("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]);
         let settings = runtime.block_on(settings(server.url())).expect("the server answers");
         measure("postgresql", &settings, &|_| {
             let database = runtime.block_on(server.database()).expect("a database can be made");

@@ -94,7 +94,8 @@ pub(crate) struct AskArgs {
     /// The organization that asks. Default: the only one of the database, or the seed's own.
     #[arg(long, value_name = "ID")]
     pub(crate) organization: Option<OrganizationId>,
-    /// The instant of the request. Default: the seed's `now`, else the clock.
+    /// The instant of the request; of a list, of its first one, and a millisecond more for each after it. Default: the
+    /// seed's `now`, else the clock.
     #[arg(long, value_name = "INSTANT")]
     pub(crate) at: Option<Timestamp>,
     /// The switches of the engine, as the `policy` of a seed. Default: the seed's own, else those as documented.

@@ -5,8 +5,7 @@ mod support;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::service::{ACTIVE, Answer, SECOND, Service, id, on_both};
 
@@ -201,23 +200,32 @@ fn too_many_at_once_and_too_slow(service: &mut Service) {
         service.key
     );
     let address = service.base.trim_start_matches("http://").to_owned();
+    let ended = |stream: &mut TcpStream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
     // Once both are being answered there is no room. Who asks too early takes the room of one of them: then once more.
     let attempt = |_| {
         let mut slow: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(&address).unwrap()).collect();
         for stream in &mut slow {
             stream.write_all(head.as_bytes()).unwrap();
         }
-        thread::sleep(Duration::from_millis(300));
-        let answer = service.get("/v1/contacts");
-        (answer.status == 503).then_some((slow, answer))
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(1) {
+            let answer = service.get("/v1/contacts");
+            if answer.status == 503 {
+                return Some((slow, answer));
+            }
+        }
+        slow.iter_mut().map(ended).for_each(drop);
+        None
     };
     let (mut slow, refused) = (0..20).find_map(attempt).expect("there is room for two");
     refused.refused(503, "overloaded", "");
     assert_eq!(refused.retry_after, Some(1));
     assert_eq!(service.get("/healthz").status, 200);
-    for stream in &mut slow {
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+    for answer in slow.iter_mut().map(ended) {
         assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains(r#""code":"timeout""#), "{answer}");
     }
     assert_eq!(service.get("/v1/contacts").status, 200);

@@ -24,7 +24,7 @@ use crate::{
 /// Each list is sorted by its key and holds each key once, so that every writer takes rows in the same order.
 /// It serializes, versioned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Unsorted")]
 pub struct ChangeSet {
     v: V1,
     organization_id: OrganizationId,
@@ -32,6 +32,25 @@ pub struct ChangeSet {
     guards: Guards,
     rows: Rows,
     completion: Completion,
+}
+
+/// One that is read, in whatever order it was written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unsorted {
+    #[expect(dead_code, reason = "it is read, and there is one")]
+    v: V1,
+    organization_id: OrganizationId,
+    at: Timestamp,
+    guards: Guards,
+    rows: Rows,
+    completion: Completion,
+}
+
+impl From<Unsorted> for ChangeSet {
+    fn from(read: Unsorted) -> Self {
+        Self::new(read.organization_id, read.at, read.guards, read.rows, read.completion)
+    }
 }
 
 impl ChangeSet {

@@ -76,7 +76,8 @@ macro_rules! from {
     )*};
 }
 
-from!(bool => Bool, i64 => Integer, i32 => Integer, f64 => Float, &str => Text, String => Text);
+from!(bool => Bool, i64 => Integer, i32 => Integer, f64 => Float, &str => Text, String => Text, Text => Text);
+from!(Vec<Value> => List, Properties => Map);
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

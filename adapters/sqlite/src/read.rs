@@ -115,6 +115,7 @@ pub(crate) struct People {
 impl People {
     pub(crate) fn of(mut list: Vec<Arc<Person>>) -> Self {
         list.sort_by_key(|person| person.contact.id);
+        list.dedup_by_key(|person| person.contact.id);
         Self { list, last: 0 }
     }
 

@@ -132,7 +132,7 @@ impl Repository for SqliteRepository {
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| write::commit(connection, changes))?)
+        Ok(self.writing(|connection| write::commit(connection, changes, write::Transaction::Own))?)
     }
 }
 
@@ -222,8 +222,8 @@ const NORMAL: i64 = 1;
 const FULL: i64 = 2;
 /// More than there are statements in this crate.
 const STATEMENTS: usize = 128;
-/// A statement on a table with triggers saves each page that it changes, to be able to take itself back: in files, that
-/// would double the time of a commit.
+/// A statement on a table with triggers, or for many rows, saves each page that it changes, to be able to take itself back:
+/// in files, that would double the time of a commit.
 const SETTINGS: &str = "
     pragma foreign_keys = on;
     pragma synchronous = normal;

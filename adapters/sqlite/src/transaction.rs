@@ -18,7 +18,8 @@ use crate::{inbox, read, schema, write};
 /// another wrote cannot write any more, and no retry inside it helps ([`SqliteError::StaleTransaction`]). Where SQLite
 /// itself ends a transaction, as it may on a full disk, the host's rows go with it.
 ///
-/// The settings of the connection stay as they are; `pragma temp_store = memory` makes large commits twice as fast, and
+/// The settings of the connection stay as they are, but for the triggers of the schema, which are off while a large commit
+/// is written; `pragma temp_store = memory` makes large commits twice as fast, and
 /// `pragma synchronous = full` keeps what was accepted through a power cut. Its database needs the schema: [`migrate`](crate::migrate).
 #[derive(Debug)]
 pub struct SqliteTransaction<'t> {
@@ -66,7 +67,7 @@ impl Repository for SqliteTransaction<'_> {
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| write::commit(connection, changes))?)
+        Ok(self.writing(|connection| write::commit(connection, changes, write::Transaction::Host))?)
     }
 }
 

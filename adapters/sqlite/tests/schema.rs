@@ -46,6 +46,7 @@ fn after_a_large_commit_a_hosts_write_raises_versions() {
     // Also after one that is refused.
     Repository::commit(&mut repository, plan.changes()).unwrap_err();
     let connection = repository.connection();
+    assert!(connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).unwrap(), "foreign keys are on again");
     connection.execute("update enroll_step_contacts set status = 'moved'", []).unwrap();
     assert_eq!(count(connection, "enroll_contacts where version = 2"), 500);
 }

@@ -55,7 +55,8 @@ fn a_conflict_keeps_the_hosts_row_and_can_be_planned_again() {
     let (_folder, mut connection) = host();
     let transaction = begin(&mut connection);
     let mut repository = SqliteTransaction::new(&transaction).unwrap();
-    let asked = Asked::people("one", 0..3);
+    // So many that triggers are off while they are written.
+    let asked = Asked::people("one", 0..500);
     let plan = asked.plan(&mut repository);
     transaction.execute("update enroll_sequences set title = 'renamed'", []).unwrap();
     let error = repository.commit(plan.changes()).unwrap_err();
@@ -69,7 +70,25 @@ fn a_conflict_keeps_the_hosts_row_and_can_be_planned_again() {
     asked.enroll(&mut repository).unwrap();
     transaction.commit().unwrap();
     assert_eq!(count(&connection, "orders"), 1);
-    assert_eq!(count(&connection, "enroll_contacts"), 3);
+    assert_eq!(count(&connection, "enroll_contacts"), 500);
+}
+
+#[test]
+fn rows_of_the_host_may_wait_for_those_of_a_large_commit() {
+    let (_folder, mut connection) = host();
+    let asked = Asked::people("one", 0..500);
+    let waits = "create table waits (organization_id blob, contact_id blob, foreign key (organization_id, contact_id)
+        references enroll_contacts deferrable initially deferred)";
+    connection.execute_batch(waits).unwrap();
+    let transaction = begin(&mut connection);
+    let mut repository = SqliteTransaction::new(&transaction).unwrap();
+    let plan = asked.plan(&mut repository);
+    let (organization, contact) = (plan.changes().organization_id(), plan.changes().rows().contacts_created[499].id);
+    let wait = "insert into waits values (?1, ?2)";
+    transaction.execute(wait, [organization.as_uuid(), contact.as_uuid()]).unwrap();
+    repository.commit(plan.changes()).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(count(&connection, "waits join enroll_contacts c on c.id = contact_id"), 1);
 }
 
 #[test]
@@ -164,7 +183,7 @@ fn the_settings_of_the_connection_stay_as_they_are() {
     let (_folder, mut connection) = host();
     connection.execute_batch("pragma foreign_keys = off; pragma synchronous = full").unwrap();
     let transaction = begin(&mut connection);
-    Asked::people("one", 0..3).enroll(&mut SqliteTransaction::new(&transaction).unwrap()).unwrap();
+    Asked::people("one", 0..500).enroll(&mut SqliteTransaction::new(&transaction).unwrap()).unwrap();
     transaction.commit().unwrap();
     for (setting, stands) in [("foreign_keys", 0), ("synchronous", 2)] {
         let value: i64 = connection.query_row(&format!("pragma {setting}"), [], |row| row.get(0)).unwrap();

@@ -49,7 +49,7 @@ impl Sent {
     /// What is sent where so many stand: a crowd of one list lies side by side.
     #[must_use]
     pub fn all(size: usize) -> Vec<Self> {
-        let scattered = (size > RECIPIENTS).then_some(Self::Scattered);
+        let scattered = (size >= 2 * RECIPIENTS).then_some(Self::Scattered);
         [Self::New, Self::Reprocessed, Self::Ignored].into_iter().chain(scattered).chain([Self::Mixed]).collect()
     }
 

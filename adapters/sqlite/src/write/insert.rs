@@ -190,7 +190,8 @@ impl Commit<'_> {
         ids: impl IntoIterator<Item = Uuid>,
         e: rusqlite::Error,
     ) -> Result<(), SqliteError> {
-        if !matches!(extended_code(&e), Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_UNIQUE)) {
+        let code = extended_code(&e);
+        if !matches!(code, Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_UNIQUE)) {
             return Err(e.into());
         }
         // An id counts before anything else that is there twice: planning again derives the same.
@@ -200,7 +201,11 @@ impl Commit<'_> {
                 return Err(SqliteError::IdExists(id));
             }
         }
-        Err(SqliteError::NotUnique(into.once))
+        Err(match code {
+            Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => SqliteError::NotUnique(into.once),
+            // Of a table that is not ours: a host's trigger wrote to it.
+            _ => e.into(),
+        })
     }
 }
 

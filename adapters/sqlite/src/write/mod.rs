@@ -1,4 +1,5 @@
-//! What is written: one statement a table, run once a row, under a lock that is taken first.
+//! What is written, a table after the other, under a lock that is taken first: rows that differ in their ids alone with one
+//! statement, the others with one that is run for each.
 
 mod completion;
 mod guards;
@@ -18,15 +19,24 @@ use uuid::Uuid;
 
 use crate::error::SqliteError;
 
+/// Whose the open transaction is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transaction {
+    /// Begun for this commit alone.
+    Own,
+    /// A host's, which may have written before.
+    Host,
+}
+
 /// Writes a change set inside an open transaction or savepoint, which the caller ends: with all of it, or on an error
 /// with nothing.
 ///
 /// What must be unique is so once everything is written: keys that go over are given up first, and step contacts that
 /// cease to be live go before new ones.
-pub(crate) fn commit(connection: &Connection, changes: &ChangeSet) -> Result<(), SqliteError> {
+pub(crate) fn commit(connection: &Connection, changes: &ChangeSet, transaction: Transaction) -> Result<(), SqliteError> {
     // The first write takes the lock, if the transaction does not have it yet: from here on what is guarded stays.
     connection.prepare_cached(LOCK)?.execute([])?;
-    unburdened(connection, changes.rows(), || write(connection, changes))?;
+    unburdened(connection, changes, transaction, || write(connection, changes))?;
     connection.prepare_cached(UNLOCK)?.execute([])?;
     Ok(())
 }
@@ -51,25 +61,27 @@ fn write(connection: &Connection, changes: &ChangeSet) -> Result<(), SqliteError
 
 /// Writes without what SQLite does for each row and a large commit need not: no trigger of the schema does anything while
 /// the engine writes, and each row that refers to another does so to one that this commit creates, or whose version it
-/// has checked. Calling the ones and looking up the others is a third of what a large commit costs. They stay on if the host
-/// has triggers of its own on these tables, and for a small commit: it would spend more on preparing its statements
-/// anew, as SQLite does whenever a switch is turned.
+/// has checked. Calling the ones and looking up the others is a third of what a large commit costs. Both stay on if the
+/// host has triggers of its own on these tables, and for a small commit: it would spend more on preparing its statements
+/// anew, as SQLite does whenever a switch is turned. Foreign keys stay on in a host's transaction too, where rows of its
+/// own may wait for those that are written here.
 fn unburdened<T>(
     connection: &Connection,
-    rows: &Rows,
+    changes: &ChangeSet,
+    transaction: Transaction,
     write: impl FnOnce() -> Result<T, SqliteError>,
 ) -> Result<T, SqliteError> {
-    let stand: i64 = connection.prepare_cached(TRIGGERS)?.query_row([], |row| row.get(0))?;
+    let rows = changes.rows();
     let recipients = rows.step_contacts_created.len() + rows.step_contacts_updated.len();
-    if stand != OWN_TRIGGERS || recipients < LARGE {
+    let stand = connection.prepare_cached(TRIGGERS)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if recipients < LARGE || stand != (OWN_TRIGGERS, OWN_TRIGGERS) {
         return write();
     }
     let _triggers = Off::switch(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
-    let created = rows.tag_created.as_ref().map(|tag| tag.id);
-    let _references = rows
-        .contact_tags_created
-        .iter()
-        .all(|row| Some(row.tag_id) == created)
+    let tag = rows.tag_created.as_ref().map(|tag| tag.id);
+    let refers_to_what_stands = changes.guards().sequence.1.is_some()
+        && rows.contact_tags_created.iter().all(|row| Some(row.tag_id) == tag);
+    let _references = (transaction == Transaction::Own && refers_to_what_stands)
         .then(|| Off::switch(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY))
         .transpose()?;
     write()
@@ -152,7 +164,10 @@ fn owners(rows: &Rows) -> HashMap<StepContactId, ContactId> {
 
 /// Recipients of a commit for which it pays to switch off what it does not need.
 const LARGE: usize = 200;
-const TRIGGERS: &str = "select count(*) from sqlite_schema where type = 'trigger' and tbl_name glob 'enroll_*'";
+/// All of them on these tables, also in the schema of what is temporary, and those that bear a name of the engine's.
+const TRIGGERS: &str = "select count(*), count(*) filter (where name glob 'enroll_*') from ( \
+     select name, tbl_name, type from sqlite_schema union all select name, tbl_name, type from sqlite_temp_schema) \
+     where type = 'trigger' and lower(tbl_name) glob 'enroll_*'";
 /// As many as the migrations make: a test of the schema counts them.
 const OWN_TRIGGERS: i64 = 28;
 /// While it is 1 no version trigger fires: a commit raises versions itself. Nobody sees it but this transaction.
