@@ -33,7 +33,11 @@ pub(crate) enum Transaction {
 ///
 /// What must be unique is so once everything is written: keys that go over are given up first, and step contacts that
 /// cease to be live go before new ones.
-pub(crate) fn commit(connection: &Connection, changes: &ChangeSet, transaction: Transaction) -> Result<(), SqliteError> {
+pub(crate) fn commit(
+    connection: &Connection,
+    changes: &ChangeSet,
+    transaction: Transaction,
+) -> Result<(), SqliteError> {
     // The first write takes the lock, if the transaction does not have it yet: from here on what is guarded stays.
     connection.prepare_cached(LOCK)?.execute([])?;
     unburdened(connection, changes, transaction, || write(connection, changes))?;
@@ -79,8 +83,8 @@ fn unburdened<T>(
     }
     let _triggers = Off::switch(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
     let tag = rows.tag_created.as_ref().map(|tag| tag.id);
-    let refers_to_what_stands = changes.guards().sequence.1.is_some()
-        && rows.contact_tags_created.iter().all(|row| Some(row.tag_id) == tag);
+    let refers_to_what_stands =
+        changes.guards().sequence.1.is_some() && rows.contact_tags_created.iter().all(|row| Some(row.tag_id) == tag);
     let _references = (transaction == Transaction::Own && refers_to_what_stands)
         .then(|| Off::switch(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY))
         .transpose()?;

@@ -6,10 +6,13 @@ mod sqlite;
 pub use postgres::{PostgresArena, PostgresStore};
 pub use sqlite::{SqliteArena, SqliteStore};
 
+use enroll::Timestamp;
 use enroll::report::{Disposition, EnrollmentReport};
 use enroll_bench::people;
 use enroll_bench::people::Scene;
 use std::ops::Range;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use crate::{Asked, rules};
 
@@ -88,9 +91,18 @@ pub fn asked<'a>(scene: &Scene, key: &'a str, body: &'a [u8]) -> Asked<'a> {
         organization_id: scene.organization_id().as_uuid(),
         sequence_id: scene.sequence_id.as_uuid(),
         key,
-        at: scene.at,
+        at: at(scene),
         body,
     }
+}
+
+/// The instant of the next request: later than those of all before, as it would be. With one for all, our ids, which are
+/// ordered by instant and index, would lie between those of the crowd.
+fn at(scene: &Scene) -> Timestamp {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    let passed = BEGUN.get_or_init(Instant::now).elapsed().as_millis();
+    let passed = i64::try_from(passed).unwrap_or(i64::MAX);
+    Timestamp::from_millis(scene.at.millis().saturating_add(passed)).unwrap_or(scene.at)
 }
 
 /// Two people whom no bench sends again: enrolled first, they warm a fresh connection.

@@ -1,6 +1,6 @@
 //! Databases of one PostgreSQL server, each copied from one that was prepared.
 
-use enroll::{Engine, EnrollmentPolicy, EnrollmentRequest, enroll_contacts_async};
+use enroll::{Engine, Enrollment, EnrollmentPolicy, EnrollmentRequest, enroll_contacts_async};
 use enroll_bench::people::Scene;
 use enroll_postgres::PostgresClient;
 use enroll_postgres::testing::Server;
@@ -162,12 +162,13 @@ impl PostgresStore<'_> {
     pub fn enroll(&mut self, key: &str, body: &[u8]) -> Result<Answer, Error> {
         let PostgresArena { scene, runtime, .. } = self.arena;
         let request = asked(scene, key, body);
+        let at = request.at;
         runtime.block_on(async {
             match self.opened.as_mut().ok_or("it is closed")? {
                 Opened::Enroll(repository) => {
                     let request = EnrollmentRequest::from_json(body);
                     let policy = EnrollmentPolicy::default();
-                    let enrollment = scene.enrollment(&request, key);
+                    let enrollment = Enrollment { at, ..scene.enrollment(&request, key) };
                     let report = enroll_contacts_async(repository, &Engine::new(&policy), &enrollment).await?;
                     Ok(Answer::Enroll(report))
                 }

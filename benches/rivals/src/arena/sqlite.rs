@@ -1,7 +1,7 @@
 //! Files of SQLite, each copied from one that was prepared.
 
 use diesel::prelude::*;
-use enroll::{Engine, EnrollmentPolicy, EnrollmentRequest, enroll_contacts};
+use enroll::{Engine, Enrollment, EnrollmentPolicy, EnrollmentRequest, enroll_contacts};
 use enroll_bench::people::Scene;
 use enroll_sqlite::SqliteRepository;
 use std::cell::Cell;
@@ -95,11 +95,12 @@ impl SqliteStore<'_> {
     /// The request is refused, or the database failed.
     pub fn enroll(&mut self, key: &str, body: &[u8]) -> Result<Answer, Error> {
         let request = asked(self.scene, key, body);
+        let at = request.at;
         match &mut self.opened {
             Opened::Enroll(repository) => {
                 let request = EnrollmentRequest::from_json(body);
                 let policy = EnrollmentPolicy::default();
-                let enrollment = self.scene.enrollment(&request, key);
+                let enrollment = Enrollment { at, ..self.scene.enrollment(&request, key) };
                 Ok(Answer::Enroll(enroll_contacts(repository, &Engine::new(&policy), &enrollment)?))
             }
             Opened::Rows(connection) => Ok(Answer::Rival(diesel_rows::enroll(connection, &request)?)),
