@@ -39,7 +39,7 @@ enum Line {
     /// What the engine wrote.
     Commit(Box<ChangeSet>),
     /// What the rest of the host wrote.
-    Host(HostWrite),
+    Host(Box<HostWrite>),
 }
 
 impl LogRepository {
@@ -50,7 +50,9 @@ impl LogRepository {
 
     /// The rest of the host writes here too, and raises the versions of what it changes: clause 12.
     fn host_write(&mut self, write: &HostWrite) -> Result<(), RepositoryError> {
-        self.append(write.organization_id, &Line::Host(write.clone()), |snapshot| write.apply(snapshot).map_err(failed))
+        self.append(write.organization_id, &Line::Host(Box::new(write.clone())), |snapshot| {
+            write.apply(snapshot).map_err(failed)
+        })
     }
 
     /// Reads what others have written since.

@@ -557,6 +557,28 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_stored_out_of_order_is_written_like_any_other() {
+        let contacts: Vec<Contact> = (3..9).map(|n| Contact::new(id(n))).collect();
+        let conversations = contacts.iter().map(|row| Conversation::new(id(row.id.as_uuid().as_u128()), row.id, id(1)));
+        let rows = Rows {
+            conversations_created: conversations.collect(),
+            contacts_created: contacts,
+            contacts_updated: vec![update(1, None), update(2, None)],
+            ..Rows::default()
+        };
+        let planned = changes(rows);
+        let mut stored = serde_json::to_value(&planned).unwrap();
+        for list in ["contacts_created", "contacts_updated", "conversations_created"] {
+            stored["rows"][list].as_array_mut().unwrap().reverse();
+        }
+        let read: ChangeSet = serde_json::from_value(stored).unwrap();
+        assert_eq!(read, planned);
+        let mut snapshot = world();
+        read.apply(&mut snapshot).unwrap();
+        assert!((3..9).all(|n| snapshot.people[&id(n)].conversations.len() == 1));
+    }
+
+    #[test]
     fn one_conversation_on_a_phone_kind_and_any_number_on_email() {
         let mut rows = Rows { contacts_updated: vec![update(2, None)], ..Rows::default() };
         for channel in [1, 99] {

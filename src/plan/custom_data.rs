@@ -48,7 +48,7 @@ impl<'a> Definitions<'a> {
     /// fit. What is as it was given is shared with what was given.
     pub(super) fn merged(&self, standing: Option<&Properties>, given: &Properties) -> Result<Properties, Note> {
         let mut faults: BTreeMap<&str, PropertyProblem> = BTreeMap::new();
-        for (key, value) in given.iter() {
+        for (key, value) in given {
             let problem = match (self.by_key.get(&**key), value) {
                 (None, _) => PropertyProblem::UnknownKey,
                 (Some(property), Value::Null) if property.required => PropertyProblem::NullForRequired,

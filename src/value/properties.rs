@@ -65,6 +65,7 @@ impl Properties {
     }
 
     /// Keys and values, in the order of the keys.
+    #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         Iter(self.members().iter())
     }

@@ -242,7 +242,7 @@ impl<'r> From<&'r str> for Cell<'r> {
     }
 }
 
-impl<'r, T: Into<Self>> From<Option<T>> for Cell<'r> {
+impl<T: Into<Self>> From<Option<T>> for Cell<'_> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
