@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::keys::{Claim, Keys, key_text};
+use super::people::People;
 use super::{ChangeSet, CompletionVerb, Rows, VacantKeys};
 use crate::contact::{KeyKind, Text};
 use crate::lookup::{EnrollmentState, Person, Snapshot, Version};
@@ -351,47 +352,6 @@ impl ChangeSet {
             record.properties.clone_from(&row.properties);
         }
         Ok(())
-    }
-}
-
-/// Contacts as they are afterwards: those that are created, then those that existed, both in the order of their ids.
-struct People {
-    ids: Vec<ContactId>,
-    list: Vec<Arc<Person>>,
-    created: usize,
-    /// Where the last row went. Rows of new contacts come in the order of these.
-    last: usize,
-}
-
-impl People {
-    fn with_capacity(created: usize, updated: usize) -> Self {
-        let people = created + updated;
-        Self { ids: Vec::with_capacity(people), list: Vec::with_capacity(people), created, last: 0 }
-    }
-
-    fn push(&mut self, person: Person) {
-        self.ids.push(person.contact.id);
-        self.list.push(Arc::new(person));
-    }
-
-    fn creates(&mut self, id: ContactId) -> bool {
-        self.place(id).is_some_and(|place| place < self.created)
-    }
-
-    fn written(&mut self, id: ContactId) -> Result<&mut Person, Conflict> {
-        let person = self.place(id).and_then(|place| self.list.get_mut(place));
-        person.map(Arc::make_mut).ok_or(Conflict::ContactNotWritten(id))
-    }
-
-    fn place(&mut self, id: ContactId) -> Option<usize> {
-        let near = [self.last, self.last + 1].into_iter().find(|place| self.ids.get(*place) == Some(&id));
-        let place = near.or_else(|| {
-            let (created, updated) = self.ids.split_at(self.created);
-            let updated = || updated.binary_search(&id).ok().map(|place| self.created + place);
-            created.binary_search(&id).ok().or_else(updated)
-        })?;
-        self.last = place;
-        Some(place)
     }
 }
 

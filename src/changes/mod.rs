@@ -2,11 +2,12 @@
 
 mod apply;
 mod keys;
+mod people;
 
 pub use apply::{Conflict, NotApplied};
 pub(crate) use keys::Keys;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
 use crate::contact::{Address, BirthDate, Contact, Email, Text};
@@ -24,33 +25,16 @@ use crate::{
 /// Each list is sorted by its key and holds each key once, so that every writer takes rows in the same order.
 /// It serializes, versioned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Unsorted")]
+#[serde(deny_unknown_fields)]
 pub struct ChangeSet {
     v: V1,
     organization_id: OrganizationId,
     at: Timestamp,
+    #[serde(deserialize_with = "Guards::read")]
     guards: Guards,
+    #[serde(deserialize_with = "Rows::read")]
     rows: Rows,
     completion: Completion,
-}
-
-/// One that is read, in whatever order it was written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Unsorted {
-    #[expect(dead_code, reason = "it is read, and there is one")]
-    v: V1,
-    organization_id: OrganizationId,
-    at: Timestamp,
-    guards: Guards,
-    rows: Rows,
-    completion: Completion,
-}
-
-impl From<Unsorted> for ChangeSet {
-    fn from(read: Unsorted) -> Self {
-        Self::new(read.organization_id, read.at, read.guards, read.rows, read.completion)
-    }
 }
 
 impl ChangeSet {
@@ -58,26 +42,11 @@ impl ChangeSet {
     pub(crate) fn new(
         organization_id: OrganizationId,
         at: Timestamp,
-        mut guards: Guards,
-        mut rows: Rows,
+        guards: Guards,
+        rows: Rows,
         completion: Completion,
     ) -> Self {
-        sort(&mut guards.channels, |(id, _)| *id);
-        sort(&mut guards.contacts, |(id, _)| *id);
-        sort_keys(&mut guards.vacant.external_ids);
-        sort_keys(&mut guards.vacant.phones);
-        sort_keys(&mut guards.vacant.emails);
-        sort(&mut rows.contacts_created, |row| row.id);
-        sort(&mut rows.contacts_updated, |row| row.id);
-        sort(&mut rows.conversations_created, |row| row.id);
-        sort(&mut rows.runs_created, |row| row.id);
-        sort(&mut rows.runs_reactivated, |row| row.run_id);
-        sort(&mut rows.step_contacts_created, |row| row.id);
-        sort(&mut rows.step_contacts_updated, |row| row.id);
-        sort(&mut rows.contact_tags_created, |row| *row);
-        sort(&mut rows.records_created, |row| row.id);
-        sort(&mut rows.records_updated, |row| row.id);
-        Self { v: V1, organization_id, at, guards, rows, completion }
+        Self { v: V1, organization_id, at, guards: guards.sorted(), rows: rows.sorted(), completion }
     }
 
     /// Whose rows.
@@ -177,6 +146,22 @@ pub struct Guards {
     pub vacant: VacantKeys,
 }
 
+impl Guards {
+    fn sorted(mut self) -> Self {
+        sort(&mut self.channels, |(id, _)| *id);
+        sort(&mut self.contacts, |(id, _)| *id);
+        sort_keys(&mut self.vacant.external_ids);
+        sort_keys(&mut self.vacant.phones);
+        sort_keys(&mut self.vacant.emails);
+        self
+    }
+
+    /// In whatever order they were stored.
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer).map(Self::sorted)
+    }
+}
+
 /// Keys that no contact of the organization may hold. A merged contact holds none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -217,6 +202,27 @@ pub struct Rows {
     pub records_created: Vec<CustomRecord>,
     /// Records that were merged into.
     pub records_updated: Vec<RecordUpdate>,
+}
+
+impl Rows {
+    fn sorted(mut self) -> Self {
+        sort(&mut self.contacts_created, |row| row.id);
+        sort(&mut self.contacts_updated, |row| row.id);
+        sort(&mut self.conversations_created, |row| row.id);
+        sort(&mut self.runs_created, |row| row.id);
+        sort(&mut self.runs_reactivated, |row| row.run_id);
+        sort(&mut self.step_contacts_created, |row| row.id);
+        sort(&mut self.step_contacts_updated, |row| row.id);
+        sort(&mut self.contact_tags_created, |row| *row);
+        sort(&mut self.records_created, |row| row.id);
+        sort(&mut self.records_updated, |row| row.id);
+        self
+    }
+
+    /// In whatever order they were stored.
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer).map(Self::sorted)
+    }
 }
 
 /// A contact that existed, and what of it changes.
