@@ -115,6 +115,7 @@ fn list(crowd: usize, turn: usize) -> Range<usize> {
     start..start + RECIPIENTS
 }
 
+/// People from all over the crowd, which is of two lists or more, so that they do not lie side by side in the tables.
 fn scattered(crowd: usize, turn: usize) -> Vec<u8> {
     let apart = crowd / RECIPIENTS;
     let mut request = Demo::crowd(0..0);
