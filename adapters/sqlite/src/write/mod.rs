@@ -77,11 +77,8 @@ fn unburdened<T>(
 ) -> Result<T, SqliteError> {
     let rows = changes.rows();
     let recipients = rows.step_contacts_created.len() + rows.step_contacts_updated.len();
-    if recipients < LARGE {
-        return write();
-    }
     let stand = connection.prepare_cached(TRIGGERS)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if stand != (OWN_TRIGGERS, OWN_TRIGGERS) {
+    if recipients < LARGE || stand != (OWN_TRIGGERS, OWN_TRIGGERS) {
         return write();
     }
     let _triggers = Off::switch(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
