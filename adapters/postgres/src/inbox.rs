@@ -4,11 +4,10 @@ use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::lookup::StoredEnrollment;
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use tokio_postgres::GenericClient;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{Json, ToSql};
 
 use crate::begin::Begin;
 use crate::statements::{Bound, Prepared, query_all};
-use crate::write::json;
 use crate::{Error, rows};
 
 /// Of two at once, the second waits until the first is committed, and answers with its row.
@@ -20,7 +19,7 @@ pub(crate) async fn insert(
     let (organization, id) = (command.organization_id().as_uuid(), command.enrollment_id().as_uuid());
     let (sequence, at) = (command.sequence_id().as_uuid(), command.at().as_datetime());
     let fingerprint = command.fingerprint();
-    let (fingerprint, accepted) = (&fingerprint.as_bytes()[..], json(command)?);
+    let (fingerprint, accepted) = (&fingerprint.as_bytes()[..], Json(command));
     let ids = vec![id];
     let transaction = client.begin().await?;
     let queries: [Bound<'_>; 3] = [

@@ -2,8 +2,7 @@
 
 use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, Versioned};
 use enroll::{CallFlowId, ChannelId, ContactId, CustomObjectId, EnrollmentId};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
@@ -47,26 +46,26 @@ pub(crate) async fn load(
     let [enrollment, channels, sequence, steps, object, call_flow, found @ ..] = query_all(client, queries).await?;
     let context = context_of(&lookup.context, &[enrollment, channels, sequence, steps, object, call_flow])?;
 
-    let mut people = BTreeMap::new();
-    for row in found.iter().flatten() {
-        // A contact that two keys name was read twice: the first time counts, since its version is the older one.
-        if let Entry::Vacant(place) = people.entry(rows::id(row, 0)?) {
-            let (version, contact) = rows::contact(row)?;
-            place.insert(Person::new(contact, version));
-        }
-    }
-    let contacts: Vec<Uuid> = people.keys().copied().map(ContactId::as_uuid).collect();
+    // Each once, however many of its keys are named.
+    let found = found.iter().flatten().map(|row| rows::id(row, 0)).collect::<Result<BTreeSet<Uuid>, _>>()?;
+    let found: Vec<Uuid> = found.into_iter().collect();
     let channel = lookup.channel_id.map(ChannelId::as_uuid);
     let object = lookup.context.custom_object_id.filter(|_| lookup.resource.is_some());
     let object = object.map(CustomObjectId::as_uuid);
-    let queries: [Bound<'_>; 5] = [
-        (&statements.preferences, vec![organization, &contacts, &channel]),
-        (&statements.conversations, vec![organization, &contacts, &channel]),
-        (&statements.runs, vec![organization, &contacts, &named.sequence]),
-        (&statements.step_contacts, vec![organization, &contacts, &named.sequence]),
-        (&statements.records, vec![organization, &contacts, &object]),
+    let queries: [Bound<'_>; 6] = [
+        (&statements.contacts, vec![organization, &found]),
+        (&statements.preferences, vec![organization, &found, &channel]),
+        (&statements.conversations, vec![organization, &found, &channel]),
+        (&statements.runs, vec![organization, &found, &named.sequence]),
+        (&statements.step_contacts, vec![organization, &found, &named.sequence]),
+        (&statements.records, vec![organization, &found, &object]),
     ];
-    let [preferences, conversations, runs, step_contacts, records] = query_all(client, queries).await?;
+    let [contacts, preferences, conversations, runs, step_contacts, records] = query_all(client, queries).await?;
+    let mut people = BTreeMap::new();
+    for row in &contacts {
+        let (version, contact) = rows::contact(row)?;
+        people.insert(contact.id, Person::new(contact, version));
+    }
     round(&mut people, &preferences, rows::preference, |row| row.contact_id, |person| &mut person.preferences)?;
     round(&mut people, &conversations, rows::conversation, |row| row.contact_id, |person| &mut person.conversations)?;
     round(&mut people, &runs, rows::run, |row| row.contact_id, |person| &mut person.runs)?;

@@ -53,16 +53,9 @@ pub(crate) async fn query_all<const N: usize>(
 }
 
 /// Runs writes in one round trip, in this order, and tells how many rows each wrote. The first error counts.
-pub(crate) async fn execute_all<const N: usize>(
-    client: &impl GenericClient,
-    writes: [Bound<'_>; N],
-) -> Result<[u64; N], Error> {
+pub(crate) async fn execute_all(client: &impl GenericClient, writes: &[Bound<'_>]) -> Result<Vec<u64>, Error> {
     let answers = join_all(writes.iter().map(|(statement, parameters)| client.execute(*statement, parameters))).await;
-    let mut counts = [0; N];
-    for (place, answer) in counts.iter_mut().zip(answers) {
-        *place = answer?;
-    }
-    Ok(counts)
+    Ok(answers.into_iter().collect::<Result<_, _>>()?)
 }
 
 macro_rules! statements {
@@ -128,6 +121,36 @@ macro_rules! columns {
 #[cfg(feature = "testing")]
 pub(crate) use columns;
 
+/// The table and columns of new rows, in the order in which `write::insert` has them.
+macro_rules! written {
+    (contacts) => {
+        "enroll.contacts (organization_id, id, version, external_id, phone, email, email_key, name, language, \
+         default_channel_id, address, birth_day, birth_month, birth_year, state, created_at, updated_at)"
+    };
+    (conversations) => {
+        "enroll.conversations (organization_id, id, contact_id, channel_id, status, created_at, one_at_most)"
+    };
+    (runs) => {
+        "enroll.runs (organization_id, id, sequence_id, contact_id, status, started_at)"
+    };
+    (step_contacts) => {
+        "enroll.step_contacts (organization_id, id, run_id, sequence_id, step_id, contact_id, status, scheduled_at, \
+         channel_id, default_call_flow_id, times_processed, enrollment_id)"
+    };
+    (contact_tags) => {
+        "enroll.contact_tags (organization_id, contact_id, tag_id)"
+    };
+    (custom_records) => {
+        "enroll.custom_records (organization_id, id, custom_object_id, resource, resource_id, contact_id, properties)"
+    };
+}
+
+macro_rules! copied {
+    ($table:ident) => {
+        concat!("copy ", written!($table), " from stdin (format binary)")
+    };
+}
+
 /// The contacts that hold one of some keys, none of which is blank: so `enroll.held` need not be asked, which costs more
 /// than the look-up.
 macro_rules! holders {
@@ -142,19 +165,6 @@ macro_rules! holders {
             cross join lateral (select * from enroll.contacts where organization_id = $1 and ",
             $held,
             " = k.key offset 0) as c"
-        )
-    };
-}
-
-/// Locks rows round contacts, in the order of the array.
-macro_rules! locked_round {
-    ($table:literal) => {
-        concat!(
-            "select from unnest($2::uuid[]) as k (key) cross join lateral (
-                select from enroll.",
-            $table,
-            " where organization_id = $1 and id = k.key for no key update
-            ) as r"
         )
     };
 }
@@ -213,10 +223,13 @@ statements! {
     call_flow = concat!("select ", columns!(call_flow), " from enroll.call_flows
         where organization_id = $1 and id = any($2::uuid[])");
 
-    // People: the contacts with their versions, then what stands round them.
-    by_external_id = holders!(columns!(contact), "held_external_id");
-    by_phone = holders!(columns!(contact), "held_phone");
-    by_email = holders!(columns!(contact), "held_email");
+    // People: who holds the keys, then these contacts with their versions, then what stands round them.
+    by_external_id = holders!("id", "held_external_id");
+    by_phone = holders!("id", "held_phone");
+    by_email = holders!("id", "held_email");
+    contacts = concat!("select ", columns!(contact), " from unnest($2::uuid[]) as k (key) cross join lateral (
+            select * from enroll.contacts where organization_id = $1 and id = k.key offset 0
+        ) as c");
     preferences = round!(columns!(preference), "communication_preferences", "channel_id = $3");
     conversations = round_in_parts!(
         columns!(conversation), "conversations", "channel_id = $3", "one_at_most", "not one_at_most"
@@ -230,23 +243,52 @@ statements! {
 
     // A commit: the lock, then the guards, each of which holds what it finds until the commit is visible.
     engine_writes = "select pg_catalog.set_config('enroll.engine', 'on', true) where $1::uuid is not null";
+    // A copy is refused where rows are secured one by one.
+    may_copy = "select coalesce(bool_and(
+            pg_catalog.has_table_privilege(t, 'insert') and not pg_catalog.row_security_active(t)
+        ), false) from unnest('{
+            enroll.contacts, enroll.conversations, enroll.runs, enroll.step_contacts, enroll.contact_tags,
+            enroll.custom_records
+        }'::regclass[]) as t where $1::uuid is not null";
     add_organization = "insert into enroll.organizations (organization_id) values ($1) on conflict do nothing";
     lock_organization = "select from enroll.organizations where organization_id = $1 for update";
     lock_enrollment = "select state from enroll.enrollments
         where organization_id = $1 and id = $2 for no key update";
     lock_sequence = "select id, version from enroll.sequences where organization_id = $1 and id = $2 for share";
-    lock_channels = "select id, version from enroll.channels
+    lock_channels = "select id, version, kind from enroll.channels
         where organization_id = $1 and id = any($2::uuid[]) order by id for share";
     lock_custom_object = "select id, version from enroll.custom_objects
         where organization_id = $1 and id = any($2::uuid[]) for share";
     lock_call_flow = "select id, version from enroll.call_flows
         where organization_id = $1 and id = any($2::uuid[]) for share";
+    reactivate_runs = "update enroll.runs r set status = 'active'
+        from (
+            select $1::uuid as organization_id, u.* from unnest($2::uuid[], $3::uuid[]) as u (id, contact_id) offset 0
+        ) as u
+        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id";
+    // Run twice: those that are not live afterwards make room for those that are.
+    update_step_contacts = "update enroll.step_contacts s set
+            status = u.status,
+            scheduled_at = u.scheduled_at,
+            enrollment_id = u.enrollment_id,
+            times_processed = u.times_processed,
+            channel_id = coalesce(u.channel_id, s.channel_id),
+            default_call_flow_id = coalesce(u.default_call_flow_id, s.default_call_flow_id)
+        from (
+            select $1::uuid as organization_id, u.* from unnest(
+                $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::uuid[], $7::bigint[], $8::uuid[], $9::uuid[]
+            ) as u (
+                id, contact_id, status, scheduled_at, enrollment_id, times_processed, channel_id, default_call_flow_id
+            ) offset 0
+        ) as u
+        where s.organization_id = u.organization_id and s.id = u.id and s.contact_id = u.contact_id";
+    update_records = "update enroll.custom_records r set properties = u.properties
+        from (
+            select $1::uuid as organization_id, u.*
+            from unnest($2::uuid[], $3::uuid[], $4::json[]) as u (id, contact_id, properties) offset 0
+        ) as u
+        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id";
     // In the order of the array.
-    // Rows round contacts before the contacts, as a host's own write of one takes them: the row, then, by its trigger,
-    // the contact.
-    lock_runs = locked_round!("runs");
-    lock_step_contacts = locked_round!("step_contacts");
-    lock_records = locked_round!("custom_records");
     lock_contacts = "select c.id, c.version from unnest($2::uuid[]) as k (key) cross join lateral (
             select id, version from enroll.contacts where organization_id = $1 and id = k.key for no key update
         ) as c";
@@ -257,10 +299,10 @@ statements! {
     // The writes. Keys that updates replace are given up first: another row may claim them.
     insert_enrollment = "insert into enroll.enrollments
         (organization_id, id, sequence_id, fingerprint, at, state, report, rejection, completed_at)
-        values ($1, $2, $3, $4, $5, $6, $7::text::json, $8::text::json, $9)";
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     finish_enrollment = "update enroll.enrollments set
-            sequence_id = $3, fingerprint = $4, at = $5, state = $6, report = $7::text::json,
-            rejection = $8::text::json, completed_at = $9, command = null, due_at = null, error = null
+            sequence_id = $3, fingerprint = $4, at = $5, state = $6, report = $7,
+            rejection = $8, completed_at = $9, command = null, due_at = null, error = null
         where organization_id = $1 and id = $2 and state = 'accepted'";
     release_keys = "update enroll.contacts c set
             external_id = case when u.external_id <> c.external_id then null else c.external_id end,
@@ -288,7 +330,7 @@ statements! {
             name = coalesce(u.name, c.name),
             language = coalesce(u.language, c.language),
             default_channel_id = coalesce(u.default_channel_id, c.default_channel_id),
-            address = coalesce(u.address::json, c.address),
+            address = coalesce(u.address, c.address),
             birth_day = case when u.born then u.birth_day else c.birth_day end,
             birth_month = case when u.born then u.birth_month else c.birth_month end,
             birth_year = case when u.born then u.birth_year else c.birth_year end,
@@ -296,86 +338,54 @@ statements! {
         from (
             select $1::uuid as organization_id, u.* from unnest(
                 $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-                $11::uuid[], $12::text[], $13::smallint[], $14::smallint[], $15::integer[], $16::boolean[]
+                $11::uuid[], $12::json[], $13::smallint[], $14::smallint[], $15::integer[], $16::boolean[]
             ) as u (
                 id, expected, external_id, phone, email, email_key, name, language,
                 default_channel_id, address, birth_day, birth_month, birth_year, born
             ) offset 0
         ) as u
         where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected";
-    insert_contacts = "insert into enroll.contacts (
-            organization_id, id, version, external_id, phone, email, email_key, name, language,
-            default_channel_id, address, birth_day, birth_month, birth_year, state, created_at, updated_at
-        )
-        select $1, u.id, 1, u.external_id, u.phone, u.email, u.email_key, u.name, u.language,
-            u.default_channel_id, u.address::json, u.birth_day, u.birth_month, u.birth_year, u.state,
+    insert_contacts = concat!("insert into ", written!(contacts), " select $1, u.id, u.version, u.external_id, u.phone, u.email, u.email_key, u.name, u.language,
+            u.default_channel_id, u.address, u.birth_day, u.birth_month, u.birth_year, u.state,
             u.created_at, u.updated_at
         from unnest(
-            $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[],
-            $10::text[], $11::smallint[], $12::smallint[], $13::integer[], $14::text[],
-            $15::timestamptz[], $16::timestamptz[]
+            $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+            $10::uuid[], $11::json[], $12::smallint[], $13::smallint[], $14::integer[], $15::text[],
+            $16::timestamptz[], $17::timestamptz[]
         ) as u (
-            id, external_id, phone, email, email_key, name, language, default_channel_id,
+            id, version, external_id, phone, email, email_key, name, language, default_channel_id,
             address, birth_day, birth_month, birth_year, state, created_at, updated_at
-        )";
-    insert_conversations = "insert into enroll.conversations
-            (organization_id, id, contact_id, channel_id, status, created_at, one_at_most)
-        select $1, u.id, u.contact_id, u.channel_id, u.status, u.created_at, coalesce(c.kind <> 'email', true)
-        from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[])
-            as u (id, contact_id, channel_id, status, created_at)
-            left join enroll.channels c on c.organization_id = $1 and c.id = u.channel_id";
-    insert_runs = "insert into enroll.runs (organization_id, id, sequence_id, contact_id, status, started_at)
-        select $1, u.* from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[]) as u";
-    reactivate_runs = "update enroll.runs r set status = 'active'
-        from (
-            select $1::uuid as organization_id, u.* from unnest($2::uuid[], $3::uuid[]) as u (id, contact_id) offset 0
-        ) as u
-        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id";
-    // Run twice: those that are not live afterwards make room for those that are.
-    update_step_contacts = "update enroll.step_contacts s set
-            status = u.status,
-            scheduled_at = u.scheduled_at,
-            enrollment_id = u.enrollment_id,
-            times_processed = u.times_processed,
-            channel_id = coalesce(u.channel_id, s.channel_id),
-            default_call_flow_id = coalesce(u.default_call_flow_id, s.default_call_flow_id)
-        from (
-            select $1::uuid as organization_id, u.* from unnest(
-                $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::uuid[], $7::bigint[], $8::uuid[], $9::uuid[]
-            ) as u (
-                id, contact_id, status, scheduled_at, enrollment_id, times_processed, channel_id, default_call_flow_id
-            ) offset 0
-        ) as u
-        where s.organization_id = u.organization_id and s.id = u.id and s.contact_id = u.contact_id";
-    insert_step_contacts = "insert into enroll.step_contacts (
-            organization_id, id, run_id, sequence_id, step_id, contact_id, status, scheduled_at,
-            channel_id, default_call_flow_id, times_processed, enrollment_id
-        )
-        select $1, u.* from unnest(
+        )");
+    copy_contacts = copied!(contacts);
+    insert_conversations = concat!("insert into ", written!(conversations), " select $1, u.* from unnest(
+            $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::boolean[]
+        ) as u");
+    copy_conversations = copied!(conversations);
+    insert_runs = concat!("insert into ", written!(runs), " select $1, u.* from unnest(
+            $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[]
+        ) as u");
+    copy_runs = copied!(runs);
+    insert_step_contacts = concat!("insert into ", written!(step_contacts), " select $1, u.* from unnest(
             $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::timestamptz[],
             $9::uuid[], $10::uuid[], $11::bigint[], $12::uuid[]
-        ) as u";
+        ) as u");
+    copy_step_contacts = copied!(step_contacts);
     insert_tags = "insert into enroll.tags (organization_id, id, name, system_created)
         select $1, u.* from unnest($2::uuid[], $3::text[], $4::boolean[]) as u";
-    insert_contact_tags = "insert into enroll.contact_tags (organization_id, contact_id, tag_id)
-        select $1, u.* from unnest($2::uuid[], $3::uuid[]) as u";
-    insert_records = "insert into enroll.custom_records
-            (organization_id, id, custom_object_id, resource, resource_id, contact_id, properties)
-        select $1, u.id, u.custom_object_id, u.resource, u.resource_id, u.contact_id, u.properties::json
-        from unnest($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::text[])
-            as u (id, custom_object_id, resource, resource_id, contact_id, properties)";
-    update_records = "update enroll.custom_records r set properties = u.properties::json
-        from (
-            select $1::uuid as organization_id, u.*
-            from unnest($2::uuid[], $3::uuid[], $4::text[]) as u (id, contact_id, properties) offset 0
-        ) as u
-        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id";
+    insert_contact_tags = concat!("insert into ", written!(contact_tags), "
+        select $1, u.* from unnest($2::uuid[], $3::uuid[]) as u");
+    copy_contact_tags = copied!(contact_tags);
+    insert_records = concat!("insert into ", written!(custom_records), "
+        select $1, u.id, u.custom_object_id, u.resource, u.resource_id, u.contact_id, u.properties
+        from unnest($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::json[])
+            as u (id, custom_object_id, resource, resource_id, contact_id, properties)");
+    copy_records = copied!(custom_records);
     engine_wrote = "select pg_catalog.set_config('enroll.engine', 'off', true) where $1::uuid is not null";
 
     // The inbox.
     insert_accepted = "insert into enroll.enrollments
         (organization_id, id, sequence_id, fingerprint, at, state, command, due_at)
-        values ($1, $2, $3, $4, $5, 'accepted', $6::text::json, 'epoch')
+        values ($1, $2, $3, $4, $5, 'accepted', $6, 'epoch')
         on conflict (organization_id, id) do nothing returning id";
     find = concat!("select ", columns!(enrollment), ", command::text, attempts, error from enroll.enrollments
         where organization_id = $1 and id = $2");

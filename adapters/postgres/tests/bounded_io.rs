@@ -15,7 +15,7 @@ fn the_number_of_round_trips_does_not_depend_on_the_recipients() {
     assert_eq!(counts[0], counts[1]);
     assert_eq!(counts[0], counts[2]);
     let [context, load, commit, accept, process] = counts[0];
-    assert!(context <= 6 && load <= 16 && commit <= 33, "{counts:?}");
+    assert!(context <= 6 && load <= 17 && commit <= 31, "{counts:?}");
     assert!(accept <= 11 && process <= 50, "{counts:?}");
 }
 

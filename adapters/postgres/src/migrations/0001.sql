@@ -126,18 +126,29 @@ create table enroll.contacts (
     created_at timestamptz,
     updated_at timestamptz,
     version bigint not null default (extract(epoch from clock_timestamp()) * 1000000)::bigint check (version >= 1),
-    held_external_id text collate "C"
-        generated always as (case when state <> 'merged' then enroll.held(external_id) end) stored,
-    held_phone text collate "C"
-        generated always as (case when state <> 'merged' then enroll.held(phone) end) stored,
-    held_email text collate "C"
-        generated always as (case when state <> 'merged' then enroll.held(email_key) end) stored,
+    -- What begins with a visible ASCII character is not blank: this is sooner asked than `enroll.held`, which is called row
+    -- by row, and for all three keys of each contact that is raised, since a trigger stands before its update.
+    held_external_id text collate "C" generated always as (case
+        when state = 'merged' or external_id is null then null
+        when external_id >= '!' and external_id < U&'\007F' and octet_length(external_id) <= 1024 then external_id
+        else enroll.held(external_id)
+    end) stored,
+    held_phone text collate "C" generated always as (case
+        when state = 'merged' or phone is null then null
+        when phone >= '!' and phone < U&'\007F' and octet_length(phone) <= 1024 then phone
+        else enroll.held(phone)
+    end) stored,
+    held_email text collate "C" generated always as (case
+        when state = 'merged' or email_key is null then null
+        when email_key >= '!' and email_key < U&'\007F' and octet_length(email_key) <= 1024 then email_key
+        else enroll.held(email_key)
+    end) stored,
     primary key (organization_id, id),
     constraint contacts_email_with_key check ((email is null) = (email_key is null)),
     constraint contacts_held_external_id unique (organization_id, held_external_id),
     constraint contacts_held_phone unique (organization_id, held_phone),
     constraint contacts_held_email unique (organization_id, held_email)
-);
+) with (fillfactor = 50);
 
 create table enroll.communication_preferences (
     organization_id uuid not null,
@@ -191,7 +202,7 @@ create table enroll.step_contacts (
     times_processed bigint not null default 1 check (times_processed >= 0),
     enrollment_id uuid,
     primary key (organization_id, id)
-);
+) with (fillfactor = 50);
 
 create unique index step_contacts_live
     on enroll.step_contacts (organization_id, contact_id, sequence_id) where status in ('pending', 'active');

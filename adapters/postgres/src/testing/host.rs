@@ -13,7 +13,6 @@ use tokio_postgres::{Client, Transaction};
 
 use crate::Error;
 use crate::rows::Wire;
-use crate::write::json;
 
 /// Columns with their values; what stands for a value may be given.
 macro_rules! columns {
@@ -288,4 +287,8 @@ fn record(row: &CustomRecord) -> Result<TableRow, Error> {
         resource_id: UUID = row.resource_id, properties: TEXT = json(&row.properties)? => "#::json",
     };
     Ok(TableRow { table: "custom_records", key, others })
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|e| Error::Unstorable(e.to_string()))
 }

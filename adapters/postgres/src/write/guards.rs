@@ -1,0 +1,157 @@
+//! What must hold, from here until the commit is visible.
+
+use enroll::changes::{ChangeSet, CompletionVerb, Conflict, Guards};
+use enroll::contact::KeyKind;
+use enroll::lookup::Version;
+use enroll::model::ChannelKind;
+use enroll::{ChannelId, ContactId};
+use futures_util::future::join3;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use tokio_postgres::{Row, Transaction};
+use uuid::Uuid;
+
+use super::update;
+use crate::Error;
+use crate::rows::{self, Wire};
+use crate::statements::{Bound, Prepared, execute_all, query_all};
+
+/// What the writes need of what is held.
+pub(super) struct Held {
+    /// Whether rows can be copied into the tables.
+    pub(super) may_copy: bool,
+    email_channels: HashSet<Uuid>,
+}
+
+impl Held {
+    /// Whether a contact has one conversation at most on the channel.
+    pub(super) fn one_at_most(&self, channel: ChannelId) -> bool {
+        !self.email_channels.contains(&channel.as_uuid())
+    }
+}
+
+/// Takes the organization's row, so that no other commit runs, then whatever the change set rests on.
+///
+/// Rows round contacts are taken before contacts, as a host's own write of one takes them: the row, then, by its trigger,
+/// the contact. They are taken by the update that they are for: where a guard does not hold it is taken back.
+pub(super) async fn hold(
+    transaction: &Transaction<'_>,
+    statements: &Prepared,
+    changes: &ChangeSet,
+) -> Result<Held, Error> {
+    let guards = changes.guards();
+    let rows = changes.rows();
+    let organization = changes.organization_id().as_uuid();
+    let enrollment = changes.completion().enrollment.id.as_uuid();
+    let sequence = guards.sequence.0.as_uuid();
+    let of_conversations = rows.conversations_created.iter().map(|row| row.channel_id);
+    let channels = guards.channels.iter().map(|(id, _)| *id).chain(of_conversations);
+    let channels: BTreeSet<Uuid> = channels.map(ChannelId::as_uuid).collect();
+    let channels: Vec<Uuid> = channels.into_iter().collect();
+    let object: Vec<Uuid> = guards.custom_object.iter().map(|(id, _)| id.as_uuid()).collect();
+    let call_flow: Vec<Uuid> = guards.call_flow.iter().map(|(id, _)| id.as_uuid()).collect();
+    let contacts: BTreeSet<Uuid> = contacts(changes).map(|(id, _)| id.as_uuid()).collect();
+    let contacts: Vec<Uuid> = contacts.into_iter().collect();
+    let vacant = [&guards.vacant.external_ids, &guards.vacant.phones, &guards.vacant.emails]
+        .map(|keys| keys.iter().map(|key| &**key).collect::<Vec<&str>>());
+    let of_context: [Bound<'_>; 9] = [
+        (&statements.engine_writes, vec![&organization]),
+        (&statements.may_copy, vec![&organization]),
+        (&statements.add_organization, vec![&organization]),
+        (&statements.lock_organization, vec![&organization]),
+        (&statements.lock_enrollment, vec![&organization, &enrollment]),
+        (&statements.lock_sequence, vec![&organization, &sequence]),
+        (&statements.lock_channels, vec![&organization, &channels]),
+        (&statements.lock_custom_object, vec![&organization, &object]),
+        (&statements.lock_call_flow, vec![&organization, &call_flow]),
+    ];
+    let updates = update::round_contacts(statements, rows);
+    let round_contacts: Vec<_> = updates.iter().map(|update| update.bound(&organization)).collect();
+    let of_contacts: [Bound<'_>; 4] = [
+        (&statements.lock_contacts, vec![&organization, &contacts]),
+        (&statements.held_external_ids, vec![&organization, &vacant[0]]),
+        (&statements.held_phones, vec![&organization, &vacant[1]]),
+        (&statements.held_emails, vec![&organization, &vacant[2]]),
+    ];
+    // One round trip, in this order: so they are first polled, and sent.
+    let (of_context, written, of_contacts) = join3(
+        query_all(transaction, of_context),
+        execute_all(transaction, &round_contacts),
+        query_all(transaction, of_contacts),
+    )
+    .await;
+    let [_, may_copy, _, _, enrollment, sequence, channels, object, call_flow] = of_context?;
+    let (written, [contacts, held @ ..]) = (written?, of_contacts?);
+    check_enrollment(changes, &enrollment)?;
+    check_context(guards, &versions(&sequence)?, &versions(&channels)?, &versions(&object)?, &versions(&call_flow)?)?;
+    let stands = versions(&contacts)?;
+    for (id, version) in self::contacts(changes) {
+        if stands.get(&id.as_uuid()) != Some(&version) {
+            return Err(Conflict::ContactChanged(id).into());
+        }
+    }
+    for (key, rows) in KeyKind::ALL.into_iter().zip(&held) {
+        if let Some(row) = rows.first() {
+            let text = row.try_get::<_, &str>(1)?.into();
+            return Err(Conflict::KeyHeld { key, text, holder: rows::id(row, 0)? }.into());
+        }
+    }
+    update::check(&updates, &written)?;
+    let mut email_channels = HashSet::new();
+    for row in &channels {
+        if row.try_get::<_, &str>(2)? == ChannelKind::Email.word() {
+            email_channels.insert(rows::id(row, 0)?);
+        }
+    }
+    let may_copy = may_copy.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false);
+    Ok(Held { may_copy, email_channels })
+}
+
+fn check_enrollment(changes: &ChangeSet, stands: &[Row]) -> Result<(), Error> {
+    let completion = changes.completion();
+    let id = completion.enrollment.id;
+    let state = stands.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
+    match (completion.verb, state) {
+        (CompletionVerb::Create, None) | (CompletionVerb::Finish, Some("accepted")) => Ok(()),
+        (CompletionVerb::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
+        (CompletionVerb::Finish, _) => Err(Conflict::EnrollmentNotAccepted(id).into()),
+    }
+}
+
+fn check_context(
+    guards: &Guards,
+    sequence: &HashMap<Uuid, Version>,
+    channels: &HashMap<Uuid, Version>,
+    object: &HashMap<Uuid, Version>,
+    call_flow: &HashMap<Uuid, Version>,
+) -> Result<(), Conflict> {
+    let (id, version) = guards.sequence;
+    if sequence.get(&id.as_uuid()) != version.as_ref() {
+        return Err(Conflict::SequenceChanged(id));
+    }
+    for (id, version) in &guards.channels {
+        if channels.get(&id.as_uuid()) != version.as_ref() {
+            return Err(Conflict::ChannelChanged(*id));
+        }
+    }
+    if let Some((id, version)) = guards.custom_object
+        && object.get(&id.as_uuid()) != version.as_ref()
+    {
+        return Err(Conflict::CustomObjectChanged(id));
+    }
+    if let Some((id, version)) = guards.call_flow
+        && call_flow.get(&id.as_uuid()) != version.as_ref()
+    {
+        return Err(Conflict::CallFlowChanged(id));
+    }
+    Ok(())
+}
+
+/// The contacts that a change set rests on, with the versions that they must have.
+fn contacts(changes: &ChangeSet) -> impl Iterator<Item = (ContactId, Version)> {
+    let updated = changes.rows().contacts_updated.iter().map(|update| (update.id, update.expected));
+    changes.guards().contacts.iter().copied().chain(updated)
+}
+
+fn versions(rows: &[Row]) -> Result<HashMap<Uuid, Version>, Error> {
+    rows.iter().map(|row| Ok((rows::id(row, 0)?, rows::version(row, 1)?))).collect()
+}
