@@ -4,9 +4,9 @@ use enroll::changes::Conflict;
 use enroll::contact::{BirthDate, Email};
 use enroll::model::{Conversation, Run, StepContact};
 use enroll::{CallFlowId, ChannelId, ContactId, EnrollmentId, Timestamp};
-use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::types::Value;
 use rusqlite::vtab::array::Array;
-use rusqlite::{Params, ToSql, ffi, params};
+use rusqlite::{Params, ffi, params};
 use uuid::Uuid;
 
 use super::Commit;
@@ -23,39 +23,32 @@ struct Insert {
     once: &'static str,
 }
 
-macro_rules! cells {
-    ($($cell:expr),* $(,)?) => {
-        &[$(Cell::from($cell)),*]
-    };
-}
-
 impl Commit<'_> {
     pub(super) fn insert_contacts(&self) -> Result<(), SqliteError> {
-        let mut rows = Inserting::new(self, &CONTACT);
+        let mut insert = self.connection.prepare_cached(CONTACT.sql)?;
         for row in &self.rows().contacts_created {
+            let id = row.id.as_uuid();
             let address = row.address.as_deref().map(serde_json::to_string).transpose()?;
             let birth_date: BirthDate = row.birth_date.unwrap_or_default();
-            rows.insert(
-                row.id.as_uuid(),
-                cells![
-                    self.organization,
-                    row.id.as_uuid(),
-                    row.external_id.as_deref(),
-                    row.phone.as_deref(),
-                    row.email.as_ref().map(Email::as_str),
-                    row.email.as_ref().map(Email::key),
-                    row.name.as_deref(),
-                    row.language.as_deref(),
-                    row.default_channel_id.map(ChannelId::as_uuid),
-                    address.as_deref(),
-                    birth_date.day,
-                    birth_date.month,
-                    birth_date.year,
-                    Cell::Word(row.state.word()),
-                    row.created_at.map(Timestamp::millis),
-                    row.updated_at.map(Timestamp::millis),
-                ],
-            )?;
+            let params = params![
+                self.organization,
+                id,
+                row.external_id.as_deref(),
+                row.phone.as_deref(),
+                row.email.as_ref().map(Email::as_str),
+                row.email.as_ref().map(Email::key),
+                row.name.as_deref(),
+                row.language.as_deref(),
+                row.default_channel_id.map(ChannelId::as_uuid),
+                address.as_deref(),
+                birth_date.day,
+                birth_date.month,
+                birth_date.year,
+                row.state.word(),
+                row.created_at.map(Timestamp::millis),
+                row.updated_at.map(Timestamp::millis),
+            ];
+            insert.execute(params).map(drop).or_else(|e| self.refused(&CONTACT, [id], e))?;
         }
         Ok(())
     }
@@ -119,8 +112,8 @@ impl Commit<'_> {
 
     pub(super) fn insert_tag(&self) -> Result<(), SqliteError> {
         let Some(row) = &self.rows().tag_created else { return Ok(()) };
-        let cells = cells![self.organization, row.id.as_uuid(), row.name.as_str(), row.system_created];
-        Inserting::new(self, &TAG).insert(row.id.as_uuid(), cells)
+        let id = row.id.as_uuid();
+        self.insert_all(&TAG, params![self.organization, id, row.name.as_str(), row.system_created], [id])
     }
 
     pub(super) fn insert_contact_tags(&self) -> Result<(), SqliteError> {
@@ -134,20 +127,19 @@ impl Commit<'_> {
     }
 
     pub(super) fn insert_records(&self) -> Result<(), SqliteError> {
-        let mut rows = Inserting::new(self, &RECORD);
+        let mut insert = self.connection.prepare_cached(RECORD.sql)?;
         for row in &self.rows().records_created {
-            rows.insert(
-                row.id.as_uuid(),
-                cells![
-                    self.organization,
-                    row.id.as_uuid(),
-                    row.custom_object_id.as_uuid(),
-                    Cell::Word(row.resource.word()),
-                    row.resource_id,
-                    self.owner(row)?,
-                    &*serde_json::to_string(&row.properties)?,
-                ],
-            )?;
+            let id = row.id.as_uuid();
+            let params = params![
+                self.organization,
+                id,
+                row.custom_object_id.as_uuid(),
+                row.resource.word(),
+                row.resource_id,
+                self.owner(row)?,
+                serde_json::to_string(&row.properties)?,
+            ];
+            insert.execute(params).map(drop).or_else(|e| self.refused(&RECORD, [id], e))?;
         }
         Ok(())
     }
@@ -206,100 +198,6 @@ impl Commit<'_> {
             // Of a table that is not ours: a host's trigger wrote to it.
             _ => e.into(),
         })
-    }
-}
-
-/// A value of a row.
-#[derive(Clone, Copy, PartialEq)]
-enum Cell<'r> {
-    Null,
-    Id(Uuid),
-    Integer(i64),
-    Word(&'static str),
-    Text(&'r str),
-}
-
-impl From<Uuid> for Cell<'_> {
-    fn from(id: Uuid) -> Self {
-        Self::Id(id)
-    }
-}
-
-macro_rules! integers {
-    ($($integer:ty),*) => {$(
-        impl From<$integer> for Cell<'_> {
-            fn from(number: $integer) -> Self {
-                Self::Integer(number.into())
-            }
-        }
-    )*};
-}
-integers!(i64, u8, u16, u32, bool);
-
-impl<'r> From<&'r str> for Cell<'r> {
-    fn from(text: &'r str) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl<T: Into<Self>> From<Option<T>> for Cell<'_> {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Into::into)
-    }
-}
-
-impl Cell<'_> {
-    /// What stays bound for the next row; text of people is never the same.
-    fn kept(self) -> Option<Cell<'static>> {
-        match self {
-            Self::Null => Some(Cell::Null),
-            Self::Id(id) => Some(Cell::Id(id)),
-            Self::Integer(number) => Some(Cell::Integer(number)),
-            Self::Word(word) => Some(Cell::Word(word)),
-            Self::Text(_) => None,
-        }
-    }
-}
-
-impl ToSql for Cell<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Self::Null => ValueRef::Null,
-            Self::Id(id) => ValueRef::Blob(id.as_bytes()),
-            Self::Integer(number) => ValueRef::Integer(*number),
-            Self::Word(word) => ValueRef::Text(word.as_bytes()),
-            Self::Text(text) => ValueRef::Text(text.as_bytes()),
-        }))
-    }
-}
-
-/// The rows of one table on their way in. Most of a row is as in the one before, and stays bound.
-struct Inserting<'c> {
-    commit: &'c Commit<'c>,
-    into: &'static Insert,
-    statement: Option<rusqlite::CachedStatement<'c>>,
-    bound: Vec<Option<Cell<'static>>>,
-}
-
-impl<'c> Inserting<'c> {
-    fn new(commit: &'c Commit<'c>, into: &'static Insert) -> Self {
-        Self { commit, into, statement: None, bound: Vec::new() }
-    }
-
-    fn insert(&mut self, id: Uuid, row: &[Cell<'_>]) -> Result<(), SqliteError> {
-        let statement = match &mut self.statement {
-            Some(statement) => statement,
-            none => none.insert(self.commit.connection.prepare_cached(self.into.sql)?),
-        };
-        self.bound.resize(row.len(), None);
-        for (parameter, (cell, bound)) in (1..).zip(row.iter().zip(&mut self.bound)) {
-            let kept = cell.kept();
-            if kept.is_none() || kept != *bound {
-                statement.raw_bind_parameter(parameter, cell)?;
-                *bound = kept;
-            }
-        }
-        statement.raw_execute().map(drop).or_else(|e| self.commit.refused(self.into, [id], e))
     }
 }
 
