@@ -194,9 +194,12 @@ impl ChangeSet {
     fn check_ids(&self, snapshot: &Snapshot, people: &mut People) -> Result<(), NotApplied> {
         let rows = &self.rows;
         let taken = |id: Uuid| Err(NotApplied::IdExists(id));
-        for contact in &rows.contacts_created {
-            if snapshot.people.contains_key(&contact.id) {
-                return taken(contact.id.as_uuid());
+        if let (Some(first), Some(last)) = (rows.contacts_created.first(), rows.contacts_created.last()) {
+            // Ids are ordered by time, so hardly anyone stands between those that are new.
+            for id in snapshot.people.range(first.id..=last.id).map(|(id, _)| *id) {
+                if rows.contacts_created.binary_search_by_key(&id, |contact| contact.id).is_ok() {
+                    return taken(id.as_uuid());
+                }
             }
         }
         if let Some(tag) = &rows.tag_created
