@@ -130,7 +130,7 @@ impl ChangeSet {
 
     /// [`ChangeSet::apply`] with the keys of the snapshot at hand, which it keeps up to date.
     ///
-    /// It costs what the change set holds, and a look-up for each of its rows.
+    /// It costs what the change set holds, a look-up for each of its rows, and whoever stands between its new contacts.
     pub(crate) fn apply_with(&self, snapshot: &mut Snapshot, keys: &mut Keys) -> Result<(), NotApplied> {
         self.check_guards(snapshot, keys)?;
         let mut people = self.written_contacts(snapshot)?;
@@ -489,11 +489,17 @@ mod tests {
     fn a_derived_id_that_exists_is_not_a_conflict() {
         let mut given = world();
         given.tags.insert(id(1), Tag::new(id(1), "t"));
-        let contact = Rows { contacts_created: vec![Contact::new(id(1))], ..Rows::default() };
+        let new = |ids: &[u128]| Rows {
+            contacts_created: ids.iter().map(|n| Contact::new(id(*n))).collect(),
+            ..Rows::default()
+        };
+        let (contact, among_others) = (new(&[1]), new(&[0, 1, 9]));
         let tag = Rows { tag_created: Some(Tag::new(id(1), "t")), ..Rows::default() };
-        for rows in [contact, tag] {
+        for rows in [contact, among_others, tag] {
             assert_eq!(refused(&changes(rows), &given), NotApplied::IdExists(id(1)));
         }
+        // Whoever stands between them is not in their way.
+        changes(new(&[0, 9])).apply(&mut given).unwrap();
     }
 
     #[test]

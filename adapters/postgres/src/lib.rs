@@ -24,6 +24,9 @@
 //! side by side. Context, load and commit are each a fixed number of statements, whatever the number of recipients.
 //! Statements are pipelined: context is one round trip, load and commit are four each.
 //!
+//! A list of 2000 new rows or more is copied (`copy … from stdin`), two round trips for each of at most six tables.
+//! Whatever cannot pass a copy on, as some poolers cannot, is told so once: `alter role app set enroll.copy = 'off'`.
+//!
 //! All three are an [`AsyncInbox`](enroll::AsyncInbox) too. Accepting waits for no enrollment that is being processed;
 //! any number of workers, on any number of machines, [`claim`](enroll::AsyncInbox::claim) what waits without waiting for
 //! each other. A claim is of all organizations and costs what waits in them, however much has ended.

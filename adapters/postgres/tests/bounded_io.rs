@@ -10,13 +10,15 @@ use enroll_postgres::PostgresClient;
 
 #[test]
 #[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn the_number_of_round_trips_does_not_depend_on_the_recipients() {
+fn the_number_of_statements_does_not_depend_on_the_recipients() {
     let counts: Vec<[usize; 5]> = [1, 100, 4000].map(|recipients| block_on(count(recipients))).to_vec();
     assert_eq!(counts[0], counts[1]);
-    assert_eq!(counts[0], counts[2]);
+    // Of the 4000 half are new, so each table is copied into once; then all are known, and bear a tag. Each copy is a
+    // statement beside the insert that it stands for.
     let [context, load, commit, accept, process] = counts[0];
-    assert!(context <= 6 && load <= 17 && commit <= 31, "{counts:?}");
-    assert!(accept <= 11 && process <= 50, "{counts:?}");
+    assert_eq!(counts[2], [context, load, commit + 6, accept, process + 1]);
+    assert!(context <= 6 && load <= 17 && commit <= 34, "{counts:?}");
+    assert!(accept <= 11 && process <= 52, "{counts:?}");
 }
 
 /// How often the server said that it was ready, for context, load and commit, where half of the people exist before;

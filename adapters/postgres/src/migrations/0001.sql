@@ -108,6 +108,8 @@ create table enroll.enrollments (
 -- It holds what waits and nothing else, so a claim, which is of all organizations, reads it from end to end.
 create index enrollments_waiting on enroll.enrollments (organization_id, at, id, due_at) where state = 'accepted';
 
+-- Half of each page is left free, here and for step contacts: a row that is raised or processed again finds room beside
+-- itself, and no index is written.
 create table enroll.contacts (
     organization_id uuid not null,
     id uuid not null,
@@ -126,8 +128,8 @@ create table enroll.contacts (
     created_at timestamptz,
     updated_at timestamptz,
     version bigint not null default (extract(epoch from clock_timestamp()) * 1000000)::bigint check (version >= 1),
-    -- What begins with a visible ASCII character is not blank: this is sooner asked than `enroll.held`, which is called row
-    -- by row, and for all three keys of each contact that is raised, since a trigger stands before its update.
+    -- What begins with a visible ASCII character is not blank. To ask so costs less than to call `enroll.held`, for all three
+    -- keys of each contact that is written, and of each that is only raised, since a trigger stands before its update.
     held_external_id text collate "C" generated always as (case
         when state = 'merged' or external_id is null then null
         when external_id >= '!' and external_id < U&'\007F' and octet_length(external_id) <= 1024 then external_id

@@ -5,15 +5,13 @@ use enroll::contact::KeyKind;
 use enroll::lookup::Version;
 use enroll::model::ChannelKind;
 use enroll::{ChannelId, ContactId};
-use futures_util::future::join3;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
-use super::update;
 use crate::Error;
 use crate::rows::{self, Wire};
-use crate::statements::{Bound, Prepared, execute_all, query_all};
+use crate::statements::{Bound, Prepared, query_all};
 
 /// What the writes need of what is held.
 pub(super) struct Held {
@@ -30,9 +28,6 @@ impl Held {
 }
 
 /// Takes the organization's row, so that no other commit runs, then whatever the change set rests on.
-///
-/// Rows round contacts are taken before contacts, as a host's own write of one takes them: the row, then, by its trigger,
-/// the contact. They are taken by the update that they are for: where a guard does not hold it is taken back.
 pub(super) async fn hold(
     transaction: &Transaction<'_>,
     statements: &Prepared,
@@ -51,11 +46,14 @@ pub(super) async fn hold(
     let call_flow: Vec<Uuid> = guards.call_flow.iter().map(|(id, _)| id.as_uuid()).collect();
     let contacts: BTreeSet<Uuid> = contacts(changes).map(|(id, _)| id.as_uuid()).collect();
     let contacts: Vec<Uuid> = contacts.into_iter().collect();
+    let runs: Vec<Uuid> = rows.runs_reactivated.iter().map(|row| row.run_id.as_uuid()).collect();
+    let step_contacts: Vec<Uuid> = rows.step_contacts_updated.iter().map(|row| row.id.as_uuid()).collect();
+    let records: Vec<Uuid> = rows.records_updated.iter().map(|row| row.id.as_uuid()).collect();
     let vacant = [&guards.vacant.external_ids, &guards.vacant.phones, &guards.vacant.emails]
         .map(|keys| keys.iter().map(|key| &**key).collect::<Vec<&str>>());
-    let of_context: [Bound<'_>; 9] = [
+    let queries: [Bound<'_>; 16] = [
         (&statements.engine_writes, vec![&organization]),
-        (&statements.may_copy, vec![&organization]),
+        (&statements.may_copy, vec![]),
         (&statements.add_organization, vec![&organization]),
         (&statements.lock_organization, vec![&organization]),
         (&statements.lock_enrollment, vec![&organization, &enrollment]),
@@ -63,24 +61,16 @@ pub(super) async fn hold(
         (&statements.lock_channels, vec![&organization, &channels]),
         (&statements.lock_custom_object, vec![&organization, &object]),
         (&statements.lock_call_flow, vec![&organization, &call_flow]),
-    ];
-    let updates = update::round_contacts(statements, rows);
-    let round_contacts: Vec<_> = updates.iter().map(|update| update.bound(&organization)).collect();
-    let of_contacts: [Bound<'_>; 4] = [
+        (&statements.lock_runs, vec![&organization, &runs]),
+        (&statements.lock_step_contacts, vec![&organization, &step_contacts]),
+        (&statements.lock_records, vec![&organization, &records]),
         (&statements.lock_contacts, vec![&organization, &contacts]),
         (&statements.held_external_ids, vec![&organization, &vacant[0]]),
         (&statements.held_phones, vec![&organization, &vacant[1]]),
         (&statements.held_emails, vec![&organization, &vacant[2]]),
     ];
-    // One round trip, in this order: so they are first polled, and sent.
-    let (of_context, written, of_contacts) = join3(
-        query_all(transaction, of_context),
-        execute_all(transaction, &round_contacts),
-        query_all(transaction, of_contacts),
-    )
-    .await;
-    let [_, may_copy, _, _, enrollment, sequence, channels, object, call_flow] = of_context?;
-    let (written, [contacts, held @ ..]) = (written?, of_contacts?);
+    let [_, may_copy, _, _, enrollment, sequence, channels, object, call_flow, _, _, _, contacts, held @ ..] =
+        query_all(transaction, queries).await?;
     check_enrollment(changes, &enrollment)?;
     check_context(guards, &versions(&sequence)?, &versions(&channels)?, &versions(&object)?, &versions(&call_flow)?)?;
     let stands = versions(&contacts)?;
@@ -95,7 +85,6 @@ pub(super) async fn hold(
             return Err(Conflict::KeyHeld { key, text, holder: rows::id(row, 0)? }.into());
         }
     }
-    update::check(&updates, &written)?;
     let mut email_channels = HashSet::new();
     for row in &channels {
         if row.try_get::<_, &str>(2)? == ChannelKind::Email.word() {

@@ -2,6 +2,7 @@
 
 mod guards;
 mod insert;
+mod statement;
 mod update;
 
 use enroll::ChangeSet;
@@ -10,8 +11,10 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::begin::Begin;
-use crate::statements::{Prepared, execute_all};
+use crate::statements::Prepared;
 use guards::Held;
+use insert::List;
+use statement::{Write, send};
 
 pub(crate) type DateTime = chrono::DateTime<chrono::Utc>;
 
@@ -24,8 +27,8 @@ pub(crate) async fn commit(client: &mut impl Begin, statements: &Prepared, chang
     Ok(transaction.commit().await?)
 }
 
-/// Always the same statements, also where a list is empty: their number is a promise. Contacts that change and the short
-/// lists of new rows go in one round trip; each long list is copied after it. No list rests on another.
+/// Always the same statements, also where a list is empty: their number is a promise. What changes goes first, with the
+/// lists of new rows that are short; where one is long, whatever comes before it is sent, and it is copied.
 async fn write(
     transaction: &Transaction<'_>,
     statements: &Prepared,
@@ -34,24 +37,20 @@ async fn write(
     held: &Held,
 ) -> Result<(), Error> {
     let organization = changes.organization_id().as_uuid();
-    let updates = update::contacts(statements, changes)?;
-    let (long, short): (Vec<_>, Vec<_>) = insert::lists(statements, changes.rows(), owners, held)
-        .into_iter()
-        .partition(|list| held.may_copy && list.is_long());
-    let short: Vec<_> = short.iter().map(|list| (list.insert, list.columns())).collect();
-
-    let mut writes: Vec<_> = updates.iter().map(|update| update.bound(&organization)).collect();
-    writes.extend(short.iter().map(|(insert, columns)| insert::bound(insert, &organization, columns)));
-    if long.is_empty() {
-        writes.push((&statements.engine_wrote, vec![&organization]));
+    let mut lists = insert::lists(statements, changes.rows(), owners, held);
+    let is_copied = |list: &List<'_>| held.may_copy && list.is_long();
+    let mut waiting: Vec<Write<'_>> = update::writes(statements, changes)?.into();
+    waiting.extend(lists.iter_mut().filter(|list| is_copied(list)).map(List::opened));
+    for list in &lists {
+        if is_copied(list) {
+            if !waiting.is_empty() {
+                send(transaction, &organization, std::mem::take(&mut waiting)).await?;
+            }
+            list.copy(transaction, &organization).await?;
+        } else {
+            waiting.push(list.inserted());
+        }
     }
-    let counts = execute_all(transaction, &writes).await?;
-    update::check(&updates, &counts)?;
-    for list in &long {
-        list.copy(transaction, &organization).await?;
-    }
-    if !long.is_empty() {
-        transaction.execute(&statements.engine_wrote, &[&organization]).await?;
-    }
-    Ok(())
+    waiting.push(Write::new(&statements.engine_wrote));
+    send(transaction, &organization, waiting).await
 }

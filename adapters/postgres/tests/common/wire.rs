@@ -13,16 +13,19 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::RUNTIME;
 
-/// How often the server said that it was ready. A clone counts the same.
+/// How often the server said that it was ready, for a statement or for the rows of a copy. A clone counts the same.
 #[derive(Clone)]
 pub(crate) struct Wire {
     ready: Arc<AtomicUsize>,
+    copies: Arc<AtomicUsize>,
     left: Arc<AtomicUsize>,
+    copies_left: Arc<AtomicUsize>,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { ready: Arc::default(), left: Arc::new(AtomicUsize::new(usize::MAX)) }
+        let no_end = || Arc::new(AtomicUsize::new(usize::MAX));
+        Self { ready: Arc::default(), copies: Arc::default(), left: no_end(), copies_left: no_end() }
     }
 }
 
@@ -45,26 +48,45 @@ impl Wire {
         self.ready.swap(0, Ordering::SeqCst)
     }
 
+    /// How many copies began since it was last asked.
+    pub(crate) fn take_copies(&self) -> usize {
+        self.copies.swap(0, Ordering::SeqCst)
+    }
+
+    /// Cuts the connection where the so-manieth copy from now on begins.
+    pub(crate) fn cut_at_copy(&self, copy: usize) {
+        self.copies_left.store(copy, Ordering::SeqCst);
+    }
+
     /// Cuts the connection at the so-manieth answer from now on: the server gives it, and nobody hears it.
     pub(crate) fn cut_at(&self, answer: usize) {
         self.left.store(answer, Ordering::SeqCst);
     }
 
-    fn heard(&self) {
-        self.ready.fetch_add(1, Ordering::SeqCst);
-        let left = self.left.load(Ordering::SeqCst);
-        self.left.store(left.saturating_sub(1), Ordering::SeqCst);
+    fn heard(&self, kind: u8) {
+        let (count, left) = match kind {
+            READY => (&self.ready, &self.left),
+            COPY => (&self.copies, &self.copies_left),
+            _ => return,
+        };
+        count.fetch_add(1, Ordering::SeqCst);
+        left.store(left.load(Ordering::SeqCst).saturating_sub(1), Ordering::SeqCst);
     }
 
     fn check(&self) -> io::Result<()> {
-        match self.left.load(Ordering::SeqCst) {
+        match self.left.load(Ordering::SeqCst).min(self.copies_left.load(Ordering::SeqCst)) {
             0 => Err(io::ErrorKind::ConnectionReset.into()),
             _ => Ok(()),
         }
     }
 }
 
-/// A stream that counts the frames of type `Z`, `ReadyForQuery`, of what the server says.
+/// `ReadyForQuery`.
+const READY: u8 = b'Z';
+/// `CopyInResponse`.
+const COPY: u8 = b'G';
+
+/// A stream that counts frames of what the server says.
 struct Counting {
     stream: TcpStream,
     wire: Wire,
@@ -88,9 +110,7 @@ impl Frame {
         if let [kind, length @ ..] = &*self.header
             && let Ok(length) = <[u8; 4]>::try_from(length)
         {
-            if *kind == b'Z' {
-                wire.heard();
-            }
+            wire.heard(*kind);
             self.rest = u32::from_be_bytes(length) as usize - 4;
             self.header.clear();
         }
