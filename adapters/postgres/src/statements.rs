@@ -169,6 +169,23 @@ macro_rules! holders {
     };
 }
 
+/// The rows of several arrays, with the organization. `(select …)` keeps from the planner how many they are: it then looks
+/// up what they name one by one, in their order, where it would read all of a table that is not much longer, and write in
+/// the order of that.
+macro_rules! listed {
+    ($columns:literal; $first:literal $(, $array:literal)*) => {
+        concat!(
+            "(select $1::uuid as organization_id, u.* from unnest((select ",
+            $first,
+            ")",
+            $(", (select ", $array, ")",)*
+            ") as u (",
+            $columns,
+            ") offset 0) as u"
+        )
+    };
+}
+
 /// Locks rows round contacts, in the order of the array.
 macro_rules! locked_round {
     ($table:literal) => {
@@ -296,24 +313,19 @@ statements! {
             sequence_id = $3, fingerprint = $4, at = $5, state = $6, report = $7,
             rejection = $8, completed_at = $9, command = null, due_at = null, error = null
         where organization_id = $1 and id = $2 and state = 'accepted'";
-    release_keys = "update enroll.contacts c set
+    release_keys = concat!("update enroll.contacts c set
             external_id = case when u.external_id <> c.external_id then null else c.external_id end,
             phone = case when u.phone <> c.phone then null else c.phone end,
             email = case when u.email_key <> c.email_key then null else c.email end,
             email_key = case when u.email_key <> c.email_key then null else c.email_key end
-        from (
-            select $1::uuid as organization_id, u.*
-            from unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) as u (id, external_id, phone, email_key) offset 0
-        ) as u
+        from ", listed!("id, external_id, phone, email_key"; "$2::uuid[]", "$3::text[]", "$4::text[]", "$5::text[]"), "
         where c.organization_id = u.organization_id and c.id = u.id
-            and (u.external_id <> c.external_id or u.phone <> c.phone or u.email_key <> c.email_key)";
+            and (u.external_id <> c.external_id or u.phone <> c.phone or u.email_key <> c.email_key)");
     // Most are only raised, which takes two arrays and not fourteen.
-    raise_contacts = "update enroll.contacts c set version = c.version + 1
-        from (
-            select $1::uuid as organization_id, u.* from unnest($2::uuid[], $3::bigint[]) as u (id, expected) offset 0
-        ) as u
-        where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected";
-    update_contacts = "update enroll.contacts c set
+    raise_contacts = concat!("update enroll.contacts c set version = c.version + 1
+        from ", listed!("id, expected"; "$2::uuid[]", "$3::bigint[]"), "
+        where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected");
+    update_contacts = concat!("update enroll.contacts c set
             version = c.version + 1,
             external_id = coalesce(u.external_id, c.external_id),
             phone = coalesce(u.phone, c.phone),
@@ -327,43 +339,35 @@ statements! {
             birth_month = case when u.born then u.birth_month else c.birth_month end,
             birth_year = case when u.born then u.birth_year else c.birth_year end,
             updated_at = $2::timestamptz
-        from (
-            select $1::uuid as organization_id, u.* from unnest(
-                $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-                $11::uuid[], $12::json[], $13::smallint[], $14::smallint[], $15::integer[], $16::boolean[]
-            ) as u (
-                id, expected, external_id, phone, email, email_key, name, language,
-                default_channel_id, address, birth_day, birth_month, birth_year, born
-            ) offset 0
-        ) as u
-        where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected";
-    reactivate_runs = "update enroll.runs r set status = 'active'
-        from (
-            select $1::uuid as organization_id, u.* from unnest($2::uuid[], $3::uuid[]) as u (id, contact_id) offset 0
-        ) as u
-        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id";
+        from ", listed!(
+            "id, expected, external_id, phone, email, email_key, name, \
+             language, default_channel_id, address, birth_day, birth_month, birth_year, born";
+            "$3::uuid[]", "$4::bigint[]", "$5::text[]", "$6::text[]", "$7::text[]", "$8::text[]",
+            "$9::text[]", "$10::text[]", "$11::uuid[]", "$12::json[]", "$13::smallint[]", "$14::smallint[]",
+            "$15::integer[]", "$16::boolean[]"
+        ), "
+        where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected");
+    reactivate_runs = concat!("update enroll.runs r set status = 'active'
+        from ", listed!("id, contact_id"; "$2::uuid[]", "$3::uuid[]"), "
+        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id");
     // Run twice: those that are not live afterwards make room for those that are.
-    update_step_contacts = "update enroll.step_contacts s set
+    update_step_contacts = concat!("update enroll.step_contacts s set
             status = u.status,
             scheduled_at = u.scheduled_at,
             enrollment_id = u.enrollment_id,
             times_processed = u.times_processed,
             channel_id = coalesce(u.channel_id, s.channel_id),
             default_call_flow_id = coalesce(u.default_call_flow_id, s.default_call_flow_id)
-        from (
-            select $1::uuid as organization_id, u.* from unnest(
-                $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::uuid[], $7::bigint[], $8::uuid[], $9::uuid[]
-            ) as u (
-                id, contact_id, status, scheduled_at, enrollment_id, times_processed, channel_id, default_call_flow_id
-            ) offset 0
-        ) as u
-        where s.organization_id = u.organization_id and s.id = u.id and s.contact_id = u.contact_id";
-    update_records = "update enroll.custom_records r set properties = u.properties
-        from (
-            select $1::uuid as organization_id, u.*
-            from unnest($2::uuid[], $3::uuid[], $4::json[]) as u (id, contact_id, properties) offset 0
-        ) as u
-        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id";
+        from ", listed!(
+            "id, contact_id, status, scheduled_at, \
+             enrollment_id, times_processed, channel_id, default_call_flow_id";
+            "$2::uuid[]", "$3::uuid[]", "$4::text[]", "$5::timestamptz[]", "$6::uuid[]", "$7::bigint[]",
+            "$8::uuid[]", "$9::uuid[]"
+        ), "
+        where s.organization_id = u.organization_id and s.id = u.id and s.contact_id = u.contact_id");
+    update_records = concat!("update enroll.custom_records r set properties = u.properties
+        from ", listed!("id, contact_id, properties"; "$2::uuid[]", "$3::uuid[]", "$4::json[]"), "
+        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id");
     insert_contacts = concat!("insert into ", written!(contacts), " select $1, u.* from unnest(
             $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
             $10::uuid[], $11::json[], $12::smallint[], $13::smallint[], $14::integer[], $15::text[],

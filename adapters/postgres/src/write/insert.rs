@@ -94,6 +94,7 @@ pub(super) fn lists<'a>(s: &'a Prepared, rows: &'a Rows, owners: &'a [Uuid], hel
 }
 
 fn contacts(contacts: &[Contact]) -> Arrays<'_> {
+    // `Version::FIRST`.
     let version = |_: &Contact| -> i64 { 1 };
     let born = |contact: &Contact| -> BirthDate { contact.birth_date.unwrap_or_default() };
     arrays!(

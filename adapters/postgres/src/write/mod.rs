@@ -27,8 +27,9 @@ pub(crate) async fn commit(client: &mut impl Begin, statements: &Prepared, chang
     Ok(transaction.commit().await?)
 }
 
-/// Always the same statements, also where a list is empty: their number is a promise. What changes goes first, with the
-/// lists of new rows that are short; where one is long, whatever comes before it is sent, and it is copied.
+/// Always the same statements, also where a list is empty, since their number is a promise; and a copy for each list of
+/// new rows that is long. What changes goes first, in one round trip with the lists that are short. Where one is long,
+/// whatever comes before it is sent, and then it is copied.
 async fn write(
     transaction: &Transaction<'_>,
     statements: &Prepared,
