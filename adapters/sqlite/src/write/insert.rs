@@ -4,9 +4,9 @@ use enroll::changes::Conflict;
 use enroll::contact::{BirthDate, Email};
 use enroll::model::{Conversation, Run, StepContact};
 use enroll::{CallFlowId, ChannelId, ContactId, EnrollmentId, Timestamp};
-use rusqlite::types::Value;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::vtab::array::Array;
-use rusqlite::{Params, ffi, params};
+use rusqlite::{Params, ToSql, ffi, params};
 use uuid::Uuid;
 
 use super::Commit;
@@ -23,32 +23,39 @@ struct Insert {
     once: &'static str,
 }
 
+macro_rules! cells {
+    ($($cell:expr),* $(,)?) => {
+        &[$(Cell::from($cell)),*]
+    };
+}
+
 impl Commit<'_> {
     pub(super) fn insert_contacts(&self) -> Result<(), SqliteError> {
-        let mut insert = self.connection.prepare_cached(CONTACT.sql)?;
+        let mut rows = Inserting::new(self, &CONTACT);
         for row in &self.rows().contacts_created {
-            let id = row.id.as_uuid();
             let address = row.address.as_deref().map(serde_json::to_string).transpose()?;
             let birth_date: BirthDate = row.birth_date.unwrap_or_default();
-            let params = params![
-                self.organization,
-                id,
-                row.external_id.as_deref(),
-                row.phone.as_deref(),
-                row.email.as_ref().map(Email::as_str),
-                row.email.as_ref().map(Email::key),
-                row.name.as_deref(),
-                row.language.as_deref(),
-                row.default_channel_id.map(ChannelId::as_uuid),
-                address.as_deref(),
-                birth_date.day,
-                birth_date.month,
-                birth_date.year,
-                row.state.word(),
-                row.created_at.map(Timestamp::millis),
-                row.updated_at.map(Timestamp::millis),
-            ];
-            insert.execute(params).map(drop).or_else(|e| self.refused(&CONTACT, [id], e))?;
+            rows.insert(
+                row.id.as_uuid(),
+                cells![
+                    self.organization,
+                    row.id.as_uuid(),
+                    row.external_id.as_deref(),
+                    row.phone.as_deref(),
+                    row.email.as_ref().map(Email::as_str),
+                    row.email.as_ref().map(Email::key),
+                    row.name.as_deref(),
+                    row.language.as_deref(),
+                    row.default_channel_id.map(ChannelId::as_uuid),
+                    address.as_deref(),
+                    birth_date.day,
+                    birth_date.month,
+                    birth_date.year,
+                    Cell::Word(row.state.word()),
+                    row.created_at.map(Timestamp::millis),
+                    row.updated_at.map(Timestamp::millis),
+                ],
+            )?;
         }
         Ok(())
     }
@@ -57,9 +64,11 @@ impl Commit<'_> {
         let alike = |row: &Conversation| (row.channel_id, row.status, row.created_at);
         for rows in self.rows().conversations_created.chunk_by(|a, b| alike(a) == alike(b)) {
             let Some(row) = rows.first() else { continue };
+            let (ids, places) = self.packed(rows, |row| ([row.id.as_uuid()], row.contact_id))?;
             let params = params![
                 self.organization,
-                self.packed(rows, |row| ([row.id.as_uuid()], row.contact_id))?,
+                places,
+                ids,
                 row.channel_id.as_uuid(),
                 row.status.word(),
                 row.created_at.map(Timestamp::millis),
@@ -73,9 +82,11 @@ impl Commit<'_> {
         let alike = |row: &Run| (row.sequence_id, row.status, row.started_at);
         for rows in self.rows().runs_created.chunk_by(|a, b| alike(a) == alike(b)) {
             let Some(row) = rows.first() else { continue };
+            let (ids, places) = self.packed(rows, |row| ([row.id.as_uuid()], row.contact_id))?;
             let params = params![
                 self.organization,
-                self.packed(rows, |row| ([row.id.as_uuid()], row.contact_id))?,
+                places,
+                ids,
                 row.sequence_id.as_uuid(),
                 row.status.word(),
                 row.started_at.millis(),
@@ -93,9 +104,11 @@ impl Commit<'_> {
         };
         for rows in self.rows().step_contacts_created.chunk_by(alike) {
             let Some(row) = rows.first() else { continue };
+            let (ids, places) = self.packed(rows, |row| ([row.id.as_uuid(), row.run_id.as_uuid()], row.contact_id))?;
             let params = params![
                 self.organization,
-                self.packed(rows, |row| ([row.id.as_uuid(), row.run_id.as_uuid()], row.contact_id))?,
+                places,
+                ids,
                 row.sequence_id.as_uuid(),
                 row.step_id.as_uuid(),
                 row.status.word(),
@@ -112,34 +125,35 @@ impl Commit<'_> {
 
     pub(super) fn insert_tag(&self) -> Result<(), SqliteError> {
         let Some(row) = &self.rows().tag_created else { return Ok(()) };
-        let id = row.id.as_uuid();
-        self.insert_all(&TAG, params![self.organization, id, row.name.as_str(), row.system_created], [id])
+        let cells = cells![self.organization, row.id.as_uuid(), row.name.as_str(), row.system_created];
+        Inserting::new(self, &TAG).insert(row.id.as_uuid(), cells)
     }
 
     pub(super) fn insert_contact_tags(&self) -> Result<(), SqliteError> {
         for rows in self.rows().contact_tags_created.chunk_by(|a, b| a.tag_id == b.tag_id) {
             let Some(row) = rows.first() else { continue };
-            let params =
-                params![self.organization, self.packed(rows, |row| ([], row.contact_id))?, row.tag_id.as_uuid(),];
+            let (ids, places) = self.packed(rows, |row| ([], row.contact_id))?;
+            let params = params![self.organization, places, ids, row.tag_id.as_uuid()];
             self.insert_all(&CONTACT_TAGS, params, [row.tag_id.as_uuid()])?;
         }
         Ok(())
     }
 
     pub(super) fn insert_records(&self) -> Result<(), SqliteError> {
-        let mut insert = self.connection.prepare_cached(RECORD.sql)?;
+        let mut rows = Inserting::new(self, &RECORD);
         for row in &self.rows().records_created {
-            let id = row.id.as_uuid();
-            let params = params![
-                self.organization,
-                id,
-                row.custom_object_id.as_uuid(),
-                row.resource.word(),
-                row.resource_id,
-                self.owner(row)?,
-                serde_json::to_string(&row.properties)?,
-            ];
-            insert.execute(params).map(drop).or_else(|e| self.refused(&RECORD, [id], e))?;
+            rows.insert(
+                row.id.as_uuid(),
+                cells![
+                    self.organization,
+                    row.id.as_uuid(),
+                    row.custom_object_id.as_uuid(),
+                    Cell::Word(row.resource.word()),
+                    row.resource_id,
+                    self.owner(row)?,
+                    &*serde_json::to_string(&row.properties)?,
+                ],
+            )?;
         }
         Ok(())
     }
@@ -148,21 +162,21 @@ impl Commit<'_> {
 /// Rows that differ in their ids alone go in with one statement, which looks for the place of each from where the one
 /// before went: a table's rows come in the order of their ids.
 impl Commit<'_> {
-    /// The ids of each row, end to end, and that of its contact behind them.
+    /// The ids of all rows, end to end, each row's contact behind its own; and where in it each row begins.
     fn packed<T, const IDS: usize>(
         &self,
         rows: &[T],
         ids: impl Fn(&T) -> ([Uuid; IDS], ContactId),
-    ) -> Result<Array, Conflict> {
-        let mut all = Vec::with_capacity(rows.len());
+    ) -> Result<(Vec<u8>, Array), Conflict> {
+        let width = (IDS + 1) * size_of::<Uuid>();
+        let mut packed = Vec::with_capacity(rows.len() * width);
         for row in rows {
             let (ids, contact_id) = ids(row);
             let contact = self.written(contact_id)?;
-            let mut packed = Vec::with_capacity((IDS + 1) * size_of::<Uuid>());
             ids.iter().chain([&contact]).for_each(|id| packed.extend_from_slice(id.as_bytes()));
-            all.push(Value::Blob(packed));
         }
-        Ok(array(all.into_iter()))
+        let places = (1..).step_by(width).take(rows.len()).map(Value::Integer);
+        Ok((packed, array(places)))
     }
 
     fn insert_all(
@@ -201,6 +215,100 @@ impl Commit<'_> {
     }
 }
 
+/// A value of a row.
+#[derive(Clone, Copy, PartialEq)]
+enum Cell<'r> {
+    Null,
+    Id(Uuid),
+    Integer(i64),
+    Word(&'static str),
+    Text(&'r str),
+}
+
+impl From<Uuid> for Cell<'_> {
+    fn from(id: Uuid) -> Self {
+        Self::Id(id)
+    }
+}
+
+macro_rules! integers {
+    ($($integer:ty),*) => {$(
+        impl From<$integer> for Cell<'_> {
+            fn from(number: $integer) -> Self {
+                Self::Integer(number.into())
+            }
+        }
+    )*};
+}
+integers!(i64, u8, u16, u32, bool);
+
+impl<'r> From<&'r str> for Cell<'r> {
+    fn from(text: &'r str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Cell<'_> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+impl Cell<'_> {
+    /// What stays bound for the next row; text of people is never the same.
+    fn kept(self) -> Option<Cell<'static>> {
+        match self {
+            Self::Null => Some(Cell::Null),
+            Self::Id(id) => Some(Cell::Id(id)),
+            Self::Integer(number) => Some(Cell::Integer(number)),
+            Self::Word(word) => Some(Cell::Word(word)),
+            Self::Text(_) => None,
+        }
+    }
+}
+
+impl ToSql for Cell<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Id(id) => ValueRef::Blob(id.as_bytes()),
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Word(word) => ValueRef::Text(word.as_bytes()),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+/// The rows of one table on their way in. Most of a row is as in the one before, and stays bound.
+struct Inserting<'c> {
+    commit: &'c Commit<'c>,
+    into: &'static Insert,
+    statement: Option<rusqlite::CachedStatement<'c>>,
+    bound: Vec<Option<Cell<'static>>>,
+}
+
+impl<'c> Inserting<'c> {
+    fn new(commit: &'c Commit<'c>, into: &'static Insert) -> Self {
+        Self { commit, into, statement: None, bound: Vec::new() }
+    }
+
+    fn insert(&mut self, id: Uuid, row: &[Cell<'_>]) -> Result<(), SqliteError> {
+        let statement = match &mut self.statement {
+            Some(statement) => statement,
+            none => none.insert(self.commit.connection.prepare_cached(self.into.sql)?),
+        };
+        self.bound.resize(row.len(), None);
+        for (parameter, (cell, bound)) in (1..).zip(row.iter().zip(&mut self.bound)) {
+            let kept = cell.kept();
+            if kept.is_none() || kept != *bound {
+                statement.raw_bind_parameter(parameter, cell)?;
+                *bound = kept;
+            }
+        }
+        statement.raw_execute().map(drop).or_else(|e| self.commit.refused(self.into, [id], e))
+    }
+}
+
 macro_rules! stands {
     ($table:literal, $id:literal) => {
         concat!("select 1 from ", $table, " where organization_id = ?1 and ", $id, " = ?2")
@@ -217,22 +325,22 @@ static CONTACT: Insert = Insert {
 static CONVERSATIONS: Insert = Insert {
     sql: "insert into enroll_conversations \
           (organization_id, id, contact_id, channel_id, one_at_most, status, created_at) \
-          select ?1, substr(k.value, 1, 16), substr(k.value, 17), ?3, coalesce((select kind <> 'email' \
-          from enroll_channels where organization_id = ?1 and id = ?3), 1), ?4, ?5 from rarray(?2) k",
+          select ?1, substr(?3, k.value, 16), substr(?3, k.value + 16, 16), ?4, coalesce((select kind <> 'email' \
+          from enroll_channels where organization_id = ?1 and id = ?4), 1), ?5, ?6 from rarray(?2) k",
     stands: stands!("enroll_conversations", "id"),
     once: "a conversation of the contact on the channel",
 };
 static RUNS: Insert = Insert {
     sql: "insert into enroll_runs (organization_id, id, contact_id, sequence_id, status, started_at) \
-          select ?1, substr(k.value, 1, 16), substr(k.value, 17), ?3, ?4, ?5 from rarray(?2) k",
+          select ?1, substr(?3, k.value, 16), substr(?3, k.value + 16, 16), ?4, ?5, ?6 from rarray(?2) k",
     stands: stands!("enroll_runs", "id"),
     once: "a run",
 };
 static STEP_CONTACTS: Insert = Insert {
     sql: "insert into enroll_step_contacts (organization_id, id, run_id, contact_id, sequence_id, step_id, \
           status, scheduled_at, channel_id, default_call_flow_id, times_processed, enrollment_id) \
-          select ?1, substr(k.value, 1, 16), substr(k.value, 17, 16), substr(k.value, 33), ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
-          ?10 from rarray(?2) k",
+          select ?1, substr(?3, k.value, 16), substr(?3, k.value + 16, 16), substr(?3, k.value + 32, 16), \
+          ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 from rarray(?2) k",
     stands: stands!("enroll_step_contacts", "id"),
     once: "a live step contact of the contact in the sequence",
 };
@@ -243,7 +351,7 @@ static TAG: Insert = Insert {
 };
 static CONTACT_TAGS: Insert = Insert {
     sql: "insert into enroll_contact_tags (organization_id, contact_id, tag_id) \
-          select ?1, k.value, ?3 from rarray(?2) k",
+          select ?1, substr(?3, k.value, 16), ?4 from rarray(?2) k",
     stands: stands!("enroll_contact_tags", "tag_id"),
     once: "a tag on the contact",
 };

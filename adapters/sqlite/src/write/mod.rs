@@ -14,7 +14,8 @@ use enroll::model::{CustomRecord, Resource};
 use enroll::{ContactId, StepContactId};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use std::collections::{HashMap, HashSet};
+use std::cell::Cell;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::error::SqliteError;
@@ -118,8 +119,10 @@ struct Commit<'c> {
     connection: &'c Connection,
     changes: &'c ChangeSet,
     organization: Uuid,
-    /// The contacts that are created or raised.
-    written: HashSet<ContactId>,
+    /// The contacts that are created or raised, in the order of their ids.
+    written: Vec<ContactId>,
+    /// Where the last row's contact was: most rows come in the same order.
+    last: Cell<usize>,
     /// Whose the step contacts are that are created or processed again.
     step_contacts: HashMap<StepContactId, ContactId>,
 }
@@ -128,9 +131,10 @@ impl<'c> Commit<'c> {
     fn new(connection: &'c Connection, changes: &'c ChangeSet) -> Self {
         let rows = changes.rows();
         let created = rows.contacts_created.iter().map(|row| row.id);
-        let written = created.chain(rows.contacts_updated.iter().map(|row| row.id)).collect();
+        let mut written: Vec<_> = created.chain(rows.contacts_updated.iter().map(|row| row.id)).collect();
+        written.sort_unstable();
         let organization = changes.organization_id().as_uuid();
-        Self { connection, changes, organization, written, step_contacts: owners(rows) }
+        Self { connection, changes, organization, written, last: Cell::new(0), step_contacts: owners(rows) }
     }
 
     fn rows(&self) -> &'c Rows {
@@ -139,11 +143,11 @@ impl<'c> Commit<'c> {
 
     /// A row may only stand round a contact whose version this change set raises.
     fn written(&self, contact_id: ContactId) -> Result<Uuid, Conflict> {
-        if self.written.contains(&contact_id) {
-            Ok(contact_id.as_uuid())
-        } else {
-            Err(Conflict::ContactNotWritten(contact_id))
-        }
+        let last = self.last.get();
+        let near = [last, last + 1].into_iter().find(|place| self.written.get(*place) == Some(&contact_id));
+        let place = near.or_else(|| self.written.binary_search(&contact_id).ok());
+        self.last.set(place.ok_or(Conflict::ContactNotWritten(contact_id))?);
+        Ok(contact_id.as_uuid())
     }
 
     fn owner(&self, row: &CustomRecord) -> Result<Uuid, Conflict> {
