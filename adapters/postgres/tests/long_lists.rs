@@ -6,7 +6,7 @@ mod common;
 use common::wire::Wire;
 use common::{Request, block_on, body, connect, database, id, open, pid, rows, told, until_it_waits};
 use enroll::repository::RepositoryErrorKind::{Conflict, Other, Unavailable};
-use enroll::{AsyncRepository, Engine, Enrollment, EnrollmentPolicy, enroll_contacts_async};
+use enroll::{AsyncRepository, ChangeSet, Engine, Enrollment, EnrollmentPolicy, enroll_contacts_async};
 use enroll_postgres::testing::seed;
 use enroll_postgres::{Error, PostgresClient, PostgresTransaction, Statements};
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ fn a_role_that_may_not_insert_is_told_and_keeps_its_connection() {
         let revoke = format!("revoke insert on enroll.runs from {}", role.name);
         connect(&url).await.batch_execute(&revoke).await.unwrap();
         let mut repository = PostgresClient::new(role.connect().await);
-        let changes = Request::new(1, &body(0, PEOPLE)).plan(&mut repository).await;
+        let (_, changes) = planned(&mut repository).await;
         let error = repository.commit(&changes).await.unwrap_err();
         assert!(matches!(told(&error), (Other, Error::Denied(_))), "{error:?}");
         assert_eq!(rows(repository.client()).await, 0);
@@ -87,8 +87,7 @@ fn a_key_that_was_taken_meanwhile_is_a_conflict_and_the_transaction_goes_on() {
     block_on(async {
         let url = database().await;
         let (mut host, mut repository) = (connect(&url).await, open(&url).await);
-        let request = Request::new(1, &body(0, PEOPLE));
-        let changes = request.plan(&mut repository).await;
+        let (request, changes) = planned(&mut repository).await;
         Request::new(2, &body(PEOPLE - 1, 1)).enroll(&mut repository).await.unwrap();
 
         let mut transaction = host.transaction().await.unwrap();
@@ -108,8 +107,7 @@ fn a_table_that_is_not_to_be_had_is_unavailable_and_the_transaction_goes_on() {
     block_on(async {
         let url = database().await;
         let (mut host, mut holder) = (connect(&url).await, connect(&url).await);
-        let request = Request::new(1, &body(0, PEOPLE));
-        let changes = request.plan(&mut open(&url).await).await;
+        let (request, changes) = planned(&mut open(&url).await).await;
         let statements = Statements::prepare(&host).await.unwrap();
         let held = holder.transaction().await.unwrap();
         held.batch_execute("lock table enroll.contact_tags in share mode").await.unwrap();
@@ -132,8 +130,7 @@ fn a_copy_that_is_dropped_leaves_nothing_and_the_connection_goes_on() {
     block_on(async {
         let url = database().await;
         let mut repository = open(&url).await;
-        let request = Request::new(1, &body(0, PEOPLE));
-        let changes = request.plan(&mut repository).await;
+        let (request, changes) = planned(&mut repository).await;
         let pid = pid(repository.client()).await;
         let (holder, other) = (connect(&url).await, connect(&url).await);
         hold_tags(&holder).await;
@@ -154,8 +151,7 @@ fn a_server_that_is_lost_in_the_middle_of_a_copy_leaves_nothing() {
     block_on(async {
         let url = database().await;
         let mut repository = open(&url).await;
-        let request = Request::new(1, &body(0, PEOPLE));
-        let changes = request.plan(&mut repository).await;
+        let (request, changes) = planned(&mut repository).await;
         let pid = pid(repository.client()).await;
         let (holder, other) = (connect(&url).await, connect(&url).await);
         hold_tags(&holder).await;
@@ -176,8 +172,7 @@ fn a_connection_that_is_lost_where_a_copy_begins_leaves_nothing() {
     block_on(async {
         let url = database().await;
         let asking = connect(&url).await;
-        let request = Request::new(1, &body(0, PEOPLE));
-        let changes = request.plan(&mut open(&url).await).await;
+        let (request, changes) = planned(&mut open(&url).await).await;
         for copy in 1..=TABLES.len() {
             let wire = Wire::default();
             let mut repository = PostgresClient::new(wire.connect(&url).await);
@@ -188,6 +183,13 @@ fn a_connection_that_is_lost_where_a_copy_begins_leaves_nothing() {
         }
         assert_eq!(request.enroll(&mut open(&url).await).await.unwrap().counts().added, PEOPLE);
     });
+}
+
+/// A request for strangers, with what it would write.
+async fn planned(repository: &mut PostgresClient) -> (Request, ChangeSet) {
+    let request = Request::new(1, &body(0, PEOPLE));
+    let changes = request.plan(repository).await;
+    (request, changes)
 }
 
 /// Whoever gives a contact a tag waits for this connection, row by row.

@@ -7,10 +7,7 @@ use uuid::Uuid;
 use crate::Error;
 use crate::statements::execute_all;
 
-/// A single value.
-pub(super) trait Parameter: ToSql + Send + Sync {}
-
-impl<T: ToSql + Send + Sync> Parameter for T {}
+pub(super) type Values<'a> = Vec<Box<dyn ToSql + Send + Sync + 'a>>;
 
 /// A column of several rows.
 pub(super) trait Column: Send + Sync {
@@ -43,7 +40,7 @@ pub(super) use arrays;
 /// A statement whose parameters are the organization, single values, and arrays.
 pub(super) struct Write<'a> {
     statement: &'a Statement,
-    values: Vec<Box<dyn Parameter + 'a>>,
+    values: Values<'a>,
     arrays: Arrays<'a>,
     /// The table and how many rows of it must be there.
     named: Option<(&'static str, usize)>,
@@ -54,7 +51,7 @@ impl<'a> Write<'a> {
         Self { statement, values: Vec::new(), arrays: Vec::new(), named: None }
     }
 
-    pub(super) fn with(self, values: Vec<Box<dyn Parameter + 'a>>) -> Self {
+    pub(super) fn with(self, values: Values<'a>) -> Self {
         Self { values, ..self }
     }
 

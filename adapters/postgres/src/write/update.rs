@@ -6,7 +6,7 @@ use enroll::lookup::{EnrollmentState, StoredEnrollment};
 use enroll::{CallFlowId, ChannelId, Timestamp};
 use tokio_postgres::types::Json;
 
-use super::statement::{Arrays, Parameter, Write, arrays};
+use super::statement::{Arrays, Values, Write, arrays};
 use crate::Error;
 use crate::rows::Wire;
 use crate::statements::Prepared;
@@ -49,7 +49,7 @@ pub(super) fn writes<'a>(statements: &'a Prepared, changes: &'a ChangeSet) -> Re
 }
 
 /// As it stands once it has ended, whether it is new or was accepted.
-fn enrollment(enrollment: &StoredEnrollment) -> Result<Vec<Box<dyn Parameter + '_>>, Error> {
+fn enrollment(enrollment: &StoredEnrollment) -> Result<Values<'_>, Error> {
     let (report, rejection) = match &enrollment.state {
         EnrollmentState::Completed { report } => (Some(Json(report)), None),
         EnrollmentState::Rejected { rejection } => (None, Some(Json(rejection))),
