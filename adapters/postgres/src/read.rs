@@ -1,5 +1,6 @@
 //! Context and load: a fixed number of statements, in one round trip and in two.
 
+use enroll::ids::side_by_side;
 use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, Versioned};
 use enroll::{CallFlowId, ChannelId, ContactId, CustomObjectId, EnrollmentId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,32 +40,36 @@ pub(crate) async fn load(
         steps,
         object,
         call_flow,
-        (&statements.by_external_id, vec![organization, &external_ids]),
-        (&statements.by_phone, vec![organization, &phones]),
-        (&statements.by_email, vec![organization, &emails]),
+        (&statements.holders, vec![organization, &external_ids, &phones, &emails]),
     ];
-    let [enrollment, channels, sequence, steps, object, call_flow, found @ ..] = query_all(client, queries).await?;
+    let [enrollment, channels, sequence, steps, object, call_flow, holders] = query_all(client, queries).await?;
     let context = context_of(&lookup.context, &[enrollment, channels, sequence, steps, object, call_flow])?;
 
     // Each once, however many of its keys are named.
-    let found = found.iter().flatten().map(|row| rows::id(row, 0)).collect::<Result<BTreeSet<Uuid>, _>>()?;
-    let found: Vec<Uuid> = found.into_iter().collect();
+    let found = holders.iter().map(|row| rows::id(row, 0)).collect::<Result<BTreeSet<Uuid>, _>>()?;
+    let sorted: Vec<Uuid> = found.iter().copied().collect();
+    let stretches = sorted.chunk_by(|a, b| side_by_side(*a, *b));
+    let (firsts, lasts): (Vec<Uuid>, Vec<Uuid>) =
+        stretches.filter_map(|ids| Some((*ids.first()?, *ids.last()?))).unzip();
     let channel = lookup.channel_id.map(ChannelId::as_uuid);
     let object = lookup.context.custom_object_id.filter(|_| lookup.resource.is_some());
     let object = object.map(CustomObjectId::as_uuid);
     let queries: [Bound<'_>; 6] = [
-        (&statements.contacts, vec![organization, &found]),
-        (&statements.preferences, vec![organization, &found, &channel]),
-        (&statements.conversations, vec![organization, &found, &channel]),
-        (&statements.runs, vec![organization, &found, &named.sequence]),
-        (&statements.step_contacts, vec![organization, &found, &named.sequence]),
-        (&statements.records, vec![organization, &found, &object]),
+        (&statements.contacts, vec![organization, &firsts, &lasts]),
+        (&statements.preferences, vec![organization, &firsts, &lasts, &channel]),
+        (&statements.conversations, vec![organization, &firsts, &lasts, &channel]),
+        (&statements.runs, vec![organization, &firsts, &lasts, &named.sequence]),
+        (&statements.step_contacts, vec![organization, &firsts, &lasts, &named.sequence]),
+        (&statements.records, vec![organization, &firsts, &lasts, &object]),
     ];
     let [contacts, preferences, conversations, runs, step_contacts, records] = query_all(client, queries).await?;
     let mut people = BTreeMap::new();
     for row in &contacts {
-        let (version, contact) = rows::contact(row)?;
-        people.insert(contact.id, Person::new(contact, version));
+        let id = rows::id(row, 0)?;
+        if found.contains(&id) {
+            let (version, contact) = rows::contact(row)?;
+            people.insert(contact.id, Person::new(contact, version));
+        }
     }
     round(&mut people, &preferences, rows::preference, |row| row.contact_id, |person| &mut person.preferences)?;
     round(&mut people, &conversations, rows::conversation, |row| row.contact_id, |person| &mut person.conversations)?;

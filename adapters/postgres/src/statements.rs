@@ -152,15 +152,22 @@ macro_rules! copied {
 }
 
 /// The contacts that hold one of some keys, none of which is blank: so `enroll.held` need not be asked, which costs more
-/// than the look-up.
+/// than the look-up. `$but` takes some of the keys away.
 macro_rules! holders {
-    ($what:expr, $held:literal) => {
+    ($what:literal, $held:literal, $keys:literal) => {
+        holders!($what, $held, $keys, "")
+    };
+    ($what:literal, $held:literal, $keys:literal, $but:literal) => {
         concat!(
             "select ",
             $what,
             " from (
                 select case when octet_length(key) <= 1024 then key else enroll.digest(key) end as key
-                from unnest($2::text[]) as key offset 0
+                from unnest((select ",
+            $keys,
+            "::text[])) as key ",
+            $but,
+            " offset 0
             ) as k
             cross join lateral (select * from enroll.contacts where organization_id = $1 and ",
             $held,
@@ -199,15 +206,24 @@ macro_rules! locked_round {
     };
 }
 
-/// Rows round each of some contacts.
+/// The stretches of contacts that lie side by side, from the first to the last of each: rows that lie between are read in
+/// passing, at a fifth of what it costs to find each by itself or less. A contact apart from others is its own first and last.
+macro_rules! from_stretches {
+    () => {
+        " from unnest((select $2::uuid[]), (select $3::uuid[])) as k (first, last)"
+    };
+}
+
+/// Rows round contacts, with some of neighbours that are not asked for.
 macro_rules! round {
     ($columns:expr, $table:literal, $and:literal) => {
         concat!(
             "select ",
             $columns,
-            " from unnest($2::uuid[]) as k (key) cross join lateral (select * from enroll.",
+            from_stretches!(),
+            " cross join lateral (select * from enroll.",
             $table,
-            " where organization_id = $1 and contact_id = k.key and ",
+            " where organization_id = $1 and contact_id between k.first and k.last and ",
             $and,
             " offset 0) as r"
         )
@@ -220,15 +236,16 @@ macro_rules! round_in_parts {
         concat!(
             "select ",
             $columns,
-            " from unnest($2::uuid[]) as k (key) cross join lateral (select * from enroll.",
+            from_stretches!(),
+            " cross join lateral (select * from enroll.",
             $table,
-            " where organization_id = $1 and contact_id = k.key and ",
+            " where organization_id = $1 and contact_id between k.first and k.last and ",
             $and,
             " and ",
             $part,
             " union all select * from enroll.",
             $table,
-            " where organization_id = $1 and contact_id = k.key and ",
+            " where organization_id = $1 and contact_id between k.first and k.last and ",
             $and,
             " and ",
             $other_part,
@@ -254,22 +271,30 @@ statements! {
         where organization_id = $1 and id = any($2::uuid[])");
 
     // People: who holds the keys, then these contacts with their versions, then what stands round them.
-    by_external_id = holders!("id", "held_external_id");
-    by_phone = holders!("id", "held_phone");
-    by_email = holders!("id", "held_email");
-    contacts = concat!("select ", columns!(contact), " from unnest($2::uuid[]) as k (key) cross join lateral (
-            select * from enroll.contacts where organization_id = $1 and id = k.key offset 0
-        ) as c");
-    preferences = round!(columns!(preference), "communication_preferences", "channel_id = $3");
-    conversations = round_in_parts!(
-        columns!(conversation), "conversations", "channel_id = $3", "one_at_most", "not one_at_most"
+    // Whoever was found holds its other keys too, and nobody else does: these are not looked up.
+    holders = concat!(
+        "with by_external_id as materialized (",
+        holders!("id, held_phone, held_email", "held_external_id", "$2"),
+        "), by_phone as materialized (",
+        holders!("id, held_email", "held_phone", "$3", "except all select held_phone from by_external_id"),
+        "), held_email as (
+            select held_email from by_external_id union all select held_email from by_phone
+        ) select id from by_external_id union all select id from by_phone union all ",
+        holders!("id", "held_email", "$4", "except all select held_email from held_email")
     );
-    runs = round!(columns!(run), "runs", "sequence_id = $3");
+    contacts = concat!("select ", columns!(contact), from_stretches!(), " cross join lateral (
+            select * from enroll.contacts where organization_id = $1 and id between k.first and k.last offset 0
+        ) as c");
+    preferences = round!(columns!(preference), "communication_preferences", "channel_id = $4");
+    conversations = round_in_parts!(
+        columns!(conversation), "conversations", "channel_id = $4", "one_at_most", "not one_at_most"
+    );
+    runs = round!(columns!(run), "runs", "sequence_id = $4");
     step_contacts = round_in_parts!(
-        columns!(step_contact), "step_contacts", "sequence_id = $3",
+        columns!(step_contact), "step_contacts", "sequence_id = $4",
         "status in ('pending', 'active')", "status not in ('pending', 'active')"
     );
-    records = round!(columns!(record), "custom_records", "custom_object_id = $3");
+    records = round!(columns!(record), "custom_records", "custom_object_id = $4");
 
     // A commit: the lock, then the guards, each of which holds what it finds until the commit is visible.
     engine_writes = "select pg_catalog.set_config('enroll.engine', 'on', true) where $1::uuid is not null";
@@ -301,9 +326,9 @@ statements! {
     lock_contacts = "select c.id, c.version from unnest($2::uuid[]) as k (key) cross join lateral (
             select id, version from enroll.contacts where organization_id = $1 and id = k.key for no key update
         ) as c";
-    held_external_ids = holders!("id, external_id", "held_external_id");
-    held_phones = holders!("id, phone", "held_phone");
-    held_emails = holders!("id, email_key", "held_email");
+    held_external_ids = holders!("id, external_id", "held_external_id", "$2");
+    held_phones = holders!("id, phone", "held_phone", "$2");
+    held_emails = holders!("id, email_key", "held_email", "$2");
 
     // The writes. Keys that updates replace are given up first: another row may claim them.
     insert_enrollment = "insert into enroll.enrollments

@@ -3,9 +3,10 @@
 //! Keys and ids go in as arrays. `cross join` pins the order, so that each is one look-up in an index.
 
 use enroll::contact::KeyKind;
+use enroll::ids::side_by_side;
 use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, StoredEnrollment, Versioned};
 use enroll::model::Sequence;
-use enroll::{ContactId, EnrollmentId, OrganizationId, SequenceId};
+use enroll::{ContactId, EnrollmentId, OrganizationId};
 use rusqlite::types::Value;
 use rusqlite::vtab::array::Array;
 use rusqlite::{Connection, Params, params};
@@ -123,10 +124,6 @@ impl People {
         self.list.is_empty()
     }
 
-    fn ids(&self) -> impl Iterator<Item = Uuid> {
-        self.list.iter().map(|person| person.contact.id.as_uuid())
-    }
-
     /// Puts a row to its contact.
     pub(crate) fn put(&mut self, contact_id: ContactId, row: impl FnOnce(&mut Person)) {
         let is_at = |place: &usize| self.list.get(*place).is_some_and(|person| person.contact.id == contact_id);
@@ -144,44 +141,111 @@ impl People {
     }
 }
 
-/// Reads the rows round the contacts, as far as they matter.
+/// Reads the rows round the contacts, as far as they matter, and some that do not.
 fn round(connection: &Connection, lookup: &Lookup, people: &mut People) -> Result<(), SqliteError> {
-    let organization = lookup.context.organization_id.as_uuid();
-    let ids = ids(people.ids());
+    let ids: Vec<Uuid> = people.list.iter().map(|person| person.contact.id.as_uuid()).collect();
+    let round =
+        Round { connection, organization: lookup.context.organization_id.as_uuid(), contacts: Stretches::of(&ids) };
     if let Some(channel_id) = lookup.channel_id {
-        let on_channel = params![organization, ids, channel_id.as_uuid()];
-        each(connection, PREFERENCES, on_channel, |columns| {
-            let row = rows::preference(columns)?;
-            people.put(row.contact_id, |person| person.preferences.push(row));
-            Ok(())
-        })?;
-        each(connection, CONVERSATIONS, on_channel, |columns| {
-            let row = rows::conversation(columns)?;
-            people.put(row.contact_id, |person| person.conversations.push(row));
-            Ok(())
-        })?;
+        let channel = channel_id.as_uuid();
+        round.read(people, &PREFERENCES, channel, rows::preference, |person| &mut person.preferences)?;
+        round.read(people, &CONVERSATIONS, channel, rows::conversation, |person| &mut person.conversations)?;
     }
-    let sequence_id: SequenceId = lookup.context.sequence_id;
-    let in_sequence = params![organization, ids, sequence_id.as_uuid()];
-    each(connection, RUNS, in_sequence, |columns| {
-        let row = rows::run(columns)?;
-        people.put(row.contact_id, |person| person.runs.push(row));
-        Ok(())
-    })?;
-    each(connection, STEP_CONTACTS, in_sequence, |columns| {
-        let row = rows::step_contact(columns)?;
-        people.put(row.contact_id, |person| person.step_contacts.push(row));
-        Ok(())
-    })?;
+    let sequence = lookup.context.sequence_id.as_uuid();
+    round.read(people, &RUNS, sequence, rows::run, |person| &mut person.runs)?;
+    round.read(people, &STEP_CONTACTS, sequence, rows::step_contact, |person| &mut person.step_contacts)?;
     if let (Some(_), Some(object_id)) = (lookup.resource, lookup.context.custom_object_id) {
-        each(connection, RECORDS, params![organization, ids, object_id.as_uuid()], |columns| {
-            let (contact_id, row) = rows::record(columns)?;
-            people.put(contact_id, |person| person.records.push(row));
-            Ok(())
-        })?;
+        round.read(people, &RECORDS, object_id.as_uuid(), rows::record, |person| &mut person.records)?;
     }
     Ok(())
 }
+
+/// What rows are read round.
+struct Round<'c> {
+    connection: &'c Connection,
+    organization: Uuid,
+    contacts: Stretches<'c>,
+}
+
+/// How the rows of a table are read.
+struct Reading {
+    /// Those round each of some contacts that belong to a channel, a sequence or a custom object.
+    of_each: &'static str,
+    /// All that stand round the contacts from one to another, in their order, up to a number.
+    from_to: &'static str,
+}
+
+impl Round<'_> {
+    /// Neighbours are read in passing, as long as not much else stands round them; the others are looked up.
+    fn read<T>(
+        &self,
+        people: &mut People,
+        reading: &Reading,
+        belongs_to: Uuid,
+        row: impl Fn(&mut Columns<'_, '_>) -> rusqlite::Result<rows::Round<T>>,
+        list: impl Fn(&mut Person) -> &mut Vec<T>,
+    ) -> Result<(), SqliteError> {
+        let mut apart = self.contacts.apart.clone();
+        for stretch in &self.contacts.long {
+            let most = i64::try_from(stretch.ids.len()).unwrap_or(i64::MAX).saturating_mul(MOST_EACH);
+            let (mut found, mut reached) = (0, stretch.first);
+            let params = params![self.organization, stretch.first, stretch.last, most];
+            each(self.connection, reading.from_to, params, |columns| {
+                let (contact_id, row) = row(columns)?;
+                (found, reached) = (found + 1, contact_id.as_uuid());
+                people.put(contact_id, |person| list(person).push(row));
+                Ok(())
+            })?;
+            if found == most {
+                // Whether all of the last one's were read is not known.
+                people.put(ContactId::from_uuid(reached), |person| list(person).clear());
+                apart.extend(stretch.ids.iter().filter(|id| **id >= reached));
+            }
+        }
+        if apart.is_empty() {
+            return Ok(());
+        }
+        let params = params![self.organization, ids(apart.into_iter()), belongs_to];
+        each(self.connection, reading.of_each, params, |columns| {
+            let (contact_id, row) = row(columns)?;
+            people.put(contact_id, |person| list(person).push(row));
+            Ok(())
+        })
+    }
+}
+
+/// Sorted ids, by how their rows are found fastest.
+pub(crate) struct Stretches<'i> {
+    /// Neighbours, whose rows are read in passing.
+    pub(crate) long: Vec<Stretch<'i>>,
+    /// Those whose rows are looked up.
+    pub(crate) apart: Vec<Uuid>,
+}
+
+/// Ids that lie side by side.
+pub(crate) struct Stretch<'i> {
+    pub(crate) first: Uuid,
+    pub(crate) last: Uuid,
+    ids: &'i [Uuid],
+}
+
+impl<'i> Stretches<'i> {
+    pub(crate) fn of(sorted: &'i [Uuid]) -> Self {
+        let (mut long, mut apart) = (Vec::new(), Vec::new());
+        for ids in sorted.chunk_by(|a, b| side_by_side(*a, *b)) {
+            match *ids {
+                [first, .., last] if ids.len() >= LONG => long.push(Stretch { first, last, ids }),
+                _ => apart.extend(ids),
+            }
+        }
+        Self { long, apart }
+    }
+}
+
+/// How many neighbours it takes to read them in passing.
+const LONG: usize = 8;
+/// How many rows round each of them, on average, are read in passing: where there are more, they are looked up.
+const MOST_EACH: i64 = 4;
 
 /// Runs a query, and hands over the columns of each row.
 pub(crate) fn each(
@@ -228,15 +292,24 @@ macro_rules! by_key {
 
 macro_rules! round {
     ($columns:ident, $table:literal, $of:literal) => {
-        concat!(
-            "select ",
-            columns!($columns),
-            " from rarray(?2) k cross join ",
-            $table,
-            " r on r.organization_id = ?1 and r.contact_id = k.value and r.",
-            $of,
-            " = ?3"
-        )
+        Reading {
+            of_each: concat!(
+                "select ",
+                columns!($columns),
+                " from rarray(?2) k cross join ",
+                $table,
+                " r on r.organization_id = ?1 and r.contact_id = k.value and r.",
+                $of,
+                " = ?3"
+            ),
+            from_to: concat!(
+                "select ",
+                columns!($columns),
+                " from ",
+                $table,
+                " r where r.organization_id = ?1 and r.contact_id between ?2 and ?3 order by r.contact_id limit ?4"
+            ),
+        }
     };
 }
 
@@ -254,47 +327,40 @@ const ENROLLMENT: &str = of_organization!(enrollments, "enroll_enrollments e", "
 const BY_EXTERNAL_ID: &str = by_key!("held_external_id");
 const BY_PHONE: &str = by_key!("held_phone");
 const BY_EMAIL: &str = by_key!("held_email");
-const PREFERENCES: &str = round!(preferences, "enroll_communication_preferences", "channel_id");
-const CONVERSATIONS: &str = round!(conversations, "enroll_conversations", "channel_id");
-const RUNS: &str = round!(runs, "enroll_runs", "sequence_id");
-const STEP_CONTACTS: &str = round!(step_contacts, "enroll_step_contacts", "sequence_id");
-const RECORDS: &str = round!(records, "enroll_custom_records", "custom_object_id");
+const PREFERENCES: Reading = round!(preferences, "enroll_communication_preferences", "channel_id");
+const CONVERSATIONS: Reading = round!(conversations, "enroll_conversations", "channel_id");
+const RUNS: Reading = round!(runs, "enroll_runs", "sequence_id");
+const STEP_CONTACTS: Reading = round!(step_contacts, "enroll_step_contacts", "sequence_id");
+const RECORDS: Reading = round!(records, "enroll_custom_records", "custom_object_id");
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::SqliteRepository;
-    use crate::write::RAISE_CONTACTS;
+    use crate::write::{CONTACTS, CONTACTS_FROM_TO, RAISE_CONTACTS};
 
-    /// Each row that is read is found by an index, also where the table is large and was analyzed.
+    /// Each row that is read is found by an index, also where the table is large and was analyzed; neighbours are read in its
+    /// order.
     #[test]
     fn nothing_but_the_keys_is_scanned() {
         let repository = SqliteRepository::open_in_memory().unwrap();
-        for sql in [
-            SEQUENCE,
-            STEPS,
-            CUSTOM_OBJECT,
-            CALL_FLOW,
-            ENROLLMENT,
-            CHANNELS,
-            BY_EXTERNAL_ID,
-            BY_PHONE,
-            BY_EMAIL,
-            PREFERENCES,
-            CONVERSATIONS,
-            RUNS,
-            STEP_CONTACTS,
-            RECORDS,
-            RAISE_CONTACTS,
-        ] {
+        let round = [PREFERENCES, CONVERSATIONS, RUNS, STEP_CONTACTS, RECORDS];
+        let of_contacts = round.iter().flat_map(|reading| [reading.of_each, reading.from_to]);
+        let of_context = [SEQUENCE, STEPS, CUSTOM_OBJECT, CALL_FLOW, ENROLLMENT, CHANNELS];
+        let contacts = [BY_EXTERNAL_ID, BY_PHONE, BY_EMAIL, CONTACTS, CONTACTS_FROM_TO, RAISE_CONTACTS];
+        for sql in of_context.into_iter().chain(contacts).chain(of_contacts) {
             let mut statement = repository.connection().prepare(&format!("explain query plan {sql}")).unwrap();
             let steps =
                 statement.raw_query().mapped(|row| row.get("detail")).collect::<Result<Vec<String>, _>>().unwrap();
-            let scans: Vec<_> = steps
+            let in_steps = |step: &&String| step.starts_with("SCAN") || step.contains("TEMP B-TREE");
+            let keys = ["SCAN k VIRTUAL TABLE INDEX 1:", "USE TEMP B-TREE FOR ORDER BY"];
+            let sorts_steps = sql == STEPS;
+            let others: Vec<_> = steps
                 .iter()
-                .filter(|step| step.starts_with("SCAN") && *step != "SCAN k VIRTUAL TABLE INDEX 1:")
+                .filter(in_steps)
+                .filter(|step| **step != keys[0] && !(sorts_steps && **step == keys[1]))
                 .collect();
-            assert!(scans.is_empty(), "{sql}: {steps:#?}");
+            assert!(others.is_empty(), "{sql}: {steps:#?}");
             assert!(steps.iter().any(|step| step.starts_with("SEARCH")), "{sql}: {steps:#?}");
         }
     }

@@ -140,26 +140,30 @@ pub(crate) fn contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<(Contac
     Ok((contact, version))
 }
 
-pub(crate) fn preference(columns: &mut Columns<'_, '_>) -> rusqlite::Result<CommunicationPreference> {
-    Ok(CommunicationPreference::new(columns.id()?, columns.id()?, columns.take()?))
+/// A row round a contact, with the contact whose aggregate it belongs to.
+pub(crate) type Round<T> = (ContactId, T);
+
+pub(crate) fn preference(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<CommunicationPreference>> {
+    let preference = CommunicationPreference::new(columns.id()?, columns.id()?, columns.take()?);
+    Ok((preference.contact_id, preference))
 }
 
-pub(crate) fn conversation(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Conversation> {
+pub(crate) fn conversation(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<Conversation>> {
     let mut conversation = Conversation::new(columns.id()?, columns.id()?, columns.id()?);
     conversation.status = columns.word()?;
     conversation.created_at = columns.at_or_null()?;
-    Ok(conversation)
+    Ok((conversation.contact_id, conversation))
 }
 
-pub(crate) fn run(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Run> {
+pub(crate) fn run(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<Run>> {
     let (id, sequence_id, contact_id) = (columns.id()?, columns.id()?, columns.id()?);
     let status = columns.word()?;
     let mut run = Run::new(id, sequence_id, contact_id, columns.at()?);
     run.status = status;
-    Ok(run)
+    Ok((contact_id, run))
 }
 
-pub(crate) fn step_contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<StepContact> {
+pub(crate) fn step_contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<StepContact>> {
     let (id, run_id, sequence_id) = (columns.id()?, columns.id()?, columns.id()?);
     let (step_id, contact_id, status) = (columns.id()?, columns.id()?, columns.word()?);
     let run = Run::new(run_id, sequence_id, contact_id, columns.at()?);
@@ -169,11 +173,10 @@ pub(crate) fn step_contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<St
     step_contact.default_call_flow_id = columns.id_or_null()?;
     step_contact.times_processed = columns.take()?;
     step_contact.enrollment_id = columns.id_or_null()?;
-    Ok(step_contact)
+    Ok((contact_id, step_contact))
 }
 
-/// With the contact whose aggregate it belongs to.
-pub(crate) fn record(columns: &mut Columns<'_, '_>) -> rusqlite::Result<(ContactId, CustomRecord)> {
+pub(crate) fn record(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<CustomRecord>> {
     let contact_id = columns.id()?;
     let mut record = CustomRecord::new(columns.id()?, columns.id()?, columns.word()?, columns.take()?);
     record.properties = columns.json()?;

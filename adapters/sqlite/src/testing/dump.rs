@@ -87,8 +87,8 @@ fn people(connection: &Connection, organization: Uuid) -> Result<People, SqliteE
     macro_rules! place {
         ($sql:ident, $row:ident, $into:ident) => {
             each(connection, $sql, [organization], |columns| {
-                let row = rows::$row(columns)?;
-                people.put(row.contact_id, |person| person.$into.push(row));
+                let (contact_id, row) = rows::$row(columns)?;
+                people.put(contact_id, |person| person.$into.push(row));
                 Ok(())
             })?;
         };
@@ -97,14 +97,10 @@ fn people(connection: &Connection, organization: Uuid) -> Result<People, SqliteE
     place!(CONVERSATIONS, conversation, conversations);
     place!(RUNS, run, runs);
     place!(STEP_CONTACTS, step_contact, step_contacts);
+    place!(RECORDS, record, records);
     each(connection, CONTACT_TAGS, [organization], |columns| {
         let (contact_id, tag_id): (ContactId, _) = (columns.id()?, columns.id()?);
         people.put(contact_id, |person| person.tags.push(tag_id));
-        Ok(())
-    })?;
-    each(connection, RECORDS, [organization], |columns| {
-        let (contact_id, row) = rows::record(columns)?;
-        people.put(contact_id, |person| person.records.push(row));
         Ok(())
     })?;
     Ok(people)

@@ -5,14 +5,14 @@ use enroll::contact::{Email, KeyKind, Text};
 use enroll::lookup::Version;
 use enroll::{ChannelId, ContactId};
 use rusqlite::types::Value;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Params, Row, params};
 use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::Commit;
 use crate::error::SqliteError;
-use crate::read::{array, ids};
+use crate::read::{Stretches, array, ids};
 
 /// Keys that a contact gives up for others, and that another row of the change set claims.
 pub(super) struct Released {
@@ -51,17 +51,30 @@ impl Commit<'_> {
         Ok(statement.query_row([self.organization, id], |row| version(row, 0)).optional()?)
     }
 
+    fn each(
+        &self,
+        sql: &str,
+        params: impl Params,
+        mut found: impl FnMut(&Row<'_>) -> Result<(), SqliteError>,
+    ) -> Result<(), SqliteError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        while let Some(row) = rows.next()? {
+            found(row)?;
+        }
+        Ok(())
+    }
+
     fn check_channels(&self, channels: &[(ChannelId, Option<Version>)]) -> Result<(), SqliteError> {
         if channels.is_empty() {
             return Ok(());
         }
         let mut stand = HashMap::with_capacity(channels.len());
         let named = ids(channels.iter().map(|(id, _)| id.as_uuid()));
-        let mut statement = self.connection.prepare_cached(CHANNELS)?;
-        let mut rows = statement.query(params![self.organization, named])?;
-        while let Some(row) = rows.next()? {
+        self.each(CHANNELS, params![self.organization, named], |row| {
             stand.insert(ChannelId::from_uuid(row.get(0)?), version(row, 1)?);
-        }
+            Ok(())
+        })?;
         match channels.iter().find(|(id, version)| stand.get(id).copied() != *version) {
             Some((id, _)) => Err(Conflict::ChannelChanged(*id).into()),
             None => Ok(()),
@@ -79,9 +92,7 @@ impl Commit<'_> {
         let mut stand = HashMap::with_capacity(guarded.len() + updates.len());
         let claimed = LazyCell::new(|| claimed_keys(self.rows()));
         let mut released = Vec::new();
-        let mut statement = self.connection.prepare_cached(CONTACTS)?;
-        let mut rows = statement.query(params![self.organization, ids(expected().map(|(id, _)| id.as_uuid()))])?;
-        while let Some(row) = rows.next()? {
+        let mut found = |row: &Row<'_>| -> Result<(), SqliteError> {
             let contact: Uuid = row.get(0)?;
             let id = ContactId::from_uuid(contact);
             stand.insert(id, version(row, 1)?);
@@ -91,6 +102,16 @@ impl Commit<'_> {
                     released.push(Released { contact, keys });
                 }
             }
+            Ok(())
+        };
+        let mut named: Vec<Uuid> = expected().map(|(id, _)| id.as_uuid()).collect();
+        named.sort_unstable();
+        let stretches = Stretches::of(&named);
+        for stretch in &stretches.long {
+            self.each(CONTACTS_FROM_TO, params![self.organization, stretch.first, stretch.last], &mut found)?;
+        }
+        if !stretches.apart.is_empty() {
+            self.each(CONTACTS, params![self.organization, ids(stretches.apart.into_iter())], &mut found)?;
         }
         match expected().find(|(id, version)| stand.get(id) != Some(version)) {
             Some((id, _)) => Err(Conflict::ContactChanged(id).into()),
@@ -178,8 +199,10 @@ const CUSTOM_OBJECT: &str = "select version from enroll_custom_objects where org
 const CALL_FLOW: &str = "select version from enroll_call_flows where organization_id = ?1 and id = ?2";
 const CHANNELS: &str = "select c.id, c.version from rarray(?2) k \
      cross join enroll_channels c on c.organization_id = ?1 and c.id = k.value";
-const CONTACTS: &str = "select c.id, c.version, c.external_id, c.phone, c.email_key from rarray(?2) k \
+pub(crate) const CONTACTS: &str = "select c.id, c.version, c.external_id, c.phone, c.email_key from rarray(?2) k \
      cross join enroll_contacts c on c.organization_id = ?1 and c.id = k.value";
+pub(crate) const CONTACTS_FROM_TO: &str = "select c.id, c.version, c.external_id, c.phone, c.email_key from enroll_contacts c \
+     where c.organization_id = ?1 and c.id between ?2 and ?3";
 /// Where the keys begin in it.
 const FIRST_KEY: usize = 2;
 const HOLDER_OF_EXTERNAL_ID: &str = holder!("held_external_id");

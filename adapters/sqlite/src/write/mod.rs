@@ -7,6 +7,8 @@ mod insert;
 mod update;
 
 #[cfg(test)]
+pub(crate) use guards::{CONTACTS, CONTACTS_FROM_TO};
+#[cfg(test)]
 pub(crate) use update::RAISE_CONTACTS;
 
 use enroll::changes::{ChangeSet, Conflict, Rows};
