@@ -5,12 +5,13 @@
 use serde_json::json;
 
 use super::scene::{
-    ANN, Asked, BOB, BOBS_PHONE, CAT, DOT, DOTS_PHONE, EVE, EVES_PHONE, FAY, FAYS_PHONE, MAIL, NEW_PHONE, NO_CHANNEL,
-    OTHER_NEW_PHONE, SEQUENCE, SMS, Scene, commit, commit_freely, contact, context_lookup, enrollment, given, id, load,
-    lookup, opt_in, plan, run_and_stay, same, stay, step,
+    ANN, Asked, BOB, BOBS_PHONE, CAT, DOT, DOTS_PHONE, EVE, EVES_PHONE, FAY, FAYS_PHONE, MAIL, NEIGHBOURS, NEW_PHONE,
+    NO_CHANNEL, OTHER_NEW_PHONE, SEQUENCE, SMS, Scene, commit, commit_freely, contact, context_lookup, enrollment,
+    given, id, load, lookup, neighbour, neighbours_phone, opt_in, plan, run_and_stay, same, stay, step,
+    with_neighbours,
 };
 use super::{BlockOn, Fixture};
-use crate::contact::{ContactState, Email};
+use crate::contact::{Contact, ContactState, Email};
 use crate::enroll::EnrollError;
 use crate::lookup::Version;
 use crate::model::{
@@ -122,6 +123,22 @@ pub mod guards_hold {
         let mut eve = contact(EVE);
         eve.name = Some("Eve".into());
         changed::<F, B>(Asked::phones(1, &[EVES_PHONE, NEW_PHONE]), Verb::Update, HostRow::Contact(eve)).await;
+    }
+
+    /// One of many whose ids lie side by side, in their middle; and one between them who was not asked for is in nobody's way.
+    pub async fn one_of_many_neighbours_that_changes<F: Fixture, B: BlockOn>() {
+        let scene = Scene::<F, B>::of(&with_neighbours()).await;
+        let mut handle = scene.open().await;
+        let asked: Vec<_> =
+            (0..NEIGHBOURS).filter(|n| *n != 7).map(|n| json!({ "phone": neighbours_phone(n) })).collect();
+        for (enrollment, changed, ends) in [(1, 5, CONFLICT), (2, 7, Ok(()))] {
+            let plan = Asked::new(enrollment, json!(asked)).plan(&mut handle).await;
+            let mut contact = Contact::new(neighbour(changed));
+            contact.phone = Some(neighbours_phone(changed).as_str().into());
+            contact.name = Some("Someone".into());
+            scene.write(Verb::Update, HostRow::Contact(contact)).await;
+            assert_eq!(commit(&mut handle, plan.changes()).await, ends);
+        }
     }
 
     pub async fn an_opt_out<F: Fixture, B: BlockOn>() {

@@ -239,6 +239,7 @@ macro_rules! __conformance_cases {
                 a_merged_contact_holds_no_keys,
                 what_does_not_exist_is_absent,
                 all_channels_are_in_the_context,
+                what_stands_round_neighbours_is_loaded_with_each,
                 what_a_commit_wrote_is_loaded_with_its_contact,
             }
             all_or_nothing {
@@ -267,6 +268,7 @@ macro_rules! __conformance_cases {
                 a_contact_that_was_filled,
                 a_contact_that_was_deleted,
                 a_contact_that_is_ignored_and_changes,
+                one_of_many_neighbours_that_changes,
                 an_opt_out,
                 a_conversation_that_begins,
                 a_run_that_begins,

@@ -5,15 +5,15 @@
 use serde_json::json;
 
 use super::scene::{
-    ANN, Asked, BOB, BOBS_PHONE, CAT, DOTS_PHONE, EVE, EVES_PHONE, FAY, FAYS_PHONE, MAIL, NEW_PHONE, ORGANIZATION,
-    OTHER_SEQUENCE, SEQUENCE, SMS, STRANGERS, Scene, contact, context_lookup, count, given, id, load, lookup, opt_in,
-    same, sorted,
+    ANN, Asked, BOB, BOBS_PHONE, CAT, DOTS_PHONE, EVE, EVES_PHONE, FAY, FAYS_PHONE, MAIL, NEIGHBOURS, NEW_PHONE,
+    ORGANIZATION, OTHER_SEQUENCE, SEQUENCE, SMS, STRANGERS, Scene, contact, context_lookup, count, given, id, load,
+    lookup, neighbour, neighbours_phone, opt_in, same, sorted, with_neighbours,
 };
 use super::{BlockOn, Fixture};
 use crate::contact::KeyKind;
 use crate::lookup::{ContextLookup, Person, Snapshot};
 use crate::repository::AsyncRepository;
-use crate::testing::{HostRow, HostWrite, Verb};
+use crate::testing::{Given, HostRow, HostWrite, Verb};
 use crate::{ContactId, CustomObjectId, SequenceId};
 
 /// Clause 1.
@@ -48,7 +48,7 @@ pub mod read_what_was_written {
             asked.context.sequence_id = sequence_id;
             for channel_id in [SMS, MAIL] {
                 asked.channel_id = Some(channel_id);
-                let expected = world(ORGANIZATION);
+                let expected = world(&given());
                 let found = load(&mut handle, &asked).await;
                 for (id, person) in &found.people {
                     assert_eq!(related(person, &asked), related(&expected.people[id], &asked));
@@ -99,7 +99,7 @@ pub mod complete_load {
     pub async fn each_key_finds_its_contact<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let mut handle = scene.open().await;
-        for person in world(ORGANIZATION).people.values() {
+        for person in world(&given()).people.values() {
             for kind in KeyKind::ALL {
                 let Some(key) = person.contact.key(kind) else { continue };
                 assert_eq!(holder(&mut handle, kind, key).await, Some(person.contact.id), "{kind} `{key}`");
@@ -109,10 +109,10 @@ pub mod complete_load {
 
     pub async fn several_keys_of_one_contact_find_it_once<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
-        let anns_key = world(ORGANIZATION).people[&ANN].contact.key(KeyKind::Email).map(str::to_owned);
+        let anns_key = world(&given()).people[&ANN].contact.key(KeyKind::Email).map(str::to_owned);
         let asked = lookup(&["ann-1"], &["+12025550123"], &[&anns_key.unwrap_or_default()]);
         let person = scene.person(ANN, &asked).await;
-        let world = world(ORGANIZATION);
+        let world = world(&given());
         assert_eq!(related(&person, &asked), related(&world.people[&ANN], &asked));
     }
 
@@ -144,15 +144,33 @@ pub mod complete_load {
         assert!(!context.call_flows.contains_key(&nothing.into()));
         assert!(!context.enrollments.contains_key(&nothing.into()));
         assert!(!context.channels.contains_key(&nothing.into()));
-        assert!(people.values().all(|person| world(ORGANIZATION).people.contains_key(&person.contact.id)));
+        assert!(people.values().all(|person| world(&given()).people.contains_key(&person.contact.id)));
     }
 
     pub async fn all_channels_are_in_the_context<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let mut handle = scene.open().await;
-        let expected: Vec<_> = world(ORGANIZATION).context.channels.into_keys().collect();
+        let expected: Vec<_> = world(&given()).context.channels.into_keys().collect();
         let context = context(&mut handle, &context_lookup()).await;
         assert_eq!(context.channels.into_keys().collect::<Vec<_>>(), expected);
+    }
+
+    /// Whether few are asked for, all of them, or every second one.
+    pub async fn what_stands_round_neighbours_is_loaded_with_each<F: Fixture, B: BlockOn>() {
+        let given = with_neighbours();
+        let scene = Scene::<F, B>::of(&given).await;
+        let world = world(&given);
+        let mut handle = scene.open().await;
+        for (few, apart) in [(3, 1), (NEIGHBOURS, 1), (NEIGHBOURS, 2), (NEIGHBOURS, 3)] {
+            let numbers: Vec<u64> = (0..few).step_by(apart).collect();
+            let phones: Vec<String> = numbers.iter().map(|n| neighbours_phone(*n)).collect();
+            let phones: Vec<&str> = phones.iter().map(String::as_str).collect();
+            let asked = lookup(&[], &phones, &[]);
+            let found = load(&mut handle, &asked).await.people;
+            for id in numbers.into_iter().map(neighbour) {
+                assert_eq!(related(&found[&id], &asked), related(&world.people[&id], &asked));
+            }
+        }
     }
 
     pub async fn what_a_commit_wrote_is_loaded_with_its_contact<F: Fixture, B: BlockOn>() {
@@ -248,7 +266,7 @@ pub mod empty_is_nothing {
     pub async fn a_lookup_without_keys_finds_nobody_it_should_not<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let snapshot = load(&mut scene.open().await, &lookup(&[], &[], &[])).await;
-        let world = world(ORGANIZATION);
+        let world = world(&given());
         assert!(snapshot.people.iter().all(|(id, person)| world.people[id].contact == person.contact));
         assert!(snapshot.context.sequences.contains_key(&SEQUENCE));
     }
@@ -341,9 +359,9 @@ pub mod tenants_are_walls {
 
 /// The organization as a snapshot.
 #[expect(clippy::expect_used, reason = "a world that cannot be read is a fault to be seen")]
-fn world(organization_id: crate::OrganizationId) -> Snapshot {
-    let snapshots = given().snapshots().expect("the world can be read");
-    let of = snapshots.into_iter().find(|snapshot| snapshot.context.organization_id == organization_id);
+fn world(given: &Given) -> Snapshot {
+    let snapshots = given.snapshots().expect("the world can be read");
+    let of = snapshots.into_iter().find(|snapshot| snapshot.context.organization_id == ORGANIZATION);
     of.expect("the organization is in it")
 }
 

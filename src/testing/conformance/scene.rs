@@ -187,6 +187,74 @@ fn organization() -> Value {
     })
 }
 
+/// How many neighbours there are.
+pub(super) const NEIGHBOURS: u64 = 12;
+
+/// One of the people whose ids lie side by side, as those of one request do.
+pub(super) fn neighbour(n: u64) -> ContactId {
+    ContactId::from_uuid(Uuid::from_u64_pair(0x0190_0000_0000_7000 + 2 * n, 1 << 63 | n))
+}
+
+/// What a neighbour is found by.
+pub(super) fn neighbours_phone(n: u64) -> String {
+    format!("+120255501{}", 60 + n)
+}
+
+/// The same world with the neighbours in it: a little stands round the first and the last ones, and a lot of another
+/// sequence round those in the middle.
+#[expect(clippy::expect_used, reason = "a world that cannot be read is a fault to be seen")]
+pub(super) fn with_neighbours() -> Given {
+    let mut rows = json!({
+        "organization_id": ORGANIZATION, "contacts": [], "communication_preferences": [], "conversations": [], "runs": [],
+        "step_contacts": [], "custom_records": [],
+    });
+    let mut put = |table: &str, row: Value| rows[table].as_array_mut().expect("it is a list").push(row);
+    for n in 0..NEIGHBOURS {
+        let contact = neighbour(n);
+        put("contacts", json!({ "id": contact, "phone": neighbours_phone(n) }));
+        if n % 5 == 0 {
+            put("communication_preferences", json!({ "contact_id": contact, "channel_id": SMS, "opt_in": true }));
+        }
+        if n % 2 == 1 {
+            put(
+                "conversations",
+                json!({ "id": id(6, 1000 + n), "contact_id": contact, "channel_id": SMS, "status": "open" }),
+            );
+            put(
+                "custom_records",
+                json!({ "id": id(11, 1000 + n), "custom_object_id": id(10, 1), "resource": "contact", "resource_id": contact }),
+            );
+        }
+        put(
+            "conversations",
+            json!({ "id": id(6, 2000 + n), "contact_id": contact, "channel_id": MAIL, "status": "closed" }),
+        );
+        let others = if (4..8).contains(&n) { 14 } else { 1 };
+        let sequences = (0..(n + 1) % 3).map(|_| SEQUENCE).chain((0..others).map(|_| OTHER_SEQUENCE));
+        for (place, sequence) in (1000 + 100 * n..).zip(sequences) {
+            let begun = "2026-01-05T09:30:00Z";
+            let run = json!({
+                "id": id(7, place), "sequence_id": sequence, "contact_id": contact, "status": "finished", "started_at": begun,
+            });
+            put("runs", run);
+            let stay = json!({
+                "id": id(8, place), "run_id": id(7, place), "sequence_id": sequence, "step_id": step(2),
+                "contact_id": contact, "status": "finished", "scheduled_at": begun,
+            });
+            put("step_contacts", stay);
+        }
+    }
+    let neighbours: Given = serde_json::from_value(rows).expect("the world can be read");
+    let mut world = given();
+    world.contacts.extend(neighbours.contacts);
+    world.communication_preferences.extend(neighbours.communication_preferences);
+    world.conversations.extend(neighbours.conversations);
+    world.runs.extend(neighbours.runs);
+    world.step_contacts.extend(neighbours.step_contacts);
+    world.custom_records.extend(neighbours.custom_records);
+    world
+}
+
 /// What is asked for in a case.
 #[derive(Clone)]
 pub(super) struct Asked {
