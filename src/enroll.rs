@@ -247,12 +247,11 @@ fn settle<R: Repository + ?Sized>(
     command: &EnrollmentCommand,
     end: End,
 ) -> Result<Ending, EnrollError> {
-    let lookup = command.lookup();
     let attempts = retry.attempts.max(1);
     for _ in 0..attempts {
-        let snapshot = repository.load(&lookup)?;
+        // What is looked up and what is found goes before the commit, which needs room of its own.
+        let snapshot = repository.load(&command.lookup())?;
         let next = next(command, &snapshot, end)?;
-        // The commit needs room of its own.
         drop(snapshot);
         let (changes, ending) = match next {
             Next::Ended(ending) => return Ok(ending),
@@ -272,10 +271,9 @@ async fn settle_async<R: AsyncRepository>(
     command: &EnrollmentCommand,
     end: End,
 ) -> Result<Ending, EnrollError> {
-    let lookup = command.lookup();
     let attempts = retry.attempts.max(1);
     for _ in 0..attempts {
-        let snapshot = repository.load(&lookup).await?;
+        let snapshot = repository.load(&command.lookup()).await?;
         let next = next(command, &snapshot, end)?;
         drop(snapshot);
         let (changes, ending) = match next {

@@ -5,6 +5,7 @@ use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, Versioned
 use enroll::{CallFlowId, ChannelId, ContactId, CustomObjectId, EnrollmentId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
@@ -45,28 +46,23 @@ pub(crate) async fn load(
     let [enrollment, channels, sequence, steps, object, call_flow, holders] = query_all(client, queries).await?;
     let context = context_of(&lookup.context, &[enrollment, channels, sequence, steps, object, call_flow])?;
 
-    // Each once, however many of its keys are named.
-    let found = holders.iter().map(|row| rows::id(row, 0)).collect::<Result<BTreeSet<Uuid>, _>>()?;
-    let sorted: Vec<Uuid> = found.iter().copied().collect();
-    let stretches = sorted.chunk_by(|a, b| side_by_side(*a, *b));
-    let (firsts, lasts): (Vec<Uuid>, Vec<Uuid>) =
-        stretches.filter_map(|ids| Some((*ids.first()?, *ids.last()?))).unzip();
+    let found = Found::of(&holders)?;
     let channel = lookup.channel_id.map(ChannelId::as_uuid);
     let object = lookup.context.custom_object_id.filter(|_| lookup.resource.is_some());
     let object = object.map(CustomObjectId::as_uuid);
     let queries: [Bound<'_>; 6] = [
-        (&statements.contacts, vec![organization, &firsts, &lasts]),
-        (&statements.preferences, vec![organization, &firsts, &lasts, &channel]),
-        (&statements.conversations, vec![organization, &firsts, &lasts, &channel]),
-        (&statements.runs, vec![organization, &firsts, &lasts, &named.sequence]),
-        (&statements.step_contacts, vec![organization, &firsts, &lasts, &named.sequence]),
-        (&statements.records, vec![organization, &firsts, &lasts, &object]),
+        (&statements.contacts, vec![organization, &found.firsts, &found.lasts]),
+        (&statements.preferences, found.round(organization, &channel)),
+        (&statements.conversations, found.round(organization, &channel)),
+        (&statements.runs, found.round(organization, &named.sequence)),
+        (&statements.step_contacts, found.round(organization, &named.sequence)),
+        (&statements.records, found.round(organization, &object)),
     ];
     let [contacts, preferences, conversations, runs, step_contacts, records] = query_all(client, queries).await?;
     let mut people = BTreeMap::new();
     for row in &contacts {
-        let id = rows::id(row, 0)?;
-        if found.contains(&id) {
+        // Those who lie between are not asked for.
+        if found.ids.binary_search(&rows::id(row, 0)?).is_ok() {
             let (version, contact) = rows::contact(row)?;
             people.insert(contact.id, Person::new(contact, version));
         }
@@ -85,6 +81,46 @@ pub(crate) async fn load(
     snapshot.people = people.into_iter().map(|(id, person)| (id, Arc::new(person))).collect();
     Ok(snapshot)
 }
+
+/// The contacts that keys have found, as parameters.
+struct Found {
+    /// Sorted, each once, however many of its keys are named.
+    ids: Vec<Uuid>,
+    /// The first and the last of each stretch of neighbours, those who have none too.
+    firsts: Vec<Uuid>,
+    lasts: Vec<Uuid>,
+    /// The first and the last of some who lie side by side.
+    sample: [Option<Uuid>; 2],
+    /// How many rows round these are too many to read all of them in passing: any where nobody lies side by side.
+    too_many: i64,
+}
+
+impl Found {
+    fn of(holders: &[Row]) -> Result<Self, Error> {
+        let ids = holders.iter().map(|row| rows::id(row, 0)).collect::<Result<BTreeSet<Uuid>, _>>()?;
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        let stretches = || ids.chunk_by(|a, b| side_by_side(*a, *b));
+        let (firsts, lasts) = stretches().filter_map(|ids| Some((*ids.first()?, *ids.last()?))).unzip();
+        let longest = stretches().max_by_key(|ids| ids.len()).filter(|ids| ids.len() >= LONG);
+        let sample = longest.map(|ids| ids.get(..SAMPLE).unwrap_or(ids)).unwrap_or_default();
+        let too_many = i64::try_from(sample.len()).unwrap_or(0) * TOO_MANY_EACH;
+        let sample = [sample.first().copied(), sample.last().copied()];
+        Ok(Self { ids, firsts, lasts, sample, too_many })
+    }
+
+    /// The parameters of a statement that reads what stands round them.
+    fn round<'a>(&'a self, organization: &'a Uuid, belongs_to: &'a (dyn ToSql + Sync)) -> Vec<&'a (dyn ToSql + Sync)> {
+        let Self { ids, firsts, lasts, sample: [first, last], too_many } = self;
+        vec![organization, ids, firsts, lasts, first, last, too_many, belongs_to]
+    }
+}
+
+/// How many neighbours it takes to read them in passing.
+const LONG: usize = 8;
+/// How many of them it is tried on.
+const SAMPLE: usize = 16;
+/// How many rows round each of them, on average, are too many to pass.
+const TOO_MANY_EACH: i64 = 16;
 
 /// What a context look-up names, as parameters.
 struct Named {

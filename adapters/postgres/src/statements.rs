@@ -206,50 +206,57 @@ macro_rules! locked_round {
     };
 }
 
-/// The stretches of contacts that lie side by side, from the first to the last of each: rows that lie between are read in
-/// passing, at a fifth of what it costs to find each by itself or less. A contact apart from others is its own first and last.
-macro_rules! from_stretches {
-    () => {
-        " from unnest((select $2::uuid[]), (select $3::uuid[])) as k (first, last)"
-    };
-}
-
-/// Rows round contacts, with some of neighbours that are not asked for.
+/// Rows of a table round contacts, `$and` something, of that part of the table which an index holds.
+///
+/// `$2` are all contacts. `$3` and `$4` are the first and the last of each stretch of neighbours, whose rows are read in
+/// passing, with those of whoever lies between: a tenth of what it costs to look up each. But an index has to pass what
+/// stands round them elsewhere too, so first it is tried on a few of them: where from `$5` to `$6` there are `$7` rows or
+/// more, all are looked up.
+///
+/// The planner is kept from knowing how long the lists are and whose: what it would make of a stretch, which it takes for a
+/// two hundredth of the organization, it would compile.
 macro_rules! round {
     ($columns:expr, $table:literal, $and:literal) => {
-        concat!(
-            "select ",
-            $columns,
-            from_stretches!(),
-            " cross join lateral (select * from enroll.",
-            $table,
-            " where organization_id = $1 and contact_id between k.first and k.last and ",
-            $and,
-            " offset 0) as r"
-        )
+        round!($columns, $table, $and, "true")
     };
-}
-
-/// The same, where each of two indexes holds a part of the rows.
-macro_rules! round_in_parts {
-    ($columns:expr, $table:literal, $and:literal, $part:literal, $other_part:literal) => {
+    ($columns:expr, $table:literal, $and:literal, $part:literal) => {
         concat!(
-            "select ",
-            $columns,
-            from_stretches!(),
-            " cross join lateral (select * from enroll.",
+            "(with few as materialized (
+                select count(*) < $7 as stand from (
+                    select from enroll.",
             $table,
-            " where organization_id = $1 and contact_id between k.first and k.last and ",
+            " where organization_id = $1 and contact_id between $5 and $6 and ",
+            $part,
+            " limit $7
+                ) as r
+            ) select ",
+            $columns,
+            " from (
+                select (select $1::uuid) as organization_id, first, last
+                from unnest((select $3::uuid[]), (select $4::uuid[])) as k (first, last)
+                where (select stand from few) offset 0
+            ) as k cross join lateral (
+                select * from enroll.",
+            $table,
+            " where organization_id = k.organization_id and contact_id between k.first and k.last and ",
             $and,
             " and ",
             $part,
-            " union all select * from enroll.",
+            " offset 0
+            ) as r union all select ",
+            $columns,
+            " from (
+                select (select $1::uuid) as organization_id, key
+                from unnest((select $2::uuid[])) as key where not (select stand from few) offset 0
+            ) as k cross join lateral (
+                select * from enroll.",
             $table,
-            " where organization_id = $1 and contact_id between k.first and k.last and ",
+            " where organization_id = k.organization_id and contact_id = k.key and ",
             $and,
             " and ",
-            $other_part,
-            " offset 0) as r"
+            $part,
+            " offset 0
+            ) as r)"
         )
     };
 }
@@ -282,19 +289,27 @@ statements! {
         ) select id from by_external_id union all select id from by_phone union all ",
         holders!("id", "held_email", "$4", "except all select held_email from held_email")
     );
-    contacts = concat!("select ", columns!(contact), from_stretches!(), " cross join lateral (
-            select * from enroll.contacts where organization_id = $1 and id between k.first and k.last offset 0
+    contacts = concat!("select ", columns!(contact), " from (
+            select (select $1::uuid) as organization_id, first, last
+            from unnest((select $2::uuid[]), (select $3::uuid[])) as k (first, last) offset 0
+        ) as k cross join lateral (
+            select * from enroll.contacts
+            where organization_id = k.organization_id and id between k.first and k.last offset 0
         ) as c");
-    preferences = round!(columns!(preference), "communication_preferences", "channel_id = $4");
-    conversations = round_in_parts!(
-        columns!(conversation), "conversations", "channel_id = $4", "one_at_most", "not one_at_most"
+    preferences = round!(columns!(preference), "communication_preferences", "channel_id = $8");
+    // Where each of two indexes holds a part of the rows.
+    conversations = concat!(
+        round!(columns!(conversation), "conversations", "channel_id = $8", "one_at_most"),
+        " union all ",
+        round!(columns!(conversation), "conversations", "channel_id = $8", "not one_at_most")
     );
-    runs = round!(columns!(run), "runs", "sequence_id = $4");
-    step_contacts = round_in_parts!(
-        columns!(step_contact), "step_contacts", "sequence_id = $4",
-        "status in ('pending', 'active')", "status not in ('pending', 'active')"
+    runs = round!(columns!(run), "runs", "sequence_id = $8");
+    step_contacts = concat!(
+        round!(columns!(step_contact), "step_contacts", "sequence_id = $8", "status in ('pending', 'active')"),
+        " union all ",
+        round!(columns!(step_contact), "step_contacts", "sequence_id = $8", "status not in ('pending', 'active')")
     );
-    records = round!(columns!(record), "custom_records", "custom_object_id = $4");
+    records = round!(columns!(record), "custom_records", "custom_object_id = $8");
 
     // A commit: the lock, then the guards, each of which holds what it finds until the commit is visible.
     engine_writes = "select pg_catalog.set_config('enroll.engine', 'on', true) where $1::uuid is not null";
