@@ -141,7 +141,7 @@ impl People {
     }
 }
 
-/// Reads the rows round the contacts, as far as they matter, and some that do not.
+/// Reads the rows round the contacts, as far as they matter.
 fn round(connection: &Connection, lookup: &Lookup, people: &mut People) -> Result<(), SqliteError> {
     let ids: Vec<Uuid> = people.list.iter().map(|person| person.contact.id.as_uuid()).collect();
     let round =
@@ -171,7 +171,8 @@ struct Round<'c> {
 struct Reading {
     /// Those round each of some contacts that belong to a channel, a sequence or a custom object.
     of_each: &'static str,
-    /// All that stand round the contacts from one to another, in their order, up to a number.
+    /// All that stand round the contacts from one to another, in their order, up to a number: the contact, whether they
+    /// belong there, and the same.
     from_to: &'static str,
 }
 
@@ -189,11 +190,13 @@ impl Round<'_> {
         for stretch in &self.contacts.long {
             let most = i64::try_from(stretch.ids.len()).unwrap_or(i64::MAX).saturating_mul(MOST_EACH);
             let (mut found, mut reached) = (0, stretch.first);
-            let params = params![self.organization, stretch.first, stretch.last, most];
+            let params = params![self.organization, stretch.first, stretch.last, belongs_to, most];
             each(self.connection, reading.from_to, params, |columns| {
-                let (contact_id, row) = row(columns)?;
-                (found, reached) = (found + 1, contact_id.as_uuid());
-                people.put(contact_id, |person| list(person).push(row));
+                (found, reached) = (found + 1, columns.take()?);
+                if columns.take()? {
+                    let (contact_id, row) = row(columns)?;
+                    people.put(contact_id, |person| list(person).push(row));
+                }
                 Ok(())
             })?;
             if found == most {
@@ -303,11 +306,13 @@ macro_rules! round {
                 " = ?3"
             ),
             from_to: concat!(
-                "select ",
+                "select r.contact_id, r.",
+                $of,
+                " = ?4, ",
                 columns!($columns),
                 " from ",
                 $table,
-                " r where r.organization_id = ?1 and r.contact_id between ?2 and ?3 order by r.contact_id limit ?4"
+                " r where r.organization_id = ?1 and r.contact_id between ?2 and ?3 order by r.contact_id limit ?5"
             ),
         }
     };
