@@ -183,7 +183,7 @@ impl Round<'_> {
         people: &mut People,
         reading: &Reading,
         belongs_to: Uuid,
-        row: impl Fn(&mut Columns<'_, '_>) -> rusqlite::Result<rows::Round<T>>,
+        row: impl Fn(&mut Columns<'_, '_>) -> rusqlite::Result<rows::OfContact<T>>,
         list: impl Fn(&mut Person) -> &mut Vec<T>,
     ) -> Result<(), SqliteError> {
         let mut apart = self.contacts.apart.clone();

@@ -141,21 +141,21 @@ pub(crate) fn contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<(Contac
 }
 
 /// A row round a contact, with the contact whose aggregate it belongs to.
-pub(crate) type Round<T> = (ContactId, T);
+pub(crate) type OfContact<T> = (ContactId, T);
 
-pub(crate) fn preference(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<CommunicationPreference>> {
+pub(crate) fn preference(columns: &mut Columns<'_, '_>) -> rusqlite::Result<OfContact<CommunicationPreference>> {
     let preference = CommunicationPreference::new(columns.id()?, columns.id()?, columns.take()?);
     Ok((preference.contact_id, preference))
 }
 
-pub(crate) fn conversation(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<Conversation>> {
+pub(crate) fn conversation(columns: &mut Columns<'_, '_>) -> rusqlite::Result<OfContact<Conversation>> {
     let mut conversation = Conversation::new(columns.id()?, columns.id()?, columns.id()?);
     conversation.status = columns.word()?;
     conversation.created_at = columns.at_or_null()?;
     Ok((conversation.contact_id, conversation))
 }
 
-pub(crate) fn run(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<Run>> {
+pub(crate) fn run(columns: &mut Columns<'_, '_>) -> rusqlite::Result<OfContact<Run>> {
     let (id, sequence_id, contact_id) = (columns.id()?, columns.id()?, columns.id()?);
     let status = columns.word()?;
     let mut run = Run::new(id, sequence_id, contact_id, columns.at()?);
@@ -163,7 +163,7 @@ pub(crate) fn run(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<Run>>
     Ok((contact_id, run))
 }
 
-pub(crate) fn step_contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<StepContact>> {
+pub(crate) fn step_contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<OfContact<StepContact>> {
     let (id, run_id, sequence_id) = (columns.id()?, columns.id()?, columns.id()?);
     let (step_id, contact_id, status) = (columns.id()?, columns.id()?, columns.word()?);
     let run = Run::new(run_id, sequence_id, contact_id, columns.at()?);
@@ -176,7 +176,7 @@ pub(crate) fn step_contact(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Ro
     Ok((contact_id, step_contact))
 }
 
-pub(crate) fn record(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Round<CustomRecord>> {
+pub(crate) fn record(columns: &mut Columns<'_, '_>) -> rusqlite::Result<OfContact<CustomRecord>> {
     let contact_id = columns.id()?;
     let mut record = CustomRecord::new(columns.id()?, columns.id()?, columns.word()?, columns.take()?);
     record.properties = columns.json()?;
