@@ -49,8 +49,8 @@ fn case(c: &mut Criterion, parameter: &str, scene: &Scene, body: &[u8], recipien
     let request = EnrollmentRequest::from_json(body);
     let snapshot = standing(scene, known.then_some(body), &engine);
     let enrollment = scene.enrollment(&request, "bench");
-    let command = EnrollmentCommand::check(&enrollment, &snapshot.context, &engine).expect("the request is whole");
-    let loaded = repository(&snapshot).load(&command.lookup()).expect("memory answers");
+    let command = EnrollmentCommand::check(&enrollment, &snapshot.reference, &engine).expect("the request is whole");
+    let loaded = repository(&snapshot).load(&command.snapshot_query()).expect("memory answers");
     let times = (SIZES[3] / recipients / 4).max(1);
 
     let floors = || {
@@ -63,7 +63,7 @@ fn case(c: &mut Criterion, parameter: &str, scene: &Scene, body: &[u8], recipien
     let mut contenders = floors();
     contenders.push(repeated("bytes to command", times, || {
         let request = EnrollmentRequest::from_json(body);
-        EnrollmentCommand::check(&scene.enrollment(&request, "bench"), &snapshot.context, &engine)
+        EnrollmentCommand::check(&scene.enrollment(&request, "bench"), &snapshot.reference, &engine)
     }));
     contenders.push(repeated("of which the fingerprint", times, || request.fingerprint(scene.sequence_id)));
     contenders.push(Contender::timing("bytes to report", || {

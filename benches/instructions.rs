@@ -11,8 +11,8 @@
 )]
 
 use enroll::{
-    Context, Engine, EnrollmentCommand, EnrollmentPlan, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest,
-    InMemoryRepository, Repository, Snapshot, enroll_contacts, plan_enrollment,
+    Engine, EnrollmentCommand, EnrollmentPlan, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest,
+    InMemoryRepository, ReferenceData, Repository, Snapshot, enroll_contacts, plan_enrollment,
 };
 use enroll_bench::people::Scene;
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
@@ -33,14 +33,14 @@ fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
 }
 
 /// The request of `enroll demo`, in a process that has compiled the patterns which it needs.
-struct Given {
+struct Fixture {
     scene: Scene,
     body: Vec<u8>,
-    context: Context,
+    reference: ReferenceData,
     repository: InMemoryRepository,
 }
 
-impl Given {
+impl Fixture {
     fn new() -> Self {
         let scene = Scene::demo();
         let body = scene.mixed(4000);
@@ -51,21 +51,21 @@ impl Given {
             .expect("the scene is whole")
             .into_iter()
             .for_each(|snapshot| repository.insert(snapshot));
-        let context = repository.snapshot(scene.organization_id()).expect("it stands").context;
-        let given = Self { scene, body, context, repository };
+        let reference = repository.snapshot(scene.organization_id()).expect("it stands").reference;
+        let given = Self { scene, body, reference, repository };
         given.check(&EnrollmentRequest::from_json(&given.body));
         given
     }
 
     fn check(&self, request: &EnrollmentRequest<'_>) -> EnrollmentCommand {
         let policy = EnrollmentPolicy::default();
-        EnrollmentCommand::check(&self.scene.enrollment(request, "bench"), &self.context, &Engine::new(&policy))
+        EnrollmentCommand::check(&self.scene.enrollment(request, "bench"), &self.reference, &Engine::new(&policy))
             .expect("the request is whole")
     }
 }
 
-fn checked() -> (Given, EnrollmentRequest<'static>) {
-    let given = Given::new();
+fn checked() -> (Fixture, EnrollmentRequest<'static>) {
+    let given = Fixture::new();
     let request = EnrollmentRequest::from_json(&given.body).into_owned();
     (given, request)
 }
@@ -73,13 +73,13 @@ fn checked() -> (Given, EnrollmentRequest<'static>) {
 fn loaded() -> (EnrollmentCommand, Snapshot) {
     let (mut given, request) = checked();
     let command = given.check(&request);
-    let snapshot = given.repository.load(&command.lookup()).expect("memory answers");
+    let snapshot = given.repository.load(&command.snapshot_query()).expect("memory answers");
     (command, snapshot)
 }
 
 #[library_benchmark(config = at_most(PARSE))]
-#[bench::mixed(Given::new())]
-fn parse(given: Given) -> Given {
+#[bench::mixed(Fixture::new())]
+fn parse(given: Fixture) -> Fixture {
     black_box(EnrollmentRequest::from_json(&given.body));
     given
 }
@@ -87,8 +87,8 @@ fn parse(given: Given) -> Given {
 #[library_benchmark(config = at_most(CHECK))]
 #[bench::mixed(checked())]
 fn check(
-    (given, request): (Given, EnrollmentRequest<'static>),
-) -> (Given, EnrollmentRequest<'static>, EnrollmentCommand) {
+    (given, request): (Fixture, EnrollmentRequest<'static>),
+) -> (Fixture, EnrollmentRequest<'static>, EnrollmentCommand) {
     let command = given.check(&request);
     (given, request, command)
 }
@@ -101,8 +101,8 @@ fn plan((command, snapshot): (EnrollmentCommand, Snapshot)) -> (EnrollmentComman
 }
 
 #[library_benchmark(config = at_most(WHOLE))]
-#[bench::mixed(Given::new())]
-fn whole(mut given: Given) -> (Given, EnrollmentReport) {
+#[bench::mixed(Fixture::new())]
+fn whole(mut given: Fixture) -> (Fixture, EnrollmentReport) {
     let policy = EnrollmentPolicy::default();
     let request = EnrollmentRequest::from_json(&given.body);
     let enrollment = given.scene.enrollment(&request, "bench");

@@ -54,7 +54,7 @@ fn child(regions: &str) {
     let command = || {
         let request = EnrollmentRequest::from_json(&body);
         let enrollment = scene.enrollment(&request, "bench");
-        EnrollmentCommand::check(&enrollment, &snapshots[0].context, &Engine::new(&policy)).expect("it is whole");
+        EnrollmentCommand::check(&enrollment, &snapshots[0].reference, &Engine::new(&policy)).expect("it is whole");
     };
     let (first, second) = (timed(command), timed(command));
     println!("{} {} {}", ms(warmed), ms(first), ms(second));

@@ -15,13 +15,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use enroll::changes::NotApplied;
-use enroll::lookup::ContextLookup;
+use enroll::changes::ApplyError;
+use enroll::query::ReferenceQuery;
 use enroll::repository::{RepositoryError, RepositoryErrorKind as Kind};
 use enroll::testing::{HostRow, HostWrite, Verb};
 use enroll::{
-    ChangeSet, Context, Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, Lookup, OrganizationId,
-    Repository, Snapshot, enroll_contacts,
+    ChangeSet, Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, OrganizationId, ReferenceData,
+    Repository, Snapshot, SnapshotQuery, enroll_contacts,
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +72,7 @@ impl LogRepository {
     }
 
     fn organization(&mut self, id: OrganizationId) -> &mut Snapshot {
-        self.now.entry(id).or_insert_with(|| Snapshot::new(Context::new(id)))
+        self.now.entry(id).or_insert_with(|| Snapshot::new(ReferenceData::new(id)))
     }
 
     /// The organization as it is now, under a lock that keeps writers out.
@@ -81,7 +81,7 @@ impl LogRepository {
         let read = self.catch_up();
         self.log.unlock().map_err(lost)?;
         read?;
-        Ok(self.now.get(&id).cloned().unwrap_or_else(|| Snapshot::new(Context::new(id))))
+        Ok(self.now.get(&id).cloned().unwrap_or_else(|| Snapshot::new(ReferenceData::new(id))))
     }
 
     /// One writer at a time: reads what is new, applies, and only then writes. What does not apply is not written.
@@ -104,7 +104,7 @@ impl LogRepository {
         apply: impl FnOnce(&mut Snapshot) -> Result<(), RepositoryError>,
     ) -> Result<(), RepositoryError> {
         self.catch_up()?;
-        let mut next = self.now.get(&id).cloned().unwrap_or_else(|| Snapshot::new(Context::new(id)));
+        let mut next = self.now.get(&id).cloned().unwrap_or_else(|| Snapshot::new(ReferenceData::new(id)));
         apply(&mut next)?;
         let mut text = serde_json::to_vec(line).map_err(failed)?;
         text.push(b'\n');
@@ -134,20 +134,20 @@ fn lost(e: io::Error) -> RepositoryError {
 }
 
 impl Repository for LogRepository {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        Ok(self.current(lookup.organization_id)?.context)
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        Ok(self.current(query.organization_id)?.reference)
     }
 
-    /// Everything: more rows than a lookup names are allowed, and change nothing.
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        self.current(lookup.context.organization_id)
+    /// Everything: more rows than a query names are allowed, and change nothing.
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        self.current(query.reference.organization_id)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let line = Line::Commit(Box::new(changes.clone()));
         self.append(changes.organization_id(), &line, |snapshot| {
             changes.apply(snapshot).map_err(|e| match e {
-                NotApplied::Conflict(_) => RepositoryError::new(Kind::Conflict, e),
+                ApplyError::Conflict(_) => RepositoryError::new(Kind::Conflict, e),
                 _ => failed(e),
             })
         })
@@ -157,9 +157,9 @@ impl Repository for LogRepository {
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::temp_dir().join(format!("enroll-{}.log", std::process::id()));
     let mut seed = LogRepository::open(&path)?;
-    let Context { channels, sequences, .. } = shared::organization().context;
-    let rows = channels.values().map(|row| HostRow::Channel((*row.row).clone()));
-    for row in rows.chain(sequences.values().map(|row| HostRow::Sequence((*row.row).clone()))) {
+    let ReferenceData { channels, sequences, .. } = shared::organization().reference;
+    let rows = channels.values().map(|row| HostRow::Channel((*row.value).clone()));
+    for row in rows.chain(sequences.values().map(|row| HostRow::Sequence((*row.value).clone()))) {
         seed.host_write(&HostWrite::new(shared::ORGANIZATION, Verb::Insert, row))?;
     }
     let policy = EnrollmentPolicy::default();
@@ -176,7 +176,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             request: &request,
         };
         let report = enroll_contacts(&mut repository, &engine, &enrollment)?;
-        let people = repository.now[&shared::ORGANIZATION].people.len();
+        let people = repository.now[&shared::ORGANIZATION].contacts.len();
         println!("{key}: {} of {people} contacts", report.outcomes[0].disposition);
     }
     std::fs::remove_file(path)?;
@@ -187,7 +187,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 mod tests {
     use super::*;
     use enroll::testing::conformance::Fixture;
-    use enroll::testing::{Blocking, Given, block_on};
+    use enroll::testing::{Blocking, Seed, block_on};
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -221,7 +221,7 @@ mod tests {
             Blocking(self.handle())
         }
 
-        async fn seed(&self, given: &Given) {
+        async fn seed(&self, given: &Seed) {
             given.inserts().iter().for_each(|write| self.handle().host_write(write).unwrap());
         }
 
@@ -229,10 +229,10 @@ mod tests {
             self.handle().host_write(write)
         }
 
-        async fn dump(&self, organization_id: OrganizationId) -> Given {
+        async fn dump(&self, organization_id: OrganizationId) -> Seed {
             let mut handle = self.handle();
             handle.catch_up().unwrap();
-            Given::dump(&handle.now.into_values().collect::<Vec<_>>(), organization_id)
+            Seed::dump(&handle.now.into_values().collect::<Vec<_>>(), organization_id)
         }
     }
 

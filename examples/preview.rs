@@ -27,9 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("would do: {:?}", foreseen.counts());
 
     // The steps that `preview` takes, one by one: what would be written is a value.
-    let context = repository.context(&enrollment.context_lookup())?;
-    let command = EnrollmentCommand::check(&enrollment, &context, &engine)?;
-    let snapshot = repository.load(&command.lookup())?;
+    let reference = repository.reference_data(&enrollment.reference_query())?;
+    let command = EnrollmentCommand::check(&enrollment, &reference, &engine)?;
+    let snapshot = repository.load(&command.snapshot_query())?;
     let plan = plan_enrollment(&command, &snapshot)?;
     println!("would write: {}", serde_json::to_string_pretty(plan.changes().rows())?);
 

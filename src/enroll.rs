@@ -4,10 +4,11 @@ use crate::changes::ChangeSet;
 use crate::command::{Engine, Enrollment, EnrollmentCommand, Retry};
 use crate::fault::Rejection;
 use crate::inbox::{AsyncInbox, Inbox, InboxEntry};
-use crate::lookup::{EnrollmentState, Snapshot, StoredEnrollment};
 use crate::plan::{plan_enrollment, reject_enrollment};
 use crate::report::EnrollmentReport;
 use crate::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
+use crate::snapshot::Snapshot;
+use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use crate::{EnrollmentId, OrganizationId, Timestamp};
 
 /// Why an enrollment did not happen. Nothing was written, unless the storage was lost in the middle of a commit.
@@ -39,7 +40,7 @@ pub enum EnrollError {
     NotFound(EnrollmentId),
 }
 
-/// Enrolls contacts: reads the context, checks the request, plans, and commits.
+/// Enrolls contacts: reads the reference data, checks the request, plans, and commits.
 ///
 /// An enrollment that comes again answers with the report of the first time, and writes nothing.
 ///
@@ -52,12 +53,12 @@ pub fn enroll_contacts<R: Repository + ?Sized>(
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
 ) -> Result<EnrollmentReport, EnrollError> {
-    let context = repository.context(&enrollment.context_lookup())?;
-    if let Some(stored) = enrollment.standing(&context) {
+    let reference = repository.reference_data(&enrollment.reference_query())?;
+    if let Some(stored) = enrollment.standing(&reference) {
         return ending(stored)?.report();
     }
-    let command = EnrollmentCommand::check(enrollment, &context, engine)?;
-    settle(repository, engine.retry, &command, End::Create)?.report()
+    let command = EnrollmentCommand::check(enrollment, &reference, engine)?;
+    settle(repository, engine.retry, &command, CompletionMode::Create)?.report()
 }
 
 /// The async twin of [`enroll_contacts`].
@@ -69,12 +70,12 @@ pub async fn enroll_contacts_async<R: AsyncRepository>(
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
 ) -> Result<EnrollmentReport, EnrollError> {
-    let context = repository.context(&enrollment.context_lookup()).await?;
-    if let Some(stored) = enrollment.standing(&context) {
+    let reference = repository.reference_data(&enrollment.reference_query()).await?;
+    if let Some(stored) = enrollment.standing(&reference) {
         return ending(stored)?.report();
     }
-    let command = EnrollmentCommand::check(enrollment, &context, engine)?;
-    settle_async(repository, engine.retry, &command, End::Create).await?.report()
+    let command = EnrollmentCommand::check(enrollment, &reference, engine)?;
+    settle_async(repository, engine.retry, &command, CompletionMode::Create).await?.report()
 }
 
 /// Tells what [`enroll_contacts`] would do now, and writes nothing.
@@ -86,12 +87,12 @@ pub fn preview<R: Repository + ?Sized>(
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
 ) -> Result<EnrollmentReport, EnrollError> {
-    let context = repository.context(&enrollment.context_lookup())?;
-    if let Some(stored) = enrollment.standing(&context) {
+    let reference = repository.reference_data(&enrollment.reference_query())?;
+    if let Some(stored) = enrollment.standing(&reference) {
         return ending(stored)?.report();
     }
-    let command = EnrollmentCommand::check(enrollment, &context, engine)?;
-    let snapshot = repository.load(&command.lookup())?;
+    let command = EnrollmentCommand::check(enrollment, &reference, engine)?;
+    let snapshot = repository.load(&command.snapshot_query())?;
     previewed(&command, &snapshot)
 }
 
@@ -104,12 +105,12 @@ pub async fn preview_async<R: AsyncRepository>(
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
 ) -> Result<EnrollmentReport, EnrollError> {
-    let context = repository.context(&enrollment.context_lookup()).await?;
-    if let Some(stored) = enrollment.standing(&context) {
+    let reference = repository.reference_data(&enrollment.reference_query()).await?;
+    if let Some(stored) = enrollment.standing(&reference) {
         return ending(stored)?.report();
     }
-    let command = EnrollmentCommand::check(enrollment, &context, engine)?;
-    let snapshot = repository.load(&command.lookup()).await?;
+    let command = EnrollmentCommand::check(enrollment, &reference, engine)?;
+    let snapshot = repository.load(&command.snapshot_query()).await?;
     previewed(&command, &snapshot)
 }
 
@@ -126,11 +127,11 @@ pub fn accept<I: Inbox + ?Sized>(
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
 ) -> Result<Receipt, EnrollError> {
-    let context = inbox.context(&enrollment.context_lookup())?;
-    if let Some(stored) = enrollment.standing(&context) {
+    let reference = inbox.reference_data(&enrollment.reference_query())?;
+    if let Some(stored) = enrollment.standing(&reference) {
         return Ok(Receipt::of(stored, enrollment.request.to.len()));
     }
-    let command = EnrollmentCommand::check(enrollment, &context, engine)?;
+    let command = EnrollmentCommand::check(enrollment, &reference, engine)?;
     let stands = inbox.insert(&command)?;
     accepted(&command, stands)
 }
@@ -144,11 +145,11 @@ pub async fn accept_async<I: AsyncInbox>(
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
 ) -> Result<Receipt, EnrollError> {
-    let context = inbox.context(&enrollment.context_lookup()).await?;
-    if let Some(stored) = enrollment.standing(&context) {
+    let reference = inbox.reference_data(&enrollment.reference_query()).await?;
+    if let Some(stored) = enrollment.standing(&reference) {
         return Ok(Receipt::of(stored, enrollment.request.to.len()));
     }
-    let command = EnrollmentCommand::check(enrollment, &context, engine)?;
+    let command = EnrollmentCommand::check(enrollment, &reference, engine)?;
     let stands = inbox.insert(&command).await?;
     accepted(&command, stands)
 }
@@ -168,10 +169,10 @@ pub fn process<I: Inbox + ?Sized>(
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
     now: Timestamp,
-) -> Result<Ending, EnrollError> {
+) -> Result<ProcessOutcome, EnrollError> {
     match waiting(inbox.find(organization_id, enrollment_id)?, enrollment_id)? {
         Waiting::Ended(ending) => Ok(ending),
-        Waiting::For(command) => settle(inbox, retry, &command, End::Finish(now)),
+        Waiting::For(command) => settle(inbox, retry, &command, CompletionMode::Finish(now)),
     }
 }
 
@@ -185,10 +186,10 @@ pub async fn process_async<I: AsyncInbox>(
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
     now: Timestamp,
-) -> Result<Ending, EnrollError> {
+) -> Result<ProcessOutcome, EnrollError> {
     match waiting(inbox.find(organization_id, enrollment_id).await?, enrollment_id)? {
         Waiting::Ended(ending) => Ok(ending),
-        Waiting::For(command) => settle_async(inbox, retry, &command, End::Finish(now)).await,
+        Waiting::For(command) => settle_async(inbox, retry, &command, CompletionMode::Finish(now)).await,
     }
 }
 
@@ -212,14 +213,14 @@ impl Receipt {
 
 /// How an enrollment ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum ProcessOutcome {
     /// It is done.
     Completed(EnrollmentReport),
     /// It did nothing: what it refers to became unusable after it was accepted.
     Rejected(Rejection),
 }
 
-impl Ending {
+impl ProcessOutcome {
     /// The report of a completed enrollment.
     ///
     /// # Errors
@@ -234,7 +235,7 @@ impl Ending {
 
 /// How an enrollment's own row is written.
 #[derive(Clone, Copy)]
-enum End {
+enum CompletionMode {
     /// There is none yet.
     Create,
     /// It waits, and is finished at that instant.
@@ -245,17 +246,17 @@ fn settle<R: Repository + ?Sized>(
     repository: &mut R,
     retry: Retry,
     command: &EnrollmentCommand,
-    end: End,
-) -> Result<Ending, EnrollError> {
+    mode: CompletionMode,
+) -> Result<ProcessOutcome, EnrollError> {
     let attempts = retry.attempts.max(1);
     for _ in 0..attempts {
         // What is looked up and what is found goes before the commit, which needs room of its own.
-        let snapshot = repository.load(&command.lookup())?;
-        let next = next(command, &snapshot, end)?;
+        let snapshot = repository.load(&command.snapshot_query())?;
+        let attempt = attempt(command, &snapshot, mode)?;
         drop(snapshot);
-        let (changes, ending) = match next {
-            Next::Ended(ending) => return Ok(ending),
-            Next::Commit(changes, ending) => (changes, ending),
+        let (changes, ending) = match attempt {
+            Attempt::Ended(ending) => return Ok(ending),
+            Attempt::Commit(changes, ending) => (changes, ending),
         };
         match repository.commit(&changes) {
             Err(e) if e.kind() == RepositoryErrorKind::Conflict => {}
@@ -269,16 +270,16 @@ async fn settle_async<R: AsyncRepository>(
     repository: &mut R,
     retry: Retry,
     command: &EnrollmentCommand,
-    end: End,
-) -> Result<Ending, EnrollError> {
+    mode: CompletionMode,
+) -> Result<ProcessOutcome, EnrollError> {
     let attempts = retry.attempts.max(1);
     for _ in 0..attempts {
-        let snapshot = repository.load(&command.lookup()).await?;
-        let next = next(command, &snapshot, end)?;
+        let snapshot = repository.load(&command.snapshot_query()).await?;
+        let attempt = attempt(command, &snapshot, mode)?;
         drop(snapshot);
-        let (changes, ending) = match next {
-            Next::Ended(ending) => return Ok(ending),
-            Next::Commit(changes, ending) => (changes, ending),
+        let (changes, ending) = match attempt {
+            Attempt::Ended(ending) => return Ok(ending),
+            Attempt::Commit(changes, ending) => (changes, ending),
         };
         match repository.commit(&changes).await {
             Err(e) if e.kind() == RepositoryErrorKind::Conflict => {}
@@ -290,50 +291,50 @@ async fn settle_async<R: AsyncRepository>(
 
 /// What is to be done on the facts that were loaded.
 #[expect(clippy::large_enum_variant, reason = "it lives for one attempt")]
-enum Next {
-    Ended(Ending),
-    Commit(ChangeSet, Ending),
+enum Attempt {
+    Ended(ProcessOutcome),
+    Commit(ChangeSet, ProcessOutcome),
 }
 
-fn next(command: &EnrollmentCommand, snapshot: &Snapshot, end: End) -> Result<Next, EnrollError> {
+fn attempt(command: &EnrollmentCommand, snapshot: &Snapshot, mode: CompletionMode) -> Result<Attempt, EnrollError> {
     let id = command.enrollment_id();
-    match (snapshot.context.enrollments.get(&id), end) {
+    match (snapshot.reference.enrollments.get(&id), mode) {
         (Some(stored), _) if stored.fingerprint != command.fingerprint() => {
             return Err(Rejection::from(EnrollmentCommand::conflict()).into());
         }
-        (None, End::Create) => {}
-        (Some(stored), End::Finish(_)) if stored.state == EnrollmentState::Accepted => {}
-        (Some(stored), _) => return ending(stored).map(Next::Ended),
-        (None, End::Finish(_)) => return Err(EnrollError::NotFound(id)),
+        (None, CompletionMode::Create) => {}
+        (Some(stored), CompletionMode::Finish(_)) if stored.state == EnrollmentState::Accepted => {}
+        (Some(stored), _) => return ending(stored).map(Attempt::Ended),
+        (None, CompletionMode::Finish(_)) => return Err(EnrollError::NotFound(id)),
     }
-    Ok(match (plan_enrollment(command, snapshot), end) {
-        (Ok(plan), End::Create) => {
+    Ok(match (plan_enrollment(command, snapshot), mode) {
+        (Ok(plan), CompletionMode::Create) => {
             let (changes, report) = plan.into_parts();
-            Next::Commit(changes, Ending::Completed(report))
+            Attempt::Commit(changes, ProcessOutcome::Completed(report))
         }
-        (Ok(plan), End::Finish(now)) => {
+        (Ok(plan), CompletionMode::Finish(now)) => {
             let (changes, report) = plan.into_parts();
-            Next::Commit(changes.finishing(now), Ending::Completed(report))
+            Attempt::Commit(changes.finishing(now), ProcessOutcome::Completed(report))
         }
-        (Err(rejection), End::Create) => return Err(rejection.into()),
-        (Err(rejection), End::Finish(now)) => {
+        (Err(rejection), CompletionMode::Create) => return Err(rejection.into()),
+        (Err(rejection), CompletionMode::Finish(now)) => {
             let changes = reject_enrollment(command, snapshot, rejection.clone(), now);
-            Next::Commit(changes, Ending::Rejected(rejection))
+            Attempt::Commit(changes, ProcessOutcome::Rejected(rejection))
         }
     })
 }
 
 fn previewed(command: &EnrollmentCommand, snapshot: &Snapshot) -> Result<EnrollmentReport, EnrollError> {
-    match next(command, snapshot, End::Create)? {
-        Next::Ended(ending) | Next::Commit(_, ending) => ending.report(),
+    match attempt(command, snapshot, CompletionMode::Create)? {
+        Attempt::Ended(ending) | Attempt::Commit(_, ending) => ending.report(),
     }
 }
 
 /// How an enrollment that stands ended.
-fn ending(stored: &StoredEnrollment) -> Result<Ending, EnrollError> {
+fn ending(stored: &StoredEnrollment) -> Result<ProcessOutcome, EnrollError> {
     match &stored.state {
-        EnrollmentState::Completed { report } => Ok(Ending::Completed(report.clone())),
-        EnrollmentState::Rejected { rejection } => Ok(Ending::Rejected(rejection.clone())),
+        EnrollmentState::Completed { report } => Ok(ProcessOutcome::Completed(report.clone())),
+        EnrollmentState::Rejected { rejection } => Ok(ProcessOutcome::Rejected(rejection.clone())),
         state @ (EnrollmentState::Accepted | EnrollmentState::Failed) => {
             Err(EnrollError::Unfinished { enrollment_id: stored.id, state: state.name() })
         }
@@ -352,7 +353,7 @@ fn accepted(command: &EnrollmentCommand, stands: Option<StoredEnrollment>) -> Re
 
 enum Waiting {
     For(Box<EnrollmentCommand>),
-    Ended(Ending),
+    Ended(ProcessOutcome),
 }
 
 fn waiting(found: Option<InboxEntry>, id: EnrollmentId) -> Result<Waiting, EnrollError> {

@@ -122,7 +122,7 @@ impl EnrollmentId {
 /// faster than it finds each. `chunk_by` splits sorted ids into stretches of neighbours.
 ///
 /// ```
-/// use enroll::ids::side_by_side;
+/// use enroll::ids::are_adjacent;
 /// use uuid::Uuid;
 ///
 /// let [first, second, fourth, of_another_instant] = [
@@ -133,11 +133,11 @@ impl EnrollmentId {
 /// ]
 /// .map(|id| id.parse::<Uuid>().unwrap());
 /// let ids = [first, second, fourth, of_another_instant];
-/// let stretches: Vec<&[Uuid]> = ids.chunk_by(|a, b| side_by_side(*a, *b)).collect();
+/// let stretches: Vec<&[Uuid]> = ids.chunk_by(|a, b| are_adjacent(*a, *b)).collect();
 /// assert_eq!(stretches, [&ids[..3], &ids[3..]]);
 /// ```
 #[must_use]
-pub fn side_by_side(first: Uuid, second: Uuid) -> bool {
+pub fn are_adjacent(first: Uuid, second: Uuid) -> bool {
     let [(first, _), (second, _)] = [first.as_u64_pair(), second.as_u64_pair()];
     first >> INDEX_BITS == second >> INDEX_BITS && (1..=NEAR).contains(&second.wrapping_sub(first))
 }

@@ -5,8 +5,8 @@
 //! queueing. Whatever calls [`process`](crate::process) has to do so at least once; that it happens once is seen to here.
 
 use crate::command::EnrollmentCommand;
-use crate::lookup::StoredEnrollment;
 use crate::repository::{AsyncRepository, Repository, RepositoryError};
+use crate::stored_enrollment::StoredEnrollment;
 use crate::{EnrollmentId, OrganizationId, Timestamp};
 
 /// A repository that keeps what was accepted until it is processed.
@@ -19,7 +19,7 @@ use crate::{EnrollmentId, OrganizationId, Timestamp};
 ///    accepted, and anything else is a `Conflict`; afterwards it is in its final state, for good.
 /// 3. *A lease is given once.* `claim` gives the oldest enrollment (by instant, then id) that is accepted and whose
 ///    lease or back-off has run out, counts an attempt, and leases it: no other claim gets it before the lease's end.
-/// 4. *A failure is of an attempt.* `note_failure` changes an enrollment that is accepted, whose attempts are the
+/// 4. *A failure is of an attempt.* `record_failure` changes an enrollment that is accepted, whose attempts are the
 ///    claim's and whose lease is, and nothing otherwise: an attempt that was overtaken says nothing, also where a retry
 ///    has begun the count anew.
 /// 5. *A retry begins anew.* `retry` makes a failed enrollment accepted, without attempts, due at once; and changes no
@@ -52,7 +52,7 @@ pub trait Inbox: Repository {
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage cannot do it.
-    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError>;
+    fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError>;
 
     /// Makes a failed enrollment wait again, due from `now` on. Answers whether it was failed.
     ///
@@ -86,7 +86,7 @@ pub trait AsyncInbox: AsyncRepository {
         lease_end: Timestamp,
     ) -> impl Future<Output = Result<Option<Claim>, RepositoryError>> + Send;
 
-    fn note_failure(
+    fn record_failure(
         &mut self,
         claim: &Claim,
         failure: &Failure,

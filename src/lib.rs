@@ -10,14 +10,16 @@ pub mod contact;
 pub mod fault;
 pub mod ids;
 pub mod inbox;
-pub mod lookup;
 pub mod memory;
 pub mod model;
 pub mod plan;
 pub mod policy;
+pub mod query;
 pub mod report;
 pub mod repository;
 pub mod request;
+pub mod snapshot;
+pub mod stored_enrollment;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod value;
@@ -29,8 +31,8 @@ mod time;
 pub use changes::ChangeSet;
 pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, Retry};
 pub use enroll::{
-    Ending, EnrollError, Receipt, accept, accept_async, enroll_contacts, enroll_contacts_async, preview, preview_async,
-    process, process_async,
+    EnrollError, ProcessOutcome, Receipt, accept, accept_async, enroll_contacts, enroll_contacts_async, preview,
+    preview_async, process, process_async,
 };
 pub use fault::Rejection;
 pub use ids::{
@@ -38,11 +40,12 @@ pub use ids::{
     RunId, SequenceId, StepContactId, StepId, TagId,
 };
 pub use inbox::{AsyncInbox, Inbox};
-pub use lookup::{Context, Lookup, Snapshot};
 pub use memory::InMemoryRepository;
 pub use plan::{EnrollmentPlan, plan_enrollment};
 pub use policy::EnrollmentPolicy;
+pub use query::SnapshotQuery;
 pub use report::{Disposition, EnrollmentReport};
 pub use repository::{AsyncRepository, Repository};
 pub use request::{EnrollmentRequest, Recipient};
-pub use time::{InvalidTimestamp, Timestamp};
+pub use snapshot::{ReferenceData, Snapshot};
+pub use time::{Timestamp, TimestampError};

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::changes::{ChangeSet, Conflict, Keys, NotApplied};
+use crate::changes::{ApplyError, ChangeSet, Conflict, Keys};
 use crate::command::EnrollmentCommand;
 use crate::contact::KeyKind;
 use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
-use crate::lookup::{Context, ContextLookup, EnrollmentState, Lookup, Person, Snapshot, StoredEnrollment, Versioned};
+use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
+use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
+use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use crate::{ContactId, EnrollmentId, OrganizationId, Timestamp};
 
 /// Organizations in memory, one snapshot each. A clone is another handle on the same.
@@ -22,7 +24,7 @@ pub struct InMemoryRepository {
 /// Why an edit was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotEdited {
+pub enum EditError {
     /// There is no such organization.
     #[error("there is no organization `{0}`")]
     NoOrganization(OrganizationId),
@@ -63,7 +65,7 @@ impl InMemoryRepository {
 
     /// Puts an organization, in place of what was there.
     pub fn insert(&self, snapshot: Snapshot) {
-        self.lock().insert(snapshot.context.organization_id, Organization::new(snapshot));
+        self.lock().insert(snapshot.reference.organization_id, Organization::new(snapshot));
     }
 
     /// The organizations, in order.
@@ -84,25 +86,25 @@ impl InMemoryRepository {
     /// It runs under the lock, so it must not use the repository.
     ///
     /// # Errors
-    /// [`NotEdited`] if there is no such organization, or something would stand twice that can be once, as a database's
+    /// [`EditError`] if there is no such organization, or something would stand twice that can be once, as a database's
     /// constraints would have it. Nothing is changed then.
     pub fn edit<T>(
         &self,
         organization_id: OrganizationId,
         edit: impl FnOnce(&mut Snapshot) -> T,
-    ) -> Result<T, NotEdited> {
+    ) -> Result<T, EditError> {
         let mut organizations = self.lock();
-        let organization = organizations.get_mut(&organization_id).ok_or(NotEdited::NoOrganization(organization_id))?;
+        let organization = organizations.get_mut(&organization_id).ok_or(EditError::NoOrganization(organization_id))?;
         let before = &organization.snapshot;
         // On a copy, so that an `edit` that panics changes nothing.
         let mut after = before.clone();
         let answer = edit(&mut after);
-        raise(&before.context.sequences, &mut after.context.sequences);
-        raise(&before.context.channels, &mut after.context.channels);
-        raise(&before.context.custom_objects, &mut after.context.custom_objects);
-        raise(&before.context.call_flows, &mut after.context.call_flows);
-        for (id, person) in &mut after.people {
-            if let Some(before) = before.people.get(id)
+        bump_version(&before.reference.sequences, &mut after.reference.sequences);
+        bump_version(&before.reference.channels, &mut after.reference.channels);
+        bump_version(&before.reference.custom_objects, &mut after.reference.custom_objects);
+        bump_version(&before.reference.call_flows, &mut after.reference.call_flows);
+        for (id, person) in &mut after.contacts {
+            if let Some(before) = before.contacts.get(id)
                 && person.version <= before.version
                 && !Arc::ptr_eq(person, before)
                 && *person != *before
@@ -121,7 +123,7 @@ impl InMemoryRepository {
     }
 }
 
-fn raise<K: Ord, T: PartialEq>(before: &BTreeMap<K, Versioned<T>>, after: &mut BTreeMap<K, Versioned<T>>) {
+fn bump_version<K: Ord, T: PartialEq>(before: &BTreeMap<K, Versioned<T>>, after: &mut BTreeMap<K, Versioned<T>>) {
     for (id, row) in after {
         if let Some(before) = before.get(id)
             && row.version <= before.version
@@ -133,27 +135,27 @@ fn raise<K: Ord, T: PartialEq>(before: &BTreeMap<K, Versioned<T>>, after: &mut B
 }
 
 impl Repository for InMemoryRepository {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         let organizations = self.lock();
-        let organization = organizations.get(&lookup.organization_id);
+        let organization = organizations.get(&query.organization_id);
         Ok(organization
-            .map_or_else(|| Context::new(lookup.organization_id), |found| found.snapshot.context.only(lookup)))
+            .map_or_else(|| ReferenceData::new(query.organization_id), |found| found.snapshot.reference.only(query)))
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
         let organizations = self.lock();
-        let Some(Organization { snapshot, keys, .. }) = organizations.get(&lookup.context.organization_id) else {
-            return Ok(Snapshot::new(Context::new(lookup.context.organization_id)));
+        let Some(Organization { snapshot, keys, .. }) = organizations.get(&query.reference.organization_id) else {
+            return Ok(Snapshot::new(ReferenceData::new(query.reference.organization_id)));
         };
-        let lists = [&lookup.external_ids, &lookup.phones, &lookup.emails];
+        let lists = [&query.external_ids, &query.phones, &query.emails];
         let found: BTreeSet<ContactId> = KeyKind::ALL
             .into_iter()
             .zip(lists)
             .flat_map(|(kind, texts)| texts.iter().filter_map(move |text| keys.holder(kind, text)))
             .collect();
-        let person = |id: ContactId| Some((id, Arc::<Person>::clone(snapshot.people.get(&id)?)));
-        let mut loaded = Snapshot::new(snapshot.context.only(&lookup.context));
-        loaded.people = found.into_iter().filter_map(person).collect();
+        let person = |id: ContactId| Some((id, Arc::<ContactAggregate>::clone(snapshot.contacts.get(&id)?)));
+        let mut loaded = Snapshot::new(snapshot.reference.only(&query.reference));
+        loaded.contacts = found.into_iter().filter_map(person).collect();
         Ok(loaded)
     }
 
@@ -164,12 +166,12 @@ impl Repository for InMemoryRepository {
                 waiting.remove(&changes.completion().enrollment.id);
             }),
             // Nothing that the change set rests on exists; and a commit that fails makes no organization.
-            None => changes.apply(&mut Snapshot::new(Context::new(changes.organization_id()))),
+            None => changes.apply(&mut Snapshot::new(ReferenceData::new(changes.organization_id()))),
         };
         applied.map_err(|e| {
             let kind = match e {
-                NotApplied::Conflict(_) => RepositoryErrorKind::Conflict,
-                NotApplied::IdExists(_) => RepositoryErrorKind::Other,
+                ApplyError::Conflict(_) => RepositoryErrorKind::Conflict,
+                ApplyError::IdExists(_) => RepositoryErrorKind::Other,
             };
             RepositoryError::new(kind, e)
         })
@@ -181,8 +183,8 @@ impl Inbox for InMemoryRepository {
         let mut organizations = self.lock();
         let id = command.organization_id();
         let organization =
-            organizations.entry(id).or_insert_with(|| Organization::new(Snapshot::new(Context::new(id))));
-        let enrollments = &mut organization.snapshot.context.enrollments;
+            organizations.entry(id).or_insert_with(|| Organization::new(Snapshot::new(ReferenceData::new(id))));
+        let enrollments = &mut organization.snapshot.reference.enrollments;
         if let Some(stands) = enrollments.get(&command.enrollment_id()) {
             return Ok(Some(StoredEnrollment::clone(stands)));
         }
@@ -199,7 +201,7 @@ impl Inbox for InMemoryRepository {
     ) -> Result<Option<InboxEntry>, RepositoryError> {
         let organizations = self.lock();
         let Some(organization) = organizations.get(&organization_id) else { return Ok(None) };
-        let Some(stored) = organization.snapshot.context.enrollments.get(&enrollment_id) else { return Ok(None) };
+        let Some(stored) = organization.snapshot.reference.enrollments.get(&enrollment_id) else { return Ok(None) };
         let waiting = organization.waiting.get(&enrollment_id);
         let mut entry = InboxEntry::new(StoredEnrollment::clone(stored), waiting.map(|row| row.command.clone()));
         if let Some(Waiting { attempts, error, .. }) = waiting {
@@ -212,7 +214,7 @@ impl Inbox for InMemoryRepository {
     fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
         let mut organizations = self.lock();
         let due = organizations.iter_mut().flat_map(|(organization_id, Organization { snapshot, waiting, .. })| {
-            let enrollments = &snapshot.context.enrollments;
+            let enrollments = &snapshot.reference.enrollments;
             let accepted = |id| enrollments.get(id).is_some_and(|stored| stored.state == EnrollmentState::Accepted);
             waiting
                 .iter_mut()
@@ -227,10 +229,10 @@ impl Inbox for InMemoryRepository {
         }))
     }
 
-    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+    fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         let mut organizations = self.lock();
         let Some(organization) = organizations.get_mut(&claim.organization_id) else { return Ok(()) };
-        let stored = organization.snapshot.context.enrollments.get_mut(&claim.enrollment_id);
+        let stored = organization.snapshot.reference.enrollments.get_mut(&claim.enrollment_id);
         let row = organization.waiting.get_mut(&claim.enrollment_id);
         let (Some(stored), Some(row)) = (stored, row) else { return Ok(()) };
         let its = row.attempts == claim.attempt && row.due_at == claim.lease_end;
@@ -253,7 +255,7 @@ impl Inbox for InMemoryRepository {
     ) -> Result<bool, RepositoryError> {
         let mut organizations = self.lock();
         let Some(organization) = organizations.get_mut(&organization_id) else { return Ok(false) };
-        let stored = organization.snapshot.context.enrollments.get_mut(&enrollment_id);
+        let stored = organization.snapshot.reference.enrollments.get_mut(&enrollment_id);
         let row = organization.waiting.get_mut(&enrollment_id);
         let (Some(stored), Some(row)) = (stored, row) else { return Ok(false) };
         if stored.state != EnrollmentState::Failed {
@@ -267,12 +269,12 @@ impl Inbox for InMemoryRepository {
 
 /// The same, at once: nothing here waits for anything but the lock.
 impl AsyncRepository for InMemoryRepository {
-    async fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        Repository::context(self, lookup)
+    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        Repository::reference_data(self, query)
     }
 
-    async fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        Repository::load(self, lookup)
+    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        Repository::load(self, query)
     }
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -298,8 +300,8 @@ impl AsyncInbox for InMemoryRepository {
         Inbox::claim(self, now, lease_end)
     }
 
-    async fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        Inbox::note_failure(self, claim, failure)
+    async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        Inbox::record_failure(self, claim, failure)
     }
 
     async fn retry(
@@ -315,12 +317,13 @@ impl AsyncInbox for InMemoryRepository {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::changes::{Completion, Guards, Rows, VacantKeys};
+    use crate::changes::{Completion, Guards, RowChanges, VacantKeys};
     use crate::contact::{Contact, Text};
-    use crate::lookup::{StoredEnrollment, Version};
     use crate::model::{CommunicationPreference, Sequence, SequenceStatus};
     use crate::report::{EnrollmentReport, Outcomes};
     use crate::request::Fingerprint;
+    use crate::snapshot::Version;
+    use crate::stored_enrollment::StoredEnrollment;
     use crate::{ChannelId, EnrollmentId, SequenceId, Timestamp};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use uuid::Uuid;
@@ -336,14 +339,14 @@ mod tests {
     fn repository() -> InMemoryRepository {
         let repository = InMemoryRepository::new();
         for n in [1, 2] {
-            let mut context = Context::new(id(n));
-            context.sequences.insert(id(1), Versioned::new(Version::FIRST, Sequence::new(id(1), "s", Vec::new())));
-            repository.insert(Snapshot::new(context));
+            let mut reference = ReferenceData::new(id(n));
+            reference.sequences.insert(id(1), Versioned::new(Version::FIRST, Sequence::new(id(1), "s", Vec::new())));
+            repository.insert(Snapshot::new(reference));
         }
         repository
             .edit(id(1), |snapshot| {
-                let person = Person::new(contact(1, PHONE), Version::FIRST);
-                snapshot.people.insert(id(1), Arc::new(person));
+                let person = ContactAggregate::new(contact(1, PHONE), Version::FIRST);
+                snapshot.contacts.insert(id(1), Arc::new(person));
             })
             .unwrap();
         repository
@@ -375,13 +378,13 @@ mod tests {
             contacts: Vec::new(),
             vacant: VacantKeys::default(),
         };
-        let rows = Rows { contacts_created: vec![contact], ..Rows::default() };
+        let rows = RowChanges { contacts_created: vec![contact], ..RowChanges::default() };
         let completion = Completion::create(StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report));
         ChangeSet::new(organization_id, at, guards, rows, completion)
     }
 
     fn found(repository: &mut InMemoryRepository, organization_id: OrganizationId, phone: &str) -> Vec<ContactId> {
-        let context = ContextLookup {
+        let reference = ReferenceQuery {
             organization_id,
             enrollment_id: None,
             sequence_id: id(1),
@@ -389,9 +392,15 @@ mod tests {
             call_flow_id: None,
         };
         let phones = vec![Text::from(phone)];
-        let lookup =
-            Lookup { context, external_ids: Vec::new(), phones, emails: Vec::new(), channel_id: None, resource: None };
-        Repository::load(repository, &lookup).unwrap().people.into_keys().collect()
+        let query = SnapshotQuery {
+            reference,
+            external_ids: Vec::new(),
+            phones,
+            emails: Vec::new(),
+            channel_id: None,
+            resource: None,
+        };
+        Repository::load(repository, &query).unwrap().contacts.into_keys().collect()
     }
 
     fn commit(repository: &mut InMemoryRepository, changes: &ChangeSet) -> Result<(), RepositoryErrorKind> {
@@ -436,11 +445,11 @@ mod tests {
         let (sequence_id, contact_id): (SequenceId, ContactId) = (id(1), id(1));
         let versions = |repository: &InMemoryRepository| {
             let snapshot = repository.snapshot(id(1)).unwrap();
-            (snapshot.context.sequences[&sequence_id].version, snapshot.people[&contact_id].version)
+            (snapshot.reference.sequences[&sequence_id].version, snapshot.contacts[&contact_id].version)
         };
         repository
             .edit(id(1), |snapshot| {
-                let person = Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap());
+                let person = Arc::make_mut(snapshot.contacts.get_mut(&contact_id).unwrap());
                 person.preferences.push(CommunicationPreference::new(
                     contact_id,
                     ChannelId::from_uuid(Uuid::nil()),
@@ -451,9 +460,9 @@ mod tests {
         assert_eq!(versions(&repository), (Version(1), Version(2)));
         repository
             .edit(id(1), |snapshot| {
-                let sequence = snapshot.context.sequences.get_mut(&sequence_id).unwrap();
-                Arc::make_mut(&mut sequence.row).status = SequenceStatus::Archived;
-                let person = Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap());
+                let sequence = snapshot.reference.sequences.get_mut(&sequence_id).unwrap();
+                Arc::make_mut(&mut sequence.value).status = SequenceStatus::Archived;
+                let person = Arc::make_mut(snapshot.contacts.get_mut(&contact_id).unwrap());
                 person.contact.phone = Some(OTHER_PHONE.into());
                 person.version = Version(9);
             })
@@ -464,7 +473,7 @@ mod tests {
         // Versions only grow.
         repository
             .edit(id(1), |snapshot| {
-                Arc::make_mut(snapshot.people.get_mut(&contact_id).unwrap()).version = Version::FIRST;
+                Arc::make_mut(snapshot.contacts.get_mut(&contact_id).unwrap()).version = Version::FIRST;
             })
             .unwrap();
         assert_eq!(versions(&repository), (Version(2), Version(10)));
@@ -475,11 +484,11 @@ mod tests {
         let repository = repository();
         let before = repository.snapshot(id(1));
         let refused = repository.edit(id(1), |snapshot| {
-            snapshot.people.insert(id(2), Arc::new(Person::new(contact(2, PHONE), Version::FIRST)));
+            snapshot.contacts.insert(id(2), Arc::new(ContactAggregate::new(contact(2, PHONE), Version::FIRST)));
         });
         let held = Conflict::KeyHeld { key: KeyKind::Phone, text: PHONE.into(), holder: id(1) };
-        assert_eq!(refused, Err(NotEdited::NotUnique(held)));
-        assert_eq!(repository.edit(id(3), |_| ()), Err(NotEdited::NoOrganization(id(3))));
+        assert_eq!(refused, Err(EditError::NotUnique(held)));
+        assert_eq!(repository.edit(id(3), |_| ()), Err(EditError::NoOrganization(id(3))));
         assert_eq!(repository.snapshot(id(1)), before);
     }
 
@@ -489,7 +498,7 @@ mod tests {
         let before = repository.snapshot(id(1));
         let edit = AssertUnwindSafe(|| {
             repository.edit(id(1), |snapshot| {
-                snapshot.people.clear();
+                snapshot.contacts.clear();
                 panic!("half done");
             })
         });

@@ -12,7 +12,7 @@ use crate::contact::Region;
 /// let mut policy = EnrollmentPolicy::default();
 /// policy.existing_contact = ExistingContact::Keep;
 /// policy.default_region = Some("RW".parse()?);
-/// # Ok::<(), enroll::contact::InvalidRegion>(())
+/// # Ok::<(), enroll::contact::RegionError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::contact::{EmailFault, KeyKind, PhoneFault, Text};
+use crate::contact::{EmailError, KeyKind, PhoneError, Text};
 use crate::{
     ChannelId, ContactId, ConversationId, CustomRecordId, EnrollmentId, SequenceId, StepContactId, StepId, TagId,
     Timestamp,
@@ -261,12 +261,12 @@ coded! {
         MissingPhone = "missing_phone", "The step needs a phone number, and the recipient brings none.";
         InvalidPhone {
             /// What is wrong with it.
-            fault: PhoneFault,
+            fault: PhoneError,
         } = "invalid_phone", "The step needs a phone number, and the recipient's is not valid.";
         MissingEmail = "missing_email", "The step needs an email address, and the recipient brings none.";
         InvalidEmail {
             /// What is wrong with it.
-            fault: EmailFault,
+            fault: EmailError,
         } = "invalid_email", "The step needs an email address, and the recipient's is not valid.";
         IdentityConflict {
             /// The key that names another contact.
@@ -358,11 +358,11 @@ coded! {
         } = "default_channel_unknown", "The default channel is no channel of the organization; it was left out.";
         PhoneDropped {
             /// What is wrong with it.
-            fault: PhoneFault,
+            fault: PhoneError,
         } = "phone_dropped", "The phone number is not valid; the step does not need it, and it was left out.";
         EmailDropped {
             /// What is wrong with it.
-            fault: EmailFault,
+            fault: EmailError,
         } = "email_dropped", "The email address is not valid; the step does not need it, and it was left out.";
         IdentityConflict {
             /// The key that names another contact.

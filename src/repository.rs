@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fmt;
 
 use crate::changes::ChangeSet;
-use crate::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use crate::query::{ReferenceQuery, SnapshotQuery};
+use crate::snapshot::{ReferenceData, Snapshot};
 
 /// A blocking repository: an exclusive connection, a host's open transaction, or a cheap handle on something shared.
 ///
@@ -25,24 +26,24 @@ use crate::lookup::{Context, ContextLookup, Lookup, Snapshot};
 /// 8. *Byte-exact keys.* No folding by collation, case or width.
 /// 9. *Any size.* 4000 recipients in one call; the number of round trips does not depend on how many there are.
 /// 10. *Empty is nothing.*
-/// 11. *Tenants are walls.* A lookup of one organization never sees a row of another.
+/// 11. *Tenants are walls.* A query of one organization never sees a row of another.
 /// 12. *One version an aggregate, whoever writes.* Any change of a row round a contact raises that contact's version;
 ///     likewise for sequence and steps, channel, custom object and call flow. Versions only grow.
 ///
 /// # Absent rows
-/// What a lookup names and does not exist is absent from the answer; that is no error.
+/// What a query names and does not exist is absent from the answer; that is no error.
 pub trait Repository {
     /// Reads what a request refers to.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage cannot answer.
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError>;
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError>;
 
     /// Reads the facts that an enrollment is planned on.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage cannot answer.
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError>;
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError>;
 
     /// Writes a change set, all of it or nothing.
     ///
@@ -54,12 +55,12 @@ pub trait Repository {
 
 /// A repository that is lent out is one.
 impl<R: Repository + ?Sized> Repository for &mut R {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        (**self).context(lookup)
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        (**self).reference_data(query)
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        (**self).load(lookup)
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        (**self).load(query)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -70,9 +71,12 @@ impl<R: Repository + ?Sized> Repository for &mut R {
 /// An async repository. The contract is that of [`Repository`]; implementers write plain `async fn`.
 #[expect(missing_docs, reason = "the methods are those of `Repository`")]
 pub trait AsyncRepository: Send {
-    fn context(&mut self, lookup: &ContextLookup) -> impl Future<Output = Result<Context, RepositoryError>> + Send;
+    fn reference_data(
+        &mut self,
+        query: &ReferenceQuery,
+    ) -> impl Future<Output = Result<ReferenceData, RepositoryError>> + Send;
 
-    fn load(&mut self, lookup: &Lookup) -> impl Future<Output = Result<Snapshot, RepositoryError>> + Send;
+    fn load(&mut self, query: &SnapshotQuery) -> impl Future<Output = Result<Snapshot, RepositoryError>> + Send;
 
     fn commit(&mut self, changes: &ChangeSet) -> impl Future<Output = Result<(), RepositoryError>> + Send;
 }

@@ -12,7 +12,7 @@ use std::str::FromStr;
 /// ```
 /// let at: enroll::Timestamp = "2026-02-01T16:00:00.123456+01:00".parse()?;
 /// assert_eq!(at.to_string(), "2026-02-01T15:00:00.123Z");
-/// # Ok::<(), enroll::InvalidTimestamp>(())
+/// # Ok::<(), enroll::TimestampError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -20,7 +20,7 @@ pub struct Timestamp(i64);
 /// Text or an instant that the engine does not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum InvalidTimestamp {
+pub enum TimestampError {
     /// Not RFC 3339 with an offset, or a second of 60.
     #[error("not a date-time with an offset, such as `2026-02-01T15:00:00Z`")]
     Syntax,
@@ -36,17 +36,17 @@ impl Timestamp {
     /// The instant of a chrono date-time, truncated to milliseconds.
     ///
     /// # Errors
-    /// [`InvalidTimestamp::Range`] outside of 1970-01-01..=9999-12-31 UTC.
-    pub fn new(at: DateTime<Utc>) -> Result<Self, InvalidTimestamp> {
+    /// [`TimestampError::Range`] outside of 1970-01-01..=9999-12-31 UTC.
+    pub fn new(at: DateTime<Utc>) -> Result<Self, TimestampError> {
         Self::from_millis(at.timestamp_millis())
     }
 
     /// The instant `millis` milliseconds after 1970-01-01T00:00:00Z.
     ///
     /// # Errors
-    /// [`InvalidTimestamp::Range`] outside of 1970-01-01..=9999-12-31 UTC.
-    pub fn from_millis(millis: i64) -> Result<Self, InvalidTimestamp> {
-        if (0..=LAST).contains(&millis) { Ok(Self(millis)) } else { Err(InvalidTimestamp::Range) }
+    /// [`TimestampError::Range`] outside of 1970-01-01..=9999-12-31 UTC.
+    pub fn from_millis(millis: i64) -> Result<Self, TimestampError> {
+        if (0..=LAST).contains(&millis) { Ok(Self(millis)) } else { Err(TimestampError::Range) }
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -70,15 +70,15 @@ impl Timestamp {
 
 /// Reads RFC 3339: `T`, `t` or a space; `Z` or `±hh:mm`.
 impl FromStr for Timestamp {
-    type Err = InvalidTimestamp;
+    type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if !text.is_ascii() {
-            return Err(InvalidTimestamp::Syntax);
+            return Err(TimestampError::Syntax);
         }
-        let at = DateTime::parse_from_rfc3339(text).map_err(|_| InvalidTimestamp::Syntax)?;
+        let at = DateTime::parse_from_rfc3339(text).map_err(|_| TimestampError::Syntax)?;
         if at.nanosecond() >= LEAP_SECOND {
-            return Err(InvalidTimestamp::Syntax);
+            return Err(TimestampError::Syntax);
         }
         Self::from_millis(at.timestamp_millis())
     }
@@ -144,10 +144,10 @@ mod tests {
             "2026-02-01T15:00:00\u{2212}01:00",
             "2026-02-01T15:00:00+0100",
         ] {
-            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp::Syntax), "{text}");
+            assert_eq!(text.parse::<Timestamp>(), Err(TimestampError::Syntax), "{text}");
         }
         for text in ["1969-12-31T23:59:59Z", "9999-12-31T23:59:59-00:01"] {
-            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp::Range), "{text}");
+            assert_eq!(text.parse::<Timestamp>(), Err(TimestampError::Range), "{text}");
         }
     }
 }

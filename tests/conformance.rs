@@ -4,7 +4,7 @@ mod memory;
 
 use enroll::repository::RepositoryError;
 use enroll::testing::conformance::Fixture;
-use enroll::testing::{Blocking, Given, HostWrite, block_on};
+use enroll::testing::{Blocking, HostWrite, Seed, block_on};
 use enroll::{InMemoryRepository, OrganizationId};
 use memory::Memory;
 
@@ -23,7 +23,7 @@ macro_rules! fixture {
                 $open(self.0.0.clone())
             }
 
-            async fn seed(&self, given: &Given) {
+            async fn seed(&self, given: &Seed) {
                 self.0.seed(given);
             }
 
@@ -31,7 +31,7 @@ macro_rules! fixture {
                 self.0.host_write(write)
             }
 
-            async fn dump(&self, organization_id: OrganizationId) -> Given {
+            async fn dump(&self, organization_id: OrganizationId) -> Seed {
                 self.0.dump(organization_id)
             }
         }

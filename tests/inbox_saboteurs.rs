@@ -2,12 +2,14 @@
 
 mod memory;
 
-use enroll::changes::{ChangeSet, CompletionVerb};
+use enroll::changes::{ChangeSet, CompletionMode};
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::stored_enrollment::StoredEnrollment;
 use enroll::testing::conformance::{BlockOn, Fixture, all_inbox_cases};
-use enroll::testing::{Blocking, Given, HostWrite};
+use enroll::testing::{Blocking, HostWrite, Seed};
 use enroll::{EnrollmentCommand, EnrollmentId, InMemoryRepository, Inbox, OrganizationId, Repository, Timestamp};
 use memory::Memory;
 use std::marker::PhantomData;
@@ -34,8 +36,8 @@ trait Saboteur: Send + Sync + Sized + 'static {
         inner.claim(now, lease_end)
     }
 
-    fn note_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
-        inner.note_failure(claim, failure)
+    fn record_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
+        inner.record_failure(claim, failure)
     }
 
     fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
@@ -46,12 +48,12 @@ trait Saboteur: Send + Sync + Sized + 'static {
 struct Sabotaged<S>(InMemoryRepository, PhantomData<S>);
 
 impl<S: Saboteur> Repository for Sabotaged<S> {
-    fn context(&mut self, lookup: &ContextLookup) -> Answer<Context> {
-        self.0.context(lookup)
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Answer<ReferenceData> {
+        self.0.reference_data(query)
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Answer<Snapshot> {
-        self.0.load(lookup)
+    fn load(&mut self, query: &SnapshotQuery) -> Answer<Snapshot> {
+        self.0.load(query)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Answer<()> {
@@ -72,8 +74,8 @@ impl<S: Saboteur> Inbox for Sabotaged<S> {
         S::claim(&mut self.0, now, lease_end)
     }
 
-    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Answer<()> {
-        S::note_failure(&mut self.0, claim, failure)
+    fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Answer<()> {
+        S::record_failure(&mut self.0, claim, failure)
     }
 
     fn retry(&mut self, organization_id: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
@@ -94,7 +96,7 @@ impl<S: Saboteur> Fixture for Sabotage<S> {
         Blocking(Sabotaged(self.0.0.clone(), PhantomData))
     }
 
-    async fn seed(&self, given: &Given) {
+    async fn seed(&self, given: &Seed) {
         self.0.seed(given);
     }
 
@@ -102,7 +104,7 @@ impl<S: Saboteur> Fixture for Sabotage<S> {
         self.0.host_write(write)
     }
 
-    async fn dump(&self, organization_id: OrganizationId) -> Given {
+    async fn dump(&self, organization_id: OrganizationId) -> Seed {
         self.0.dump(organization_id)
     }
 }
@@ -156,7 +158,7 @@ saboteurs! {
     double_insert, DoubleInsert, "inserted_once::the_second_of_two_gets_what_the_first_stored" => {
         fn insert(inner: &mut InMemoryRepository, command: &EnrollmentCommand) -> Answer<Option<StoredEnrollment>> {
             tamper(inner, command.organization_id(), |snapshot| {
-                snapshot.context.enrollments.remove(&command.enrollment_id());
+                snapshot.reference.enrollments.remove(&command.enrollment_id());
             });
             Inbox::insert(inner, command)
         }
@@ -180,7 +182,7 @@ saboteurs! {
             inner.commit(changes).inspect_err(|_| {
                 tamper(inner, changes.organization_id(), |snapshot| {
                     let enrollment = &changes.completion().enrollment;
-                    snapshot.context.enrollments.insert(enrollment.id, Arc::new(enrollment.clone()));
+                    snapshot.reference.enrollments.insert(enrollment.id, Arc::new(enrollment.clone()));
                 });
             })
         }
@@ -192,7 +194,7 @@ saboteurs! {
         fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
             let refused = inner.commit(changes);
             match changes.completion().verb {
-                CompletionVerb::Finish if refused.is_err() => Ok(()),
+                CompletionMode::Finish if refused.is_err() => Ok(()),
                 _ => refused,
             }
         }
@@ -214,14 +216,14 @@ saboteurs! {
 
     /// Clause 4: a worker that was overtaken still has its say.
     stale_failure, StaleFailure, "a_failure_is_of_an_attempt::an_attempt_that_was_overtaken_says_nothing" => {
-        fn note_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
+        fn record_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
             // As if it had been given its lease just now.
             let (now, attempts) = (claim.lease_end, inner.find(claim.organization_id, claim.enrollment_id)?);
             let mut latest = *claim;
             latest.attempt = attempts.map_or(claim.attempt, |entry| entry.attempts);
             latest.lease_end = Timestamp::from_millis(now.millis() + 10_000).unwrap();
-            inner.note_failure(&latest, failure)?;
-            inner.note_failure(claim, failure)
+            inner.record_failure(&latest, failure)?;
+            inner.record_failure(claim, failure)
         }
     }
 

@@ -5,10 +5,11 @@ mod worlds;
 
 use enroll::changes::ChangeSet;
 use enroll::contact::{ContactState, KeyKind};
-use enroll::lookup::{ContextLookup, Lookup, Person, Version};
 use enroll::model::{CommunicationPreference, StepContactStatus};
 use enroll::policy::ExistingContact;
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
+use enroll::snapshot::{ContactAggregate, Version};
 use enroll::testing::{World, world};
 use enroll::*;
 use proptest::prelude::*;
@@ -29,8 +30,8 @@ proptest! {
         let host = Host::new(&world);
         for n in 0..world.requests.len() {
             host.enroll(n);
-            for person in host.snapshot().people.values() {
-                for sequence in host.snapshot().context.sequences.keys() {
+            for person in host.snapshot().contacts.values() {
+                for sequence in host.snapshot().reference.sequences.keys() {
                     let live = person.step_contacts.iter().filter(|row| row.sequence_id == *sequence && row.status.is_live());
                     prop_assert!(live.count() <= 1, "{:?}", person.contact.id);
                 }
@@ -67,8 +68,8 @@ proptest! {
         for id in changed_people(&before, &after) {
             prop_assert!(enrolled.iter().any(|outcome| outcome.contact_id == Some(id)), "{id:?}");
         }
-        let tagged = after.people.values().flat_map(|person| &person.tags).count()
-            - before.people.values().flat_map(|person| &person.tags).count();
+        let tagged = after.contacts.values().flat_map(|person| &person.tags).count()
+            - before.contacts.values().flat_map(|person| &person.tags).count();
         let counts_for_the_tag = report.outcomes.len() > 1;
         prop_assert_eq!(tagged, if counts_for_the_tag { enrolled.len() } else { 0 });
         prop_assert_eq!(report.upload_tag.is_some(), counts_for_the_tag && !enrolled.is_empty());
@@ -116,9 +117,9 @@ proptest! {
             request.enrollment_id = EnrollmentId::from_uuid(Uuid::from_u128(0xa6a1));
             let host = Host::standing(&again, &after);
             let (command, ..) = host.plan(0).unwrap();
-            // Given that every valid key of it is stored on the contact that it resolved to.
-            let contact = &after.people[&outcome.contact_id.unwrap()].contact;
-            let Lookup { external_ids, phones, emails, .. } = command.lookup();
+            // Seed that every valid key of it is stored on the contact that it resolved to.
+            let contact = &after.contacts[&outcome.contact_id.unwrap()].contact;
+            let SnapshotQuery { external_ids, phones, emails, .. } = command.snapshot_query();
             let stored = KeyKind::ALL.into_iter().zip([external_ids, phones, emails]);
             if !stored.into_iter().all(|(kind, keys)| keys.iter().all(|key| contact.key(kind) == Some(key))) {
                 continue;
@@ -129,9 +130,9 @@ proptest! {
             prop_assert_eq!(second.step_contact_id, outcome.step_contact_id);
             prop_assert!(!second.contact_created && !second.conversation_created);
             let rows = |snapshot: &Snapshot| {
-                let people = snapshot.people.values();
+                let people = snapshot.contacts.values();
                 let runs: usize = people.clone().map(|person| person.runs.len()).sum();
-                (snapshot.people.len(), runs, people.map(|person| person.conversations.len()).sum::<usize>())
+                (snapshot.contacts.len(), runs, people.map(|person| person.conversations.len()).sum::<usize>())
             };
             prop_assert_eq!(rows(&host.snapshot()), rows(&after));
         }
@@ -156,13 +157,13 @@ proptest! {
         }
         prop_assert_eq!(host.strangers(), strangers);
         let snapshot = host.snapshot();
-        for person in snapshot.people.values() {
+        for person in snapshot.contacts.values() {
             let made = person.step_contacts.iter().filter(|row| world.requests.iter().any(|r| Some(r.enrollment_id) == row.enrollment_id));
             for row in made {
-                prop_assert!(row.channel_id.is_none_or(|id| snapshot.context.channels.contains_key(&id)));
+                prop_assert!(row.channel_id.is_none_or(|id| snapshot.reference.channels.contains_key(&id)));
             }
             if person.contact.created_at.is_some_and(|at| at >= world.requests[0].at) {
-                prop_assert!(person.contact.default_channel_id.is_none_or(|id| snapshot.context.channels.contains_key(&id)));
+                prop_assert!(person.contact.default_channel_id.is_none_or(|id| snapshot.reference.channels.contains_key(&id)));
             }
         }
     }
@@ -174,8 +175,8 @@ proptest! {
         for n in 0..world.requests.len() {
             host.enroll(n);
         }
-        for (id, after) in host.snapshot().people {
-            let before = before.people.get(&id);
+        for (id, after) in host.snapshot().contacts {
+            let before = before.contacts.get(&id);
             prop_assert_eq!(&after.preferences[..], before.map_or(&[][..], |person| &person.preferences));
             prop_assert_eq!(after.contact.state, before.map_or(ContactState::Open, |person| person.contact.state));
         }
@@ -219,7 +220,7 @@ proptest! {
                     if after.changes().rows() != plan.changes().rows() {
                         prop_assert!(changed.commit(after.changes()).is_ok(), "{}", mutation.what);
                         prop_assert_eq!(&report, after.report(), "{}", mutation.what);
-                        prop_assert_eq!(stands.people, changed.snapshot().people, "{}", mutation.what);
+                        prop_assert_eq!(stands.contacts, changed.snapshot().contacts, "{}", mutation.what);
                     }
                 }
                 (Err(EnrollError::Rejected(told)), Err(rejection)) => prop_assert_eq!(told, rejection),
@@ -245,9 +246,9 @@ proptest! {
             host.enroll(n);
         }
         let after = host.snapshot();
-        for (id, person) in before.people {
+        for (id, person) in before.contacts {
             let Value::Object(before) = json!(person.contact) else { unreachable!() };
-            let after = json!(after.people[&id].contact);
+            let after = json!(after.contacts[&id].contact);
             for (field, value) in before.iter().filter(|(field, _)| *field != "updated_at") {
                 let blank = value.as_str().is_some_and(|text| text.trim().is_empty()) || *value == json!({});
                 prop_assert!(blank || after[field] == *value, "{id}: {field} was {value}, is {}", after[field]);
@@ -305,9 +306,9 @@ proptest! {
             prop_assert_eq!((part.disposition, part.contact_created), (whole.disposition, whole.contact_created));
         }
         let rows = |snapshot: &Snapshot| {
-            let people = snapshot.people.values();
+            let people = snapshot.contacts.values();
             let runs: usize = people.clone().map(|person| person.runs.len()).sum();
-            (snapshot.people.len(), runs, people.map(|person| person.conversations.len()).sum::<usize>())
+            (snapshot.contacts.len(), runs, people.map(|person| person.conversations.len()).sum::<usize>())
         };
         prop_assert_eq!(rows(&parts.snapshot()), rows(&host.snapshot()));
     }
@@ -366,12 +367,12 @@ fn four_thousand_recipients_are_three_calls_as_one_is() {
 struct AlwaysSecond(InMemoryRepository);
 
 impl Repository for AlwaysSecond {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        Repository::context(&mut self.0, lookup)
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        Repository::reference_data(&mut self.0, query)
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        Repository::load(&mut self.0, lookup)
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        Repository::load(&mut self.0, query)
     }
 
     fn commit(&mut self, _: &ChangeSet) -> Result<(), RepositoryError> {
@@ -419,7 +420,7 @@ fn writers_that_race_for_the_same_people_end_with_one_contact_each() {
             });
         }
     });
-    let people = repository.snapshot(organization_id).unwrap().people;
+    let people = repository.snapshot(organization_id).unwrap().contacts;
     assert_eq!(people.len(), 100);
     for person in people.values() {
         assert_eq!((person.runs.len(), person.step_contacts.len()), (1, 1));
@@ -493,7 +494,7 @@ fn a_fact_that_is_changed_is_refused_by_name() {
     let enrollment =
         Enrollment { organization_id, sequence_id, key: EnrollmentKey::Idempotency("a"), at, request: &request };
     let id = enroll_contacts(&mut repository.clone(), &engine, &enrollment).unwrap().outcomes[0].contact_id.unwrap();
-    type Edit = fn(&mut Person);
+    type Edit = fn(&mut ContactAggregate);
     let edits: [(&str, Edit); 3] = [
         ("opted out", |person| {
             let channel_id = person.conversations[0].channel_id;
@@ -507,13 +508,13 @@ fn a_fact_that_is_changed_is_refused_by_name() {
         copy.insert(repository.snapshot(organization_id).unwrap());
         let mut handle = copy.clone();
         let next = Enrollment { key: EnrollmentKey::Idempotency("b"), ..enrollment };
-        let context = Repository::context(&mut handle, &next.context_lookup()).unwrap();
-        let command = EnrollmentCommand::check(&next, &context, &engine).unwrap();
-        let snapshot = Repository::load(&mut handle, &command.lookup()).unwrap();
+        let reference = Repository::reference_data(&mut handle, &next.reference_query()).unwrap();
+        let command = EnrollmentCommand::check(&next, &reference, &engine).unwrap();
+        let snapshot = Repository::load(&mut handle, &command.snapshot_query()).unwrap();
         let plan = plan_enrollment(&command, &snapshot).unwrap();
-        let before = copy.snapshot(organization_id).unwrap().people[&id].version;
-        copy.edit(organization_id, |snapshot| edit(Arc::make_mut(snapshot.people.get_mut(&id).unwrap()))).unwrap();
-        assert_eq!(copy.snapshot(organization_id).unwrap().people[&id].version, Version(before.0 + 1), "{what}");
+        let before = copy.snapshot(organization_id).unwrap().contacts[&id].version;
+        copy.edit(organization_id, |snapshot| edit(Arc::make_mut(snapshot.contacts.get_mut(&id).unwrap()))).unwrap();
+        assert_eq!(copy.snapshot(organization_id).unwrap().contacts[&id].version, Version(before.0 + 1), "{what}");
         let refused = Repository::commit(&mut handle, plan.changes()).map_err(|e| e.kind());
         assert_eq!(refused, Err(RepositoryErrorKind::Conflict), "{what}");
     }

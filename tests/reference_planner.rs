@@ -5,7 +5,7 @@ mod reference;
 
 use enroll::contact::{Email, Libphonenumber, PhoneNormalizer, PhoneNumber, Region};
 use enroll::report::{EnrollmentReport, Note, Outcome, Reason};
-use enroll::testing::{Given, World, world};
+use enroll::testing::{Seed, World, world};
 use enroll::{Disposition, Engine, Enrollment, EnrollmentKey, EnrollmentRequest, InMemoryRepository, enroll_contacts};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -62,7 +62,7 @@ fn enrolled(repository: &mut InMemoryRepository, world: &World, n: usize) -> Enr
 /// All that stands, as the reference reads it.
 fn dump(repository: &InMemoryRepository, world: &World) -> Value {
     let snapshots: Vec<_> = repository.organizations().into_iter().filter_map(|id| repository.snapshot(id)).collect();
-    let mut given = Given::dump(&snapshots, world.given.organization_id);
+    let mut given = Seed::dump(&snapshots, world.given.organization_id);
     given.now = world.given.now;
     given.policy = world.given.policy.clone();
     serde_json::to_value(given).unwrap()

@@ -3,9 +3,9 @@
 
 use enroll::contact::PhoneNumber;
 use enroll::fault::FaultCode;
-use enroll::lookup::{Version, Versioned};
 use enroll::model::{Channel, ChannelKind, Sequence, SequenceStatus, Step};
 use enroll::request::{CustomData, WireBirthDate};
+use enroll::snapshot::{Version, Versioned};
 use enroll::value::Value;
 use enroll::*;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(Uuid::from_u128(1
 const SEQUENCE: SequenceId = SequenceId::from_uuid(Uuid::from_u128(2));
 
 fn repository() -> InMemoryRepository {
-    let mut context = Context::new(ORGANIZATION);
+    let mut reference = ReferenceData::new(ORGANIZATION);
     let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(3)), ChannelKind::Phone, "+12025550100");
     let mut step = Step::new(StepId::from_uuid(Uuid::from_u128(4)), 0, ChannelKind::Phone);
     step.channel_id = Some(channel.id);
     let sequence = Sequence::new(SEQUENCE, "Welcome", vec![step]);
-    context.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
-    context.sequences.insert(SEQUENCE, Versioned::new(Version::FIRST, sequence));
+    reference.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
+    reference.sequences.insert(SEQUENCE, Versioned::new(Version::FIRST, sequence));
     let repository = InMemoryRepository::new();
-    repository.insert(Snapshot::new(context));
+    repository.insert(Snapshot::new(reference));
     repository
 }
 
@@ -47,7 +47,7 @@ fn refused(request: &EnrollmentRequest<'_>) -> Vec<String> {
     let mut repository = repository();
     match enroll(&mut repository, "k", request) {
         Err(EnrollError::Rejected(rejection)) => {
-            assert!(repository.snapshot(ORGANIZATION).unwrap().people.is_empty());
+            assert!(repository.snapshot(ORGANIZATION).unwrap().contacts.is_empty());
             rejection.errors().iter().map(|fault| format!("{} {}", fault.code, fault.path)).collect()
         }
         other => panic!("{other:?}"),
@@ -191,8 +191,8 @@ fn whoever_asks_again_is_answered_before_anything_is_checked() {
     let first = enroll(&mut repository, "k", &request).unwrap();
     repository
         .edit(ORGANIZATION, |snapshot| {
-            let sequence = snapshot.context.sequences.get_mut(&SEQUENCE).unwrap();
-            Arc::make_mut(&mut sequence.row).status = SequenceStatus::Archived;
+            let sequence = snapshot.reference.sequences.get_mut(&SEQUENCE).unwrap();
+            Arc::make_mut(&mut sequence.value).status = SequenceStatus::Archived;
         })
         .unwrap();
     assert_eq!(enroll(&mut repository, "k", &request).unwrap(), first);
@@ -212,11 +212,11 @@ fn what_is_stored_of_a_request_borrows_nothing_and_survives_a_round_trip() {
     let key = EnrollmentKey::Idempotency("k");
     let at = Timestamp::from_millis(0).unwrap();
     let enrollment = Enrollment { organization_id: ORGANIZATION, sequence_id: SEQUENCE, key, at, request: &request };
-    let context = Repository::context(&mut repository, &enrollment.context_lookup()).unwrap();
+    let reference = Repository::reference_data(&mut repository, &enrollment.reference_query()).unwrap();
     let policy = EnrollmentPolicy::default();
-    let command = EnrollmentCommand::check(&enrollment, &context, &Engine::new(&policy)).unwrap();
+    let command = EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&policy)).unwrap();
     let stored = serde_json::to_string(&command).unwrap();
     assert!(stored.contains(r#""v":1"#));
     assert_eq!(serde_json::from_str::<EnrollmentCommand>(&stored).unwrap(), command);
-    assert_eq!(command.lookup().phones, [PhoneNumber::parse("+12025550123", None).unwrap().as_str()]);
+    assert_eq!(command.snapshot_query().phones, [PhoneNumber::parse("+12025550123", None).unwrap().as_str()]);
 }

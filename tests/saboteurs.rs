@@ -2,12 +2,13 @@
 
 mod memory;
 
-use enroll::changes::{ChangeSet, Conflict, NotApplied};
-use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, Version};
+use enroll::changes::{ApplyError, ChangeSet, Conflict};
 use enroll::model::StepContactStatus;
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::{RepositoryError, RepositoryErrorKind as Kind};
+use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot, Version};
 use enroll::testing::conformance::{BlockOn, Fixture, all_cases};
-use enroll::testing::{Blocking, Given, HostWrite};
+use enroll::testing::{Blocking, HostWrite, Seed};
 use enroll::{ContactId, InMemoryRepository, OrganizationId, Repository};
 use memory::Memory;
 use serde_json::{Value, json};
@@ -20,12 +21,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a saboteur does otherwise. Everything else is done as it should be.
 trait Saboteur: Send + Sync + Sized + 'static {
-    fn context(repository: &mut Sabotaged<Self>, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        repository.inner.context(lookup)
+    fn reference_data(
+        repository: &mut Sabotaged<Self>,
+        query: &ReferenceQuery,
+    ) -> Result<ReferenceData, RepositoryError> {
+        repository.inner.reference_data(query)
     }
 
-    fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        repository.inner.load(lookup)
+    fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        repository.inner.load(query)
     }
 
     fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -47,12 +51,12 @@ struct Sabotaged<S> {
 }
 
 impl<S: Saboteur> Repository for Sabotaged<S> {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        S::context(self, lookup)
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        S::reference_data(self, query)
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        S::load(self, lookup)
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        S::load(self, query)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -91,7 +95,7 @@ impl<S: Saboteur> Fixture for Sabotage<S> {
         Blocking(Sabotaged { inner: self.0.0.clone(), kept: None, commits: 0, saboteur: PhantomData })
     }
 
-    async fn seed(&self, given: &Given) {
+    async fn seed(&self, given: &Seed) {
         self.0.seed(given);
     }
 
@@ -99,7 +103,7 @@ impl<S: Saboteur> Fixture for Sabotage<S> {
         S::host_write(&self.0, write)
     }
 
-    async fn dump(&self, organization_id: OrganizationId) -> Given {
+    async fn dump(&self, organization_id: OrganizationId) -> Seed {
         self.0.dump(organization_id)
     }
 }
@@ -146,40 +150,40 @@ macro_rules! saboteurs {
 saboteurs! {
     /// Clause 1: a handle that has looked once sees the same for ever.
     stale_reads, StaleReads, "read_what_was_written::a_hosts_write_is_seen_by_every_handle" => {
-        fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-            let fresh = repository.inner.load(lookup)?;
+        fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+            let fresh = repository.inner.load(query)?;
             Ok(repository.kept.get_or_insert(fresh).clone())
         }
     }
 
     /// Clause 2: people are not looked for by email.
     forgotten_key, ForgottenKey, "complete_load::each_key_finds_its_contact" => {
-        fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-            let mut lookup = lookup.clone();
-            lookup.emails.clear();
-            repository.inner.load(&lookup)
+        fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+            let mut query = query.clone();
+            query.emails.clear();
+            repository.inner.load(&query)
         }
     }
 
     /// Clause 2: the runs are left out, and with them what caps the adds.
     forgotten_runs, ForgottenRuns, "read_what_was_written::every_field_of_every_row_comes_back" => {
-        fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-            let mut snapshot = repository.inner.load(lookup)?;
-            snapshot.people.values_mut().for_each(|person| Arc::make_mut(person).runs.clear());
+        fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+            let mut snapshot = repository.inner.load(query)?;
+            snapshot.contacts.values_mut().for_each(|person| Arc::make_mut(person).runs.clear());
             Ok(snapshot)
         }
     }
 
     /// Clause 2: the version is read after the rows that it covers, whenever something happens between.
     version_read_after_what_it_covers, TornLoad, "concurrent_writers::a_load_beside_writers_is_whole" => {
-        fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-            let mut rows = repository.inner.load(lookup)?;
-            let versions = |snapshot: &Snapshot| snapshot.people.values().map(|person| person.version).collect::<Vec<_>>();
+        fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+            let mut rows = repository.inner.load(query)?;
+            let versions = |snapshot: &Snapshot| snapshot.contacts.values().map(|person| person.version).collect::<Vec<_>>();
             for _ in 0..200 {
-                let later = repository.inner.load(lookup)?;
+                let later = repository.inner.load(query)?;
                 if versions(&later) != versions(&rows) {
-                    for (id, person) in &mut rows.people {
-                        Arc::make_mut(person).version = later.people.get(id).map_or(person.version, |later| later.version);
+                    for (id, person) in &mut rows.contacts {
+                        Arc::make_mut(person).version = later.contacts.get(id).map_or(person.version, |later| later.version);
                     }
                     break;
                 }
@@ -195,8 +199,8 @@ saboteurs! {
             repository.inner.commit(changes).inspect_err(|_| {
                 repository.tamper(changes, |snapshot| {
                     if let Some(contact) = changes.rows().contacts_created.first() {
-                        let person = Arc::new(Person::new(contact.clone(), Version::FIRST));
-                        snapshot.people.entry(contact.id).or_insert(person);
+                        let person = Arc::new(ContactAggregate::new(contact.clone(), Version::FIRST));
+                        snapshot.contacts.entry(contact.id).or_insert(person);
                     }
                 });
             })
@@ -208,7 +212,7 @@ saboteurs! {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let (id, _) = changes.guards().sequence;
             let stands = repository.inner.snapshot(changes.organization_id());
-            let version = stands.and_then(|stands| Some(stands.context.sequences.get(&id)?.version));
+            let version = stands.and_then(|stands| Some(stands.reference.sequences.get(&id)?.version));
             repository.forged(changes, |changes| {
                 if let Some(version) = version {
                     changes["guards"]["sequence"] = json!([id, version]);
@@ -259,7 +263,7 @@ saboteurs! {
     /// Clause 4: whoever is written may have changed.
     ignored_guard_of_those_written, UnguardedUpdates, "guards_hold::an_opt_out" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            let people = repository.inner.snapshot(changes.organization_id()).map_or_else(BTreeMap::new, |now| now.people);
+            let people = repository.inner.snapshot(changes.organization_id()).map_or_else(BTreeMap::new, |now| now.contacts);
             repository.forged(changes, |changes| {
                 for update in changes["rows"]["contacts_updated"].as_array_mut().into_iter().flatten() {
                     let id: ContactId = serde_json::from_value(update["id"].clone()).unwrap();
@@ -292,7 +296,7 @@ saboteurs! {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let stands = repository.inner.snapshot(changes.organization_id());
             let held = |phone: &Option<enroll::contact::Text>| {
-                let people = stands.iter().flat_map(|stands| stands.people.values());
+                let people = stands.iter().flat_map(|stands| stands.contacts.values());
                 phone.is_some() && people.clone().any(|person| person.contact.phone == *phone)
             };
             if changes.rows().contacts_updated.iter().any(|update| held(&update.set.phone)) {
@@ -307,11 +311,11 @@ saboteurs! {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let refused = repository.inner.commit(changes);
             let Err(e) = &refused else { return refused };
-            let Some(NotApplied::Conflict(Conflict::StepContactLive { contact_id, .. })) =
+            let Some(ApplyError::Conflict(Conflict::StepContactLive { contact_id, .. })) =
                 e.source().and_then(|e| e.downcast_ref()) else { return refused };
             let mut lives = Vec::new();
             repository.tamper(changes, |snapshot| {
-                let person = Arc::make_mut(snapshot.people.get_mut(contact_id).unwrap());
+                let person = Arc::make_mut(snapshot.contacts.get_mut(contact_id).unwrap());
                 for row in person.step_contacts.iter_mut().filter(|row| row.status.is_live()) {
                     lives.push((row.id, row.status));
                     row.status = StepContactStatus::Finished;
@@ -319,7 +323,7 @@ saboteurs! {
             });
             let committed = repository.inner.commit(changes);
             repository.tamper(changes, |snapshot| {
-                let person = Arc::make_mut(snapshot.people.get_mut(contact_id).unwrap());
+                let person = Arc::make_mut(snapshot.contacts.get_mut(contact_id).unwrap());
                 for row in &mut person.step_contacts {
                     row.status = lives.iter().find(|(id, _)| *id == row.id).map_or(row.status, |(_, status)| *status);
                 }
@@ -332,9 +336,9 @@ saboteurs! {
     enrollment_that_happens_twice, TwiceEnrolled, "unique_for_good::an_enrollment_happens_once" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.tamper(changes, |snapshot| {
-                snapshot.context.enrollments.remove(&changes.completion().enrollment.id);
+                snapshot.reference.enrollments.remove(&changes.completion().enrollment.id);
                 for contact in &changes.rows().contacts_created {
-                    snapshot.people.remove(&contact.id);
+                    snapshot.contacts.remove(&contact.id);
                 }
                 snapshot.tags.clear();
             });
@@ -347,7 +351,7 @@ saboteurs! {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.tamper(changes, |snapshot| {
                 for contact in &changes.rows().contacts_created {
-                    snapshot.people.remove(&contact.id);
+                    snapshot.contacts.remove(&contact.id);
                 }
             });
             repository.inner.commit(changes)
@@ -375,7 +379,7 @@ saboteurs! {
     folded_case, FoldedCase, "byte_exact_keys::a_key_is_its_very_bytes" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let stands = repository.inner.snapshot(changes.organization_id());
-            let held: Vec<String> = stands.iter().flat_map(|stands| stands.people.values())
+            let held: Vec<String> = stands.iter().flat_map(|stands| stands.contacts.values())
                 .filter_map(|person| Some(person.contact.external_id.as_ref()?.to_lowercase())).collect();
             let claims = changes.rows().contacts_created.iter().filter_map(|contact| contact.external_id.as_ref());
             if claims.into_iter().any(|id| held.contains(&id.to_lowercase())) {
@@ -408,13 +412,13 @@ saboteurs! {
 
     /// Clause 11: what one organization does not have, it gets from another.
     leaking_tenant, LeakingTenant, "tenants_are_walls::nothing_of_another_organization_can_be_named" => {
-        fn load(repository: &mut Sabotaged<Self>, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-            let mut snapshot = repository.inner.load(lookup)?;
+        fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+            let mut snapshot = repository.inner.load(query)?;
             for organization_id in repository.inner.organizations() {
-                let mut elsewhere = lookup.clone();
-                elsewhere.context.organization_id = organization_id;
-                for (id, person) in repository.inner.load(&elsewhere)?.people {
-                    snapshot.people.entry(id).or_insert(person);
+                let mut elsewhere = query.clone();
+                elsewhere.reference.organization_id = organization_id;
+                for (id, person) in repository.inner.load(&elsewhere)?.contacts {
+                    snapshot.contacts.entry(id).or_insert(person);
                 }
             }
             Ok(snapshot)
@@ -434,8 +438,8 @@ saboteurs! {
             let before = memory.0.snapshot(write.organization_id);
             memory.host_write(write)?;
             if let (Some(before), Some(mut after)) = (before, memory.0.snapshot(write.organization_id)) {
-                for (id, person) in &mut after.people {
-                    if let Some(before) = before.people.get(id) {
+                for (id, person) in &mut after.contacts {
+                    if let Some(before) = before.contacts.get(id) {
                         Arc::make_mut(person).version = before.version;
                     }
                 }
@@ -451,7 +455,7 @@ saboteurs! {
             repository.inner.commit(changes)?;
             repository.tamper(changes, |snapshot| {
                 for update in &changes.rows().contacts_updated {
-                    Arc::make_mut(snapshot.people.get_mut(&update.id).unwrap()).version = update.expected;
+                    Arc::make_mut(snapshot.contacts.get_mut(&update.id).unwrap()).version = update.expected;
                 }
             });
             Ok(())

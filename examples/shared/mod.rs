@@ -1,8 +1,8 @@
 //! One small organization, which the examples share.
 
-use enroll::lookup::{Version, Versioned};
 use enroll::model::{Channel, ChannelKind, Sequence, Step};
-use enroll::{ChannelId, Context, OrganizationId, SequenceId, Snapshot, StepId};
+use enroll::snapshot::{Version, Versioned};
+use enroll::{ChannelId, OrganizationId, ReferenceData, SequenceId, Snapshot, StepId};
 use uuid::Uuid;
 
 pub(crate) const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(Uuid::from_u128(1));
@@ -17,8 +17,8 @@ pub(crate) fn organization() -> Snapshot {
         step
     });
     let sequence = Sequence::new(SEQUENCE, "Welcome", steps.to_vec());
-    let mut context = Context::new(ORGANIZATION);
-    context.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
-    context.sequences.insert(SEQUENCE, Versioned::new(Version::FIRST, sequence));
-    Snapshot::new(context)
+    let mut reference = ReferenceData::new(ORGANIZATION);
+    reference.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
+    reference.sequences.insert(SEQUENCE, Versioned::new(Version::FIRST, sequence));
+    Snapshot::new(reference)
 }

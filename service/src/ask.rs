@@ -9,8 +9,8 @@ use enroll::model::CustomObject;
 use enroll::repository::RepositoryErrorKind;
 use enroll::request::{CustomData, VoiceOptions};
 use enroll::{
-    Context, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPolicy,
-    EnrollmentRequest, OrganizationId, Rejection, Repository, Timestamp,
+    Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPolicy,
+    EnrollmentRequest, OrganizationId, ReferenceData, Rejection, Repository, Timestamp,
 };
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ pub(crate) enum Input {
 pub(crate) struct Asked<'b> {
     name: String,
     who: Who<'b>,
-    context: Context,
+    reference: ReferenceData,
 }
 
 enum Who<'b> {
@@ -70,7 +70,7 @@ pub(crate) struct Part<'p> {
     /// Of a list, the row of each person.
     pub(crate) rows: Option<&'p [usize]>,
     /// What the requests refer to.
-    pub(crate) context: &'p Context,
+    pub(crate) reference: &'p ReferenceData,
     name: &'p str,
 }
 
@@ -146,13 +146,13 @@ impl<'a> Sender<'a> {
                     return Err(Failure::new(name, what));
                 }
                 let request = EnrollmentRequest::from_json(bytes);
-                let context = self.context(database, &request)?;
-                Ok(Asked { name, who: Who::Request(Box::new(request)), context })
+                let reference = self.reference_data(database, &request)?;
+                Ok(Asked { name, who: Who::Request(Box::new(request)), reference })
             }
             Input::Csv(source) => {
                 // What the columns mean, the database says.
-                let context = self.context(database, &request_of(&self.args.csv))?;
-                let people = csv_import::count(&name, source, self.object(&context))?;
+                let reference = self.reference_data(database, &request_of(&self.args.csv))?;
+                let people = csv_import::count(&name, source, self.object(&reference))?;
                 let sizes = csv_import::balanced(people);
                 if let Some(key) = self.args.idempotency_key.as_deref().filter(|_| sizes.len() > 1)
                     && self.enrollment(EnrollmentKey::Idempotency(key), &EnrollmentRequest::default()).id().is_none()
@@ -160,7 +160,7 @@ impl<'a> Sender<'a> {
                     let what = "must be 1 to 255 visible ASCII characters (invalid_idempotency_key)";
                     return Err(Failure::new("--idempotency-key", what));
                 }
-                Ok(Asked { name, who: Who::List(source, sizes), context })
+                Ok(Asked { name, who: Who::List(source, sizes), reference })
             }
         }
     }
@@ -173,16 +173,16 @@ impl<'a> Sender<'a> {
         mut work: impl FnMut(&Part<'_>) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let parts = asked.parts();
-        let Asked { name, who, context } = asked;
+        let Asked { name, who, reference } = asked;
         let (source, sizes) = match who {
             Who::Request(request) => {
                 let enrollment = self.enrollment(self.key(0, parts), request);
-                return work(&Part { enrollment, rows: None, context, name });
+                return work(&Part { enrollment, rows: None, reference, name });
             }
             Who::List(source, sizes) => (source, sizes),
         };
         let changed = || Failure::new(&name, "changed while it was read");
-        let mut people = csv_import::People::read(name, source, self.object(context))?;
+        let mut people = csv_import::People::read(name, source, self.object(reference))?;
         let (mut request, mut rows) = (request_of(&self.args.csv), Vec::new());
         for (part, size) in (0..).zip(sizes) {
             request.to.clear();
@@ -193,7 +193,7 @@ impl<'a> Sender<'a> {
                 rows.push(row);
             }
             let enrollment = Enrollment { at: self.at(part), ..self.enrollment(self.key(part, parts), &request) };
-            work(&Part { enrollment, rows: Some(&rows), context, name })?;
+            work(&Part { enrollment, rows: Some(&rows), reference, name })?;
         }
         people.next()?.map_or(Ok(()), |_| Err(changed().into()))
     }
@@ -213,14 +213,18 @@ impl<'a> Sender<'a> {
     }
 
     /// The custom object that a list's columns are properties of.
-    fn object<'c>(&self, context: &'c Context) -> Option<&'c CustomObject> {
-        Some(&context.custom_objects.get(&self.args.csv.custom_object?)?.row)
+    fn object<'c>(&self, reference: &'c ReferenceData) -> Option<&'c CustomObject> {
+        Some(&reference.custom_objects.get(&self.args.csv.custom_object?)?.value)
     }
 
-    fn context(&self, database: &mut Database, request: &EnrollmentRequest<'_>) -> Result<Context, Failure> {
+    fn reference_data(
+        &self,
+        database: &mut Database,
+        request: &EnrollmentRequest<'_>,
+    ) -> Result<ReferenceData, Failure> {
         let enrollment = self.enrollment(EnrollmentKey::Id(self.id), request);
-        let context = database.context(&enrollment.context_lookup());
-        context.map_err(|e| Failure::caused(database.name(), &e))
+        let reference = database.reference_data(&enrollment.reference_query());
+        reference.map_err(|e| Failure::caused(database.name(), &e))
     }
 
     fn enrollment<'r>(&self, key: EnrollmentKey<'r>, request: &'r EnrollmentRequest<'r>) -> Enrollment<'r> {
@@ -264,9 +268,9 @@ fn check(
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
 ) -> Result<(), EnrollError> {
-    let context = repository.context(&enrollment.context_lookup())?;
-    if enrollment.standing(&context).is_none() {
-        EnrollmentCommand::check(enrollment, &context, engine)?;
+    let reference = repository.reference_data(&enrollment.reference_query())?;
+    if enrollment.standing(&reference).is_none() {
+        EnrollmentCommand::check(enrollment, &reference, engine)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use enroll::inbox::{Inbox, InboxEntry};
-use enroll::lookup::EnrollmentState;
+use enroll::stored_enrollment::EnrollmentState;
 use enroll::{Engine, OrganizationId, Receipt, accept};
 
 use crate::args::{EnrollmentArgs, SubmitArgs, WorkArgs};

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::{self, Given};
+use enroll::testing::{self, Seed};
 use enroll::{
-    Context, Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentReport, EnrollmentRequest,
-    Repository, SequenceId, Timestamp, plan_enrollment,
+    Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentReport, EnrollmentRequest,
+    ReferenceData, Repository, SequenceId, Timestamp, plan_enrollment,
 };
 use uuid::Uuid;
 
@@ -28,13 +28,13 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
         Some(name) => in_database(&demo, name)?,
         None => twice_in_memory(&demo)?,
     };
-    let Done { report, context, times } = done;
+    let Done { report, reference, times } = done;
     if args.json {
         out(&format!("{:#}\n", with_counts(&report)))?;
         return Ok(ExitCode::SUCCESS);
     }
     let request = EnrollmentRequest::from_json(&demo.request);
-    let mut text = print::target(&report, &context);
+    let mut text = print::target(&report, &reference);
     text.push_str(&print::counts(&report.counts()));
     if let Some(tag) = &report.upload_tag {
         let _infallible = writeln!(text, "tag                  {} (`{}`)", tag.name, tag.id);
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
 }
 
 /// The demo organization, and the sequence to try.
-pub(crate) fn organization() -> Result<(Given, SequenceId), Failure> {
+pub(crate) fn organization() -> Result<(Seed, SequenceId), Failure> {
     let demo = Demo::new()?;
     Ok((demo.given, demo.sequence_id))
 }
@@ -91,7 +91,7 @@ fn in_database(demo: &Demo, name: &str) -> Result<(Done, String), Failure> {
 
 /// The shipped organization and the body of the shipped request.
 struct Demo {
-    given: Given,
+    given: Seed,
     sequence_id: SequenceId,
     request: Vec<u8>,
     at: Timestamp,
@@ -135,7 +135,7 @@ impl std::fmt::Display for Times {
 /// An enrollment, and how long it took.
 struct Done {
     report: EnrollmentReport,
-    context: Context,
+    reference: ReferenceData,
     times: Times,
 }
 
@@ -152,16 +152,16 @@ fn enroll(demo: &Demo, repository: &mut dyn Repository, id: EnrollmentId) -> Res
         request: &request,
     };
     let (check, checked) = timed(|| {
-        let context = repository.context(&enrollment.context_lookup()).map_err(|e| lost(&e))?;
-        let command = EnrollmentCommand::check(&enrollment, &context, &engine).map_err(|e| e.to_string())?;
-        Ok::<_, String>((context, command))
+        let reference = repository.reference_data(&enrollment.reference_query()).map_err(|e| lost(&e))?;
+        let command = EnrollmentCommand::check(&enrollment, &reference, &engine).map_err(|e| e.to_string())?;
+        Ok::<_, String>((reference, command))
     });
-    let (context, command) = checked?;
+    let (reference, command) = checked?;
     let mut times = Times { read, check, load: Duration::ZERO, plan: Duration::ZERO, commit: Duration::ZERO };
     let mut attempts = engine.retry.attempts;
     loop {
         attempts = attempts.saturating_sub(1);
-        let (load, snapshot) = timed(|| repository.load(&command.lookup()));
+        let (load, snapshot) = timed(|| repository.load(&command.snapshot_query()));
         let snapshot = snapshot.map_err(|e| lost(&e))?;
         let (plan, planned) = timed(|| plan_enrollment(&command, &snapshot));
         let planned = planned.map_err(|e| e.to_string())?;
@@ -172,7 +172,7 @@ fn enroll(demo: &Demo, repository: &mut dyn Repository, id: EnrollmentId) -> Res
         match done {
             Err(e) if e.kind() == RepositoryErrorKind::Conflict && attempts > 0 => {}
             Err(e) => return Err(lost(&e)),
-            Ok(()) => return Ok(Done { report: planned.into_report(), context, times }),
+            Ok(()) => return Ok(Done { report: planned.into_report(), reference, times }),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use enroll::testing::Given;
+use enroll::testing::Seed;
 use enroll::{EnrollmentPolicy, Snapshot};
 use serde::de::DeserializeOwned;
 
@@ -69,17 +69,17 @@ pub(crate) fn name(path: &Path) -> String {
 }
 
 /// A seed, and the organizations that it is.
-pub(crate) struct Seed {
-    pub(crate) given: Given,
+pub(crate) struct SeedFile {
+    pub(crate) given: Seed,
     pub(crate) snapshots: Vec<Snapshot>,
 }
 
 /// Reads a seed, and checks that a database could hold it.
-pub(crate) fn seed(path: &Path) -> Result<Seed, Failure> {
-    let given: Given = json(path)?;
+pub(crate) fn seed(path: &Path) -> Result<SeedFile, Failure> {
+    let given: Seed = json(path)?;
     let checked = given.check_unique().and_then(|()| given.snapshots());
     let snapshots = checked.map_err(|e| Failure::new(format!("{}#{}", name(path), e.path), e.message))?;
-    Ok(Seed { given, snapshots })
+    Ok(SeedFile { given, snapshots })
 }
 
 /// Reads the switches of the engine.

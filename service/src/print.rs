@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use enroll::model::Sequence;
 use enroll::report::{Counts, Note, Outcome};
-use enroll::{Context, Disposition, EnrollmentReport, Recipient};
+use enroll::{Disposition, EnrollmentReport, Recipient, ReferenceData};
 
 use crate::plain;
 
@@ -24,8 +24,8 @@ pub(crate) struct Place<'p> {
 }
 
 /// What people are added to, in a line.
-pub(crate) fn target(report: &EnrollmentReport, context: &Context) -> String {
-    let sequence = context.sequences.get(&report.sequence_id).map(|sequence| &*sequence.row);
+pub(crate) fn target(report: &EnrollmentReport, reference: &ReferenceData) -> String {
+    let sequence = reference.sequences.get(&report.sequence_id).map(|sequence| &*sequence.value);
     let title = sequence.map_or("", |sequence| &sequence.title);
     let mut line = format!("Sequence `{title}`");
     if let Some((sequence, step)) = sequence.and_then(|sequence| Some((sequence, sequence.step(report.step_id)?))) {
@@ -33,9 +33,9 @@ pub(crate) fn target(report: &EnrollmentReport, context: &Context) -> String {
         let place = sequence.steps.iter().filter(earlier).count() + 1;
         let _infallible = write!(line, ", step {place} of {} ({})", steps(sequence), step.channel_kind);
     }
-    match report.channel_id.and_then(|id| context.channels.get(&id)) {
+    match report.channel_id.and_then(|id| reference.channels.get(&id)) {
         Some(channel) => {
-            let _infallible = write!(line, ", from {}", channel.row.address);
+            let _infallible = write!(line, ", from {}", channel.value.address);
         }
         None => line.push_str(", on no channel"),
     }

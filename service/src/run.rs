@@ -109,7 +109,7 @@ impl Done {
     fn add(&mut self, part: &Part<'_>, report: EnrollmentReport) -> Result<(), Failure> {
         self.parts += 1;
         if self.parts == 1 {
-            self.target = print::target(&report, part.context);
+            self.target = print::target(&report, part.reference);
         }
         self.sum(&report.counts());
         if let Some(tag) = &report.upload_tag {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use uuid::Uuid;
 
-use enroll::testing::{Given, HostRow, HostWrite};
+use enroll::testing::{HostRow, HostWrite, Seed};
 use enroll::{EnrollmentPolicy, OrganizationId};
 
 use crate::args::SeedArgs;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &SeedArgs) -> Result<ExitCode, Failure> {
 }
 
 /// The first row of a seed that cannot be put beside what stands.
-fn clash(given: &Given, mut stands: Given) -> Option<String> {
+fn clash(given: &Seed, mut stands: Seed) -> Option<String> {
     let standing: HashSet<_> = stands.inserts().iter().map(key).collect();
     if let Some(twice) = given.inserts().iter().map(key).find(|key| standing.contains(key)) {
         let Key { what, ids, .. } = twice;
@@ -101,7 +101,7 @@ fn key(write: &HostWrite) -> Key {
 }
 
 /// How many rows of each table, in words.
-fn loaded(given: &Given) -> String {
+fn loaded(given: &Seed) -> String {
     let steps = given.sequences.iter().map(|row| row.row.steps.len()).sum();
     let organizations: HashSet<OrganizationId> =
         given.inserts().iter().map(|insert| insert.organization_id).chain([given.organization_id]).collect();

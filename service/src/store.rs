@@ -1,8 +1,10 @@
 //! A database that many tasks share: handles for workers, each its own.
 
 use enroll::inbox::{AsyncInbox, Claim, Failure as AttemptFailure, Inbox, InboxEntry};
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::stored_enrollment::StoredEnrollment;
 use enroll::{ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use enroll_postgres::PostgresRepository;
 use enroll_sqlite::SqliteRepository;
@@ -137,12 +139,12 @@ macro_rules! ask {
 }
 
 impl AsyncRepository for Handle {
-    async fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        ask!(self, AsyncRepository::context, lookup)
+    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        ask!(self, AsyncRepository::reference_data, query)
     }
 
-    async fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        ask!(self, AsyncRepository::load, lookup)
+    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        ask!(self, AsyncRepository::load, query)
     }
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -167,8 +169,8 @@ impl AsyncInbox for Handle {
         ask!(self, AsyncInbox::claim, now, lease_end)
     }
 
-    async fn note_failure(&mut self, claim: &Claim, failure: &AttemptFailure) -> Result<(), RepositoryError> {
-        ask!(self, AsyncInbox::note_failure, claim, failure)
+    async fn record_failure(&mut self, claim: &Claim, failure: &AttemptFailure) -> Result<(), RepositoryError> {
+        ask!(self, AsyncInbox::record_failure, claim, failure)
     }
 
     async fn retry(

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use enroll::contact::Libphonenumber;
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::{self, Given, Vector};
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::testing::{self, Seed, Vector};
 use enroll::{ChangeSet, Repository};
 
 use crate::args::VectorsArgs;
@@ -140,7 +141,7 @@ fn on(database: &RefCell<Database>, vector: &Vector) -> Result<Ran, Failure> {
         let stands = database.borrow_mut().dump(given.organization_id);
         stands.unwrap_or_else(|failure| {
             unread = Some(failure);
-            Given::new(given.organization_id)
+            Seed::new(given.organization_id)
         })
     };
     let ran = testing::run_on(vector, &Libphonenumber, &mut handle, dump);
@@ -173,12 +174,12 @@ impl Handle<'_> {
 }
 
 impl Repository for Handle<'_> {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        self.ask(|database| database.context(lookup))
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        self.ask(|database| database.reference_data(query))
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        self.ask(|database| database.load(lookup))
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        self.ask(|database| database.load(query))
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, field};
 
 use enroll::inbox::{AsyncInbox, Claim, Failure as AttemptFailure};
-use enroll::{Ending, EnrollError, EnrollmentReport, Rejection, Timestamp, command::Retry, process_async};
+use enroll::{EnrollError, EnrollmentReport, ProcessOutcome, Rejection, Timestamp, command::Retry, process_async};
 
 use crate::ask::clock;
 use crate::store::{Handle, Store};
@@ -140,12 +140,12 @@ impl<T: Fn(Event) + Send> Worker<T> {
         let begun = Instant::now();
         let (organization_id, id) = (claim.organization_id, claim.enrollment_id);
         match process_async(&mut self.handle, Retry::default(), organization_id, id, now).await {
-            Ok(Ending::Completed(report)) => {
+            Ok(ProcessOutcome::Completed(report)) => {
                 let span = tracing::Span::current();
                 span.record("sequence", field::display(report.sequence_id)).record("recipients", report.outcomes.len());
                 (self.told)(Event::Completed(claim, Box::new(report), begun.elapsed()));
             }
-            Ok(Ending::Rejected(rejection)) => (self.told)(Event::Rejected(claim, rejection)),
+            Ok(ProcessOutcome::Rejected(rejection)) => (self.told)(Event::Rejected(claim, rejection)),
             // Somebody else ended it meanwhile, or took it away.
             Err(EnrollError::NotFound(_) | EnrollError::Unfinished { .. }) => {}
             Err(e) if claim.attempt >= self.settings.attempts => self.give_up(claim, causes(&e)).await?,
@@ -168,7 +168,7 @@ impl<T: Fn(Event) + Send> Worker<T> {
     /// Where this fails too, the lease runs out, and the enrollment is claimed again.
     async fn note(&mut self, claim: &Claim, error: String, retry_at: Option<Timestamp>) -> Result<(), String> {
         let failure = AttemptFailure { error, retry_at };
-        self.handle.note_failure(claim, &failure).await.map_err(|e| causes(&e))
+        self.handle.record_failure(claim, &failure).await.map_err(|e| causes(&e))
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use enroll::testing::Given;
+use enroll::testing::Seed;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -57,7 +57,7 @@ impl Base {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
     }
 
-    fn dump(&self) -> Given {
+    fn dump(&self) -> Seed {
         if !self.0.starts_with("postgres") {
             let connection = rusqlite::Connection::open(&self.0).unwrap();
             return enroll_sqlite::testing::dump(&connection, ORGANIZATION).unwrap();

@@ -2,7 +2,7 @@
 
 mod support;
 
-use enroll::testing::Given;
+use enroll::testing::Seed;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ fn run(database: &str, request: &Path, more: &[&str]) -> std::process::Output {
 /// All that stands in a file.
 fn stands(file: &Path) -> Value {
     let connection = rusqlite::Connection::open(file).unwrap();
-    let given: Given =
+    let given: Seed =
         enroll_sqlite::testing::dump(&connection, enroll::OrganizationId::from_uuid(Uuid::from_u128(1))).unwrap();
     serde_json::to_value(given).unwrap()
 }

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::keys::{Claim, Keys, key_text};
+use super::keys::{KeyTransfer, Keys, key_text};
 use super::people::People;
-use super::{ChangeSet, CompletionVerb, Rows, VacantKeys};
+use super::{ChangeSet, CompletionMode, RowChanges, VacantKeys};
 use crate::contact::{KeyKind, Text};
-use crate::lookup::{EnrollmentState, Person, Snapshot, Version};
 use crate::model::{CustomRecord, Resource, RunStatus, StepContact};
+use crate::snapshot::{ContactAggregate, Snapshot, Version};
+use crate::stored_enrollment::EnrollmentState;
 use crate::{
     CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
     StepContactId,
@@ -18,7 +19,7 @@ use crate::{
 /// Why a change set was not written. Nothing of it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotApplied {
+pub enum ApplyError {
     /// Something that the change set rests on is no longer true: load and plan again.
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -119,71 +120,71 @@ impl ChangeSet {
     /// It first checks that the enrollment has no row, that every guard holds, that no derived id exists, and that
     /// what must be unique is so once everything is written; then it writes. On an error nothing changed.
     ///
-    /// The snapshot must be all of the organization, not only what one lookup names: keys are judged by the
+    /// The snapshot must be all of the organization, not only what one query names: keys are judged by the
     /// contacts in it. This reads all of them; a store that is written often keeps an index of its own.
     ///
     /// # Errors
-    /// [`NotApplied::Conflict`] with what did not hold; [`NotApplied::IdExists`] if a derived id exists already.
-    pub fn apply(&self, snapshot: &mut Snapshot) -> Result<(), NotApplied> {
+    /// [`ApplyError::Conflict`] with what did not hold; [`ApplyError::IdExists`] if a derived id exists already.
+    pub fn apply(&self, snapshot: &mut Snapshot) -> Result<(), ApplyError> {
         self.apply_with(snapshot, &mut Keys::of(snapshot))
     }
 
     /// [`ChangeSet::apply`] with the keys of the snapshot at hand, which it keeps up to date.
     ///
     /// It costs what the change set holds, a look-up for each of its rows, and whoever stands between its new contacts.
-    pub(crate) fn apply_with(&self, snapshot: &mut Snapshot, keys: &mut Keys) -> Result<(), NotApplied> {
+    pub(crate) fn apply_with(&self, snapshot: &mut Snapshot, keys: &mut Keys) -> Result<(), ApplyError> {
         self.check_guards(snapshot, keys)?;
         let mut people = self.written_contacts(snapshot)?;
         self.check_ids(snapshot, &mut people)?;
         self.write_rows(snapshot, &mut people)?;
-        keys.change(&self.claims(snapshot, &people))?;
+        keys.change(&self.transfers(snapshot, &people))?;
 
         // Everything holds: from here on nothing fails.
         for (id, person) in people.ids.into_iter().zip(people.list) {
-            snapshot.people.insert(id, person);
+            snapshot.contacts.insert(id, person);
         }
         if let Some(tag) = &self.rows.tag_created {
             snapshot.tags.insert(tag.id, tag.clone());
         }
         let enrollment = &self.completion.enrollment;
-        snapshot.context.enrollments.insert(enrollment.id, Arc::new(enrollment.clone()));
+        snapshot.reference.enrollments.insert(enrollment.id, Arc::new(enrollment.clone()));
         Ok(())
     }
 
     fn check_guards(&self, snapshot: &Snapshot, keys: &Keys) -> Result<(), Conflict> {
-        let (context, guards) = (&snapshot.context, &self.guards);
-        if context.organization_id != self.organization_id {
+        let (reference, guards) = (&snapshot.reference, &self.guards);
+        if reference.organization_id != self.organization_id {
             return Err(Conflict::OtherOrganization(self.organization_id));
         }
         let id = self.completion.enrollment.id;
-        let stands = context.enrollments.get(&id).map(|stored| &stored.state);
+        let stands = reference.enrollments.get(&id).map(|stored| &stored.state);
         match (self.completion.verb, stands) {
-            (CompletionVerb::Create, None) | (CompletionVerb::Finish, Some(EnrollmentState::Accepted)) => {}
-            (CompletionVerb::Create, Some(_)) => return Err(Conflict::EnrollmentExists(id)),
-            (CompletionVerb::Finish, _) => return Err(Conflict::EnrollmentNotAccepted(id)),
+            (CompletionMode::Create, None) | (CompletionMode::Finish, Some(EnrollmentState::Accepted)) => {}
+            (CompletionMode::Create, Some(_)) => return Err(Conflict::EnrollmentExists(id)),
+            (CompletionMode::Finish, _) => return Err(Conflict::EnrollmentNotAccepted(id)),
         }
         let (id, version) = guards.sequence;
-        if context.sequences.get(&id).map(|row| row.version) != version {
+        if reference.sequences.get(&id).map(|row| row.version) != version {
             return Err(Conflict::SequenceChanged(id));
         }
         for &(id, version) in &guards.channels {
-            if context.channels.get(&id).map(|row| row.version) != version {
+            if reference.channels.get(&id).map(|row| row.version) != version {
                 return Err(Conflict::ChannelChanged(id));
             }
         }
         if let Some((id, version)) = guards.custom_object
-            && context.custom_objects.get(&id).map(|row| row.version) != version
+            && reference.custom_objects.get(&id).map(|row| row.version) != version
         {
             return Err(Conflict::CustomObjectChanged(id));
         }
         if let Some((id, version)) = guards.call_flow
-            && context.call_flows.get(&id).map(|row| row.version) != version
+            && reference.call_flows.get(&id).map(|row| row.version) != version
         {
             return Err(Conflict::CallFlowChanged(id));
         }
         let updated = self.rows.contacts_updated.iter().map(|update| (update.id, update.expected));
         for (id, version) in guards.contacts.iter().copied().chain(updated) {
-            if snapshot.people.get(&id).map(|person| person.version) != Some(version) {
+            if snapshot.contacts.get(&id).map(|person| person.version) != Some(version) {
                 return Err(Conflict::ContactChanged(id));
             }
         }
@@ -191,12 +192,12 @@ impl ChangeSet {
     }
 
     /// Derived ids are looked for where their rows go. A row whose place does not exist is a conflict, found later.
-    fn check_ids(&self, snapshot: &Snapshot, people: &mut People) -> Result<(), NotApplied> {
+    fn check_ids(&self, snapshot: &Snapshot, people: &mut People) -> Result<(), ApplyError> {
         let rows = &self.rows;
-        let taken = |id: Uuid| Err(NotApplied::IdExists(id));
+        let taken = |id: Uuid| Err(ApplyError::IdExists(id));
         if let (Some(first), Some(last)) = (rows.contacts_created.first(), rows.contacts_created.last()) {
             // Ids are ordered by time, so hardly anyone stands between those that are new.
-            for id in snapshot.people.range(first.id..=last.id).map(|(id, _)| *id) {
+            for id in snapshot.contacts.range(first.id..=last.id).map(|(id, _)| *id) {
                 if rows.contacts_created.binary_search_by_key(&id, |contact| contact.id).is_ok() {
                     return taken(id.as_uuid());
                 }
@@ -208,8 +209,8 @@ impl ChangeSet {
             return taken(tag.id.as_uuid());
         }
         // Nothing stands round a contact that this change set creates, nor round one that is missing.
-        let mut stands = |id: ContactId, row: &dyn Fn(&Person) -> bool| {
-            !people.creates(id) && snapshot.people.get(&id).is_some_and(|person| row(person))
+        let mut stands = |id: ContactId, row: &dyn Fn(&ContactAggregate) -> bool| {
+            !people.creates(id) && snapshot.contacts.get(&id).is_some_and(|person| row(person))
         };
         for row in &rows.conversations_created {
             if stands(row.contact_id, &|person| person.conversations.iter().any(|other| other.id == row.id)) {
@@ -247,13 +248,13 @@ impl ChangeSet {
         let rows = &self.rows;
         let mut people = People::with_capacity(rows.contacts_created.len(), rows.contacts_updated.len());
         for contact in &rows.contacts_created {
-            people.push(Person::new(contact.clone(), Version::FIRST));
+            people.push(ContactAggregate::new(contact.clone(), Version::FIRST));
         }
         for update in &rows.contacts_updated {
-            let Some(person) = snapshot.people.get(&update.id) else {
+            let Some(person) = snapshot.contacts.get(&update.id) else {
                 return Err(Conflict::ContactChanged(update.id));
             };
-            let mut person = Person::clone(person);
+            let mut person = ContactAggregate::clone(person);
             person.version = update.expected.next();
             if !update.set.is_empty() {
                 update.set.apply(&mut person.contact);
@@ -264,26 +265,26 @@ impl ChangeSet {
         Ok(people)
     }
 
-    /// Who gives up and who claims which key.
-    fn claims<'c>(&self, snapshot: &'c Snapshot, people: &'c People) -> Vec<Claim<'c>> {
+    /// Who gives up and who transfers which key.
+    fn transfers<'c>(&self, snapshot: &'c Snapshot, people: &'c People) -> Vec<KeyTransfer<'c>> {
         let created = self.rows.contacts_created.len();
-        let mut claims = Vec::with_capacity(2 * created);
+        let mut transfers = Vec::with_capacity(2 * created);
         for (place, person) in people.list.iter().enumerate() {
             let contact = &person.contact;
             let update = place.checked_sub(created).map(|place| &self.rows.contacts_updated[place]);
             if update.is_some_and(|update| update.set.is_empty()) {
                 continue;
             }
-            let before = update.and_then(|update| snapshot.people.get(&update.id));
+            let before = update.and_then(|update| snapshot.contacts.get(&update.id));
             for kind in KeyKind::ALL {
                 let released = before.and_then(|person| key_text(&person.contact, kind));
                 let claimed = key_text(contact, kind);
                 if released != claimed {
-                    claims.push(Claim { id: contact.id, kind, released, claimed });
+                    transfers.push(KeyTransfer { id: contact.id, kind, released, claimed });
                 }
             }
         }
-        claims
+        transfers
     }
 
     /// Writes the rows round the contacts into copies of these, and checks what must be unique among them.
@@ -292,7 +293,7 @@ impl ChangeSet {
         for row in &rows.conversations_created {
             let person = people.written(row.contact_id)?;
             let one_at_most =
-                snapshot.context.channels.get(&row.channel_id).is_none_or(|channel| channel.row.kind.is_phone());
+                snapshot.reference.channels.get(&row.channel_id).is_none_or(|channel| channel.value.kind.is_phone());
             if one_at_most && person.conversations.iter().any(|other| other.channel_id == row.channel_id) {
                 let (contact_id, channel_id) = (row.contact_id, row.channel_id);
                 return Err(Conflict::ConversationExists { contact_id, channel_id });
@@ -380,7 +381,7 @@ fn check_vacant(vacant: &VacantKeys, keys: &Keys) -> Result<(), Conflict> {
 struct RecordOwners(HashMap<StepContactId, ContactId>);
 
 impl RecordOwners {
-    fn of(rows: &Rows) -> Self {
+    fn of(rows: &RowChanges) -> Self {
         if rows.records_created.iter().all(|row| row.resource == Resource::Contact) {
             return Self(HashMap::new());
         }
@@ -402,10 +403,11 @@ mod tests {
     use crate::Timestamp;
     use crate::changes::{Completion, ContactFields, ContactUpdate, Guards};
     use crate::contact::Contact;
-    use crate::lookup::{Context, StoredEnrollment, Versioned};
     use crate::model::{Channel, ChannelKind, Conversation, Run, Sequence, Tag};
     use crate::report::{EnrollmentReport, Outcomes};
     use crate::request::Fingerprint;
+    use crate::snapshot::{ReferenceData, Versioned};
+    use crate::stored_enrollment::StoredEnrollment;
 
     const PHONE: &str = "+12025550123";
     const OTHER_PHONE: &str = "+12025550124";
@@ -426,19 +428,19 @@ mod tests {
 
     /// Contact 1 has the phone, contact 2 none; channels 1 (phone) and 2 (email), sequence 1.
     fn world() -> Snapshot {
-        let mut context = Context::new(id(1));
-        context.sequences.insert(id(1), Versioned::new(Version(5), Sequence::new(id(1), "s", Vec::new())));
+        let mut reference = ReferenceData::new(id(1));
+        reference.sequences.insert(id(1), Versioned::new(Version(5), Sequence::new(id(1), "s", Vec::new())));
         for (n, kind) in [(1, ChannelKind::Phone), (2, ChannelKind::Email)] {
-            context.channels.insert(id(n), Versioned::new(Version(5), Channel::new(id(n), kind, "c")));
+            reference.channels.insert(id(n), Versioned::new(Version(5), Channel::new(id(n), kind, "c")));
         }
-        let mut snapshot = Snapshot::new(context);
+        let mut snapshot = Snapshot::new(reference);
         for contact in [contact(1, PHONE), Contact::new(id(2))] {
-            snapshot.people.insert(contact.id, Arc::new(Person::new(contact, Version(7))));
+            snapshot.contacts.insert(contact.id, Arc::new(ContactAggregate::new(contact, Version(7))));
         }
         snapshot
     }
 
-    fn changes(rows: Rows) -> ChangeSet {
+    fn changes(rows: RowChanges) -> ChangeSet {
         let sequence = (id(1), Some(Version(5)));
         let (channels, contacts, vacant) = (Vec::new(), Vec::new(), VacantKeys::default());
         let guards = Guards { sequence, channels, custom_object: None, call_flow: None, contacts, vacant };
@@ -454,7 +456,7 @@ mod tests {
         ContactUpdate { id: id(n), expected: Version(7), set }
     }
 
-    fn refused(changes: &ChangeSet, given: &Snapshot) -> NotApplied {
+    fn refused(changes: &ChangeSet, given: &Snapshot) -> ApplyError {
         let (mut snapshot, mut keys) = (given.clone(), Keys::of(given));
         let error = changes.apply_with(&mut snapshot, &mut keys).unwrap_err();
         assert_eq!(snapshot, *given, "{error}");
@@ -462,14 +464,14 @@ mod tests {
         error
     }
 
-    fn held_by(n: u128) -> NotApplied {
+    fn held_by(n: u128) -> ApplyError {
         Conflict::KeyHeld { key: KeyKind::Phone, text: PHONE.into(), holder: id(n) }.into()
     }
 
     #[test]
     fn guards_that_do_not_hold_are_conflicts_and_change_nothing() {
         let under = |set: &dyn Fn(&mut Guards)| {
-            let mut changes = changes(Rows::default());
+            let mut changes = changes(RowChanges::default());
             set(&mut changes.guards);
             refused(&changes, &world())
         };
@@ -481,7 +483,7 @@ mod tests {
         }
         assert_eq!(under(&|guards| guards.vacant.phones.push(PHONE.into())), held_by(1));
         let late = ContactUpdate { expected: stale, ..update(2, None) };
-        let rows = Rows { contacts_updated: vec![late], ..Rows::default() };
+        let rows = RowChanges { contacts_updated: vec![late], ..RowChanges::default() };
         assert_eq!(refused(&changes(rows), &world()), Conflict::ContactChanged(id(2)).into());
     }
 
@@ -489,14 +491,14 @@ mod tests {
     fn a_derived_id_that_exists_is_not_a_conflict() {
         let mut given = world();
         given.tags.insert(id(1), Tag::new(id(1), "t"));
-        let new = |ids: &[u128]| Rows {
+        let new = |ids: &[u128]| RowChanges {
             contacts_created: ids.iter().map(|n| Contact::new(id(*n))).collect(),
-            ..Rows::default()
+            ..RowChanges::default()
         };
         let (contact, among_others) = (new(&[1]), new(&[0, 1, 9]));
-        let tag = Rows { tag_created: Some(Tag::new(id(1), "t")), ..Rows::default() };
+        let tag = RowChanges { tag_created: Some(Tag::new(id(1), "t")), ..RowChanges::default() };
         for rows in [contact, among_others, tag] {
-            assert_eq!(refused(&changes(rows), &given), NotApplied::IdExists(id(1)));
+            assert_eq!(refused(&changes(rows), &given), ApplyError::IdExists(id(1)));
         }
         // Whoever stands between them is not in their way.
         changes(new(&[0, 9])).apply(&mut given).unwrap();
@@ -506,8 +508,8 @@ mod tests {
     fn a_key_that_another_contact_shows_too_is_not_given_up_by_it() {
         // A broken world: contacts 1 and 2 show one phone, and contact 1 holds it.
         let mut given = world();
-        Arc::make_mut(given.people.get_mut(&id(2)).unwrap()).contact.phone = Some(PHONE.into());
-        let mut rows = Rows { contacts_created: vec![contact(3, PHONE)], ..Rows::default() };
+        Arc::make_mut(given.contacts.get_mut(&id(2)).unwrap()).contact.phone = Some(PHONE.into());
+        let mut rows = RowChanges { contacts_created: vec![contact(3, PHONE)], ..RowChanges::default() };
         rows.contacts_updated = vec![update(2, Some(OTHER_PHONE))];
         assert_eq!(refused(&changes(rows), &given), held_by(1));
     }
@@ -515,13 +517,15 @@ mod tests {
     #[test]
     fn keys_given_up_and_claimed_in_one_change_set_go_over() {
         let (mut snapshot, mut keys) = (world(), Keys::of(&world()));
-        let rows =
-            Rows { contacts_updated: vec![update(1, Some(OTHER_PHONE)), update(2, Some(PHONE))], ..Rows::default() };
+        let rows = RowChanges {
+            contacts_updated: vec![update(1, Some(OTHER_PHONE)), update(2, Some(PHONE))],
+            ..RowChanges::default()
+        };
         changes(rows).apply_with(&mut snapshot, &mut keys).unwrap();
         assert_eq!(keys.holder(KeyKind::Phone, PHONE), Some(id(2)));
         assert_eq!(keys.holder(KeyKind::Phone, OTHER_PHONE), Some(id(1)));
         assert_eq!(keys.0, Keys::of(&snapshot).0);
-        let person = &snapshot.people[&id(2)];
+        let person = &snapshot.contacts[&id(2)];
         assert_eq!((person.version, person.contact.updated_at), (Version(8), Some(at())));
     }
 
@@ -529,11 +533,11 @@ mod tests {
     fn one_that_was_stored_out_of_order_is_written_like_any_other() {
         let contacts: Vec<Contact> = (3..9).map(|n| Contact::new(id(n))).collect();
         let conversations = contacts.iter().map(|row| Conversation::new(id(row.id.as_uuid().as_u128()), row.id, id(1)));
-        let rows = Rows {
+        let rows = RowChanges {
             conversations_created: conversations.collect(),
             contacts_created: contacts,
             contacts_updated: vec![update(1, None), update(2, None)],
-            ..Rows::default()
+            ..RowChanges::default()
         };
         let planned = changes(rows);
         let mut stored = serde_json::to_value(&planned).unwrap();
@@ -544,12 +548,12 @@ mod tests {
         assert_eq!(read, planned);
         let mut snapshot = world();
         read.apply(&mut snapshot).unwrap();
-        assert!((3..9).all(|n| snapshot.people[&id(n)].conversations.len() == 1));
+        assert!((3..9).all(|n| snapshot.contacts[&id(n)].conversations.len() == 1));
     }
 
     #[test]
     fn one_conversation_on_a_phone_kind_and_any_number_on_email() {
-        let mut rows = Rows { contacts_updated: vec![update(2, None)], ..Rows::default() };
+        let mut rows = RowChanges { contacts_updated: vec![update(2, None)], ..RowChanges::default() };
         for channel in [1, 99] {
             rows.conversations_created = [1, 2].map(|n| Conversation::new(id(n), id(2), id(channel))).to_vec();
             let exists = Conflict::ConversationExists { contact_id: id(2), channel_id: id(channel) };
@@ -563,9 +567,9 @@ mod tests {
     fn a_contact_is_live_in_a_sequence_once() {
         let mut given = world();
         let run = Run::new(id(1), id(1), id(2), at());
-        let person = Arc::make_mut(given.people.get_mut(&id(2)).unwrap());
+        let person = Arc::make_mut(given.contacts.get_mut(&id(2)).unwrap());
         person.step_contacts.push(StepContact::new(id(1), &run, id(1)));
-        let mut rows = Rows { contacts_updated: vec![update(2, None)], ..Rows::default() };
+        let mut rows = RowChanges { contacts_updated: vec![update(2, None)], ..RowChanges::default() };
         rows.step_contacts_created = vec![StepContact::new(id(2), &run, id(2))];
         let twice = Conflict::StepContactLive { contact_id: id(2), sequence_id: id(1) };
         assert_eq!(refused(&changes(rows.clone()), &given), twice.into());

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::Conflict;
 use crate::ContactId;
 use crate::contact::{Contact, Email, KeyKind, Text};
-use crate::lookup::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// Who holds which key, of all contacts of a snapshot.
 #[derive(Debug, Default)]
@@ -15,8 +15,8 @@ pub(crate) struct Keys(pub(super) [HashMap<Text, ContactId>; 3]);
 impl Keys {
     /// Of contacts that show the same key, which only a broken world has, the smallest id holds it.
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
-        let mut keys = Self(std::array::from_fn(|_| HashMap::with_capacity(snapshot.people.len())));
-        for (id, person) in &snapshot.people {
+        let mut keys = Self(std::array::from_fn(|_| HashMap::with_capacity(snapshot.contacts.len())));
+        for (id, person) in &snapshot.contacts {
             for kind in KeyKind::ALL {
                 if let Some(text) = key_text(&person.contact, kind) {
                     keys.0[kind as usize].entry(text.clone()).or_insert(*id);
@@ -28,8 +28,8 @@ impl Keys {
 
     /// The same of an organization in which all is unique that must be (clause 5).
     pub(crate) fn unique(snapshot: &Snapshot) -> Result<Self, Conflict> {
-        let mut keys = Self(std::array::from_fn(|_| HashMap::with_capacity(snapshot.people.len())));
-        for (id, person) in &snapshot.people {
+        let mut keys = Self(std::array::from_fn(|_| HashMap::with_capacity(snapshot.contacts.len())));
+        for (id, person) in &snapshot.contacts {
             for key in KeyKind::ALL {
                 if let Some(text) = key_text(&person.contact, key)
                     && let Some(holder) = keys.0[key as usize].insert(text.clone(), *id)
@@ -40,8 +40,8 @@ impl Keys {
             let (mut channels, mut sequences) = (HashSet::new(), HashSet::new());
             for row in &person.conversations {
                 // Of a channel that is gone, nothing says any more that there was one at most.
-                let channel = snapshot.context.channels.get(&row.channel_id);
-                if channel.is_some_and(|channel| channel.row.kind.is_phone()) && !channels.insert(row.channel_id) {
+                let channel = snapshot.reference.channels.get(&row.channel_id);
+                if channel.is_some_and(|channel| channel.value.kind.is_phone()) && !channels.insert(row.channel_id) {
                     return Err(Conflict::ConversationExists { contact_id: *id, channel_id: row.channel_id });
                 }
             }
@@ -58,16 +58,16 @@ impl Keys {
         self.0[kind as usize].get(text).copied()
     }
 
-    /// Gives up and claims: all of it, or nothing. What counts is the state afterwards, so one claim may take what
+    /// Gives up and transfers: all of it, or nothing. What counts is the state afterwards, so one claim may take what
     /// another gives up.
-    pub(super) fn change(&mut self, claims: &[Claim<'_>]) -> Result<(), Conflict> {
-        for Claim { id, kind, released, .. } in claims {
+    pub(super) fn change(&mut self, transfers: &[KeyTransfer<'_>]) -> Result<(), Conflict> {
+        for KeyTransfer { id, kind, released, .. } in transfers {
             let keys = &mut self.0[*kind as usize];
             if let Some(text) = released.filter(|text| keys.get(*text) == Some(id)) {
                 keys.remove(text);
             }
         }
-        for (done, Claim { id, kind, claimed, .. }) in claims.iter().enumerate() {
+        for (done, KeyTransfer { id, kind, claimed, .. }) in transfers.iter().enumerate() {
             let Some(text) = *claimed else { continue };
             let keys = &mut self.0[*kind as usize];
             match keys.entry(text.clone()) {
@@ -76,9 +76,9 @@ impl Keys {
                 }
                 Entry::Occupied(held) => {
                     let (key, text, holder) = (*kind, text.clone(), *held.get());
-                    let claims_it = |claim: &Claim<'_>| claim.kind == key && claim.claimed == Some(&text);
-                    let twice = claims[..done].iter().any(|claim| claim.id == holder && claims_it(claim));
-                    self.undo(claims, done);
+                    let claims_it = |claim: &KeyTransfer<'_>| claim.kind == key && claim.claimed == Some(&text);
+                    let twice = transfers[..done].iter().any(|claim| claim.id == holder && claims_it(claim));
+                    self.undo(transfers, done);
                     return Err(if twice {
                         Conflict::KeyClaimedTwice { key, text }
                     } else {
@@ -90,14 +90,14 @@ impl Keys {
         Ok(())
     }
 
-    /// Takes back all that was given up, and the first claims.
-    fn undo(&mut self, claims: &[Claim<'_>], done: usize) {
-        for Claim { kind, claimed, .. } in &claims[..done] {
+    /// Takes back all that was given up, and the first transfers.
+    fn undo(&mut self, transfers: &[KeyTransfer<'_>], done: usize) {
+        for KeyTransfer { kind, claimed, .. } in &transfers[..done] {
             if let Some(text) = claimed {
                 self.0[*kind as usize].remove(*text);
             }
         }
-        for Claim { id, kind, released, .. } in claims {
+        for KeyTransfer { id, kind, released, .. } in transfers {
             if let Some(text) = released {
                 self.0[*kind as usize].entry(Text::clone(text)).or_insert(*id);
             }
@@ -115,8 +115,8 @@ pub(super) fn key_text(contact: &Contact, kind: KeyKind) -> Option<&Text> {
     }
 }
 
-/// A contact gives up a key, claims one, or both.
-pub(super) struct Claim<'c> {
+/// A contact gives up a key, transfers one, or both.
+pub(super) struct KeyTransfer<'c> {
     pub(super) id: ContactId,
     pub(super) kind: KeyKind,
     pub(super) released: Option<&'c Text>,

@@ -4,7 +4,7 @@ mod apply;
 mod keys;
 mod people;
 
-pub use apply::{Conflict, NotApplied};
+pub use apply::{ApplyError, Conflict};
 pub(crate) use keys::Keys;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use crate::contact::{Address, BirthDate, Contact, Email, Text};
 use crate::format::V1;
-use crate::lookup::{StoredEnrollment, Version};
 use crate::model::{ContactTag, Conversation, CustomRecord, Run, StepContact, StepContactStatus, Tag};
+use crate::snapshot::Version;
+use crate::stored_enrollment::StoredEnrollment;
 use crate::value::Properties;
 use crate::{
     CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
@@ -32,8 +33,8 @@ pub struct ChangeSet {
     at: Timestamp,
     #[serde(deserialize_with = "Guards::read")]
     guards: Guards,
-    #[serde(deserialize_with = "Rows::read")]
-    rows: Rows,
+    #[serde(deserialize_with = "RowChanges::read")]
+    rows: RowChanges,
     completion: Completion,
 }
 
@@ -43,7 +44,7 @@ impl ChangeSet {
         organization_id: OrganizationId,
         at: Timestamp,
         guards: Guards,
-        rows: Rows,
+        rows: RowChanges,
         completion: Completion,
     ) -> Self {
         Self { v: V1, organization_id, at, guards: guards.sorted(), rows: rows.sorted(), completion }
@@ -69,7 +70,7 @@ impl ChangeSet {
 
     /// What is written.
     #[must_use]
-    pub fn rows(&self) -> &Rows {
+    pub fn rows(&self) -> &RowChanges {
         &self.rows
     }
 
@@ -81,7 +82,7 @@ impl ChangeSet {
 
     /// The same for an enrollment that was accepted before, and is completed at that instant.
     pub(crate) fn finishing(mut self, at: Timestamp) -> Self {
-        self.completion.verb = CompletionVerb::Finish;
+        self.completion.verb = CompletionMode::Finish;
         self.completion.enrollment.completed_at = Some(at);
         self
     }
@@ -103,7 +104,7 @@ fn sort_keys(keys: &mut Vec<Text>) {
 #[non_exhaustive]
 pub struct Completion {
     /// Whether the row is new.
-    pub verb: CompletionVerb,
+    pub verb: CompletionMode,
     /// The row: completed or rejected.
     pub enrollment: StoredEnrollment,
 }
@@ -111,14 +112,14 @@ pub struct Completion {
 impl Completion {
     /// The completion of an enrollment that has no row yet.
     pub(crate) fn create(enrollment: StoredEnrollment) -> Self {
-        Self { verb: CompletionVerb::Create, enrollment }
+        Self { verb: CompletionMode::Create, enrollment }
     }
 }
 
 /// Whether an enrollment's own row is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CompletionVerb {
+pub enum CompletionMode {
     /// It has none: one that exists is a conflict.
     Create,
     /// It has one, and is accepted: any other state, and none, is a conflict.
@@ -179,7 +180,7 @@ pub struct VacantKeys {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-pub struct Rows {
+pub struct RowChanges {
     /// New contacts, at [`Version::FIRST`].
     pub contacts_created: Vec<Contact>,
     /// Contacts that existed: each is raised by one version, also where no field changes.
@@ -204,7 +205,7 @@ pub struct Rows {
     pub records_updated: Vec<RecordUpdate>,
 }
 
-impl Rows {
+impl RowChanges {
     fn sorted(mut self) -> Self {
         sort(&mut self.contacts_created, |row| row.id);
         sort(&mut self.contacts_updated, |row| row.id);

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::Conflict;
 use crate::ContactId;
-use crate::lookup::Person;
+use crate::snapshot::ContactAggregate;
 
 /// Contacts as they are afterwards: those that are created, then those that existed, both in the order of their ids.
 pub(super) struct People {
     pub(super) ids: Vec<ContactId>,
-    pub(super) list: Vec<Arc<Person>>,
+    pub(super) list: Vec<Arc<ContactAggregate>>,
     created: usize,
-    /// Where the last row went. Rows of new contacts come in the order of these.
+    /// Where the last row went. RowChanges of new contacts come in the order of these.
     last: usize,
 }
 
@@ -21,7 +21,7 @@ impl People {
         Self { ids: Vec::with_capacity(people), list: Vec::with_capacity(people), created, last: 0 }
     }
 
-    pub(super) fn push(&mut self, person: Person) {
+    pub(super) fn push(&mut self, person: ContactAggregate) {
         self.ids.push(person.contact.id);
         self.list.push(Arc::new(person));
     }
@@ -30,7 +30,7 @@ impl People {
         self.place(id).is_some_and(|place| place < self.created)
     }
 
-    pub(super) fn written(&mut self, id: ContactId) -> Result<&mut Person, Conflict> {
+    pub(super) fn written(&mut self, id: ContactId) -> Result<&mut ContactAggregate, Conflict> {
         let person = self.place(id).and_then(|place| self.list.get_mut(place));
         person.map(Arc::make_mut).ok_or(Conflict::ContactNotWritten(id))
     }

@@ -1,4 +1,4 @@
-//! Request and context in; a command, or everything that is wrong, out (SPEC 3).
+//! Request and reference data in; a command, or everything that is wrong, out (SPEC 3).
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -8,9 +8,9 @@ use super::{ChannelUsed, Checked, CheckedRecipient, Engine, Enrollment, Enrollme
 use crate::contact::{Address, BirthDate, Email, PhoneNormalizer, PhoneNumber, Region, Text};
 use crate::fault::{Fault, FaultCode, Path, Rejection};
 use crate::format::V1;
-use crate::lookup::Context;
 use crate::model::{Channel, ChannelKind, Sequence, SequenceStatus, Step};
-use crate::request::{EnrollmentRequest, MAX_RECIPIENTS, NUL, Recipient, in_body_order, said};
+use crate::request::{EnrollmentRequest, MAX_RECIPIENTS, NUL, Recipient, in_body_order, non_blank};
+use crate::snapshot::ReferenceData;
 use crate::value::{Properties, Value};
 use crate::{CallFlowId, CustomObjectId, SequenceId, StepId};
 
@@ -18,7 +18,7 @@ use crate::{CallFlowId, CustomObjectId, SequenceId, StepId};
 const MAX_CHARACTERS: usize = 255;
 
 impl EnrollmentCommand {
-    /// Checks a request against its context (SPEC 3): the command that it asks for, or everything that is wrong
+    /// Checks a request against its reference data (SPEC 3): the command that it asks for, or everything that is wrong
     /// with it, each fault with its path and code.
     ///
     /// Pure: the same arguments give the same answer. Whether the enrollment was done before is asked first, with
@@ -27,7 +27,11 @@ impl EnrollmentCommand {
     /// # Errors
     /// [`Rejection`] holds every fault of one status (404 before 409 before 422), in the order of the body, the
     /// body's own before what it refers to.
-    pub fn check(enrollment: &Enrollment<'_>, context: &Context, engine: &Engine<'_>) -> Result<Self, Rejection> {
+    pub fn check(
+        enrollment: &Enrollment<'_>,
+        reference: &ReferenceData,
+        engine: &Engine<'_>,
+    ) -> Result<Self, Rejection> {
         let Enrollment { organization_id, sequence_id, at, request, .. } = *enrollment;
         let mut faults = Faults::of(request);
 
@@ -37,7 +41,7 @@ impl EnrollmentCommand {
             faults.own.push(Fault::new(FaultCode::InvalidIdempotencyKey, "", description));
         }
         let fingerprint = request.fingerprint(sequence_id);
-        let stands = enrollment_id.and_then(|id| context.enrollments.get(&id));
+        let stands = enrollment_id.and_then(|id| reference.enrollments.get(&id));
         if stands.is_some_and(|stored| Some(stored.fingerprint) != fingerprint) {
             faults.referred.push(Self::conflict());
         }
@@ -45,12 +49,12 @@ impl EnrollmentCommand {
         if request.body.is_none() {
             well_formed(request, &mut faults.own);
         }
-        let step = find_step(context, sequence_id, request, &mut faults);
-        let channel = find_channel(context, step, request, engine.phones, &mut faults);
-        let region = engine.policy.default_region.or_else(|| region(context, channel, engine.phones));
-        faults.referred.extend(request.custom_object_id().and_then(|id| custom_object_fault(context, id)));
+        let step = find_step(reference, sequence_id, request, &mut faults);
+        let channel = find_channel(reference, step, request, engine.phones, &mut faults);
+        let region = engine.policy.default_region.or_else(|| region(reference, channel, engine.phones));
+        faults.referred.extend(request.custom_object_id().and_then(|id| custom_object_fault(reference, id)));
         if let Some(options) = request.voice_options {
-            faults.referred.extend(call_flow_fault(context, options.default_call_flow_id));
+            faults.referred.extend(call_flow_fault(reference, options.default_call_flow_id));
         }
 
         if request.to.is_empty() && !faults.stands_at("/to") && !faults.stands_at("") {
@@ -60,7 +64,7 @@ impl EnrollmentCommand {
             let description = format!("`to` has {} entries; at most {MAX_RECIPIENTS} are allowed", request.to.len());
             faults.own.retain(|fault| !fault.path.starts_with("/to/"));
             faults.own.push(Fault::new(FaultCode::TooMany, "/to", description));
-            return Err(faults.told(request));
+            return Err(faults.into_rejection(request));
         }
         let check = CheckRecipient { engine, region, custom_data: request.custom_data.is_some() };
         let recipients: Vec<_> =
@@ -75,8 +79,10 @@ impl EnrollmentCommand {
                 fingerprint,
                 at,
                 step_id: step.id,
-                channel: channel
-                    .map(|channel| ChannelUsed { id: channel.id, from_request: said(request.from.as_ref()).is_some() }),
+                channel: channel.map(|channel| ChannelUsed {
+                    id: channel.id,
+                    from_request: non_blank(request.from.as_ref()).is_some(),
+                }),
                 region,
                 policy: engine.policy.clone(),
                 schedule_at: request.schedule_at,
@@ -84,7 +90,7 @@ impl EnrollmentCommand {
                 call_flow_id: request.voice_options.map(|options| options.default_call_flow_id),
                 recipients,
             }),
-            _ => Err(faults.told(request)),
+            _ => Err(faults.into_rejection(request)),
         }
     }
 }
@@ -112,7 +118,7 @@ impl Faults {
         self.read_at.contains(path)
     }
 
-    fn told(mut self, request: &EnrollmentRequest<'_>) -> Rejection {
+    fn into_rejection(mut self, request: &EnrollmentRequest<'_>) -> Rejection {
         in_body_order(request.body, &mut self.own);
         in_body_order(request.body, &mut self.referred);
         self.own.append(&mut self.referred);
@@ -124,13 +130,13 @@ impl Faults {
 /// The step that contacts are added to: the given one, else the first. Also of a sequence that takes nobody, so
 /// that what else is wrong can be told.
 fn find_step<'c>(
-    context: &'c Context,
+    reference: &'c ReferenceData,
     sequence_id: SequenceId,
     request: &EnrollmentRequest<'_>,
     faults: &mut Faults,
 ) -> Option<&'c Step> {
-    let sequence = match context.sequences.get(&sequence_id) {
-        Some(sequence) => &*sequence.row,
+    let sequence = match reference.sequences.get(&sequence_id) {
+        Some(sequence) => &*sequence.value,
         None => {
             faults.referred.push(sequence_not_found(sequence_id));
             return None;
@@ -164,7 +170,7 @@ pub(crate) fn sequence_fault(sequence: &Sequence, step_id: Option<StepId>) -> Op
 
 /// The channel used: the one that `from` names, else the step's own, else none.
 fn find_channel<'c>(
-    context: &'c Context,
+    reference: &'c ReferenceData,
     step: Option<&Step>,
     request: &EnrollmentRequest<'_>,
     phones: &dyn PhoneNormalizer,
@@ -174,14 +180,14 @@ fn find_channel<'c>(
         return None;
     }
     let kind = step.map(|step| step.channel_kind);
-    let Some(from) = said(request.from.as_ref()) else {
+    let Some(from) = non_blank(request.from.as_ref()) else {
         let id = step?.channel_id?;
-        let channel = context.channels.get(&id).map(|channel| &*channel.row);
+        let channel = reference.channels.get(&id).map(|channel| &*channel.value);
         return found(channel, kind, "/step_id", &format!("channel `{id}` of the step"), faults);
     };
     let address = ChannelAddress::read(from, phones);
     let shared: Vec<&Channel> =
-        context.channels.values().map(|channel| &*channel.row).filter(|channel| address.is_of(channel)).collect();
+        reference.channels.values().map(|channel| &*channel.value).filter(|channel| address.is_of(channel)).collect();
     let fits = |channel: &&&Channel| channel.enabled && kind.is_none_or(|kind| channel.kind == kind);
     // One that fits, else an enabled one of another kind, else any; of equals the smallest id.
     let best = shared.iter().find(fits).or_else(|| shared.iter().find(|c| c.enabled)).or_else(|| shared.first());
@@ -219,15 +225,15 @@ pub(crate) fn channel_fault(
     Some(Fault::new(FaultCode::ChannelKindMismatch, path, description))
 }
 
-pub(crate) fn custom_object_fault(context: &Context, id: CustomObjectId) -> Option<Fault> {
+pub(crate) fn custom_object_fault(reference: &ReferenceData, id: CustomObjectId) -> Option<Fault> {
     let path = "/custom_data/custom_object_id";
-    (!context.custom_objects.contains_key(&id))
+    (!reference.custom_objects.contains_key(&id))
         .then(|| Fault::new(FaultCode::CustomObjectNotFound, path, format!("there is no custom object `{id}`")))
 }
 
-pub(crate) fn call_flow_fault(context: &Context, id: CallFlowId) -> Option<Fault> {
+pub(crate) fn call_flow_fault(reference: &ReferenceData, id: CallFlowId) -> Option<Fault> {
     let path = "/voice_options/default_call_flow_id";
-    (!context.call_flows.contains_key(&id))
+    (!reference.call_flows.contains_key(&id))
         .then(|| Fault::new(FaultCode::CallFlowNotFound, path, format!("there is no call flow `{id}`")))
 }
 
@@ -260,13 +266,13 @@ impl ChannelAddress {
 const FULLWIDTH_PLUS: char = '\u{ff0b}';
 
 /// The region in which phones without `+` are read: of the channel used, else of the first enabled phone channel.
-fn region(context: &Context, channel: Option<&Channel>, phones: &dyn PhoneNormalizer) -> Option<Region> {
+fn region(reference: &ReferenceData, channel: Option<&Channel>, phones: &dyn PhoneNormalizer) -> Option<Region> {
     let region_of = |channel: &Channel| {
         let phone = PhoneNumber::from_e164(&channel.address).filter(|_| channel.kind.is_phone())?;
         phones.region(&phone)
     };
     channel.and_then(region_of).or_else(|| {
-        let mut channels = context.channels.values().map(|channel| &*channel.row);
+        let mut channels = reference.channels.values().map(|channel| &*channel.value);
         channels.find(|channel| channel.enabled && channel.kind == ChannelKind::Phone).and_then(region_of)
     })
 }
@@ -391,8 +397,10 @@ impl CheckRecipient<'_> {
             checked.filter(|date| !date.is_empty())
         });
         CheckedRecipient {
-            phone: checked(said(entry.phone.as_ref()), |text| self.engine.phones.normalize(text, self.region.as_ref())),
-            email: checked(said(entry.email.as_ref()), Email::parse),
+            phone: checked(non_blank(entry.phone.as_ref()), |text| {
+                self.engine.phones.normalize(text, self.region.as_ref())
+            }),
+            email: checked(non_blank(entry.email.as_ref()), Email::parse),
             external_id: text(entry.external_id.as_ref()),
             name: text(entry.name.as_ref()),
             language: text(entry.language.as_ref()),
@@ -424,7 +432,7 @@ fn checked<T, E>(text: Option<&str>, parse: impl FnOnce(&str) -> Result<T, E>) -
 }
 
 fn text(text: Option<&Cow<'_, str>>) -> Option<Text> {
-    said(text).map(Text::from)
+    non_blank(text).map(Text::from)
 }
 
 fn properties(entry: &Recipient<'_>) -> Properties {

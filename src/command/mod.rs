@@ -8,15 +8,17 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use crate::contact::{
-    Address, BirthDate, Email, EmailFault, KeyKind, Libphonenumber, PhoneFault, PhoneNormalizer, PhoneNumber, Region,
+    Address, BirthDate, Email, EmailError, KeyKind, Libphonenumber, PhoneError, PhoneNormalizer, PhoneNumber, Region,
     Text,
 };
 use crate::fault::{Fault, FaultCode};
 use crate::format::V1;
-use crate::lookup::{Context, ContextLookup, EnrollmentState, Lookup, StoredEnrollment};
 use crate::model::Resource;
 use crate::policy::EnrollmentPolicy;
+use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::request::{EnrollmentRequest, Fingerprint};
+use crate::snapshot::ReferenceData;
+use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use crate::value::Properties;
 use crate::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, StepId, Timestamp};
 
@@ -58,8 +60,8 @@ impl Enrollment<'_> {
 
     /// What to load before the request is checked.
     #[must_use]
-    pub fn context_lookup(&self) -> ContextLookup {
-        ContextLookup {
+    pub fn reference_query(&self) -> ReferenceQuery {
+        ReferenceQuery {
             organization_id: self.organization_id,
             enrollment_id: self.id(),
             sequence_id: self.sequence_id,
@@ -70,8 +72,8 @@ impl Enrollment<'_> {
 
     /// The enrollment that stands, if it is of this very request. Asked first: nothing else is checked then (SPEC 6).
     #[must_use]
-    pub fn standing<'c>(&self, context: &'c Context) -> Option<&'c StoredEnrollment> {
-        let stored = context.enrollments.get(&self.id()?)?;
+    pub fn standing<'c>(&self, reference: &'c ReferenceData) -> Option<&'c StoredEnrollment> {
+        let stored = reference.enrollments.get(&self.id()?)?;
         (self.request.fingerprint(self.sequence_id) == Some(stored.fingerprint)).then_some(stored)
     }
 }
@@ -115,7 +117,7 @@ impl Default for Retry {
     }
 }
 
-/// A request that was checked against its context, frozen: what it means does not change any more.
+/// A request that was checked against its reference data, frozen: what it means does not change any more.
 ///
 /// It serializes, versioned, so that it can be stored before the 202 and processed after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -155,9 +157,9 @@ pub(crate) struct ChannelUsed {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CheckedRecipient {
     #[serde(skip_serializing_if = "Checked::is_absent")]
-    pub(crate) phone: Checked<PhoneNumber, PhoneFault>,
+    pub(crate) phone: Checked<PhoneNumber, PhoneError>,
     #[serde(skip_serializing_if = "Checked::is_absent")]
-    pub(crate) email: Checked<Email, EmailFault>,
+    pub(crate) email: Checked<Email, EmailError>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) external_id: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -254,15 +256,15 @@ impl EnrollmentCommand {
 
     /// What to load before the enrollment is planned: every row that any rule may ask for, in one call.
     #[must_use]
-    pub fn lookup(&self) -> Lookup {
+    pub fn snapshot_query(&self) -> SnapshotQuery {
         let keys = |kind| {
             let mut keys: Vec<Text> = self.recipients.iter().filter_map(|r| r.key(kind).cloned()).collect();
             keys.sort_unstable();
             keys.dedup();
             keys
         };
-        Lookup {
-            context: ContextLookup {
+        SnapshotQuery {
+            reference: ReferenceQuery {
                 organization_id: self.organization_id,
                 enrollment_id: Some(self.enrollment_id),
                 sequence_id: self.sequence_id,

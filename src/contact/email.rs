@@ -31,7 +31,7 @@ pub struct Email {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum EmailFault {
+pub enum EmailError {
     /// Not `local@domain`, or with a character that does not belong there.
     #[error("not an email address")]
     Syntax,
@@ -50,29 +50,29 @@ impl Email {
     /// Reads an address, trimmed.
     ///
     /// # Errors
-    /// [`EmailFault`] says why the text is no valid address.
-    pub fn parse(text: &str) -> Result<Self, EmailFault> {
+    /// [`EmailError`] says why the text is no valid address.
+    pub fn parse(text: &str) -> Result<Self, EmailError> {
         let text = text.trim();
         if text.len() > MAX_BYTES {
-            return Err(EmailFault::TooLong);
+            return Err(EmailError::TooLong);
         }
         if text.contains('"') {
-            return Err(EmailFault::LocalPart);
+            return Err(EmailError::LocalPart);
         }
         // Composed, since the crate takes letters but not the marks that some are written with.
         let composed = if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
         EmailAddress::parse_with_options(&composed, strict()).map_err(|e| fault(&e))?;
-        let (local, domain) = text.rsplit_once('@').ok_or(EmailFault::Syntax)?;
+        let (local, domain) = text.rsplit_once('@').ok_or(EmailError::Syntax)?;
         if !local.chars().all(belongs_to_a_mailbox) {
-            return Err(EmailFault::LocalPart);
+            return Err(EmailError::LocalPart);
         }
         if let (true, Domain::Ascii(domain)) = (local.is_ascii(), Domain::of(domain)) {
-            return if is_host_name(domain) { Ok(Self::ascii(text)) } else { Err(EmailFault::Domain) };
+            return if is_host_name(domain) { Ok(Self::ascii(text)) } else { Err(EmailError::Domain) };
         }
-        let domain = ascii_domain(domain).ok_or(EmailFault::Domain)?;
+        let domain = ascii_domain(domain).ok_or(EmailError::Domain)?;
         let key = key(&normalized_local(local), &domain);
         if key.len() > MAX_BYTES {
-            return Err(EmailFault::TooLong);
+            return Err(EmailError::TooLong);
         }
         Ok(Self::with_key(text, &key))
     }
@@ -155,11 +155,11 @@ impl<'de> Deserialize<'de> for Email {
     }
 }
 
-fn fault(error: &email_address::Error) -> EmailFault {
+fn fault(error: &email_address::Error) -> EmailError {
     use email_address::Error as E;
     match error {
-        E::LocalPartTooLong => EmailFault::TooLong,
-        E::LocalPartEmpty | E::UnbalancedQuotes | E::InvalidComment => EmailFault::LocalPart,
+        E::LocalPartTooLong => EmailError::TooLong,
+        E::LocalPartEmpty | E::UnbalancedQuotes | E::InvalidComment => EmailError::LocalPart,
         E::DomainEmpty
         | E::DomainTooLong
         | E::SubDomainEmpty
@@ -167,8 +167,8 @@ fn fault(error: &email_address::Error) -> EmailFault {
         | E::DomainTooFew
         | E::DomainInvalidSeparator
         | E::InvalidIPAddress
-        | E::UnsupportedDomainLiteral => EmailFault::Domain,
-        _ => EmailFault::Syntax,
+        | E::UnsupportedDomainLiteral => EmailError::Domain,
+        _ => EmailError::Syntax,
     }
 }
 
@@ -291,8 +291,8 @@ mod tests {
         ] {
             assert!(Email::parse(text).is_err(), "{text:?}");
         }
-        assert_eq!(Email::parse(&format!("{}@b.com", "a".repeat(65))), Err(EmailFault::TooLong));
-        assert_eq!(Email::parse(&"a".repeat(10_000_000)), Err(EmailFault::TooLong));
+        assert_eq!(Email::parse(&format!("{}@b.com", "a".repeat(65))), Err(EmailError::TooLong));
+        assert_eq!(Email::parse(&"a".repeat(10_000_000)), Err(EmailError::TooLong));
     }
 
     #[test]

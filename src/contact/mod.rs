@@ -7,8 +7,8 @@ mod phonenumber_crate;
 mod rlibphonenumber_crate;
 mod text;
 
-pub use email::{Email, EmailFault};
-pub use phone::{InvalidRegion, PhoneFault, PhoneNormalizer, PhoneNumber, Region};
+pub use email::{Email, EmailError};
+pub use phone::{PhoneError, PhoneNormalizer, PhoneNumber, Region, RegionError};
 #[cfg(feature = "phonenumber")]
 pub use phonenumber_crate::PhonenumberCrate;
 pub use rlibphonenumber_crate::Libphonenumber;

@@ -17,15 +17,15 @@ impl PhoneNumber {
     /// A number without `+` is read as one would dial it within `region`.
     ///
     /// # Errors
-    /// [`PhoneFault`] says why the text is no valid phone number.
+    /// [`PhoneError`] says why the text is no valid phone number.
     ///
     /// ```
     /// use enroll::contact::{PhoneNumber, Region};
     /// let phone = PhoneNumber::parse("(202) 555-0123", Some(&Region::new("US")?)).unwrap();
     /// assert_eq!(phone.as_str(), "+12025550123");
-    /// # Ok::<(), enroll::contact::InvalidRegion>(())
+    /// # Ok::<(), enroll::contact::RegionError>(())
     /// ```
-    pub fn parse(text: &str, region: Option<&Region>) -> Result<Self, PhoneFault> {
+    pub fn parse(text: &str, region: Option<&Region>) -> Result<Self, PhoneError> {
         super::Libphonenumber.normalize(text, region)
     }
 
@@ -47,10 +47,10 @@ impl PhoneNumber {
 }
 
 impl TryFrom<Text> for PhoneNumber {
-    type Error = PhoneFault;
+    type Error = PhoneError;
 
-    fn try_from(text: Text) -> Result<Self, PhoneFault> {
-        if is_e164(&text) { Ok(Self(text)) } else { Err(PhoneFault::NotANumber) }
+    fn try_from(text: Text) -> Result<Self, PhoneError> {
+        if is_e164(&text) { Ok(Self(text)) } else { Err(PhoneError::NotANumber) }
     }
 }
 
@@ -77,8 +77,8 @@ pub trait PhoneNormalizer: Send + Sync {
     /// Reads `text`, as dialled within `region` where it has no `+`.
     ///
     /// # Errors
-    /// [`PhoneFault`] says why the text is no valid phone number.
-    fn normalize(&self, text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneFault>;
+    /// [`PhoneError`] says why the text is no valid phone number.
+    fn normalize(&self, text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneError>;
 
     /// The region that a number belongs to; `None` for one that belongs to none.
     fn region(&self, phone: &PhoneNumber) -> Option<Region>;
@@ -88,7 +88,7 @@ pub trait PhoneNormalizer: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum PhoneFault {
+pub enum PhoneError {
     /// Nothing in it looks like a phone number, or something in it does not belong to one.
     #[error("not a phone number")]
     NotANumber,
@@ -114,19 +114,19 @@ pub struct Region([u8; 2]);
 /// Text that is not two letters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a region: two letters such as `US`")]
-pub struct InvalidRegion(String);
+pub struct RegionError(String);
 
 impl Region {
     /// The region of a code of two letters, in either case.
     ///
     /// # Errors
-    /// [`InvalidRegion`] if it is anything else.
-    pub fn new(code: &str) -> Result<Self, InvalidRegion> {
+    /// [`RegionError`] if it is anything else.
+    pub fn new(code: &str) -> Result<Self, RegionError> {
         match code.as_bytes() {
             [a, b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic() => {
                 Ok(Self([a.to_ascii_uppercase(), b.to_ascii_uppercase()]))
             }
-            _ => Err(InvalidRegion(code.to_owned())),
+            _ => Err(RegionError(code.to_owned())),
         }
     }
 
@@ -138,17 +138,17 @@ impl Region {
 }
 
 impl FromStr for Region {
-    type Err = InvalidRegion;
+    type Err = RegionError;
 
-    fn from_str(code: &str) -> Result<Self, InvalidRegion> {
+    fn from_str(code: &str) -> Result<Self, RegionError> {
         Self::new(code)
     }
 }
 
 impl TryFrom<String> for Region {
-    type Error = InvalidRegion;
+    type Error = RegionError;
 
-    fn try_from(code: String) -> Result<Self, InvalidRegion> {
+    fn try_from(code: String) -> Result<Self, RegionError> {
         Self::new(&code)
     }
 }
@@ -186,12 +186,12 @@ const MAX_TEXT: usize = 64;
 
 /// What no normalizer is asked: text that is too long, and the URI parameter by which a caller could pick the
 /// country (and by which the phone crate panicked).
-pub(super) fn guard(text: &str) -> Result<(), PhoneFault> {
+pub(super) fn guard(text: &str) -> Result<(), PhoneError> {
     if text.len() > MAX_TEXT && text.chars().nth(MAX_TEXT).is_some() {
-        return Err(PhoneFault::TooLong);
+        return Err(PhoneError::TooLong);
     }
     if text.contains(';') && text.as_bytes().windows(CONTEXT.len()).any(|w| w.eq_ignore_ascii_case(CONTEXT)) {
-        return Err(PhoneFault::NotANumber);
+        return Err(PhoneError::NotANumber);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use phonenumber::country;
 use phonenumber::{Mode, ParseError};
 
-use super::phone::{PhoneFault, PhoneNormalizer, PhoneNumber, Region, guard};
+use super::phone::{PhoneError, PhoneNormalizer, PhoneNumber, Region, guard};
 
 /// The `phonenumber` crate behind the same seam, for hosts that ask for it.
 ///
@@ -13,21 +13,21 @@ use super::phone::{PhoneFault, PhoneNormalizer, PhoneNumber, Region, guard};
 pub struct PhonenumberCrate;
 
 impl PhoneNormalizer for PhonenumberCrate {
-    fn normalize(&self, text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneFault> {
+    fn normalize(&self, text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneError> {
         guard(text)?;
         // With `+` the region must not matter; given one, the crate would strip that region's prefix.
         let international = text.trim_start().starts_with(['+', '\u{ff0b}']);
         let region = region.filter(|_| !international).and_then(|region| region.as_str().parse::<country::Id>().ok());
         let number = phonenumber::parse(region, text).map_err(|e| match e {
-            ParseError::InvalidCountryCode => PhoneFault::UnknownCountry,
-            ParseError::TooShortAfterIdd | ParseError::TooShortNsn => PhoneFault::TooShort,
-            ParseError::TooLong => PhoneFault::TooLong,
-            _ => PhoneFault::NotANumber,
+            ParseError::InvalidCountryCode => PhoneError::UnknownCountry,
+            ParseError::TooShortAfterIdd | ParseError::TooShortNsn => PhoneError::TooShort,
+            ParseError::TooLong => PhoneError::TooLong,
+            _ => PhoneError::NotANumber,
         })?;
         if !phonenumber::is_valid(&number) {
-            return Err(PhoneFault::NoSuchNumber);
+            return Err(PhoneError::NoSuchNumber);
         }
-        PhoneNumber::from_e164(&number.format().mode(Mode::E164).to_string()).ok_or(PhoneFault::NoSuchNumber)
+        PhoneNumber::from_e164(&number.format().mode(Mode::E164).to_string()).ok_or(PhoneError::NoSuchNumber)
     }
 
     fn region(&self, phone: &PhoneNumber) -> Option<Region> {

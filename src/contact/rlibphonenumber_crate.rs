@@ -2,7 +2,7 @@
 
 use rlibphonenumber::{PHONE_NUMBER_UTIL, ParseError, PhoneNumberFormat, PhoneNumberType};
 
-use super::phone::{PhoneFault, PhoneNormalizer, PhoneNumber, Region, guard};
+use super::phone::{PhoneError, PhoneNormalizer, PhoneNumber, Region, guard};
 
 /// The engine's own normalizer: Google's libphonenumber, in Rust.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,7 +20,7 @@ impl Libphonenumber {
     /// use enroll::contact::{Libphonenumber, Region};
     ///
     /// Libphonenumber.warm_up([Region::new("US")?, Region::new("RW")?]);
-    /// # Ok::<(), enroll::contact::InvalidRegion>(())
+    /// # Ok::<(), enroll::contact::RegionError>(())
     /// ```
     pub fn warm_up(&self, regions: impl IntoIterator<Item = Region>) {
         for region in regions {
@@ -32,7 +32,7 @@ impl Libphonenumber {
                 let Ok(example) = example else { continue };
                 for format in [PhoneNumberFormat::National, PhoneNumberFormat::International] {
                     // What it is does not matter, only that it was read.
-                    let _: Result<PhoneNumber, PhoneFault> =
+                    let _: Result<PhoneNumber, PhoneError> =
                         self.normalize(&PHONE_NUMBER_UTIL.format(&example, format), Some(&region));
                 }
             }
@@ -41,12 +41,12 @@ impl Libphonenumber {
 }
 
 impl PhoneNormalizer for Libphonenumber {
-    fn normalize(&self, text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneFault> {
+    fn normalize(&self, text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneError> {
         guard(text)?;
         let phone = parse(text, region)?;
         // Some Belarusian numbers lose a leading `8 10` each time that they are read. All that are known begin so.
         if phone.as_str().starts_with("+375") && parse(phone.as_str(), None).as_ref() != Ok(&phone) {
-            return Err(PhoneFault::NoSuchNumber);
+            return Err(PhoneError::NoSuchNumber);
         }
         Ok(phone)
     }
@@ -58,16 +58,16 @@ impl PhoneNormalizer for Libphonenumber {
     }
 }
 
-fn parse(text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneFault> {
+fn parse(text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneError> {
     let region = region.and_then(|region| rlibphonenumber::Region::from_code(region.as_str()).ok());
     let number = PHONE_NUMBER_UTIL.parse(text, region).map_err(|e| match e {
-        ParseError::InvalidCountryCode => PhoneFault::UnknownCountry,
-        ParseError::TooShortAfterIdd | ParseError::TooShortNsn => PhoneFault::TooShort,
-        ParseError::TooLongNsn => PhoneFault::TooLong,
-        ParseError::NotANumber(_) => PhoneFault::NotANumber,
+        ParseError::InvalidCountryCode => PhoneError::UnknownCountry,
+        ParseError::TooShortAfterIdd | ParseError::TooShortNsn => PhoneError::TooShort,
+        ParseError::TooLongNsn => PhoneError::TooLong,
+        ParseError::NotANumber(_) => PhoneError::NotANumber,
     })?;
     if !PHONE_NUMBER_UTIL.is_valid_number(&number) {
-        return Err(PhoneFault::NoSuchNumber);
+        return Err(PhoneError::NoSuchNumber);
     }
-    PhoneNumber::from_e164(&PHONE_NUMBER_UTIL.format(&number, PhoneNumberFormat::E164)).ok_or(PhoneFault::NoSuchNumber)
+    PhoneNumber::from_e164(&PHONE_NUMBER_UTIL.format(&number, PhoneNumberFormat::E164)).ok_or(PhoneError::NoSuchNumber)
 }

@@ -2,13 +2,13 @@
 
 use crate::ChannelId;
 use crate::contact::ContactState;
-use crate::lookup::Person;
 use crate::policy::{Consent, EnrollmentPolicy};
 use crate::report::Reason;
+use crate::snapshot::ContactAggregate;
 
 /// Why a contact may not be reached on the channel used.
 pub(super) fn refusals(
-    person: &Person,
+    person: &ContactAggregate,
     channel_id: Option<ChannelId>,
     policy: &EnrollmentPolicy,
 ) -> impl Iterator<Item = Reason> {

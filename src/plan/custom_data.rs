@@ -4,14 +4,14 @@ use chrono::NaiveDate;
 use std::collections::BTreeMap;
 
 use crate::CustomObjectId;
-use crate::lookup::Person;
 use crate::model::{CustomObject, CustomProperty, CustomRecord, PropertyKind, Resource};
 use crate::report::{Note, PropertyFault, PropertyProblem};
+use crate::snapshot::ContactAggregate;
 use crate::value::{Properties, Value};
 
 /// The record that stands under an (object, resource, resource id).
 pub(super) fn standing(
-    person: &Person,
+    person: &ContactAggregate,
     object: CustomObjectId,
     resource: Resource,
     resource_id: uuid::Uuid,
@@ -85,7 +85,7 @@ impl<'a> Definitions<'a> {
     }
 }
 
-/// Given values replace, absent ones stay, `null` clears.
+/// Seed values replace, absent ones stay, `null` clears.
 fn merge(standing: &Properties, given: &Properties) -> Properties {
     let stay = standing.iter().filter(|(key, _)| !given.contains_key(key));
     let values = stay.chain(given).filter(|(_, value)| **value != Value::Null);

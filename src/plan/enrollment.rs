@@ -2,10 +2,10 @@
 
 use crate::StepId;
 use crate::command::EnrollmentCommand;
-use crate::lookup::Person;
 use crate::model::{OnReAdd, Run, Sequence, StepContact, StepContactStatus};
 use crate::policy::Reprocess;
 use crate::report::{Disposition, Reason};
+use crate::snapshot::ContactAggregate;
 
 /// A row of the decision table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,7 +93,7 @@ impl<'a> Decision<'a> {
 
 /// Decides over an existing contact.
 pub(super) fn decide<'a>(
-    person: &'a Person,
+    person: &'a ContactAggregate,
     sequence: &Sequence,
     step: StepId,
     command: &EnrollmentCommand,
@@ -154,7 +154,7 @@ pub(super) fn decide<'a>(
 }
 
 /// The latest run start, then the greatest id.
-fn newest<'a>(person: &Person, rows: impl Iterator<Item = &'a StepContact>) -> Option<&'a StepContact> {
+fn newest<'a>(person: &ContactAggregate, rows: impl Iterator<Item = &'a StepContact>) -> Option<&'a StepContact> {
     let started = |row: &StepContact| person.runs.iter().find(|run| run.id == row.run_id).map(|run| run.started_at);
     rows.max_by_key(|row| (started(row), row.id))
 }

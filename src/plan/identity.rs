@@ -7,10 +7,10 @@ use crate::ContactId;
 use crate::changes::ContactFields;
 use crate::command::CheckedRecipient;
 use crate::contact::{Contact, KeyKind, Text, is_blank};
-use crate::lookup::{Context, Person, Snapshot};
 use crate::model::ChannelKind;
 use crate::policy::{EnrollmentPolicy, ExistingContact, IdentityConflict};
 use crate::report::{Note, Reason};
+use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot};
 
 /// The contacts as they stand when a recipient's turn comes: those of the snapshot and those made by earlier
 /// recipients, each with the keys that it holds by then.
@@ -27,7 +27,7 @@ pub(super) struct Slot(u32);
 pub(super) struct Standing<'a> {
     pub(super) id: ContactId,
     /// `None`: an earlier recipient of this request made it.
-    pub(super) person: Option<&'a Person>,
+    pub(super) person: Option<&'a ContactAggregate>,
     pub(super) taken_by: Option<usize>,
     keys: [Option<&'a str>; 3],
 }
@@ -56,16 +56,16 @@ struct Holder {
 
 impl<'a> World<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, recipients: &[CheckedRecipient]) -> Self {
-        let people = snapshot.people.len();
+        let people = snapshot.contacts.len();
         let room = |kind| {
             let given = recipients.iter().filter(|recipient| recipient.key(kind).is_some()).count();
-            given + snapshot.people.values().filter(|person| person.contact.key(kind).is_some()).count()
+            given + snapshot.contacts.values().filter(|person| person.contact.key(kind).is_some()).count()
         };
         let mut world = Self {
             standing: Vec::with_capacity(people + recipients.len()),
             holders: KeyKind::ALL.map(|kind| HashMap::with_capacity(room(kind))),
         };
-        for person in snapshot.people.values() {
+        for person in snapshot.contacts.values() {
             let slot = world.next_slot();
             // A merged contact has no keys, and so is never found.
             let keys = KeyKind::ALL.map(|kind| person.contact.key(kind));
@@ -156,13 +156,13 @@ pub(super) struct Identity<'a> {
 pub(super) fn reconcile<'a>(
     world: &World<'a>,
     slot: Slot,
-    person: &Person,
+    person: &ContactAggregate,
     recipient: &'a CheckedRecipient,
-    context: &Context,
+    reference: &ReferenceData,
     policy: &EnrollmentPolicy,
 ) -> Identity<'a> {
     let contact = &person.contact;
-    let mut identity = Identity { set: fill(contact, recipient, context, policy), ..Identity::default() };
+    let mut identity = Identity { set: fill(contact, recipient, reference, policy), ..Identity::default() };
     for kind in KeyKind::ALL {
         let Some(key) = recipient.key(kind) else {
             continue;
@@ -215,7 +215,7 @@ pub(super) fn reconcile<'a>(
 }
 
 /// Why a contact would end up without the address that the step needs, given that the entry brings one or need not.
-pub(super) fn unreachable(identity: &Identity<'_>, person: &Person, kind: ChannelKind) -> Option<Reason> {
+pub(super) fn unreachable(identity: &Identity<'_>, person: &ContactAggregate, kind: ChannelKind) -> Option<Reason> {
     let key = eligibility::needed(kind);
     let brought = identity.brings.iter().any(|(brought, _)| *brought == key);
     if brought || person.contact.key(key).is_some() {
@@ -230,16 +230,16 @@ pub(super) fn unreachable(identity: &Identity<'_>, person: &Person, kind: Channe
 }
 
 /// SPEC 3: a default channel that is none of the organization's is left out.
-pub(super) fn unknown_default_channel(recipient: &CheckedRecipient, context: &Context) -> Option<Note> {
+pub(super) fn unknown_default_channel(recipient: &CheckedRecipient, reference: &ReferenceData) -> Option<Note> {
     let channel_id = recipient.default_channel_id?;
-    (!context.channels.contains_key(&channel_id)).then_some(Note::DefaultChannelUnknown { channel_id })
+    (!reference.channels.contains_key(&channel_id)).then_some(Note::DefaultChannelUnknown { channel_id })
 }
 
 /// The fields other than keys that an entry changes on an existing contact.
 fn fill(
     contact: &Contact,
     recipient: &CheckedRecipient,
-    context: &Context,
+    reference: &ReferenceData,
     policy: &EnrollmentPolicy,
 ) -> ContactFields {
     let overwrite = match policy.existing_contact {
@@ -252,7 +252,7 @@ fn fill(
             *field = None;
         }
     }
-    let mut set = plain_fields(recipient, context);
+    let mut set = plain_fields(recipient, reference);
     let text = |given: &Text, stored: Option<&Text>| {
         is_blank(stored) || (overwrite && stored.is_some_and(|stored| stored != given))
     };

@@ -19,13 +19,14 @@ mod tag;
 
 pub use enrollment::Row;
 
-use crate::changes::{ChangeSet, Completion, CompletionVerb, ContactFields, Rows};
+use crate::changes::{ChangeSet, Completion, CompletionMode, ContactFields, RowChanges};
 use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::fault::{Fault, Rejection};
-use crate::lookup::{Context, EnrollmentState, Person, Snapshot, StoredEnrollment};
 use crate::model::{Channel, Resource, Sequence, Step};
 use crate::policy::AddressSource;
 use crate::report::{Disposition, EnrollmentReport, Outcome, Outcomes};
+use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot};
+use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use crate::{ChannelId, Timestamp, command, ids::Minter};
 use custom_data::Definitions;
 use identity::{Slot, World};
@@ -72,13 +73,13 @@ impl EnrollmentPlan {
 /// [`Rejection`] if the sequence, step, channel, custom object or call flow has become unusable since the command
 /// was checked, with the codes of SPEC 3.
 pub fn plan_enrollment(command: &EnrollmentCommand, snapshot: &Snapshot) -> Result<EnrollmentPlan, Rejection> {
-    let target = Target::find(command, &snapshot.context)?;
+    let target = Target::find(command, &snapshot.reference)?;
     let mut planner = Planner {
         command,
-        context: &snapshot.context,
+        reference: &snapshot.reference,
         world: World::new(snapshot, command.recipients()),
         minter: Minter::new(command.organization_id(), command.enrollment_id(), command.at()),
-        draft: Draft::new(command.recipients().len(), snapshot.people.len()),
+        draft: Draft::new(command.recipients().len(), snapshot.contacts.len()),
         target,
     };
     let outcomes = command.recipients().iter().enumerate().map(|(index, r)| planner.recipient(index, r)).collect();
@@ -100,9 +101,9 @@ pub(crate) fn reject_enrollment(
         EnrollmentState::Rejected { rejection },
     );
     enrollment.completed_at = Some(at);
-    let completion = Completion { verb: CompletionVerb::Finish, enrollment };
-    let guards = rows::context_guards(command, &snapshot.context);
-    ChangeSet::new(command.organization_id(), command.at(), guards, Rows::default(), completion)
+    let completion = Completion { verb: CompletionMode::Finish, enrollment };
+    let guards = rows::reference_guards(command, &snapshot.reference);
+    ChangeSet::new(command.organization_id(), command.at(), guards, RowChanges::default(), completion)
 }
 
 /// What contacts are added to, found again on today's facts.
@@ -114,27 +115,27 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn find(command: &EnrollmentCommand, context: &'a Context) -> Result<Self, Rejection> {
+    fn find(command: &EnrollmentCommand, reference: &'a ReferenceData) -> Result<Self, Rejection> {
         let id = command.sequence_id();
-        let Some(versioned) = context.sequences.get(&id) else {
+        let Some(versioned) = reference.sequences.get(&id) else {
             return Err(command::sequence_not_found(id).into());
         };
-        let sequence = &*versioned.row;
+        let sequence = &*versioned.value;
         let mut faults: Vec<Fault> = command::sequence_fault(sequence, Some(command.step_id())).into_iter().collect();
         let step = sequence.step(command.step_id());
         let mut channel = None;
         if let Some(used) = command.channel() {
-            channel = context.channels.get(&used.id).map(|channel| &*channel.row);
+            channel = reference.channels.get(&used.id).map(|channel| &*channel.value);
             let path = if used.from_request { "/from" } else { "/step_id" };
             let what = format!("channel `{}`", used.id);
             faults.extend(command::channel_fault(channel, step.map(|step| step.channel_kind), path, &what));
         }
         let mut custom_data = None;
         if let Some((id, resource)) = command.custom_data() {
-            faults.extend(command::custom_object_fault(context, id));
-            custom_data = context.custom_objects.get(&id).map(|object| (Definitions::of(&object.row), resource));
+            faults.extend(command::custom_object_fault(reference, id));
+            custom_data = reference.custom_objects.get(&id).map(|object| (Definitions::of(&object.value), resource));
         }
-        faults.extend(command.call_flow_id().and_then(|id| command::call_flow_fault(context, id)));
+        faults.extend(command.call_flow_id().and_then(|id| command::call_flow_fault(reference, id)));
         match (Rejection::of(faults), step) {
             (None, Some(step)) => Ok(Self { sequence, step, channel, custom_data }),
             (Some(rejection), _) => Err(rejection),
@@ -146,7 +147,7 @@ impl<'a> Target<'a> {
 /// The state of planning: the facts, who took whom, and what is to be written so far.
 struct Planner<'a> {
     command: &'a EnrollmentCommand,
-    context: &'a Context,
+    reference: &'a ReferenceData,
     world: World<'a>,
     minter: Minter,
     draft: Draft<'a>,
@@ -179,7 +180,7 @@ impl<'a> Planner<'a> {
             }
             return outcome;
         }
-        outcome.notes.extend(identity::unknown_default_channel(recipient, self.context));
+        outcome.notes.extend(identity::unknown_default_channel(recipient, self.reference));
         outcome.notes.extend(eligibility.notes);
 
         match found {
@@ -192,7 +193,7 @@ impl<'a> Planner<'a> {
 
     /// No contact corresponds to the entry: one is made (D2).
     fn enroll_new(&mut self, index: usize, recipient: &'a CheckedRecipient, outcome: &mut Outcome) {
-        let contact = self.draft.contact(&self.minter, index, recipient, self.context, self.command.at());
+        let contact = self.draft.contact(&self.minter, index, recipient, self.reference, self.command.at());
         outcome.contact_id = Some(contact);
         outcome.contact_created = true;
         self.world.create(contact, index, recipient);
@@ -211,7 +212,7 @@ impl<'a> Planner<'a> {
         };
         let eligible = outcome.reasons.is_empty();
 
-        let identity = identity::reconcile(&self.world, slot, person, recipient, self.context, command.policy());
+        let identity = identity::reconcile(&self.world, slot, person, recipient, self.reference, command.policy());
         outcome.notes.extend(identity.notes.iter().cloned());
         outcome.reasons.extend(identity.reasons.iter().cloned());
         if eligible {
@@ -238,7 +239,7 @@ impl<'a> Planner<'a> {
     }
 
     /// 4.7 and 4.8: what goes with an enrollment.
-    fn goes_with_it(&mut self, contact: crate::ContactId, person: Option<&'a Person>, outcome: &mut Outcome) {
+    fn goes_with_it(&mut self, contact: crate::ContactId, person: Option<&'a ContactAggregate>, outcome: &mut Outcome) {
         let index = outcome.index;
         if let Some(channel) = self.target.channel {
             let standing = person.and_then(|person| conversation::standing(person, channel));
@@ -276,14 +277,14 @@ impl<'a> Planner<'a> {
 
     fn guard_default_channel(&mut self, recipient: &CheckedRecipient) {
         if let Some(id) = recipient.default_channel_id {
-            self.draft.guard_channel(id, self.context);
+            self.draft.guard_channel(id, self.reference);
         }
     }
 
     fn finish(mut self, outcomes: Outcomes) -> EnrollmentPlan {
         let (command, target) = (self.command, &self.target);
         if let Some(channel) = target.channel {
-            self.draft.guard_channel(channel.id, self.context);
+            self.draft.guard_channel(channel.id, self.reference);
         }
         let report = EnrollmentReport {
             v: 1,
@@ -295,7 +296,7 @@ impl<'a> Planner<'a> {
             upload_tag: self.draft.upload_tag(),
             outcomes,
         };
-        let guards = self.draft.guards(self.context, command, &self.world);
+        let guards = self.draft.guards(self.reference, command, &self.world);
         let completion = Completion::create(StoredEnrollment::completed(command.fingerprint(), report.clone()));
         let rows = self.draft.into_rows();
         let changes = ChangeSet::new(command.organization_id(), command.at(), guards, rows, completion);
@@ -304,16 +305,16 @@ impl<'a> Planner<'a> {
 }
 
 /// Whether the organization has such a channel.
-fn known_channel(id: Option<ChannelId>, context: &Context) -> Option<ChannelId> {
-    id.filter(|id| context.channels.contains_key(id))
+fn known_channel(id: Option<ChannelId>, reference: &ReferenceData) -> Option<ChannelId> {
+    id.filter(|id| reference.channels.contains_key(id))
 }
 
 /// The fields of an entry that are not keys.
-fn plain_fields(recipient: &CheckedRecipient, context: &Context) -> ContactFields {
+fn plain_fields(recipient: &CheckedRecipient, reference: &ReferenceData) -> ContactFields {
     let mut fields = ContactFields::default();
     fields.name.clone_from(&recipient.name);
     fields.language.clone_from(&recipient.language);
-    fields.default_channel_id = known_channel(recipient.default_channel_id, context);
+    fields.default_channel_id = known_channel(recipient.default_channel_id, reference);
     fields.address.clone_from(&recipient.address);
     fields.birth_date = recipient.birth_date;
     fields

@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use super::identity::{Slot, StoredHolder, World};
 use super::{Target, plain_fields, tag};
 use crate::changes::{
-    ContactFields, ContactUpdate, Guards, RecordUpdate, Rows, RunReactivation, StepContactUpdate, VacantKeys,
+    ContactFields, ContactUpdate, Guards, RecordUpdate, RowChanges, RunReactivation, StepContactUpdate, VacantKeys,
 };
 use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::contact::{Contact, KeyKind, Text};
 use crate::ids::{Minter, RowKind};
-use crate::lookup::{Context, Person, Version};
 use crate::model::{
     ContactTag, Conversation, CustomRecord, Resource, Run, RunStatus, StepContact, StepContactStatus, Tag,
 };
 use crate::report::UploadTag;
+use crate::snapshot::{ContactAggregate, ReferenceData, Version};
 use crate::value::Properties;
 use crate::{ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, StepContactId, Timestamp};
 
-/// Rows and guards as they come.
+/// RowChanges and guards as they come.
 pub(super) struct Draft<'a> {
-    rows: Rows,
+    rows: RowChanges,
     channels: BTreeMap<ChannelId, Option<Version>>,
     consulted: Vec<Slot>,
     vacant: Vec<(KeyKind, &'a Text)>,
@@ -29,13 +29,13 @@ pub(super) struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// With room for what so many recipients and the people who were found can make of it.
     pub(super) fn new(recipients: usize, people: usize) -> Self {
-        let rows = Rows {
+        let rows = RowChanges {
             contacts_created: Vec::with_capacity(recipients.saturating_sub(people)),
             contacts_updated: Vec::with_capacity(recipients.min(people)),
             runs_created: Vec::with_capacity(recipients),
             step_contacts_created: Vec::with_capacity(recipients),
             contact_tags_created: Vec::with_capacity(recipients),
-            ..Rows::default()
+            ..RowChanges::default()
         };
         Self { rows, channels: BTreeMap::new(), consulted: Vec::new(), vacant: Vec::new() }
     }
@@ -46,11 +46,11 @@ impl<'a> Draft<'a> {
         minter: &Minter,
         index: usize,
         recipient: &CheckedRecipient,
-        context: &Context,
+        reference: &ReferenceData,
         at: Timestamp,
     ) -> ContactId {
         let mut contact = Contact::new(minter.mint(RowKind::Contact, index));
-        plain_fields(recipient, context).apply(&mut contact);
+        plain_fields(recipient, reference).apply(&mut contact);
         contact.external_id.clone_from(&recipient.external_id);
         contact.phone = recipient.phone.valid().map(|phone| phone.text().clone());
         contact.email = recipient.email.valid().cloned();
@@ -61,7 +61,7 @@ impl<'a> Draft<'a> {
     }
 
     /// A contact that existed: guarded by its version, and raised by one.
-    pub(super) fn update(&mut self, person: &Person, set: ContactFields) {
+    pub(super) fn update(&mut self, person: &ContactAggregate, set: ContactFields) {
         self.rows.contacts_updated.push(ContactUpdate { id: person.contact.id, expected: person.version, set });
     }
 
@@ -93,7 +93,7 @@ impl<'a> Draft<'a> {
     pub(super) fn reprocess(
         &mut self,
         step_contact: &StepContact,
-        person: &Person,
+        person: &ContactAggregate,
         target: &Target<'_>,
         command: &EnrollmentCommand,
     ) -> StepContactId {
@@ -184,11 +184,16 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(super) fn guard_channel(&mut self, id: ChannelId, context: &Context) {
-        self.channels.insert(id, context.channels.get(&id).map(|channel| channel.version));
+    pub(super) fn guard_channel(&mut self, id: ChannelId, reference: &ReferenceData) {
+        self.channels.insert(id, reference.channels.get(&id).map(|channel| channel.version));
     }
 
-    pub(super) fn guards(&mut self, context: &Context, command: &EnrollmentCommand, world: &World<'_>) -> Guards {
+    pub(super) fn guards(
+        &mut self,
+        reference: &ReferenceData,
+        command: &EnrollmentCommand,
+        world: &World<'_>,
+    ) -> Guards {
         // Whoever was taken is written, and guarded by that.
         let consulted =
             self.consulted.iter().map(|slot| world.slot(*slot)).filter(|standing| standing.taken_by.is_none());
@@ -197,7 +202,7 @@ impl<'a> Draft<'a> {
             channels: std::mem::take(&mut self.channels).into_iter().collect(),
             contacts: contacts.collect(),
             vacant: self.vacant_keys(world),
-            ..context_guards(command, context)
+            ..reference_guards(command, reference)
         }
     }
 
@@ -216,23 +221,23 @@ impl<'a> Draft<'a> {
         vacant
     }
 
-    pub(super) fn into_rows(self) -> Rows {
+    pub(super) fn into_rows(self) -> RowChanges {
         self.rows
     }
 }
 
 /// What a command refers to, as it stands or does not.
-pub(super) fn context_guards(command: &EnrollmentCommand, context: &Context) -> Guards {
+pub(super) fn reference_guards(command: &EnrollmentCommand, reference: &ReferenceData) -> Guards {
     let sequence_id = command.sequence_id();
-    let sequence = context.sequences.get(&sequence_id).map(|row| row.version);
+    let sequence = reference.sequences.get(&sequence_id).map(|row| row.version);
     let channel = command.channel().map(|used| used.id);
     let object = command.custom_data().map(|(id, _)| id);
     let flow = command.call_flow_id();
     Guards {
         sequence: (sequence_id, sequence),
-        channels: channel.map(|id| (id, context.channels.get(&id).map(|row| row.version))).into_iter().collect(),
-        custom_object: object.map(|id| (id, context.custom_objects.get(&id).map(|row| row.version))),
-        call_flow: flow.map(|id| (id, context.call_flows.get(&id).map(|row| row.version))),
+        channels: channel.map(|id| (id, reference.channels.get(&id).map(|row| row.version))).into_iter().collect(),
+        custom_object: object.map(|id| (id, reference.custom_objects.get(&id).map(|row| row.version))),
+        call_flow: flow.map(|id| (id, reference.call_flows.get(&id).map(|row| row.version))),
         contacts: Vec::new(),
         vacant: VacantKeys::default(),
     }

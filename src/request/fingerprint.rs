@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-use super::{EnrollmentRequest, Recipient, said, trimmed};
+use super::{EnrollmentRequest, Recipient, non_blank, trimmed};
 use crate::SequenceId;
 use crate::value::Value;
 
@@ -73,7 +73,7 @@ pub(super) fn of(sequence_id: SequenceId, request: &EnrollmentRequest<'_>) -> Fi
         hash.uuid(b'A', custom_data.custom_object_id.as_uuid());
         hash.text(b'B', Some(custom_data.resource.name()));
     }
-    hash.text(b'C', said(request.from.as_ref()));
+    hash.text(b'C', non_blank(request.from.as_ref()));
     if let Some(at) = request.schedule_at {
         hash.number(b'D', at.millis());
     }
@@ -93,7 +93,7 @@ pub(super) fn of(sequence_id: SequenceId, request: &EnrollmentRequest<'_>) -> Fi
 fn entry(hash: &mut Hash, recipient: &Recipient<'_>) {
     if let Some(address) = &recipient.address {
         for (tag, (_, part)) in (b'a'..).zip(address.parts()) {
-            hash.text(tag, said(part));
+            hash.text(tag, non_blank(part));
         }
     }
     if let Some(date) = recipient.birth_date {
@@ -106,10 +106,10 @@ fn entry(hash: &mut Hash, recipient: &Recipient<'_>) {
     if let Some(channel_id) = recipient.default_channel_id {
         hash.uuid(b'j', channel_id.as_uuid());
     }
-    hash.text(b'k', said(recipient.email.as_ref()));
-    hash.text(b'l', said(recipient.external_id.as_ref()));
-    hash.text(b'm', said(recipient.language.as_ref()));
-    hash.text(b'n', said(recipient.name.as_ref()));
+    hash.text(b'k', non_blank(recipient.email.as_ref()));
+    hash.text(b'l', non_blank(recipient.external_id.as_ref()));
+    hash.text(b'm', non_blank(recipient.language.as_ref()));
+    hash.text(b'n', non_blank(recipient.name.as_ref()));
     // A blank phone is not an absent one: where a phone is required, the one is refused and the other is not.
     hash.text(b'o', recipient.phone.as_ref().map(|phone| trimmed(phone)));
     for (key, value) in &recipient.properties {

@@ -240,7 +240,7 @@ pub struct VoiceOptions {
 }
 
 /// What text says: trimmed, and nothing where it is blank or absent.
-pub(crate) fn said<'t>(text: Option<&'t Cow<'_, str>>) -> Option<&'t str> {
+pub(crate) fn non_blank<'t>(text: Option<&'t Cow<'_, str>>) -> Option<&'t str> {
     text.map(|text| trimmed(text)).filter(|text| !text.is_empty())
 }
 

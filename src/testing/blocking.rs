@@ -5,8 +5,10 @@ use std::task::{Context as Task, Poll, Waker};
 
 use crate::changes::ChangeSet;
 use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
-use crate::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::repository::{AsyncRepository, Repository, RepositoryError};
+use crate::snapshot::{ReferenceData, Snapshot};
+use crate::stored_enrollment::StoredEnrollment;
 use crate::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 
 /// A blocking repository as an async one, so that one suite runs on both. It blocks whoever polls it.
@@ -14,12 +16,12 @@ use crate::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 pub struct Blocking<R>(pub R);
 
 impl<R: Repository + Send> AsyncRepository for Blocking<R> {
-    async fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        self.0.context(lookup)
+    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        self.0.reference_data(query)
     }
 
-    async fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        self.0.load(lookup)
+    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        self.0.load(query)
     }
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -44,8 +46,8 @@ impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
         self.0.claim(now, lease_end)
     }
 
-    async fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        self.0.note_failure(claim, failure)
+    async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        self.0.record_failure(claim, failure)
     }
 
     async fn retry(

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use uuid::Uuid;
 
-use super::{Given, InvalidGiven};
+use super::{Seed, SeedError};
 use crate::contact::{Contact, ContactState, Email, PhoneNumber};
 use crate::model::{
     Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject, CustomProperty,
@@ -13,8 +13,8 @@ use crate::model::{
 use crate::request::{CustomData, MAX_RECIPIENTS, WireAddress, WireBirthDate};
 use crate::value::Value;
 use crate::{
-    ChannelId, ContactId, ConversationId, CustomObjectId, EnrollmentRequest, InvalidTimestamp, OrganizationId,
-    Recipient, RunId, SequenceId, StepContactId, StepId, Timestamp,
+    ChannelId, ContactId, ConversationId, CustomObjectId, EnrollmentRequest, OrganizationId, Recipient, RunId,
+    SequenceId, StepContactId, StepId, Timestamp, TimestampError,
 };
 
 /// A made-up organization, and 4000 recipients as lists of people are: numbers of 54 countries in every spelling,
@@ -25,7 +25,7 @@ use crate::{
 #[non_exhaustive]
 pub struct Demo {
     /// The organization with the people that it knows.
-    pub given: Given,
+    pub given: Seed,
     /// The sequence that the request is for: three steps, all of them SMS.
     pub sequence_id: SequenceId,
     /// The request.
@@ -38,8 +38,8 @@ impl Demo {
     /// Makes it.
     ///
     /// # Errors
-    /// [`InvalidGiven`] says what is wrong with it. Nothing is, and a test sees to that.
-    pub fn new() -> Result<Self, InvalidGiven> {
+    /// [`SeedError`] says what is wrong with it. Nothing is, and a test sees to that.
+    pub fn new() -> Result<Self, SeedError> {
         let at = instant("2026-02-01T15:00:00Z".parse())?;
         let mut dice = Dice(0x0e11_0e11);
         let phones: Vec<String> = numbers(&mut dice);
@@ -50,7 +50,7 @@ impl Demo {
         Ok(Self { given, sequence_id: SEQUENCE, request, at })
     }
 
-    /// People whom nobody knows, of the same countries and spellings, each with a name and an email address. Person `n`
+    /// People whom nobody knows, of the same countries and spellings, each with a name and an email address. ContactAggregate `n`
     /// is the same each time, and nobody else up to 380,000.
     #[must_use]
     pub fn strangers(people: Range<usize>) -> EnrollmentRequest<'static> {
@@ -65,7 +65,7 @@ impl Demo {
     }
 
     /// The people of a large organization of the United States, each with a name and an email address, in no order.
-    /// Person `n` is the same each time, nobody else up to 8,000,000, and no stranger.
+    /// ContactAggregate `n` is the same each time, nobody else up to 8,000,000, and no stranger.
     #[must_use]
     pub fn crowd(people: Range<usize>) -> EnrollmentRequest<'static> {
         let member = |n: usize| {
@@ -92,8 +92,8 @@ fn strange_number(n: usize) -> String {
     format!("{}{}", STEMS[other % STEMS.len()], KNOWN + MAX_RECIPIENTS + other / STEMS.len() % 4800)
 }
 
-fn instant(at: Result<Timestamp, InvalidTimestamp>) -> Result<Timestamp, InvalidGiven> {
-    at.map_err(|e| InvalidGiven { path: String::new(), message: e.to_string() })
+fn instant(at: Result<Timestamp, TimestampError>) -> Result<Timestamp, SeedError> {
+    at.map_err(|e| SeedError { path: String::new(), message: e.to_string() })
 }
 
 const SEQUENCE: SequenceId = SequenceId::from_uuid(Uuid::from_u128(0x5e9));
@@ -190,8 +190,8 @@ fn numbers(dice: &mut Dice) -> Vec<String> {
     numbers
 }
 
-fn organization(at: Timestamp, phones: &[String], dice: &mut Dice) -> Result<Given, InvalidGiven> {
-    let mut given = Given::new(ORGANIZATION);
+fn organization(at: Timestamp, phones: &[String], dice: &mut Dice) -> Result<Seed, SeedError> {
+    let mut given = Seed::new(ORGANIZATION);
     given.now = Some(at);
     given.channels.push(Channel::new(PHONE, ChannelKind::Phone, "+12025550100").into());
     given.channels.push(Channel::new(EMAIL, ChannelKind::Email, "hello@acme.example").into());
@@ -221,7 +221,7 @@ fn organization(at: Timestamp, phones: &[String], dice: &mut Dice) -> Result<Giv
 }
 
 /// Someone whom the organization knows, at some point of the sequence.
-fn known_contact(given: &mut Given, n: usize, phone: &str, at: Timestamp, dice: &mut Dice) -> Result<(), InvalidGiven> {
+fn known_contact(given: &mut Seed, n: usize, phone: &str, at: Timestamp, dice: &mut Dice) -> Result<(), SeedError> {
     let base = 0x1_0000 + (n as u128) * 16;
     let id = |k: u128| Uuid::from_u128(base + k);
     let ago = |seconds: i64| instant(Timestamp::from_millis(at.millis() - seconds * 1000));
@@ -286,7 +286,7 @@ fn entries(phones: &[String], dice: &mut Dice) -> Vec<Recipient<'static>> {
         }
         match dice.below(20) {
             0 => entry.email = Some("not an address".into()),
-            1..12 => entry.email = Some(Cow::Owned(format!("Person{n}@Example.com"))),
+            1..12 => entry.email = Some(Cow::Owned(format!("ContactAggregate{n}@Example.com"))),
             _ => {}
         }
         if dice.one_in(3) {

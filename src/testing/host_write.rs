@@ -6,13 +6,13 @@ use std::fmt::Display;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::{Given, InvalidGiven};
+use super::{Seed, SeedError};
 use crate::contact::Contact;
-use crate::lookup::{Person, Snapshot, Version, Versioned};
 use crate::model::{
     CallFlow, Channel, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord, Resource, Run,
     Sequence, Step, StepContact, Tag,
 };
+use crate::snapshot::{ContactAggregate, Snapshot, Version, Versioned};
 use crate::{ContactId, OrganizationId, SequenceId, StepContactId};
 
 /// One row that a host writes by itself: what tables of its own would see from the rest of its code.
@@ -70,7 +70,7 @@ pub enum HostRow {
 /// Why a host's write was refused. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotWritten {
+pub enum HostWriteError {
     /// A row to be inserted exists.
     #[error("{0} exists already")]
     Exists(String),
@@ -79,7 +79,7 @@ pub enum NotWritten {
     Absent(String),
     /// It would stand twice what can be once.
     #[error(transparent)]
-    NotUnique(#[from] InvalidGiven),
+    NotUnique(#[from] SeedError),
 }
 
 impl HostWrite {
@@ -93,32 +93,33 @@ impl HostWrite {
     /// it refuses what must be unique, and raises the version of the aggregate that the row belongs to.
     ///
     /// # Errors
-    /// [`NotWritten`] says what stands in the way.
-    pub fn apply(&self, snapshot: &mut Snapshot) -> Result<(), NotWritten> {
+    /// [`HostWriteError`] says what stands in the way.
+    pub fn apply(&self, snapshot: &mut Snapshot) -> Result<(), HostWriteError> {
         let mut after = snapshot.clone();
         self.write(&mut after)?;
-        Given::dump(std::slice::from_ref(&after), self.organization_id).check_unique()?;
+        Seed::dump(std::slice::from_ref(&after), self.organization_id).check_unique()?;
         *snapshot = after;
         Ok(())
     }
 
-    fn write(&self, snapshot: &mut Snapshot) -> Result<(), NotWritten> {
+    fn write(&self, snapshot: &mut Snapshot) -> Result<(), HostWriteError> {
         let verb = self.verb;
-        let Snapshot { context, people, tags, .. } = snapshot;
+        let Snapshot { reference, contacts: people, tags, .. } = snapshot;
         match &self.row {
-            HostRow::Channel(row) => aggregate(&mut context.channels, verb, "channel", row.id, |_| row.clone()),
-            HostRow::CallFlow(row) => aggregate(&mut context.call_flows, verb, "call flow", row.id, |_| row.clone()),
+            HostRow::Channel(row) => aggregate(&mut reference.channels, verb, "channel", row.id, |_| row.clone()),
+            HostRow::CallFlow(row) => aggregate(&mut reference.call_flows, verb, "call flow", row.id, |_| row.clone()),
             HostRow::CustomObject(row) => {
-                aggregate(&mut context.custom_objects, verb, "custom object", row.id, |_| row.clone())
+                aggregate(&mut reference.custom_objects, verb, "custom object", row.id, |_| row.clone())
             }
-            HostRow::Sequence(row) => aggregate(&mut context.sequences, verb, "sequence", row.id, |stands| {
+            HostRow::Sequence(row) => aggregate(&mut reference.sequences, verb, "sequence", row.id, |stands| {
                 let steps = stands.map_or_else(|| row.steps.clone(), |stands| stands.steps.clone());
                 Sequence { steps, ..row.clone() }
             }),
             HostRow::Step { sequence_id, step } => {
-                let sequence = context.sequences.get_mut(sequence_id).ok_or_else(|| absent("sequence", sequence_id))?;
+                let sequence =
+                    reference.sequences.get_mut(sequence_id).ok_or_else(|| absent("sequence", sequence_id))?;
                 sequence.version = sequence.version.next();
-                let steps = &mut Arc::make_mut(&mut sequence.row).steps;
+                let steps = &mut Arc::make_mut(&mut sequence.value).steps;
                 listed(steps, verb, "step", step.id, *step, |row| row.id)
             }
             HostRow::Tag(row) => match verb {
@@ -131,7 +132,7 @@ impl HostWrite {
                 Verb::Delete => {
                     tags.remove(&row.id);
                     for person in people.values_mut().filter(|person| person.tags.contains(&row.id)) {
-                        raised(person).tags.retain(|tag_id| *tag_id != row.id);
+                        bump_version(person).tags.retain(|tag_id| *tag_id != row.id);
                     }
                     Ok(())
                 }
@@ -139,12 +140,12 @@ impl HostWrite {
             HostRow::Contact(row) => match (verb, people.get_mut(&row.id)) {
                 (Verb::Insert, Some(_)) => Err(exists("contact", row.id)),
                 (Verb::Insert, None) => {
-                    people.insert(row.id, Arc::new(Person::new(row.clone(), Version::FIRST)));
+                    people.insert(row.id, Arc::new(ContactAggregate::new(row.clone(), Version::FIRST)));
                     Ok(())
                 }
                 (_, None) => Err(absent("contact", row.id)),
                 (Verb::Update, Some(person)) => {
-                    raised(person).contact = row.clone();
+                    bump_version(person).contact = row.clone();
                     Ok(())
                 }
                 (Verb::Delete, Some(_)) => {
@@ -164,7 +165,7 @@ impl HostWrite {
                 listed(&mut person(people, row.contact_id)?.runs, verb, "run", row.id, *row, |row| row.id)
             }
             HostRow::StepContact(row) => {
-                let Person { step_contacts, records, .. } = person(people, row.contact_id)?;
+                let ContactAggregate { step_contacts, records, .. } = person(people, row.contact_id)?;
                 listed(step_contacts, verb, "step contact", row.id, *row, |row| row.id)?;
                 if verb == Verb::Delete {
                     let its = (Resource::StepContact, row.id.as_uuid());
@@ -187,7 +188,7 @@ impl HostWrite {
     }
 }
 
-impl Given {
+impl Seed {
     /// Every row as the insert of a host, in an order in which each finds what it belongs to.
     #[must_use]
     pub fn inserts(&self) -> Vec<HostWrite> {
@@ -218,7 +219,7 @@ fn aggregate<K: Ord + Copy + Display, T>(
     what: &str,
     id: K,
     row: impl FnOnce(Option<&T>) -> T,
-) -> Result<(), NotWritten> {
+) -> Result<(), HostWriteError> {
     let stands = rows.get(&id);
     let version = match (verb, stands) {
         (Verb::Insert, Some(_)) => return Err(exists(what, id)),
@@ -230,7 +231,7 @@ fn aggregate<K: Ord + Copy + Display, T>(
             return Ok(());
         }
     };
-    let row = row(stands.map(|stands| &*stands.row));
+    let row = row(stands.map(|stands| &*stands.value));
     rows.insert(id, Versioned::new(version, row));
     Ok(())
 }
@@ -243,7 +244,7 @@ fn listed<K: PartialEq + Display, T>(
     key: K,
     row: T,
     key_of: impl Fn(&T) -> K,
-) -> Result<(), NotWritten> {
+) -> Result<(), HostWriteError> {
     let place = rows.iter().position(|other| key_of(other) == key);
     match (verb, place) {
         (Verb::Insert, Some(_)) => Err(exists(what, key)),
@@ -263,35 +264,35 @@ fn listed<K: PartialEq + Display, T>(
     }
 }
 
-type People = BTreeMap<ContactId, Arc<Person>>;
+type People = BTreeMap<ContactId, Arc<ContactAggregate>>;
 
 /// The contact, one version on.
-fn person(people: &mut People, id: ContactId) -> Result<&mut Person, NotWritten> {
-    people.get_mut(&id).map(raised).ok_or_else(|| absent("contact", id))
+fn person(people: &mut People, id: ContactId) -> Result<&mut ContactAggregate, HostWriteError> {
+    people.get_mut(&id).map(bump_version).ok_or_else(|| absent("contact", id))
 }
 
-fn raised(person: &mut Arc<Person>) -> &mut Person {
+fn bump_version(person: &mut Arc<ContactAggregate>) -> &mut ContactAggregate {
     let person = Arc::make_mut(person);
     person.version = person.version.next();
     person
 }
 
-fn owner(people: &People, resource: Resource, resource_id: Uuid) -> Result<ContactId, NotWritten> {
+fn owner(people: &People, resource: Resource, resource_id: Uuid) -> Result<ContactId, HostWriteError> {
     match resource {
         Resource::Contact => Ok(ContactId::from_uuid(resource_id)),
         Resource::StepContact => {
             let id = StepContactId::from_uuid(resource_id);
-            let has = |person: &&Arc<Person>| person.step_contacts.iter().any(|row| row.id == id);
+            let has = |person: &&Arc<ContactAggregate>| person.step_contacts.iter().any(|row| row.id == id);
             let owner = people.values().find(has).map(|person| person.contact.id);
             owner.ok_or_else(|| absent("step contact", id))
         }
     }
 }
 
-fn exists(what: &str, key: impl Display) -> NotWritten {
-    NotWritten::Exists(format!("{what} `{key}`"))
+fn exists(what: &str, key: impl Display) -> HostWriteError {
+    HostWriteError::Exists(format!("{what} `{key}`"))
 }
 
-fn absent(what: &str, key: impl Display) -> NotWritten {
-    NotWritten::Absent(format!("{what} `{key}`"))
+fn absent(what: &str, key: impl Display) -> HostWriteError {
+    HostWriteError::Absent(format!("{what} `{key}`"))
 }

@@ -5,16 +5,16 @@
 mod blocking;
 pub mod conformance;
 mod demo;
-mod given;
 mod host_write;
 mod matching;
+mod seed;
 mod strategies;
 mod vectors;
 
 pub use blocking::{Blocking, block_on};
 pub use demo::Demo;
-pub use given::{Given, InvalidGiven, Row};
-pub use host_write::{HostRow, HostWrite, NotWritten, Verb};
+pub use host_write::{HostRow, HostWrite, HostWriteError, Verb};
 pub use matching::Difference;
+pub use seed::{Row, Seed, SeedError};
 pub use strategies::{Request, World, world};
 pub use vectors::{Expected, Vector, When, run, run_on};

@@ -4,13 +4,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::matching::{Difference, matches};
-use super::{Given, InvalidGiven};
+use super::{Seed, SeedError};
 use crate::contact::PhoneNormalizer;
 use crate::report::EnrollmentReport;
 use crate::{
-    Context, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentRequest,
-    InMemoryRepository, OrganizationId, Rejection, Repository, SequenceId, Snapshot, Timestamp, enroll_contacts,
-    plan_enrollment,
+    Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentRequest,
+    InMemoryRepository, OrganizationId, ReferenceData, Rejection, Repository, SequenceId, Snapshot, Timestamp,
+    enroll_contacts, plan_enrollment,
 };
 
 /// A test vector: a world, the requests that come to it, and what must become of them.
@@ -26,7 +26,7 @@ pub struct Vector {
     #[serde(default)]
     pub plan_only: bool,
     /// The world.
-    pub given: Given,
+    pub given: Seed,
     /// The requests, in order.
     pub when: Vec<When>,
     /// What must become of each.
@@ -96,7 +96,7 @@ pub fn run(vector: &Vector, phones: &dyn PhoneNormalizer) -> Result<(), Differen
     let handle = repository.clone();
     let dump = || {
         let snapshots: Vec<_> = handle.organizations().into_iter().filter_map(|id| handle.snapshot(id)).collect();
-        Given::dump(&snapshots, vector.given.organization_id)
+        Seed::dump(&snapshots, vector.given.organization_id)
     };
     run_on(vector, phones, &mut repository, dump)
 }
@@ -109,7 +109,7 @@ pub fn run_on<R: Repository + ?Sized>(
     vector: &Vector,
     phones: &dyn PhoneNormalizer,
     repository: &mut R,
-    dump: impl FnOnce() -> Given,
+    dump: impl FnOnce() -> Seed,
 ) -> Result<(), Difference> {
     paired(vector)?;
     if vector.plan_only {
@@ -137,10 +137,10 @@ fn plan_only(vector: &Vector, phones: &dyn PhoneNormalizer, snapshots: &[Snapsho
     paired(vector)?;
     let engine = Engine { phones, ..Engine::new(&vector.given.policy) };
     let answer = enrolled(vector, 0, &vector.when[0], |enrollment| {
-        let of_organization = |snapshot: &&Snapshot| snapshot.context.organization_id == enrollment.organization_id;
-        let nothing = Snapshot::new(Context::new(enrollment.organization_id));
+        let of_organization = |snapshot: &&Snapshot| snapshot.reference.organization_id == enrollment.organization_id;
+        let nothing = Snapshot::new(ReferenceData::new(enrollment.organization_id));
         let snapshot = snapshots.iter().find(of_organization).unwrap_or(&nothing);
-        let command = EnrollmentCommand::check(enrollment, &snapshot.context, &engine)?;
+        let command = EnrollmentCommand::check(enrollment, &snapshot.reference, &engine)?;
         Ok(plan_enrollment(&command, snapshot)?.into_report())
     })?;
     expect(0, &vector.then[0], answer)
@@ -243,6 +243,6 @@ fn state(expected: &Map<String, Value>, stands: &Value) -> Result<(), Difference
     Ok(())
 }
 
-fn broken(e: InvalidGiven) -> Difference {
+fn broken(e: SeedError) -> Difference {
     Difference::new(&format!("/given{}", e.path), "a row that can stand", e.message)
 }

@@ -1,15 +1,15 @@
 //! The repository in memory as a database to test: seeds, host writes and dumps.
 
-use enroll::lookup::Context;
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::{Given, HostWrite};
+use enroll::snapshot::ReferenceData;
+use enroll::testing::{HostWrite, Seed};
 use enroll::{InMemoryRepository, OrganizationId, Snapshot};
 
 /// A database that is a repository in memory.
 pub(crate) struct Memory(pub(crate) InMemoryRepository);
 
 impl Memory {
-    pub(crate) fn seed(&self, given: &Given) {
+    pub(crate) fn seed(&self, given: &Seed) {
         for snapshot in given.snapshots().unwrap() {
             self.0.insert(snapshot);
         }
@@ -18,14 +18,14 @@ impl Memory {
     pub(crate) fn host_write(&self, write: &HostWrite) -> Result<(), RepositoryError> {
         let organization_id = write.organization_id;
         if self.0.snapshot(organization_id).is_none() {
-            self.0.insert(Snapshot::new(Context::new(organization_id)));
+            self.0.insert(Snapshot::new(ReferenceData::new(organization_id)));
         }
         let written = self.0.edit(organization_id, |snapshot| write.apply(snapshot)).unwrap();
         written.map_err(|e| RepositoryError::new(RepositoryErrorKind::Other, e))
     }
 
-    pub(crate) fn dump(&self, organization_id: OrganizationId) -> Given {
+    pub(crate) fn dump(&self, organization_id: OrganizationId) -> Seed {
         let all: Vec<_> = self.0.organizations().into_iter().filter_map(|id| self.0.snapshot(id)).collect();
-        Given::dump(&all, organization_id)
+        Seed::dump(&all, organization_id)
     }
 }

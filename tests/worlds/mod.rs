@@ -2,13 +2,14 @@
 
 use enroll::changes::ChangeSet;
 use enroll::contact::{Contact, ContactState, Email, KeyKind};
-use enroll::lookup::{Context, ContextLookup, Lookup, Person, Version, Versioned};
 use enroll::model::{
     Channel, ChannelKind, CommunicationPreference, Conversation, CustomProperty, OnReAdd, PropertyKind, Run, Sequence,
     SequenceStatus, Step, StepContact, StepContactStatus,
 };
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
-use enroll::testing::{Given, World};
+use enroll::snapshot::{ContactAggregate, ReferenceData, Version, Versioned};
+use enroll::testing::{Seed, World};
 use enroll::*;
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -49,8 +50,8 @@ impl<'w> Host<'w> {
         others.filter_map(|id| self.repository.snapshot(id)).collect()
     }
 
-    pub(crate) fn dump(&self) -> Given {
-        Given::dump(&[self.snapshot()], self.world.given.organization_id)
+    pub(crate) fn dump(&self) -> Seed {
+        Seed::dump(&[self.snapshot()], self.world.given.organization_id)
     }
 
     fn with<T>(
@@ -77,7 +78,7 @@ impl<'w> Host<'w> {
         self.with(n, None, enroll_contacts).unwrap()
     }
 
-    /// How often enrolling asks for the context, loads, and commits.
+    /// How often enrolling asks for the reference data, loads, and commits.
     pub(crate) fn calls(&self, n: usize) -> [usize; 3] {
         self.with(n, None, |repository, engine, enrollment| {
             let mut counting = Counting { inner: &mut *repository, calls: [0; 3] };
@@ -93,8 +94,8 @@ impl<'w> Host<'w> {
     /// Checks any body at all; it is refused or not.
     pub(crate) fn check(&self, body: &[u8]) {
         self.with(0, Some(body), |repository, engine, enrollment| {
-            let context = repository.context(&enrollment.context_lookup()).unwrap();
-            if let Err(rejection) = EnrollmentCommand::check(enrollment, &context, engine) {
+            let reference = repository.reference_data(&enrollment.reference_query()).unwrap();
+            if let Err(rejection) = EnrollmentCommand::check(enrollment, &reference, engine) {
                 assert!(!rejection.errors().is_empty());
             }
         });
@@ -102,16 +103,16 @@ impl<'w> Host<'w> {
 
     pub(crate) fn plan(&self, n: usize) -> Result<(EnrollmentCommand, Snapshot, EnrollmentPlan), Rejection> {
         self.with(n, None, |repository, engine, enrollment| {
-            let context = repository.context(&enrollment.context_lookup()).unwrap();
-            let command = EnrollmentCommand::check(enrollment, &context, engine)?;
-            let snapshot = repository.load(&command.lookup()).unwrap();
+            let reference = repository.reference_data(&enrollment.reference_query()).unwrap();
+            let command = EnrollmentCommand::check(enrollment, &reference, engine)?;
+            let snapshot = repository.load(&command.snapshot_query()).unwrap();
             let plan = plan_enrollment(&command, &snapshot)?;
             Ok((command, snapshot, plan))
         })
     }
 
     pub(crate) fn plan_command(&self, command: &EnrollmentCommand) -> Result<EnrollmentPlan, Rejection> {
-        let snapshot = Repository::load(&mut self.repository.clone(), &command.lookup()).unwrap();
+        let snapshot = Repository::load(&mut self.repository.clone(), &command.snapshot_query()).unwrap();
         plan_enrollment(command, &snapshot)
     }
 
@@ -149,14 +150,14 @@ pub(crate) struct Walled {
 }
 
 impl Repository for Walled {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        assert_eq!(lookup.organization_id, self.organization_id);
-        Repository::context(&mut self.inner, lookup)
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        assert_eq!(query.organization_id, self.organization_id);
+        Repository::reference_data(&mut self.inner, query)
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        assert_eq!(lookup.context.organization_id, self.organization_id);
-        Repository::load(&mut self.inner, lookup)
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        assert_eq!(query.reference.organization_id, self.organization_id);
+        Repository::load(&mut self.inner, query)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -172,14 +173,14 @@ pub(crate) struct Counting<R> {
 }
 
 impl<R: Repository> Repository for Counting<R> {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         self.calls[0] += 1;
-        self.inner.context(lookup)
+        self.inner.reference_data(query)
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
         self.calls[1] += 1;
-        self.inner.load(lookup)
+        self.inner.load(query)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -195,12 +196,12 @@ struct Raced<'r, F> {
 }
 
 impl<F: FnMut()> Repository for Raced<'_, F> {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        self.inner.context(lookup)
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        self.inner.reference_data(query)
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        self.inner.load(lookup)
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        self.inner.load(query)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -219,44 +220,44 @@ pub(crate) struct Mutation {
 pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec<Mutation> {
     let mut all = Vec::new();
     let mut add = |what: String, edit: Box<dyn Fn(&mut Snapshot)>| all.push(Mutation { what, edit });
-    let (lookup, sequence_id, at) = (command.lookup(), command.sequence_id(), command.at());
+    let (query, sequence_id, at) = (command.snapshot_query(), command.sequence_id(), command.at());
 
     add("archive the sequence".into(), sequence(sequence_id, |sequence| sequence.status = SequenceStatus::Archived));
     add("exclude re-adds".into(), sequence(sequence_id, |sequence| sequence.settings.on_re_add = OnReAdd::Exclude));
     add("allow one run".into(), sequence(sequence_id, |sequence| sequence.settings.max_runs = Some(1)));
     add("drop the steps".into(), sequence(sequence_id, |sequence| sequence.steps.clear()));
-    for &id in snapshot.context.channels.keys() {
+    for &id in snapshot.reference.channels.keys() {
         add(
             format!("disable channel {id}"),
             Box::new(move |snapshot| {
-                let channel = snapshot.context.channels.get_mut(&id).unwrap();
-                Arc::make_mut(&mut channel.row).enabled = false;
+                let channel = snapshot.reference.channels.get_mut(&id).unwrap();
+                Arc::make_mut(&mut channel.value).enabled = false;
             }),
         );
         add(
             format!("delete channel {id}"),
             Box::new(move |snapshot| {
-                snapshot.context.channels.remove(&id);
+                snapshot.reference.channels.remove(&id);
             }),
         );
     }
-    for &id in snapshot.context.custom_objects.keys() {
+    for &id in snapshot.reference.custom_objects.keys() {
         add(
             "ask for one more property".into(),
             Box::new(move |snapshot| {
-                let object = snapshot.context.custom_objects.get_mut(&id).unwrap();
+                let object = snapshot.reference.custom_objects.get_mut(&id).unwrap();
                 let mut property = CustomProperty::new("one more", PropertyKind::Text);
                 property.required = true;
-                Arc::make_mut(&mut object.row).properties.push(property);
+                Arc::make_mut(&mut object.value).properties.push(property);
             }),
         );
-        add("delete the object".into(), Box::new(|snapshot| snapshot.context.custom_objects.clear()));
+        add("delete the object".into(), Box::new(|snapshot| snapshot.reference.custom_objects.clear()));
     }
-    for _ in snapshot.context.call_flows.keys() {
-        add("delete the call flow".into(), Box::new(|snapshot| snapshot.context.call_flows.clear()));
+    for _ in snapshot.reference.call_flows.keys() {
+        add("delete the call flow".into(), Box::new(|snapshot| snapshot.reference.call_flows.clear()));
     }
-    for (&id, found) in &snapshot.people {
-        type Edit = fn(&mut Person);
+    for (&id, found) in &snapshot.contacts {
+        type Edit = fn(&mut ContactAggregate);
         let edits: [(&str, Edit); 6] = [
             ("block", |person| person.contact.state = ContactState::Blocked),
             ("merge", |person| person.contact.state = ContactState::Merged),
@@ -268,7 +269,7 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
         for (what, edit) in edits {
             add(format!("{what} {id}"), with(id, edit));
         }
-        if let Some(channel_id) = lookup.channel_id {
+        if let Some(channel_id) = query.channel_id {
             add(
                 format!("opt out {id}"),
                 with(id, move |person| {
@@ -321,9 +322,9 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
         }
     }
     // Someone turns up with a key that nobody had.
-    for (kind, keys) in KeyKind::ALL.into_iter().zip([lookup.external_ids, lookup.phones, lookup.emails]) {
+    for (kind, keys) in KeyKind::ALL.into_iter().zip([query.external_ids, query.phones, query.emails]) {
         for key in keys {
-            if snapshot.people.values().any(|person| person.contact.key(kind) == Some(&key)) {
+            if snapshot.contacts.values().any(|person| person.contact.key(kind) == Some(&key)) {
                 continue;
             }
             add(
@@ -335,7 +336,7 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
                         KeyKind::Phone => contact.phone = Some(key.clone()),
                         KeyKind::Email => contact.email = Some(Email::stored(&key)),
                     }
-                    snapshot.people.insert(contact.id, Arc::new(Person::new(contact, Version::FIRST)));
+                    snapshot.contacts.insert(contact.id, Arc::new(ContactAggregate::new(contact, Version::FIRST)));
                 }),
             );
         }
@@ -344,26 +345,26 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
 }
 
 fn sequence(id: SequenceId, edit: fn(&mut Sequence)) -> Box<dyn Fn(&mut Snapshot)> {
-    Box::new(move |snapshot| edit(Arc::make_mut(&mut snapshot.context.sequences.get_mut(&id).unwrap().row)))
+    Box::new(move |snapshot| edit(Arc::make_mut(&mut snapshot.reference.sequences.get_mut(&id).unwrap().value)))
 }
 
-fn with(id: ContactId, edit: impl Fn(&mut Person) + 'static) -> Box<dyn Fn(&mut Snapshot)> {
-    Box::new(move |snapshot| edit(Arc::make_mut(snapshot.people.get_mut(&id).unwrap())))
+fn with(id: ContactId, edit: impl Fn(&mut ContactAggregate) + 'static) -> Box<dyn Fn(&mut Snapshot)> {
+    Box::new(move |snapshot| edit(Arc::make_mut(snapshot.contacts.get_mut(&id).unwrap())))
 }
 
 /// What was loaded, and beside it everyone and everything else of the organization, and then some.
 pub(crate) fn unrelated(loaded: Snapshot, whole: &Snapshot) -> Snapshot {
     let mut more = loaded;
-    for (id, person) in &whole.people {
-        more.people.entry(*id).or_insert_with(|| person.clone());
+    for (id, person) in &whole.contacts {
+        more.contacts.entry(*id).or_insert_with(|| person.clone());
     }
     more.tags.clone_from(&whole.tags);
-    for (id, row) in &whole.context.sequences {
-        more.context.sequences.entry(*id).or_insert_with(|| row.clone());
+    for (id, row) in &whole.reference.sequences {
+        more.reference.sequences.entry(*id).or_insert_with(|| row.clone());
     }
     let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(0xcccc)), ChannelKind::Fax, "+12025550199");
     let other = SequenceId::from_uuid(Uuid::from_u128(0x5555));
-    for person in more.people.values_mut() {
+    for person in more.contacts.values_mut() {
         let person = Arc::make_mut(person);
         let id = person.contact.id;
         person.preferences.push(CommunicationPreference::new(id, channel.id, false));
@@ -377,16 +378,16 @@ pub(crate) fn unrelated(loaded: Snapshot, whole: &Snapshot) -> Snapshot {
         person.step_contacts.push(StepContact::new(StepContactId::from_uuid(Uuid::from_u128(0xeeee)), &run, step_id));
         person.runs.push(run);
     }
-    more.context.channels.insert(channel.id, Versioned::new(Version(7), channel));
+    more.reference.channels.insert(channel.id, Versioned::new(Version(7), channel));
     let mut nobody = Contact::new(ContactId::from_uuid(Uuid::from_u128(0xffff)));
     nobody.phone = Some("+12025550198".into());
-    more.people.insert(nobody.id, Arc::new(Person::new(nobody, Version(3))));
+    more.contacts.insert(nobody.id, Arc::new(ContactAggregate::new(nobody, Version(3))));
     more
 }
 
 /// The contacts that are new or otherwise than before.
 pub(crate) fn changed_people(before: &Snapshot, after: &Snapshot) -> BTreeSet<ContactId> {
-    let changed = after.people.iter().filter(|(id, person)| before.people.get(id) != Some(person));
+    let changed = after.contacts.iter().filter(|(id, person)| before.contacts.get(id) != Some(person));
     changed.map(|(id, _)| *id).collect()
 }
 
@@ -394,15 +395,15 @@ pub(crate) fn changed_people(before: &Snapshot, after: &Snapshot) -> BTreeSet<Co
 pub(crate) fn one_sequence() -> (InMemoryRepository, OrganizationId, SequenceId) {
     let organization_id = OrganizationId::from_uuid(Uuid::from_u128(1));
     let sequence_id = SequenceId::from_uuid(Uuid::from_u128(2));
-    let mut context = Context::new(organization_id);
+    let mut reference = ReferenceData::new(organization_id);
     let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(3)), ChannelKind::Phone, "+12025550100");
     let mut step = Step::new(StepId::from_uuid(Uuid::from_u128(4)), 0, ChannelKind::Phone);
     step.channel_id = Some(channel.id);
-    context.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
-    context
+    reference.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
+    reference
         .sequences
         .insert(sequence_id, Versioned::new(Version::FIRST, Sequence::new(sequence_id, "Welcome", vec![step])));
     let repository = InMemoryRepository::new();
-    repository.insert(Snapshot::new(context));
+    repository.insert(Snapshot::new(reference));
     (repository, organization_id, sequence_id)
 }

@@ -5,7 +5,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use enroll::changes::ChangeSet;
-use enroll::lookup::Lookup;
+use enroll::query::SnapshotQuery;
 use enroll::{
     AsyncRepository, Engine, EnrollmentCommand, EnrollmentPolicy, EnrollmentRequest, Snapshot, enroll_contacts_async,
     plan_enrollment,
@@ -108,7 +108,7 @@ impl<'d> Case<'d> {
     fn load(&self) -> Duration {
         self.read(async |repository, turn| {
             let start = Instant::now();
-            let snapshot = repository.load(&turn.lookup).await;
+            let snapshot = repository.load(&turn.query).await;
             let took = start.elapsed();
             snapshot.expect("the database can be read");
             took
@@ -117,7 +117,7 @@ impl<'d> Case<'d> {
 
     fn commit(&self) -> Duration {
         self.run(async |repository, turn| {
-            repository.load(&turn.lookup).await.expect("the database can be read");
+            repository.load(&turn.query).await.expect("the database can be read");
             let start = Instant::now();
             repository.commit(&turn.changes).await.expect("nobody else writes");
             start.elapsed()
@@ -134,7 +134,7 @@ impl<'d> Case<'d> {
     /// What a commit writes, straight, on a connection that has just loaded.
     fn write(&self) -> Duration {
         self.run(async |repository, turn| {
-            repository.load(&turn.lookup).await.expect("the database can be read");
+            repository.load(&turn.query).await.expect("the database can be read");
             timed_writes(repository.client(), turn).await.expect("nobody else writes")
         })
     }
@@ -177,7 +177,7 @@ impl<'d> Case<'d> {
 async fn on(client: Client, turn: &Turn, work: impl AsyncFnOnce(&mut PostgresClient, &Turn) -> Duration) -> Duration {
     let mut repository = PostgresClient::new(client);
     // Prepares its statements.
-    repository.context(&turn.lookup.context).await.expect("the database can be read");
+    repository.reference_data(&turn.query.reference).await.expect("the database can be read");
     work(&mut repository, turn).await
 }
 
@@ -190,7 +190,7 @@ async fn warm_up(client: &mut Client) {
 struct Turn {
     body: Vec<u8>,
     key: String,
-    lookup: Lookup,
+    query: SnapshotQuery,
     changes: ChangeSet,
     look_ups: Vec<Statement>,
     copies: Vec<Copied>,
@@ -201,24 +201,26 @@ impl Turn {
     /// Enrolls, reads back what was written, and takes it back.
     async fn rehearse(client: &mut Client, body: Vec<u8>, key: usize) -> Self {
         let (scene, policy, key) = (Scene::empty(), EnrollmentPolicy::default(), format!("bench-{key}"));
-        let (lookup, changes, look_ups, copies, updates) = {
+        let (query, changes, look_ups, copies, updates) = {
             let request = EnrollmentRequest::from_json(&body);
             let enrollment = scene.enrollment(&request, &key);
             let mut transaction = client.transaction().await.expect("the server answers");
             let mut repository = PostgresTransaction::new(&mut transaction);
-            let context = repository.context(&enrollment.context_lookup()).await.expect("the database can be read");
-            let command = EnrollmentCommand::check(&enrollment, &context, &Engine::new(&policy)).expect("it is right");
-            let lookup = command.lookup();
-            let snapshot = repository.load(&lookup).await.expect("the database can be read");
+            let reference =
+                repository.reference_data(&enrollment.reference_query()).await.expect("the database can be read");
+            let command =
+                EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&policy)).expect("it is right");
+            let query = command.snapshot_query();
+            let snapshot = repository.load(&query).await.expect("the database can be read");
             let changes = plan_enrollment(&command, &snapshot).expect("it is right").changes().clone();
             repository.commit(&changes).await.expect("nobody else writes");
-            let look_ups = look_ups(&lookup, &snapshot);
+            let look_ups = look_ups(&query, &snapshot);
             let copies = copies(&transaction, &changes).await.expect("it was written");
             let updates = updates(&transaction, &changes).await.expect("it was written");
             transaction.rollback().await.expect("it can be taken back");
-            (lookup, changes, look_ups, copies, updates)
+            (query, changes, look_ups, copies, updates)
         };
-        Self { body, key, lookup, changes, look_ups, copies, updates }
+        Self { body, key, query, changes, look_ups, copies, updates }
     }
 }
 
@@ -326,10 +328,10 @@ impl Statement {
     }
 }
 
-fn look_ups(lookup: &Lookup, snapshot: &Snapshot) -> Vec<Statement> {
-    let organization = lookup.context.organization_id.as_uuid();
+fn look_ups(query: &SnapshotQuery, snapshot: &Snapshot) -> Vec<Statement> {
+    let organization = query.reference.organization_id.as_uuid();
     let keys =
-        [("held_external_id", &lookup.external_ids), ("held_phone", &lookup.phones), ("held_email", &lookup.emails)];
+        [("held_external_id", &query.external_ids), ("held_phone", &query.phones), ("held_email", &query.emails)];
     let contacts = keys.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(held, keys)| Statement {
         sql: format!(
             "select id, version, external_id, phone, email, email_key, name, language, default_channel_id, address, \
@@ -338,10 +340,10 @@ fn look_ups(lookup: &Lookup, snapshot: &Snapshot) -> Vec<Statement> {
         ),
         parameters: vec![Box::new(organization), Box::new(keys.iter().map(ToString::to_string).collect::<Vec<_>>())],
     });
-    let ids: Vec<Uuid> = snapshot.people.keys().map(|id| id.as_uuid()).collect();
-    let channel = lookup.channel_id.map(|id| ("channel_id", id.as_uuid()));
-    let sequence = Some(("sequence_id", lookup.context.sequence_id.as_uuid()));
-    let object = lookup.context.custom_object_id.map(|id| ("custom_object_id", id.as_uuid()));
+    let ids: Vec<Uuid> = snapshot.contacts.keys().map(|id| id.as_uuid()).collect();
+    let channel = query.channel_id.map(|id| ("channel_id", id.as_uuid()));
+    let sequence = Some(("sequence_id", query.reference.sequence_id.as_uuid()));
+    let object = query.reference.custom_object_id.map(|id| ("custom_object_id", id.as_uuid()));
     let tables = [
         ("communication_preferences", channel, "contact_id, channel_id, opt_in"),
         ("conversations", channel, "id, contact_id, channel_id, status, created_at"),
@@ -374,7 +376,7 @@ async fn timed_look_ups(client: &Client, look_ups: &[Statement]) -> Result<Durat
     Ok(start.elapsed())
 }
 
-/// Rows of a table on their way in, as `copy` has them in its binary format.
+/// RowChanges of a table on their way in, as `copy` has them in its binary format.
 struct Copied {
     sql: String,
     bytes: Vec<u8>,

@@ -1,8 +1,10 @@
 //! One connection.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::stored_enrollment::StoredEnrollment;
 use enroll::{AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use tokio_postgres::{Client, IsolationLevel};
 
@@ -48,14 +50,14 @@ impl PostgresClient {
 }
 
 impl AsyncRepository for PostgresClient {
-    async fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(read::context(&self.client, &statements.0, lookup).await?)
+        Ok(read::reference_data(&self.client, &statements.0, query).await?)
     }
 
-    async fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(load(&mut self.client, &statements, lookup).await?)
+        Ok(load(&mut self.client, &statements, query).await?)
     }
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -84,9 +86,9 @@ impl AsyncInbox for PostgresClient {
         Ok(inbox::claim(&mut self.client, &statements.0, now, lease_end).await?)
     }
 
-    async fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+    async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::note_failure(&mut self.client, &statements.0, claim, failure).await?)
+        Ok(inbox::record_failure(&mut self.client, &statements.0, claim, failure).await?)
     }
 
     async fn retry(
@@ -101,10 +103,14 @@ impl AsyncInbox for PostgresClient {
 }
 
 /// A load as one snapshot of the database.
-pub(crate) async fn load(client: &mut Client, statements: &Statements, lookup: &Lookup) -> Result<Snapshot, Error> {
+pub(crate) async fn load(
+    client: &mut Client,
+    statements: &Statements,
+    query: &SnapshotQuery,
+) -> Result<Snapshot, Error> {
     let builder = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let transaction = builder.start().await?;
-    let snapshot = read::load(&transaction, &statements.0, lookup).await?;
+    let snapshot = read::load(&transaction, &statements.0, query).await?;
     transaction.commit().await?;
     Ok(snapshot)
 }

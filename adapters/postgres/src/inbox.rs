@@ -1,7 +1,7 @@
 //! What was accepted and waits.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::lookup::StoredEnrollment;
+use enroll::stored_enrollment::StoredEnrollment;
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::{Json, ToSql};
@@ -61,7 +61,7 @@ pub(crate) async fn claim(
     Ok(claim)
 }
 
-pub(crate) async fn note_failure(
+pub(crate) async fn record_failure(
     client: &mut impl Begin,
     statements: &Prepared,
     claim: &Claim,
@@ -74,7 +74,7 @@ pub(crate) async fn note_failure(
     let due_at = failure.retry_at.map(Timestamp::as_datetime);
     let transaction = client.begin().await?;
     let parameters: [&(dyn ToSql + Sync); 6] = [&organization, &id, &attempts, &error, &due_at, &lease_end];
-    transaction.execute(&statements.note_failure, &parameters).await?;
+    transaction.execute(&statements.record_failure, &parameters).await?;
     Ok(transaction.commit().await?)
 }
 

@@ -21,8 +21,8 @@
 //! ```
 //!
 //! A commit takes the organization's row first, so an organization has one writer at a time, and organizations run
-//! side by side. Context, load and commit are each a fixed number of statements, whatever the number of recipients.
-//! Statements are pipelined: context is one round trip, load and commit are four each.
+//! side by side. ReferenceData, load and commit are each a fixed number of statements, whatever the number of recipients.
+//! Statements are pipelined: reference data is one round trip, load and commit are four each.
 //!
 //! A list of 2000 new rows or more is copied (`copy … from stdin`), two round trips for each of at most six tables.
 //! Whatever cannot pass a copy on, as some poolers cannot, is told so once: `alter role app set enroll.copy = 'off'`.

@@ -2,8 +2,10 @@
 
 use deadpool_postgres::{Manager, Object, Pool, Runtime};
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::stored_enrollment::StoredEnrollment;
 use enroll::{AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,14 +81,14 @@ impl PostgresRepository {
 }
 
 impl AsyncRepository for PostgresRepository {
-    async fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         let (connection, statements) = self.ready().await?;
-        Ok(read::context(&**connection, &statements.0, lookup).await?)
+        Ok(read::reference_data(&**connection, &statements.0, query).await?)
     }
 
-    async fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
         let (mut connection, statements) = self.ready().await?;
-        Ok(load(&mut connection, &statements, lookup).await?)
+        Ok(load(&mut connection, &statements, query).await?)
     }
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -115,9 +117,9 @@ impl AsyncInbox for PostgresRepository {
         Ok(inbox::claim(&mut **connection, &statements.0, now, lease_end).await?)
     }
 
-    async fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+    async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         let (mut connection, statements) = self.ready().await?;
-        Ok(inbox::note_failure(&mut **connection, &statements.0, claim, failure).await?)
+        Ok(inbox::record_failure(&mut **connection, &statements.0, claim, failure).await?)
     }
 
     async fn retry(

@@ -1,7 +1,8 @@
-//! Context and load: a fixed number of statements, in one round trip and in two.
+//! ReferenceData and load: a fixed number of statements, in one round trip and in two.
 
-use enroll::ids::side_by_side;
-use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, Versioned};
+use enroll::ids::are_adjacent;
+use enroll::query::{ReferenceQuery, SnapshotQuery};
+use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
 use enroll::{CallFlowId, ChannelId, ContactId, CustomObjectId, EnrollmentId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,13 +13,13 @@ use uuid::Uuid;
 use crate::statements::{Bound, Prepared, query_all};
 use crate::{Error, rows};
 
-pub(crate) async fn context(
+pub(crate) async fn reference_data(
     client: &impl GenericClient,
     statements: &Prepared,
-    lookup: &ContextLookup,
-) -> Result<Context, Error> {
-    let named = Named::of(lookup);
-    context_of(lookup, &query_all(client, named.queries(statements)).await?)
+    query: &ReferenceQuery,
+) -> Result<ReferenceData, Error> {
+    let named = Named::of(query);
+    reference_data_from(query, &query_all(client, named.queries(statements)).await?)
 }
 
 /// Where the statements are not of one snapshot, each sees what is committed when it runs: so a contact is read with its
@@ -26,11 +27,11 @@ pub(crate) async fn context(
 pub(crate) async fn load(
     client: &impl GenericClient,
     statements: &Prepared,
-    lookup: &Lookup,
+    query: &SnapshotQuery,
 ) -> Result<Snapshot, Error> {
-    let named = Named::of(&lookup.context);
+    let named = Named::of(&query.reference);
     let [external_ids, phones, emails] =
-        [&lookup.external_ids, &lookup.phones, &lookup.emails].map(|keys| keys.iter().map(|key| &**key).collect());
+        [&query.external_ids, &query.phones, &query.emails].map(|keys| keys.iter().map(|key| &**key).collect());
     let (external_ids, phones, emails): (Vec<&str>, Vec<&str>, Vec<&str>) = (external_ids, phones, emails);
     let organization = &named.organization;
     let [enrollment, channels, sequence, steps, object, call_flow] = named.queries(statements);
@@ -44,11 +45,11 @@ pub(crate) async fn load(
         (&statements.holders, vec![organization, &external_ids, &phones, &emails]),
     ];
     let [enrollment, channels, sequence, steps, object, call_flow, holders] = query_all(client, queries).await?;
-    let context = context_of(&lookup.context, &[enrollment, channels, sequence, steps, object, call_flow])?;
+    let reference = reference_data_from(&query.reference, &[enrollment, channels, sequence, steps, object, call_flow])?;
 
     let found = Found::of(&holders)?;
-    let channel = lookup.channel_id.map(ChannelId::as_uuid);
-    let object = lookup.context.custom_object_id.filter(|_| lookup.resource.is_some());
+    let channel = query.channel_id.map(ChannelId::as_uuid);
+    let object = query.reference.custom_object_id.filter(|_| query.resource.is_some());
     let object = object.map(CustomObjectId::as_uuid);
     let queries: [Bound<'_>; 6] = [
         (&statements.contacts, vec![organization, &found.firsts, &found.lasts]),
@@ -64,7 +65,7 @@ pub(crate) async fn load(
         // Those who lie between are not asked for.
         if found.ids.binary_search(&rows::id(row, 0)?).is_ok() {
             let (version, contact) = rows::contact(row)?;
-            people.insert(contact.id, Person::new(contact, version));
+            people.insert(contact.id, ContactAggregate::new(contact, version));
         }
     }
     round(&mut people, &preferences, rows::preference, |row| row.contact_id, |person| &mut person.preferences)?;
@@ -77,8 +78,8 @@ pub(crate) async fn load(
             person.records.push(record);
         }
     }
-    let mut snapshot = Snapshot::new(context);
-    snapshot.people = people.into_iter().map(|(id, person)| (id, Arc::new(person))).collect();
+    let mut snapshot = Snapshot::new(reference);
+    snapshot.contacts = people.into_iter().map(|(id, person)| (id, Arc::new(person))).collect();
     Ok(snapshot)
 }
 
@@ -99,7 +100,7 @@ impl Found {
     fn of(holders: &[Row]) -> Result<Self, Error> {
         let ids = holders.iter().map(|row| rows::id(row, 0)).collect::<Result<BTreeSet<Uuid>, _>>()?;
         let ids: Vec<Uuid> = ids.into_iter().collect();
-        let stretches = || ids.chunk_by(|a, b| side_by_side(*a, *b));
+        let stretches = || ids.chunk_by(|a, b| are_adjacent(*a, *b));
         let (firsts, lasts) = stretches().filter_map(|ids| Some((*ids.first()?, *ids.last()?))).unzip();
         let longest = stretches().max_by_key(|ids| ids.len()).filter(|ids| ids.len() >= LONG);
         let sample = longest.map(|ids| ids.get(..SAMPLE).unwrap_or(ids)).unwrap_or_default();
@@ -122,7 +123,7 @@ const SAMPLE: usize = 16;
 /// How many rows round each of them, on average, are too many to pass.
 const TOO_MANY_EACH: i64 = 16;
 
-/// What a context look-up names, as parameters.
+/// What a reference data look-up names, as parameters.
 struct Named {
     organization: Uuid,
     enrollment: Vec<Uuid>,
@@ -132,13 +133,13 @@ struct Named {
 }
 
 impl Named {
-    fn of(lookup: &ContextLookup) -> Self {
+    fn of(query: &ReferenceQuery) -> Self {
         Self {
-            organization: lookup.organization_id.as_uuid(),
-            enrollment: lookup.enrollment_id.map(EnrollmentId::as_uuid).into_iter().collect(),
-            sequence: lookup.sequence_id.as_uuid(),
-            custom_object: lookup.custom_object_id.map(CustomObjectId::as_uuid).into_iter().collect(),
-            call_flow: lookup.call_flow_id.map(CallFlowId::as_uuid).into_iter().collect(),
+            organization: query.organization_id.as_uuid(),
+            enrollment: query.enrollment_id.map(EnrollmentId::as_uuid).into_iter().collect(),
+            sequence: query.sequence_id.as_uuid(),
+            custom_object: query.custom_object_id.map(CustomObjectId::as_uuid).into_iter().collect(),
+            call_flow: query.call_flow_id.map(CallFlowId::as_uuid).into_iter().collect(),
         }
     }
 
@@ -155,41 +156,41 @@ impl Named {
     }
 }
 
-fn context_of(
-    lookup: &ContextLookup,
+fn reference_data_from(
+    query: &ReferenceQuery,
     [enrollment, channels, sequence, steps, object, call_flow]: &[Vec<Row>; 6],
-) -> Result<Context, Error> {
-    let mut context = Context::new(lookup.organization_id);
+) -> Result<ReferenceData, Error> {
+    let mut reference = ReferenceData::new(query.organization_id);
     for row in enrollment {
         let enrollment = rows::enrollment(row)?;
-        context.enrollments.insert(enrollment.id, Arc::new(enrollment));
+        reference.enrollments.insert(enrollment.id, Arc::new(enrollment));
     }
     for row in channels {
-        context.channels.insert(rows::id(row, 0)?, rows::channel(row)?);
+        reference.channels.insert(rows::id(row, 0)?, rows::channel(row)?);
     }
     for row in sequence {
         let (version, mut sequence) = rows::sequence(row)?;
         for row in steps {
             sequence.steps.push(rows::step(row)?.1);
         }
-        context.sequences.insert(sequence.id, Versioned::new(version, sequence));
+        reference.sequences.insert(sequence.id, Versioned::new(version, sequence));
     }
     for row in object {
-        context.custom_objects.insert(rows::id(row, 0)?, rows::custom_object(row)?);
+        reference.custom_objects.insert(rows::id(row, 0)?, rows::custom_object(row)?);
     }
     for row in call_flow {
-        context.call_flows.insert(rows::id(row, 0)?, rows::call_flow(row)?);
+        reference.call_flows.insert(rows::id(row, 0)?, rows::call_flow(row)?);
     }
-    Ok(context)
+    Ok(reference)
 }
 
 /// Puts rows round the contacts that they belong to.
 pub(crate) fn round<T>(
-    people: &mut BTreeMap<ContactId, Person>,
+    people: &mut BTreeMap<ContactId, ContactAggregate>,
     rows: &[Row],
     read: impl Fn(&Row) -> Result<T, Error>,
     contact_id: impl Fn(&T) -> ContactId,
-    list: impl Fn(&mut Person) -> &mut Vec<T>,
+    list: impl Fn(&mut ContactAggregate) -> &mut Vec<T>,
 ) -> Result<(), Error> {
     for row in rows {
         let row = read(row)?;

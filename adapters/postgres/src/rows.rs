@@ -1,13 +1,14 @@
-//! Rows as they are read. Each function takes the columns in the order of `columns!`.
+//! RowChanges as they are read. Each function takes the columns in the order of `columns!`.
 
 use enroll::contact::{BirthDate, Contact, ContactState, Email};
 use enroll::inbox::{Claim, InboxEntry};
-use enroll::lookup::{EnrollmentState, StoredEnrollment, Version, Versioned};
 use enroll::model::{
     CallFlow, Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject,
     CustomRecord, Resource, Run, RunStatus, Sequence, SequenceStatus, Step, StepContact, StepContactStatus,
 };
 use enroll::request::Fingerprint;
+use enroll::snapshot::{Version, Versioned};
+use enroll::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use enroll::{ContactId, SequenceId, Timestamp};
 use tokio_postgres::Row;
 use uuid::Uuid;

@@ -206,7 +206,7 @@ macro_rules! locked_round {
     };
 }
 
-/// Rows of a table round contacts, `$and` something, of that part of the table which an index holds.
+/// RowChanges of a table round contacts, `$and` something, of that part of the table which an index holds.
 ///
 /// `$2` are all contacts. `$3` and `$4` are the first and the last of each stretch of neighbours, whose rows are read in
 /// passing, with those of whoever lies between: a tenth of what it costs to look up each. But an index has to pass what
@@ -264,7 +264,7 @@ macro_rules! round {
 // `offset 0` keeps a sub-query apart, so that lists are always looked up key by key in an index that has the whole key.
 // Left to itself, PostgreSQL may read all of an organization instead, where it thinks that organizations are small.
 statements! {
-    // Context.
+    // ReferenceData.
     enrollment = concat!("select ", columns!(enrollment), " from enroll.enrollments
         where organization_id = $1 and id = any($2::uuid[])");
     channels = concat!("select ", columns!(channel), " from enroll.channels where organization_id = $1");
@@ -333,7 +333,7 @@ statements! {
     lock_call_flow = "select id, version from enroll.call_flows
         where organization_id = $1 and id = any($2::uuid[]) for share";
     // In the order of the array.
-    // Rows round contacts before the contacts, as a host's own write of one takes them: the row, then, by its trigger,
+    // RowChanges round contacts before the contacts, as a host's own write of one takes them: the row, then, by its trigger,
     // the contact.
     lock_runs = locked_round!("runs");
     lock_step_contacts = locked_round!("step_contacts");
@@ -471,7 +471,7 @@ statements! {
         update enroll.enrollments e set attempts = e.attempts + 1, due_at = $2
         from oldest where e.organization_id = oldest.organization_id and e.id = oldest.id
         returning e.organization_id, e.id, e.attempts";
-    note_failure = "update enroll.enrollments set
+    record_failure = "update enroll.enrollments set
             error = $4, due_at = $5, state = case when $5::timestamptz is null then 'failed' else 'accepted' end
         where organization_id = $1 and id = $2 and state = 'accepted' and attempts = $3
             and due_at = $6";

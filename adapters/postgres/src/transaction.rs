@@ -1,8 +1,10 @@
 //! A host's open transaction.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::stored_enrollment::StoredEnrollment;
 use enroll::{AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use tokio_postgres::Transaction;
 
@@ -74,14 +76,14 @@ impl<'t, 'c> PostgresTransaction<'t, 'c> {
 }
 
 impl AsyncRepository for PostgresTransaction<'_, '_> {
-    async fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
+    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(read::context(&*self.transaction, &statements.0, lookup).await?)
+        Ok(read::reference_data(&*self.transaction, &statements.0, query).await?)
     }
 
-    async fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
+    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(read::load(&*self.transaction, &statements.0, lookup).await?)
+        Ok(read::load(&*self.transaction, &statements.0, query).await?)
     }
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -110,9 +112,9 @@ impl AsyncInbox for PostgresTransaction<'_, '_> {
         Ok(inbox::claim(self.transaction, &statements.0, now, lease_end).await?)
     }
 
-    async fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+    async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::note_failure(self.transaction, &statements.0, claim, failure).await?)
+        Ok(inbox::record_failure(self.transaction, &statements.0, claim, failure).await?)
     }
 
     async fn retry(

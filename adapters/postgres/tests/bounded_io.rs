@@ -1,4 +1,4 @@
-//! Context, load and commit, accepting and processing are the same number of statements for any number of recipients.
+//! ReferenceData, load and commit, accepting and processing are the same number of statements for any number of recipients.
 #![cfg(feature = "testing")]
 
 mod common;
@@ -15,13 +15,13 @@ fn the_number_of_statements_does_not_depend_on_the_recipients() {
     assert_eq!(counts[0], counts[1]);
     // Of the 4000 half are new, so each table is copied into once; then all are known, and bear a tag. Each copy is a
     // statement beside the insert that it stands for.
-    let [context, load, commit, accept, process] = counts[0];
-    assert_eq!(counts[2], [context, load, commit + 6, accept, process + 1]);
-    assert!(context <= 6 && load <= 17 && commit <= 34, "{counts:?}");
+    let [reference, load, commit, accept, process] = counts[0];
+    assert_eq!(counts[2], [reference, load, commit + 6, accept, process + 1]);
+    assert!(reference <= 6 && load <= 17 && commit <= 34, "{counts:?}");
     assert!(accept <= 11 && process <= 52, "{counts:?}");
 }
 
-/// How often the server said that it was ready, for context, load and commit, where half of the people exist before;
+/// How often the server said that it was ready, for reference data, load and commit, where half of the people exist before;
 /// and for accepting and processing, where all do.
 async fn count(recipients: usize) -> [usize; 5] {
     let url = database().await;
@@ -31,10 +31,10 @@ async fn count(recipients: usize) -> [usize; 5] {
 
     let (policy, request) = (EnrollmentPolicy::default(), Request::new(2, &body(0, recipients)));
     wire.take();
-    let context = repository.context(&request.enrollment().context_lookup()).await.unwrap();
+    let reference = repository.reference_data(&request.enrollment().reference_query()).await.unwrap();
     let of_context = wire.take();
-    let command = EnrollmentCommand::check(&request.enrollment(), &context, &Engine::new(&policy)).unwrap();
-    let snapshot = repository.load(&command.lookup()).await.unwrap();
+    let command = EnrollmentCommand::check(&request.enrollment(), &reference, &Engine::new(&policy)).unwrap();
+    let snapshot = repository.load(&command.snapshot_query()).await.unwrap();
     let of_load = wire.take();
     let plan = plan_enrollment(&command, &snapshot).unwrap();
     repository.commit(plan.changes()).await.unwrap();

@@ -7,7 +7,7 @@ use common::connect;
 use enroll::OrganizationId;
 use enroll::repository::RepositoryError;
 use enroll::testing::conformance::Fixture;
-use enroll::testing::{Given, HostWrite};
+use enroll::testing::{HostWrite, Seed};
 use enroll_postgres::PostgresClient;
 use enroll_postgres::testing::{self, Server};
 
@@ -26,7 +26,7 @@ impl Fixture for PostgresFixture {
         common::open(&self.url).await
     }
 
-    async fn seed(&self, given: &Given) {
+    async fn seed(&self, given: &Seed) {
         testing::seed(&mut connect(&self.url).await, given).await.unwrap();
     }
 
@@ -34,7 +34,7 @@ impl Fixture for PostgresFixture {
         Ok(testing::host_write(&mut connect(&self.url).await, write).await?)
     }
 
-    async fn dump(&self, organization_id: OrganizationId) -> Given {
+    async fn dump(&self, organization_id: OrganizationId) -> Seed {
         testing::dump(&mut connect(&self.url).await, organization_id).await.unwrap()
     }
 }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Request, block_on, body, connect, database, open, organization};
 use enroll::inbox::Claim;
-use enroll::lookup::EnrollmentState;
-use enroll::{AsyncInbox, ContactId, Ending, EnrollmentId, Retry, StepContactId, Timestamp, process_async};
+use enroll::stored_enrollment::EnrollmentState;
+use enroll::{AsyncInbox, ContactId, EnrollmentId, ProcessOutcome, Retry, StepContactId, Timestamp, process_async};
 use enroll_postgres::PostgresRepository;
 use enroll_postgres::testing::dump;
 use uuid::Uuid;
@@ -201,7 +201,7 @@ fn child() {
 async fn work(inbox: &mut impl AsyncInbox, claim: Claim) {
     let Claim { organization_id, enrollment_id, .. } = claim;
     let ending = process_async(inbox, Retry::default(), organization_id, enrollment_id, now()).await;
-    assert!(matches!(ending, Ok(Ending::Completed(_))), "{ending:?}");
+    assert!(matches!(ending, Ok(ProcessOutcome::Completed(_))), "{ending:?}");
 }
 
 fn now() -> Timestamp {

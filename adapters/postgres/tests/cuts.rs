@@ -111,8 +111,8 @@ fn a_lease_is_given_or_not_wherever_the_connection_is_cut() {
 async fn prepared(url: &str) -> (Wire, PostgresClient, i32) {
     let wire = Wire::default();
     let mut repository = PostgresClient::new(wire.connect(url).await);
-    let lookup = Request::new(0, &body(0, 1)).enrollment().context_lookup();
-    repository.context(&lookup).await.unwrap();
+    let query = Request::new(0, &body(0, 1)).enrollment().reference_query();
+    repository.reference_data(&query).await.unwrap();
     let pid = pid(repository.client()).await;
     (wire, repository, pid)
 }

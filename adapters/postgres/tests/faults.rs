@@ -237,7 +237,7 @@ fn a_connection_that_is_lost_while_it_accepts_leaves_nothing() {
         let url = database().await;
         let request = Request::new(1, &body(0, 2));
         let mut repository = open(&url).await;
-        let (_, command) = request.lookup(&mut repository).await;
+        let (_, command) = request.snapshot_query(&mut repository).await;
         let pid = pid(repository.client()).await;
         let (mut holder, other) = (connect(&url).await, connect(&url).await);
         let held = holder.transaction().await.unwrap();
@@ -319,7 +319,7 @@ fn a_failure_of_any_words_is_noted() {
         Request::new(1, &body(0, 1)).accept(&mut repository).await.unwrap();
         let claim = repository.claim(at(0), at(600)).await.unwrap().unwrap();
         let failure = Failure { error: "it said `\0`".to_owned(), retry_at: None };
-        repository.note_failure(&claim, &failure).await.unwrap();
+        repository.record_failure(&claim, &failure).await.unwrap();
         let entry = repository.find(claim.organization_id, claim.enrollment_id).await.unwrap().unwrap();
         assert_eq!(entry.error.as_deref(), Some("it said `\u{fffd}`"));
         assert_eq!(entry.enrollment.state.name(), "failed");

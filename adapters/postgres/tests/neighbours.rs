@@ -4,8 +4,8 @@
 mod common;
 
 use common::{Request, block_on, body, connect, database};
-use enroll::lookup::{Person, Version};
-use enroll::{AsyncRepository, Lookup, Snapshot};
+use enroll::snapshot::{ContactAggregate, Version};
+use enroll::{AsyncRepository, Snapshot, SnapshotQuery};
 use enroll_postgres::PostgresTransaction;
 use std::sync::Arc;
 use tokio_postgres::{Client, Transaction};
@@ -32,7 +32,7 @@ fn much_that_stands_round_neighbours_elsewhere_is_not_passed() {
         sent.enroll(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
         transaction.commit().await.unwrap();
         let (few, scans) = load(&mut client, &sent).await;
-        assert_eq!(few.people.len(), PEOPLE);
+        assert_eq!(few.contacts.len(), PEOPLE);
         for (index, scans) in INDEXES.iter().zip(scans) {
             // One that tries, and one that reads.
             assert_eq!(scans, 2, "{index}");
@@ -59,9 +59,9 @@ fn much_that_stands_round_neighbours_elsewhere_is_not_passed() {
 /// The people, and how often each index was scanned for them.
 async fn load(client: &mut Client, sent: &Request) -> (Snapshot, Vec<i64>) {
     let mut transaction = client.transaction().await.unwrap();
-    let (lookup, _): (Lookup, _) = sent.lookup(&mut PostgresTransaction::new(&mut transaction)).await;
+    let (query, _): (SnapshotQuery, _) = sent.snapshot_query(&mut PostgresTransaction::new(&mut transaction)).await;
     let before = scans(&transaction).await;
-    let snapshot = PostgresTransaction::new(&mut transaction).load(&lookup).await.unwrap();
+    let snapshot = PostgresTransaction::new(&mut transaction).load(&query).await.unwrap();
     let after = scans(&transaction).await;
     (snapshot, after.into_iter().zip(before).map(|(after, before)| after - before).collect())
 }
@@ -73,11 +73,11 @@ async fn scans(transaction: &Transaction<'_>) -> Vec<i64> {
 }
 
 /// The people, whatever was written round them elsewhere.
-fn unversioned(snapshot: Snapshot) -> Vec<Person> {
-    let unversioned = |person: Arc<Person>| {
+fn unversioned(snapshot: Snapshot) -> Vec<ContactAggregate> {
+    let unversioned = |person: Arc<ContactAggregate>| {
         let mut person = Arc::unwrap_or_clone(person);
         person.version = Version::FIRST;
         person
     };
-    snapshot.people.into_values().map(unversioned).collect()
+    snapshot.contacts.into_values().map(unversioned).collect()
 }

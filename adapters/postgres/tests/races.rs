@@ -136,7 +136,7 @@ fn the_second_that_accepts_answers_with_the_first_or_is_the_first() {
             first.accept(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
             let mut repository = open(&url).await;
             let pid = pid(repository.client()).await;
-            let (_, command) = second.lookup(&mut repository).await;
+            let (_, command) = second.snapshot_query(&mut repository).await;
             let fingerprint = command.fingerprint();
             let inserted = tokio::spawn(async move { repository.insert(&command).await });
             until_it_waits(&other, pid).await;

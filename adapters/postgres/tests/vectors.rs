@@ -5,8 +5,9 @@ mod common;
 
 use common::{block_on, connect};
 use enroll::contact::Libphonenumber;
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
+use enroll::snapshot::{ReferenceData, Snapshot};
 use enroll::testing::{Vector, run_on};
 use enroll::{AsyncRepository, ChangeSet, Repository};
 use enroll_postgres::testing::{Server, dump, seed};
@@ -16,12 +17,12 @@ use std::path::Path;
 struct Waiting<R>(R);
 
 impl<R: AsyncRepository> Repository for Waiting<R> {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        block_on(self.0.context(lookup))
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        block_on(self.0.reference_data(query))
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        block_on(self.0.load(lookup))
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        block_on(self.0.load(query))
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {

@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use enroll::changes::ChangeSet;
-use enroll::lookup::Lookup;
+use enroll::query::SnapshotQuery;
 use enroll::{
     Engine, Enrollment, EnrollmentCommand, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, Repository, Snapshot,
     enroll_contacts, plan_enrollment,
@@ -51,7 +51,7 @@ struct Case {
     scene: Scene,
     file: Rc<Prepared>,
     body: Vec<u8>,
-    lookup: Lookup,
+    query: SnapshotQuery,
     changes: ChangeSet,
     look_ups: Vec<LookUp>,
     writes: Vec<Write>,
@@ -73,19 +73,20 @@ impl Case {
         let enrollment = scene.enrollment(&request, KEY);
         let mut planned = None;
         file.run(|repository| {
-            let context = repository.context(&enrollment.context_lookup()).expect("the file can be read");
-            let command = EnrollmentCommand::check(&enrollment, &context, &Engine::new(&policy)).expect("it is right");
-            let lookup = command.lookup();
-            let snapshot = repository.load(&lookup).expect("the file can be read");
+            let reference = repository.reference_data(&enrollment.reference_query()).expect("the file can be read");
+            let command =
+                EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&policy)).expect("it is right");
+            let query = command.snapshot_query();
+            let snapshot = repository.load(&query).expect("the file can be read");
             let changes = plan_enrollment(&command, &snapshot).expect("it is right").changes().clone();
             repository.commit(&changes).expect("nobody else writes");
-            let look_ups = look_ups(&lookup, &snapshot);
+            let look_ups = look_ups(&query, &snapshot);
             let writes = writes(repository.connection(), &changes).expect("it was written");
-            planned = Some((lookup, changes, look_ups, writes));
+            planned = Some((query, changes, look_ups, writes));
             Duration::ZERO
         });
-        let (lookup, changes, look_ups, writes) = planned.expect("it ran");
-        Self { sent, scene, file, body, lookup, changes, look_ups, writes }
+        let (query, changes, look_ups, writes) = planned.expect("it ran");
+        Self { sent, scene, file, body, query, changes, look_ups, writes }
     }
 
     fn contenders(&self) -> Vec<Contender<'_>> {
@@ -119,7 +120,7 @@ impl Case {
     fn load(&self) -> Duration {
         self.file.run(|repository| {
             let start = Instant::now();
-            let snapshot = repository.load(&self.lookup);
+            let snapshot = repository.load(&self.query);
             let took = start.elapsed();
             snapshot.expect("the file can be read");
             took
@@ -128,7 +129,7 @@ impl Case {
 
     fn commit(&self) -> Duration {
         self.file.run(|repository| {
-            repository.load(&self.lookup).expect("the file can be read");
+            repository.load(&self.query).expect("the file can be read");
             let start = Instant::now();
             repository.commit(&self.changes).expect("nobody else writes");
             start.elapsed()
@@ -146,7 +147,7 @@ impl Case {
     /// What a commit writes, straight through prepared statements, on a connection that has just loaded.
     fn write(&self) -> Duration {
         self.file.run(|repository| {
-            repository.load(&self.lookup).expect("the file can be read");
+            repository.load(&self.query).expect("the file can be read");
             timed_writes(repository.connection(), &self.writes).expect("nobody else writes")
         })
     }
@@ -284,9 +285,9 @@ struct LookUp {
     and: Option<Uuid>,
 }
 
-fn look_ups(lookup: &Lookup, snapshot: &Snapshot) -> Vec<LookUp> {
+fn look_ups(query: &SnapshotQuery, snapshot: &Snapshot) -> Vec<LookUp> {
     let keys =
-        [("held_external_id", &lookup.external_ids), ("held_phone", &lookup.phones), ("held_email", &lookup.emails)];
+        [("held_external_id", &query.external_ids), ("held_phone", &query.phones), ("held_email", &query.emails)];
     let contacts = keys.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(held, keys)| LookUp {
         sql: format!(
             "select version, id, external_id, phone, email, email_key, name, language, default_channel_id, address, \
@@ -296,10 +297,10 @@ fn look_ups(lookup: &Lookup, snapshot: &Snapshot) -> Vec<LookUp> {
         keys: Rc::new(keys.iter().map(|key| Value::Text(key.to_string())).collect()),
         and: None,
     });
-    let ids: Array = Rc::new(snapshot.people.keys().map(|id| blob(id.as_uuid())).collect());
-    let channel = lookup.channel_id.map(|id| ("channel_id", id.as_uuid()));
-    let sequence = Some(("sequence_id", lookup.context.sequence_id.as_uuid()));
-    let object = lookup.context.custom_object_id.map(|id| ("custom_object_id", id.as_uuid()));
+    let ids: Array = Rc::new(snapshot.contacts.keys().map(|id| blob(id.as_uuid())).collect());
+    let channel = query.channel_id.map(|id| ("channel_id", id.as_uuid()));
+    let sequence = Some(("sequence_id", query.reference.sequence_id.as_uuid()));
+    let object = query.reference.custom_object_id.map(|id| ("custom_object_id", id.as_uuid()));
     let tables = [
         ("communication_preferences", channel, "contact_id, channel_id, opt_in"),
         ("conversations", channel, "id, contact_id, channel_id, status, created_at"),

@@ -1,7 +1,7 @@
 //! What was accepted and waits: one statement or two each, which the caller puts in a transaction.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::lookup::StoredEnrollment;
+use enroll::stored_enrollment::StoredEnrollment;
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use rusqlite::{Connection, params};
 
@@ -59,7 +59,7 @@ pub(crate) fn claim(
 }
 
 /// Says of the attempt of a claim that it failed; of one that was overtaken it says nothing.
-pub(crate) fn note_failure(connection: &Connection, claim: &Claim, failure: &Failure) -> Result<(), SqliteError> {
+pub(crate) fn record_failure(connection: &Connection, claim: &Claim, failure: &Failure) -> Result<(), SqliteError> {
     connection.prepare_cached(NOTE_FAILURE)?.execute(params![
         claim.organization_id.as_uuid(),
         claim.enrollment_id.as_uuid(),

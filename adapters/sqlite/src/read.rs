@@ -3,9 +3,11 @@
 //! Keys and ids go in as arrays. `cross join` pins the order, so that each is one look-up in an index.
 
 use enroll::contact::KeyKind;
-use enroll::ids::side_by_side;
-use enroll::lookup::{Context, ContextLookup, Lookup, Person, Snapshot, StoredEnrollment, Versioned};
+use enroll::ids::are_adjacent;
 use enroll::model::Sequence;
+use enroll::query::{ReferenceQuery, SnapshotQuery};
+use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
+use enroll::stored_enrollment::StoredEnrollment;
 use enroll::{ContactId, EnrollmentId, OrganizationId};
 use rusqlite::types::Value;
 use rusqlite::vtab::array::Array;
@@ -19,46 +21,46 @@ use crate::error::SqliteError;
 use crate::rows::{self, Columns, columns};
 
 /// Reads what a request refers to. The caller sees to one snapshot.
-pub(crate) fn context(connection: &Connection, lookup: &ContextLookup) -> Result<Context, SqliteError> {
-    let mut context = Context::new(lookup.organization_id);
-    let organization = lookup.organization_id.as_uuid();
+pub(crate) fn reference_data(connection: &Connection, query: &ReferenceQuery) -> Result<ReferenceData, SqliteError> {
+    let mut reference = ReferenceData::new(query.organization_id);
+    let organization = query.organization_id.as_uuid();
     each(connection, CHANNELS, [organization], |columns| {
         let channel = rows::channel(columns)?;
-        context.channels.insert(channel.row.id, channel);
+        reference.channels.insert(channel.value.id, channel);
         Ok(())
     })?;
-    let of_sequence = [organization, lookup.sequence_id.as_uuid()];
+    let of_sequence = [organization, query.sequence_id.as_uuid()];
     let mut sequence: Option<Versioned<Sequence>> = None;
     each(connection, SEQUENCE, of_sequence, |columns| {
         sequence = Some(rows::sequence(columns)?);
         Ok(())
     })?;
-    if let Some(Versioned { version, row }) = sequence {
+    if let Some(Versioned { version, value: row }) = sequence {
         let mut row = Arc::unwrap_or_clone(row);
         each(connection, STEPS, of_sequence, |columns| {
             row.steps.push(rows::step(columns)?);
             Ok(())
         })?;
-        context.sequences.insert(row.id, Versioned::new(version, row));
+        reference.sequences.insert(row.id, Versioned::new(version, row));
     }
-    if let Some(id) = lookup.custom_object_id {
+    if let Some(id) = query.custom_object_id {
         each(connection, CUSTOM_OBJECT, [organization, id.as_uuid()], |columns| {
-            context.custom_objects.insert(id, rows::custom_object(columns)?);
+            reference.custom_objects.insert(id, rows::custom_object(columns)?);
             Ok(())
         })?;
     }
-    if let Some(id) = lookup.call_flow_id {
+    if let Some(id) = query.call_flow_id {
         each(connection, CALL_FLOW, [organization, id.as_uuid()], |columns| {
-            context.call_flows.insert(id, rows::call_flow(columns)?);
+            reference.call_flows.insert(id, rows::call_flow(columns)?);
             Ok(())
         })?;
     }
-    if let Some(id) = lookup.enrollment_id
-        && let Some(stands) = enrollment(connection, lookup.organization_id, id)?
+    if let Some(id) = query.enrollment_id
+        && let Some(stands) = enrollment(connection, query.organization_id, id)?
     {
-        context.enrollments.insert(id, Arc::new(stands));
+        reference.enrollments.insert(id, Arc::new(stands));
     }
-    Ok(context)
+    Ok(reference)
 }
 
 /// Reads an enrollment, without what it asks for.
@@ -76,45 +78,46 @@ pub(crate) fn enrollment(
 }
 
 /// Reads the facts that an enrollment is planned on. The caller sees to one snapshot.
-pub(crate) fn load(connection: &Connection, lookup: &Lookup) -> Result<Snapshot, SqliteError> {
-    let organization = lookup.context.organization_id.as_uuid();
+pub(crate) fn load(connection: &Connection, query: &SnapshotQuery) -> Result<Snapshot, SqliteError> {
+    let organization = query.reference.organization_id.as_uuid();
     let mut found = Vec::new();
     let lists = [
-        (KeyKind::ExternalId, BY_EXTERNAL_ID, &lookup.external_ids),
-        (KeyKind::Phone, BY_PHONE, &lookup.phones),
-        (KeyKind::Email, BY_EMAIL, &lookup.emails),
+        (KeyKind::ExternalId, BY_EXTERNAL_ID, &query.external_ids),
+        (KeyKind::Phone, BY_PHONE, &query.phones),
+        (KeyKind::Email, BY_EMAIL, &query.emails),
     ];
     for (kind, by_key, texts) in lists {
         // Whoever was found holds its other keys too, and nobody else does: the database sees to that.
-        let held: HashSet<&str> = found.iter().filter_map(|person: &Arc<Person>| person.contact.key(kind)).collect();
+        let held: HashSet<&str> =
+            found.iter().filter_map(|person: &Arc<ContactAggregate>| person.contact.key(kind)).collect();
         let open: Vec<_> = texts.iter().filter(|text| !held.contains(text.as_str())).collect();
         if !open.is_empty() {
             let keys = array(open.into_iter().map(|text| Value::Text(text.as_str().to_owned())));
             each(connection, by_key, params![organization, keys], |columns| {
                 let (contact, version) = rows::contact(columns)?;
-                found.push(Arc::new(Person::new(contact, version)));
+                found.push(Arc::new(ContactAggregate::new(contact, version)));
                 Ok(())
             })?;
         }
     }
     let mut people = People::of(found);
     if !people.is_empty() {
-        round(connection, lookup, &mut people)?;
+        round(connection, query, &mut people)?;
     }
-    let mut snapshot = Snapshot::new(context(connection, &lookup.context)?);
-    snapshot.people = people.into_snapshot();
+    let mut snapshot = Snapshot::new(reference_data(connection, &query.reference)?);
+    snapshot.contacts = people.into_snapshot();
     Ok(snapshot)
 }
 
 /// Contacts in the order of their ids, with what was read round them so far.
 pub(crate) struct People {
-    list: Vec<Arc<Person>>,
+    list: Vec<Arc<ContactAggregate>>,
     /// Whose the last row was: most rows come in the same order.
     last: usize,
 }
 
 impl People {
-    pub(crate) fn of(mut list: Vec<Arc<Person>>) -> Self {
+    pub(crate) fn of(mut list: Vec<Arc<ContactAggregate>>) -> Self {
         list.sort_by_key(|person| person.contact.id);
         list.dedup_by_key(|person| person.contact.id);
         Self { list, last: 0 }
@@ -125,7 +128,7 @@ impl People {
     }
 
     /// Puts a row to its contact.
-    pub(crate) fn put(&mut self, contact_id: ContactId, row: impl FnOnce(&mut Person)) {
+    pub(crate) fn put(&mut self, contact_id: ContactId, row: impl FnOnce(&mut ContactAggregate)) {
         let is_at = |place: &usize| self.list.get(*place).is_some_and(|person| person.contact.id == contact_id);
         let near = [self.last, self.last + 1].into_iter().find(is_at);
         let search = || self.list.binary_search_by_key(&contact_id, |person| person.contact.id).ok();
@@ -136,25 +139,25 @@ impl People {
         }
     }
 
-    pub(crate) fn into_snapshot(self) -> BTreeMap<ContactId, Arc<Person>> {
+    pub(crate) fn into_snapshot(self) -> BTreeMap<ContactId, Arc<ContactAggregate>> {
         self.list.into_iter().map(|person| (person.contact.id, person)).collect()
     }
 }
 
 /// Reads the rows round the contacts, as far as they matter.
-fn round(connection: &Connection, lookup: &Lookup, people: &mut People) -> Result<(), SqliteError> {
+fn round(connection: &Connection, query: &SnapshotQuery, people: &mut People) -> Result<(), SqliteError> {
     let ids: Vec<Uuid> = people.list.iter().map(|person| person.contact.id.as_uuid()).collect();
     let round =
-        Round { connection, organization: lookup.context.organization_id.as_uuid(), contacts: Stretches::of(&ids) };
-    if let Some(channel_id) = lookup.channel_id {
+        Round { connection, organization: query.reference.organization_id.as_uuid(), contacts: Stretches::of(&ids) };
+    if let Some(channel_id) = query.channel_id {
         let channel = channel_id.as_uuid();
         round.read(people, &PREFERENCES, channel, rows::preference, |person| &mut person.preferences)?;
         round.read(people, &CONVERSATIONS, channel, rows::conversation, |person| &mut person.conversations)?;
     }
-    let sequence = lookup.context.sequence_id.as_uuid();
+    let sequence = query.reference.sequence_id.as_uuid();
     round.read(people, &RUNS, sequence, rows::run, |person| &mut person.runs)?;
     round.read(people, &STEP_CONTACTS, sequence, rows::step_contact, |person| &mut person.step_contacts)?;
-    if let (Some(_), Some(object_id)) = (lookup.resource, lookup.context.custom_object_id) {
+    if let (Some(_), Some(object_id)) = (query.resource, query.reference.custom_object_id) {
         round.read(people, &RECORDS, object_id.as_uuid(), rows::record, |person| &mut person.records)?;
     }
     Ok(())
@@ -184,7 +187,7 @@ impl Round<'_> {
         reading: &Reading,
         belongs_to: Uuid,
         row: impl Fn(&mut Columns<'_, '_>) -> rusqlite::Result<rows::OfContact<T>>,
-        list: impl Fn(&mut Person) -> &mut Vec<T>,
+        list: impl Fn(&mut ContactAggregate) -> &mut Vec<T>,
     ) -> Result<(), SqliteError> {
         let mut apart = self.contacts.apart.clone();
         for stretch in &self.contacts.long {
@@ -235,7 +238,7 @@ pub(crate) struct Stretch<'i> {
 impl<'i> Stretches<'i> {
     pub(crate) fn of(sorted: &'i [Uuid]) -> Self {
         let (mut long, mut apart) = (Vec::new(), Vec::new());
-        for ids in sorted.chunk_by(|a, b| side_by_side(*a, *b)) {
+        for ids in sorted.chunk_by(|a, b| are_adjacent(*a, *b)) {
             match *ids {
                 [first, .., last] if ids.len() >= LONG => long.push(Stretch { first, last, ids }),
                 _ => apart.extend(ids),

@@ -2,8 +2,10 @@
 
 use enroll::changes::ChangeSet;
 use enroll::inbox::{Claim, Failure, Inbox, InboxEntry};
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::{Repository, RepositoryError};
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::stored_enrollment::StoredEnrollment;
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::vtab::array;
@@ -123,12 +125,12 @@ impl SqliteRepository {
 }
 
 impl Repository for SqliteRepository {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        Ok(self.reading(|connection| read::context(connection, lookup))?)
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        Ok(self.reading(|connection| read::reference_data(connection, query))?)
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        Ok(self.reading(|connection| read::load(connection, lookup))?)
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        Ok(self.reading(|connection| read::load(connection, query))?)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -153,8 +155,8 @@ impl Inbox for SqliteRepository {
         Ok(self.writing(|connection| inbox::claim(connection, now, lease_end))?)
     }
 
-    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| inbox::note_failure(connection, claim, failure))?)
+    fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        Ok(self.writing(|connection| inbox::record_failure(connection, claim, failure))?)
     }
 
     fn retry(

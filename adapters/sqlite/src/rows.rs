@@ -1,13 +1,14 @@
-//! Rows as they are stored: their columns, and how the engine's types are read from them.
+//! RowChanges as they are stored: their columns, and how the engine's types are read from them.
 
 use enroll::contact::{Address, BirthDate, Contact, ContactState, Email, Text};
-use enroll::lookup::{EnrollmentState, StoredEnrollment, Version, Versioned};
 use enroll::model::{
     CallFlow, Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject,
     CustomRecord, Resource, Run, RunStatus, Sequence, SequenceStatus, Step, StepContact, StepContactStatus,
 };
 use enroll::request::Fingerprint;
-use enroll::{ContactId, InvalidTimestamp, Timestamp};
+use enroll::snapshot::{Version, Versioned};
+use enroll::stored_enrollment::{EnrollmentState, StoredEnrollment};
+use enroll::{ContactId, Timestamp, TimestampError};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use serde_json::from_str;
@@ -310,7 +311,7 @@ struct Millis(Timestamp);
 
 impl FromSql for Millis {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Timestamp::from_millis(value.as_i64()?).map(Self).map_err(|e: InvalidTimestamp| FromSqlError::other(e))
+        Timestamp::from_millis(value.as_i64()?).map(Self).map_err(|e: TimestampError| FromSqlError::other(e))
     }
 }
 

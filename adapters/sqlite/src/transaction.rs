@@ -2,8 +2,10 @@
 
 use enroll::changes::ChangeSet;
 use enroll::inbox::{Claim, Failure, Inbox, InboxEntry};
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::{Repository, RepositoryError};
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::stored_enrollment::StoredEnrollment;
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use rusqlite::vtab::array;
 use rusqlite::{Connection, Transaction};
@@ -58,12 +60,12 @@ impl<'t> SqliteTransaction<'t> {
 }
 
 impl Repository for SqliteTransaction<'_> {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        Ok(read::context(self.connection, lookup)?)
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        Ok(read::reference_data(self.connection, query)?)
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        Ok(read::load(self.connection, lookup)?)
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        Ok(read::load(self.connection, query)?)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -88,8 +90,8 @@ impl Inbox for SqliteTransaction<'_> {
         Ok(self.writing(|connection| inbox::claim(connection, now, lease_end))?)
     }
 
-    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| inbox::note_failure(connection, claim, failure))?)
+    fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        Ok(self.writing(|connection| inbox::record_failure(connection, claim, failure))?)
     }
 
     fn retry(

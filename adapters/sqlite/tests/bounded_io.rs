@@ -18,7 +18,7 @@ type Ran = BTreeMap<String, usize>;
 fn enroll(people: usize) -> (Ran, usize) {
     let (mut repository, ran) = traced();
     let mut written = 0;
-    let people = |key: &str| Asked::people(key, 0..people);
+    let people = |key: &str| Asked::people(key, 0..contacts);
     for asked in [people("first"), people("second"), people("third").overwriting()] {
         let plan = asked.plan(&mut repository);
         written += 1 + rows(&plan);
@@ -31,7 +31,7 @@ fn enroll(people: usize) -> (Ran, usize) {
 /// Accepted, claimed, and processed.
 fn work(people: usize) -> (Ran, usize) {
     let (mut repository, ran) = traced();
-    let asked = Asked::people("first", 0..people);
+    let asked = Asked::people("first", 0..contacts);
     let written = 1 + rows(&asked.plan(&mut repository));
     ran.lock().unwrap().clear();
     asked.accept(&mut repository).unwrap();
@@ -87,7 +87,7 @@ fn nor_do_those_of_what_is_accepted_and_processed() {
     bounded(work, 6);
     let (ran, _) = work(1);
     let begun = ran.iter().filter(|(statement, _)| statement.to_lowercase().starts_with("begin"));
-    // Accept: context and insert. Claim. Process: find, load and commit.
+    // Accept: reference data and insert. Claim. Process: find, load and commit.
     assert_eq!(begun.map(|(_, times)| times).sum::<usize>(), 6, "{ran:#?}");
     // What was accepted is flushed, and nothing else is.
     for setting in [2, 1] {

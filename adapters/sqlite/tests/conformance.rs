@@ -4,7 +4,7 @@
 use enroll::OrganizationId;
 use enroll::repository::RepositoryError;
 use enroll::testing::conformance::Fixture;
-use enroll::testing::{Blocking, Given, HostWrite};
+use enroll::testing::{Blocking, HostWrite, Seed};
 use enroll_sqlite::{SqliteRepository, testing};
 use tempfile::TempDir;
 
@@ -32,7 +32,7 @@ impl Fixture for SqliteFixture {
         Blocking(self.repository())
     }
 
-    async fn seed(&self, given: &Given) {
+    async fn seed(&self, given: &Seed) {
         testing::seed(self.repository().connection(), given).unwrap();
     }
 
@@ -40,7 +40,7 @@ impl Fixture for SqliteFixture {
         testing::host_write(self.repository().connection(), write)
     }
 
-    async fn dump(&self, organization_id: OrganizationId) -> Given {
+    async fn dump(&self, organization_id: OrganizationId) -> Seed {
         testing::dump(self.repository().connection(), organization_id).unwrap()
     }
 }

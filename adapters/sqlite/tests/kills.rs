@@ -134,7 +134,7 @@ fn child() {
         let Some(claim) = repository.claim(instant(now()), instant(lease_end)).unwrap() else { continue };
         if batch % 5 == 0 && claim.attempt == 1 {
             let failure = Failure { error: "left for later".to_owned(), retry_at: Some(instant(now())) };
-            repository.note_failure(&claim, &failure).unwrap();
+            repository.record_failure(&claim, &failure).unwrap();
         } else {
             process(&mut repository, claim, instant(now())).unwrap();
         }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use enroll::lookup::{Person, Version};
+use enroll::snapshot::{ContactAggregate, Version};
 use enroll::{Repository, Snapshot};
 use enroll_sqlite::SqliteRepository;
 use std::sync::Arc;
@@ -38,10 +38,10 @@ fn what_stands_round_neighbours_elsewhere_changes_nothing() {
 }
 
 /// The people, whatever was written round them elsewhere.
-fn people(repository: &mut SqliteRepository, sent: &Asked) -> Vec<Person> {
-    let lookup = sent.command(repository).lookup();
-    let Snapshot { people, .. } = repository.load(&lookup).unwrap();
-    let unversioned = |person: Arc<Person>| {
+fn people(repository: &mut SqliteRepository, sent: &Asked) -> Vec<ContactAggregate> {
+    let query = sent.command(repository).snapshot_query();
+    let Snapshot { people, .. } = repository.load(&query).unwrap();
+    let unversioned = |person: Arc<ContactAggregate>| {
         let mut person = Arc::unwrap_or_clone(person);
         person.version = Version::FIRST;
         person

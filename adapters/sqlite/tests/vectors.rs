@@ -39,15 +39,15 @@ fn every_vector_holds() {
 struct Shared(Rc<RefCell<SqliteRepository>>);
 
 impl enroll::Repository for Shared {
-    fn context(
+    fn reference_data(
         &mut self,
-        lookup: &enroll::lookup::ContextLookup,
-    ) -> Result<enroll::Context, enroll::repository::RepositoryError> {
-        self.0.borrow_mut().context(lookup)
+        query: &enroll::snapshot::ReferenceQuery,
+    ) -> Result<enroll::ReferenceData, enroll::repository::RepositoryError> {
+        self.0.borrow_mut().reference_data(query)
     }
 
-    fn load(&mut self, lookup: &enroll::Lookup) -> Result<enroll::Snapshot, enroll::repository::RepositoryError> {
-        self.0.borrow_mut().load(lookup)
+    fn load(&mut self, query: &enroll::SnapshotQuery) -> Result<enroll::Snapshot, enroll::repository::RepositoryError> {
+        self.0.borrow_mut().load(query)
     }
 
     fn commit(&mut self, changes: &enroll::ChangeSet) -> Result<(), enroll::repository::RepositoryError> {

@@ -1,7 +1,7 @@
 //! The body of a request: plain serde derive into owned structs, then each entry checked.
 
 use chrono::{DateTime, Utc};
-use enroll::contact::{BirthDate, Email, EmailFault, KeyKind, PhoneFault, PhoneNumber, Region};
+use enroll::contact::{BirthDate, Email, EmailError, KeyKind, PhoneError, PhoneNumber, Region};
 use enroll::model::Resource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -75,8 +75,8 @@ struct WireBirthDate {
 /// An entry of `to`, trimmed and checked.
 #[derive(Debug)]
 pub struct Entry {
-    pub phone: Option<Result<PhoneNumber, PhoneFault>>,
-    pub email: Option<Result<Email, EmailFault>>,
+    pub phone: Option<Result<PhoneNumber, PhoneError>>,
+    pub email: Option<Result<Email, EmailError>>,
     pub external_id: Option<String>,
     pub name: Option<String>,
     pub language: Option<String>,

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use enroll::contact::{BirthDate, Contact};
-use enroll::testing::Given;
+use enroll::testing::Seed;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use crate::{Error, rules};
 ///
 /// # Errors
 /// Whatever the database says.
-pub fn sqlite(connection: &mut SqliteConnection, given: &Given) -> Result<(), Error> {
+pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Error> {
     let organization = given.organization_id.as_uuid();
     let organization_id = Id(organization);
     connection.immediate_transaction(|c| {
@@ -148,7 +148,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Given) -> Result<(), Er
 ///
 /// # Errors
 /// Whatever the database says.
-pub async fn postgres(connection: &mut PgConnection, given: &Given) -> Result<(), Error> {
+pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(), Error> {
     let organization_id = given.organization_id.as_uuid();
     let mut c = connection.begin().await?;
     for row in given.channels.iter().map(|row| &row.row) {
@@ -266,7 +266,7 @@ fn contact(row: &Contact) -> Result<rules::Contact, Error> {
 }
 
 /// The contact of a record: the resource itself, or that of the step contact.
-fn contact_of(given: &Given, resource_id: Uuid) -> Uuid {
+fn contact_of(given: &Seed, resource_id: Uuid) -> Uuid {
     let of_step = given.step_contacts.iter().find(|row| row.row.id.as_uuid() == resource_id);
     of_step.map_or(resource_id, |row| row.row.contact_id.as_uuid())
 }

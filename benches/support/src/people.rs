@@ -1,6 +1,6 @@
 //! Who stands, and who is sent.
 
-use enroll::testing::{Demo, Given};
+use enroll::testing::{Demo, Seed};
 use enroll::{Enrollment, EnrollmentKey, EnrollmentRequest, OrganizationId, SequenceId, StepId, Timestamp};
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use std::ops::Range;
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// The organization.
-    pub given: Given,
+    pub given: Seed,
     /// Its sequence.
     pub sequence_id: SequenceId,
     /// The instant of what is sent.

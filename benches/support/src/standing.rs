@@ -2,7 +2,7 @@
 
 use enroll::Timestamp;
 use enroll::report::Counts;
-use enroll::testing::{Demo, Given};
+use enroll::testing::{Demo, Seed};
 use std::env;
 use std::ops::Range;
 
@@ -144,7 +144,7 @@ impl Standing {
 
     /// What is there before the crowd comes.
     #[must_use]
-    pub fn given(self) -> Given {
+    pub fn given(self) -> Seed {
         if self.demo { Scene::demo().given } else { Scene::empty().given }
     }
 

@@ -5,7 +5,7 @@ use enroll::changes::ContactFields;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// Rows of one table that a change set creates, in its order.
+/// RowChanges of one table that a change set creates, in its order.
 #[derive(Clone, Debug)]
 pub struct Created {
     /// The table, without the prefix or the schema that a database has.
@@ -38,7 +38,7 @@ pub fn created(changes: &ChangeSet) -> Vec<Created> {
     created
 }
 
-/// Rows of one table of which a change set sets the same columns.
+/// RowChanges of one table of which a change set sets the same columns.
 #[derive(Clone, Debug)]
 pub struct Updated {
     /// The table, without the prefix or the schema that a database has.

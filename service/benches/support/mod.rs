@@ -1,7 +1,7 @@
 //! What the benches of the binary share.
 #![allow(dead_code, reason = "no bench uses all of it")]
 
-use enroll::testing::Given;
+use enroll::testing::Seed;
 use enroll_bench::rounds;
 use serde::Serialize;
 use std::fs;
@@ -62,7 +62,7 @@ pub(crate) fn output(mut command: Command) -> String {
 }
 
 /// Loads a world into a database.
-pub(crate) fn seed(given: &Given, database: &str) {
+pub(crate) fn seed(given: &Seed, database: &str) {
     let seed = serde_json::to_vec(given).expect("a world can be written");
     let mut child = command(&["seed", "-", "--database", database])
         .stdin(Stdio::piped())

@@ -6,9 +6,11 @@ mod sqlite;
 use std::error::Error;
 
 use enroll::inbox::{Claim, Failure as AttemptFailure, Inbox, InboxEntry};
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
-use enroll::testing::Given;
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::stored_enrollment::StoredEnrollment;
+use enroll::testing::Seed;
 use enroll::{ChangeSet, EnrollmentCommand, EnrollmentId, InMemoryRepository, OrganizationId, Repository, Timestamp};
 
 use self::postgres::Postgres;
@@ -115,7 +117,7 @@ impl Database {
     }
 
     /// Writes a whole world, all of it or nothing.
-    pub(crate) fn seed(&mut self, given: &Given) -> Result<(), Failure> {
+    pub(crate) fn seed(&mut self, given: &Seed) -> Result<(), Failure> {
         let Self { name, store } = self;
         let seeded = match store {
             Store::Memory(_) => return Err(Failure::new(name, "holds a world already")),
@@ -126,10 +128,10 @@ impl Database {
     }
 
     /// All that stands, of every organization; rows of another than `organization_id` name theirs.
-    pub(crate) fn dump(&mut self, organization_id: OrganizationId) -> Result<Given, Failure> {
+    pub(crate) fn dump(&mut self, organization_id: OrganizationId) -> Result<Seed, Failure> {
         let Self { name, store } = self;
         let given = match store {
-            Store::Memory(repository) => return Ok(Given::dump(&snapshots(repository), organization_id)),
+            Store::Memory(repository) => return Ok(Seed::dump(&snapshots(repository), organization_id)),
             Store::Sqlite(sqlite) => sqlite.dump(organization_id),
             Store::Postgres(postgres) => postgres.dump(organization_id),
         };
@@ -152,7 +154,7 @@ impl Database {
     }
 
     /// Takes the organizations of a world away, with all that is theirs.
-    pub(crate) fn remove(&mut self, given: &Given) -> Result<(), Failure> {
+    pub(crate) fn remove(&mut self, given: &Seed) -> Result<(), Failure> {
         let organizations = given.inserts().into_iter().map(|insert| insert.organization_id);
         let organizations: Vec<_> = organizations.chain([given.organization_id]).collect();
         let Self { name, store } = self;
@@ -165,12 +167,12 @@ impl Database {
 }
 
 impl Repository for Database {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        self.store.ask(|inbox| inbox.context(lookup))
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        self.store.ask(|inbox| inbox.reference_data(query))
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        self.store.ask(|inbox| inbox.load(lookup))
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        self.store.ask(|inbox| inbox.load(query))
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -195,8 +197,8 @@ impl Inbox for Database {
         self.store.ask(|inbox| inbox.claim(now, lease_end))
     }
 
-    fn note_failure(&mut self, claim: &Claim, failure: &AttemptFailure) -> Result<(), RepositoryError> {
-        self.store.ask(|inbox| inbox.note_failure(claim, failure))
+    fn record_failure(&mut self, claim: &Claim, failure: &AttemptFailure) -> Result<(), RepositoryError> {
+        self.store.ask(|inbox| inbox.record_failure(claim, failure))
     }
 
     fn retry(

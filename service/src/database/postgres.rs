@@ -5,9 +5,11 @@ use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use enroll::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
-use enroll::lookup::{Context, ContextLookup, Lookup, Snapshot, StoredEnrollment};
+use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
-use enroll::testing::Given;
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::stored_enrollment::StoredEnrollment;
+use enroll::testing::Seed;
 use enroll::{AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Repository, Timestamp};
 use enroll_postgres::deadpool_postgres::Object;
 use enroll_postgres::tokio_postgres::IsolationLevel;
@@ -48,12 +50,12 @@ impl Postgres {
         Ok(ids.collect::<Result<_, _>>().map_err(PostgresError::from)?)
     }
 
-    pub(super) fn seed(&self, given: &Given) -> Result<(), Box<dyn Error>> {
+    pub(super) fn seed(&self, given: &Seed) -> Result<(), Box<dyn Error>> {
         let mut client = self.client()?;
         Ok(self.runtime.block_on(testing::seed(&mut client, given))?)
     }
 
-    pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Given, Box<dyn Error>> {
+    pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Seed, Box<dyn Error>> {
         let mut client = self.client()?;
         Ok(self.runtime.block_on(testing::dump(&mut client, organization_id))?)
     }
@@ -88,12 +90,12 @@ struct Waiting<'r, R> {
 }
 
 impl<R: AsyncRepository> Repository for Waiting<'_, R> {
-    fn context(&mut self, lookup: &ContextLookup) -> Result<Context, RepositoryError> {
-        self.runtime.block_on(self.repository.context(lookup))
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        self.runtime.block_on(self.repository.reference_data(query))
     }
 
-    fn load(&mut self, lookup: &Lookup) -> Result<Snapshot, RepositoryError> {
-        self.runtime.block_on(self.repository.load(lookup))
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        self.runtime.block_on(self.repository.load(query))
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -118,8 +120,8 @@ impl<R: AsyncInbox> Inbox for Waiting<'_, R> {
         self.runtime.block_on(self.repository.claim(now, lease_end))
     }
 
-    fn note_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        self.runtime.block_on(self.repository.note_failure(claim, failure))
+    fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+        self.runtime.block_on(self.repository.record_failure(claim, failure))
     }
 
     fn retry(

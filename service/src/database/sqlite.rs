@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::Path;
 use uuid::Uuid;
 
-use enroll::testing::Given;
+use enroll::testing::Seed;
 use enroll::{OrganizationId, Repository};
 use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction, testing};
 
@@ -46,11 +46,11 @@ impl Sqlite {
         Ok(read().map_err(SqliteError::from)?)
     }
 
-    pub(super) fn seed(&self, given: &Given) -> Result<(), Box<dyn Error>> {
+    pub(super) fn seed(&self, given: &Seed) -> Result<(), Box<dyn Error>> {
         Ok(testing::seed(self.0.connection(), given)?)
     }
 
-    pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Given, Box<dyn Error>> {
+    pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Seed, Box<dyn Error>> {
         Ok(testing::dump(self.0.connection(), organization_id)?)
     }
 

@@ -13,8 +13,8 @@ use std::time::Instant;
 use utoipa::ToSchema;
 
 use enroll::inbox::{AsyncInbox, InboxEntry};
-use enroll::lookup::EnrollmentState;
 use enroll::report::{Counts, Outcome, Reason, UploadTag};
+use enroll::stored_enrollment::EnrollmentState;
 use enroll::{
     Disposition, Engine, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentRequest, SequenceId, Timestamp,
     accept_async, preview_async,

@@ -6,19 +6,19 @@ use serde_json::json;
 
 use super::scene::{
     ANN, Asked, BOB, BOBS_PHONE, CAT, DOT, DOTS_PHONE, EVE, EVES_PHONE, FAY, FAYS_PHONE, MAIL, NEIGHBOURS, NEW_PHONE,
-    NO_CHANNEL, OTHER_NEW_PHONE, SEQUENCE, SMS, Scene, commit, commit_freely, contact, context_lookup, enrollment,
-    given, id, load, lookup, neighbour, neighbours_phone, opt_in, plan, run_and_stay, same, stay, step,
+    NO_CHANNEL, OTHER_NEW_PHONE, SEQUENCE, SMS, Scene, commit, commit_freely, contact, enrollment, given, id, load,
+    neighbour, neighbours_phone, opt_in, plan, reference_query, run_and_stay, same, snapshot_query, stay, step,
     with_neighbours,
 };
 use super::{BlockOn, Fixture};
 use crate::contact::{Contact, ContactState, Email};
 use crate::enroll::EnrollError;
-use crate::lookup::Version;
 use crate::model::{
     CallFlow, Channel, ChannelKind, ContactTag, Conversation, ConversationStatus, CustomObject, CustomProperty,
     CustomRecord, PropertyKind, Resource, RunStatus, Sequence, SequenceStatus, Step, StepContactStatus, Tag,
 };
 use crate::repository::{AsyncRepository, RepositoryErrorKind};
+use crate::snapshot::Version;
 use crate::testing::{HostRow, Verb};
 
 /// Clause 4. Each case plans, lets the host write one thing that the plan rests on, and commits.
@@ -206,7 +206,7 @@ pub mod guards_hold {
         let mut handle = scene.open().await;
         let asked = Asked::phones(1, &[BOBS_PHONE, NEW_PHONE]);
         let command = asked.command(&mut handle).await;
-        let stale = plan(&command, &load(&mut handle, &command.lookup()).await);
+        let stale = plan(&command, &load(&mut handle, &command.snapshot_query()).await);
         scene.write(Verb::Insert, opt_in(BOB, false)).await;
         assert_eq!(commit(&mut handle, stale.changes()).await, CONFLICT);
         let report = asked.enroll(&mut handle).await;
@@ -247,7 +247,7 @@ pub mod one_version_an_aggregate {
     pub async fn an_enrollment_raises_whom_it_writes_by_one<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let mut handle = scene.open().await;
-        let asked = lookup(&["ann-1"], &[BOBS_PHONE, EVES_PHONE, FAYS_PHONE, NEW_PHONE], &["cat@example.com"]);
+        let asked = snapshot_query(&["ann-1"], &[BOBS_PHONE, EVES_PHONE, FAYS_PHONE, NEW_PHONE], &["cat@example.com"]);
         let before = load(&mut handle, &asked).await;
         let entries = json!([
             { "external_id": "ann-1", "properties": { "count": 9 } }, { "phone": BOBS_PHONE, "properties": { "count": 9 } },
@@ -260,14 +260,14 @@ pub mod one_version_an_aggregate {
         let after = load(&mut handle, &asked).await;
         for outcome in &report.outcomes {
             let Some(contact_id) = outcome.contact_id else { continue };
-            let version = after.people[&contact_id].version;
-            match before.people.get(&contact_id).map(|person| person.version) {
+            let version = after.contacts[&contact_id].version;
+            match before.contacts.get(&contact_id).map(|person| person.version) {
                 None => assert_eq!(version, Version::FIRST),
                 Some(before) if outcome.disposition.is_enrolled() => assert_eq!(version, before.next(), "{contact_id}"),
                 Some(before) => assert_eq!(version, before, "{contact_id}"),
             }
         }
-        assert_eq!(after.people[&CAT].version, before.people[&CAT].version);
+        assert_eq!(after.contacts[&CAT].version, before.contacts[&CAT].version);
     }
 
     pub async fn a_contact<F: Fixture, B: BlockOn>() {
@@ -341,12 +341,12 @@ pub mod one_version_an_aggregate {
 
     pub async fn a_row_round_one_contact_raises_no_other<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
-        let asked = lookup(&["ann-1"], &[FAYS_PHONE], &[]);
+        let asked = snapshot_query(&["ann-1"], &[FAYS_PHONE], &[]);
         let before = load(&mut scene.open().await, &asked).await;
         scene.write(Verb::Insert, opt_in(BOB, false)).await;
         let after = load(&mut scene.open().await, &asked).await;
         for contact_id in [ANN, FAY] {
-            assert_eq!(before.people[&contact_id].version, after.people[&contact_id].version);
+            assert_eq!(before.contacts[&contact_id].version, after.contacts[&contact_id].version);
         }
     }
 
@@ -373,31 +373,31 @@ pub mod one_version_an_aggregate {
         let scene = Scene::<F, B>::new().await;
         let mut versions = Vec::new();
         for name in ["a", "b"] {
-            versions.push(context(&scene).await.channels[&SMS].version);
+            versions.push(reference_data(&scene).await.channels[&SMS].version);
             let mut channel = channel();
             channel.name = Some(name.into());
             scene.write(Verb::Update, HostRow::Channel(channel)).await;
         }
-        versions.push(context(&scene).await.channels[&SMS].version);
+        versions.push(reference_data(&scene).await.channels[&SMS].version);
         assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "{versions:?}");
     }
 
     pub async fn a_custom_object<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let id = object().id;
-        let before = context(&scene).await.custom_objects[&id].version;
+        let before = reference_data(&scene).await.custom_objects[&id].version;
         let mut object = object();
         object.properties.pop();
         scene.write(Verb::Update, HostRow::CustomObject(object)).await;
-        assert!(context(&scene).await.custom_objects[&id].version > before);
+        assert!(reference_data(&scene).await.custom_objects[&id].version > before);
     }
 
     pub async fn a_call_flow<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let id = id(12, 1).into();
-        let before = context(&scene).await.call_flows[&id].version;
+        let before = reference_data(&scene).await.call_flows[&id].version;
         scene.write(Verb::Update, HostRow::CallFlow(CallFlow::new(id, "Night"))).await;
-        assert!(context(&scene).await.call_flows[&id].version > before);
+        assert!(reference_data(&scene).await.call_flows[&id].version > before);
     }
 
     /// Writes of the engine between those of a host, and none is lost.
@@ -425,16 +425,16 @@ pub mod one_version_an_aggregate {
     }
 
     async fn version<F: Fixture, B: BlockOn>(scene: &Scene<F, B>, id: crate::ContactId) -> Version {
-        scene.person(id, &lookup(&["ann-1"], &[BOBS_PHONE, EVES_PHONE], &[])).await.version
+        scene.person(id, &snapshot_query(&["ann-1"], &[BOBS_PHONE, EVES_PHONE], &[])).await.version
     }
 
     async fn version_of_sequence<F: Fixture, B: BlockOn>(scene: &Scene<F, B>) -> Version {
-        context(scene).await.sequences[&SEQUENCE].version
+        reference_data(scene).await.sequences[&SEQUENCE].version
     }
 
     #[expect(clippy::expect_used, reason = "the case fails")]
-    async fn context<F: Fixture, B: BlockOn>(scene: &Scene<F, B>) -> crate::Context {
-        scene.open().await.context(&context_lookup()).await.expect("the context is told")
+    async fn reference_data<F: Fixture, B: BlockOn>(scene: &Scene<F, B>) -> crate::ReferenceData {
+        scene.open().await.reference_data(&reference_query()).await.expect("the reference is told")
     }
 }
 

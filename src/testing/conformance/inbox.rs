@@ -12,11 +12,11 @@ use super::scene::{
 };
 use super::{BlockOn, Fixture};
 use crate::command::Retry;
-use crate::enroll::{Ending, EnrollError, Receipt, process_async};
+use crate::enroll::{EnrollError, ProcessOutcome, Receipt, process_async};
 use crate::inbox::{AsyncInbox, Claim, Failure, InboxEntry};
-use crate::lookup::EnrollmentState;
 use crate::model::{Sequence, SequenceStatus};
 use crate::repository::RepositoryErrorKind;
+use crate::stored_enrollment::EnrollmentState;
 use crate::testing::{HostRow, Verb};
 use crate::{EnrollmentId, EnrollmentReport, Timestamp};
 
@@ -202,7 +202,7 @@ pub mod completion_commits_with_its_data {
             .await;
         let before = scene.dump().await;
         let first = ended(&scene, asked.id, at(1)).await;
-        let Ending::Rejected(rejection) = &first else { panic_with(&first) };
+        let ProcessOutcome::Rejected(rejection) = &first else { panic_with(&first) };
         assert_eq!(rejection.errors()[0].code.code(), "sequence_not_active");
         same(&before, &scene.dump().await, "a rejection");
         // For good, also when the sequence is back.
@@ -221,7 +221,7 @@ pub mod completion_commits_with_its_data {
         let sequence = given().sequences.swap_remove(0).row;
         scene.write(Verb::Delete, HostRow::Sequence(sequence)).await;
         let ending = ended(&scene, asked.id, at(1)).await;
-        assert!(matches!(&ending, Ending::Rejected(rejection) if rejection.status() == 404), "{ending:?}");
+        assert!(matches!(&ending, ProcessOutcome::Rejected(rejection) if rejection.status() == 404), "{ending:?}");
     }
 }
 
@@ -313,7 +313,7 @@ pub mod a_lease_is_given_once {
                             at(61),
                         )
                         .await;
-                        assert!(matches!(ending, Ok(Ending::Completed(_))), "{ending:?}");
+                        assert!(matches!(ending, Ok(ProcessOutcome::Completed(_))), "{ending:?}");
                         claims.push(claim);
                     }
                     claims
@@ -466,7 +466,7 @@ fn everything(n: u64) -> Asked {
 #[expect(clippy::expect_used, reason = "the case fails")]
 async fn finishing<R: AsyncInbox>(asked: &Asked, handle: &mut R) -> crate::ChangeSet {
     let command = asked.command(handle).await;
-    let plan = plan(&command, &load(handle, &command.lookup()).await);
+    let plan = plan(&command, &load(handle, &command.snapshot_query()).await);
     let mut changes = serde_json::to_value(plan.changes()).expect("a change set can be written");
     changes["completion"]["verb"] = json!("finish");
     serde_json::from_value(changes).expect("and read")
@@ -497,7 +497,7 @@ async fn note<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
     retry_at: Option<Timestamp>,
 ) {
     let failure = Failure { error: error.to_owned(), retry_at };
-    ok(scene.open().await.note_failure(&claim.expect("a claim"), &failure).await);
+    ok(scene.open().await.record_failure(&claim.expect("a claim"), &failure).await);
 }
 
 async fn give_up<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
@@ -512,7 +512,7 @@ async fn ended<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
     scene: &Scene<F, B>,
     id: EnrollmentId,
     now: Timestamp,
-) -> Ending {
+) -> ProcessOutcome {
     ok(process_async(&mut scene.open().await, Retry::default(), ORGANIZATION, id, now).await)
 }
 
@@ -530,6 +530,6 @@ fn ok<T, E: std::error::Error>(answer: Result<T, E>) -> T {
 }
 
 #[expect(clippy::panic, reason = "the case fails")]
-fn panic_with(ending: &Ending) -> ! {
+fn panic_with(ending: &ProcessOutcome) -> ! {
     panic!("it ended otherwise: {ending:?}")
 }

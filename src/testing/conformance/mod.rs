@@ -14,7 +14,7 @@ mod scene;
 mod writers;
 mod writing;
 
-use crate::testing::{Given, HostWrite};
+use crate::testing::{HostWrite, Seed};
 
 /// What the suite needs of a repository. A method that cannot do its part panics: it is a test that fails.
 pub trait Fixture: Sized + Sync {
@@ -27,8 +27,8 @@ pub trait Fixture: Sized + Sync {
     /// A handle onto the database, independent of all others: a connection of its own, where there are connections.
     fn open(&self) -> impl Future<Output = Self::Repository>;
 
-    /// Puts the rows of a world into the empty database. [`Given::inserts`] tells them one by one.
-    fn seed(&self, given: &Given) -> impl Future<Output = ()>;
+    /// Puts the rows of a world into the empty database. [`Seed::inserts`] tells them one by one.
+    fn seed(&self, given: &Seed) -> impl Future<Output = ()>;
 
     /// Writes a row past the engine, as the rest of a host would.
     ///
@@ -37,7 +37,7 @@ pub trait Fixture: Sized + Sync {
     fn host_write(&self, write: &HostWrite) -> impl Future<Output = Result<(), RepositoryError>>;
 
     /// All rows of all organizations; those of another than `organization_id` name theirs.
-    fn dump(&self, organization_id: OrganizationId) -> impl Future<Output = Given>;
+    fn dump(&self, organization_id: OrganizationId) -> impl Future<Output = Seed>;
 }
 
 /// How the futures of a [`Fixture`] and its handles are run: the `block_on` of their runtime.

@@ -6,14 +6,15 @@ use serde_json::json;
 
 use super::scene::{
     ANN, Asked, BOB, BOBS_PHONE, CAT, DOTS_PHONE, EVE, EVES_PHONE, FAY, FAYS_PHONE, MAIL, NEIGHBOURS, NEW_PHONE,
-    ORGANIZATION, OTHER_SEQUENCE, SEQUENCE, SMS, STRANGERS, Scene, contact, context_lookup, count, given, id, load,
-    lookup, neighbour, neighbours_phone, opt_in, same, sorted, with_neighbours,
+    ORGANIZATION, OTHER_SEQUENCE, SEQUENCE, SMS, STRANGERS, Scene, contact, count, given, id, load, neighbour,
+    neighbours_phone, opt_in, reference_query, same, snapshot_query, sorted, with_neighbours,
 };
 use super::{BlockOn, Fixture};
 use crate::contact::KeyKind;
-use crate::lookup::{ContextLookup, Person, Snapshot};
+use crate::query::ReferenceQuery;
 use crate::repository::AsyncRepository;
-use crate::testing::{Given, HostRow, HostWrite, Verb};
+use crate::snapshot::{ContactAggregate, Snapshot};
+use crate::testing::{HostRow, HostWrite, Seed, Verb};
 use crate::{ContactId, CustomObjectId, SequenceId};
 
 /// Clause 1.
@@ -34,41 +35,41 @@ pub mod read_what_was_written {
     pub async fn a_hosts_write_is_seen_by_every_handle<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let mut handle = scene.open().await;
-        let asked = lookup(&[], &[BOBS_PHONE], &[]);
-        assert!(load(&mut handle, &asked).await.people[&BOB].preferences.is_empty());
+        let asked = snapshot_query(&[], &[BOBS_PHONE], &[]);
+        assert!(load(&mut handle, &asked).await.contacts[&BOB].preferences.is_empty());
         scene.write(Verb::Insert, opt_in(BOB, false)).await;
-        assert_eq!(load(&mut handle, &asked).await.people[&BOB].preferences.len(), 1);
+        assert_eq!(load(&mut handle, &asked).await.contacts[&BOB].preferences.len(), 1);
     }
 
     pub async fn every_field_of_every_row_comes_back<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let mut handle = scene.open().await;
         for sequence_id in [SEQUENCE, OTHER_SEQUENCE] {
-            let mut asked = lookup(&["ann-1"], &[EVES_PHONE, FAYS_PHONE], &["cat@example.com"]);
-            asked.context.sequence_id = sequence_id;
+            let mut asked = snapshot_query(&["ann-1"], &[EVES_PHONE, FAYS_PHONE], &["cat@example.com"]);
+            asked.reference.sequence_id = sequence_id;
             for channel_id in [SMS, MAIL] {
                 asked.channel_id = Some(channel_id);
                 let expected = world(&given());
                 let found = load(&mut handle, &asked).await;
-                for (id, person) in &found.people {
-                    assert_eq!(related(person, &asked), related(&expected.people[id], &asked));
+                for (id, person) in &found.contacts {
+                    assert_eq!(related(person, &asked), related(&expected.contacts[id], &asked));
                 }
-                assert!([ANN, CAT, EVE, FAY].iter().all(|id| found.people.contains_key(id)));
-                let sequence = &found.context.sequences[&sequence_id].row;
+                assert!([ANN, CAT, EVE, FAY].iter().all(|id| found.contacts.contains_key(id)));
+                let sequence = &found.reference.sequences[&sequence_id].value;
                 let mut steps = sequence.steps.clone();
                 steps.sort_by_key(|step| step.id);
-                let stands = &expected.context.sequences[&sequence_id].row;
+                let stands = &expected.reference.sequences[&sequence_id].value;
                 assert_eq!((&sequence.title, sequence.status), (&stands.title, stands.status));
                 assert_eq!(sequence.settings, stands.settings);
                 assert_eq!(steps, stands.steps);
-                for (id, channel) in &expected.context.channels {
-                    assert_eq!(found.context.channels[id].row, channel.row);
+                for (id, channel) in &expected.reference.channels {
+                    assert_eq!(found.reference.channels[id].value, channel.value);
                 }
-                for (id, object) in &expected.context.custom_objects {
-                    assert_eq!(found.context.custom_objects[id].row, object.row);
+                for (id, object) in &expected.reference.custom_objects {
+                    assert_eq!(found.reference.custom_objects[id].value, object.value);
                 }
-                for (id, call_flow) in &expected.context.call_flows {
-                    assert_eq!(found.context.call_flows[id].row, call_flow.row);
+                for (id, call_flow) in &expected.reference.call_flows {
+                    assert_eq!(found.reference.call_flows[id].value, call_flow.value);
                 }
             }
         }
@@ -99,7 +100,7 @@ pub mod complete_load {
     pub async fn each_key_finds_its_contact<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let mut handle = scene.open().await;
-        for person in world(&given()).people.values() {
+        for person in world(&given()).contacts.values() {
             for kind in KeyKind::ALL {
                 let Some(key) = person.contact.key(kind) else { continue };
                 assert_eq!(holder(&mut handle, kind, key).await, Some(person.contact.id), "{kind} `{key}`");
@@ -109,11 +110,11 @@ pub mod complete_load {
 
     pub async fn several_keys_of_one_contact_find_it_once<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
-        let anns_key = world(&given()).people[&ANN].contact.key(KeyKind::Email).map(str::to_owned);
-        let asked = lookup(&["ann-1"], &["+12025550123"], &[&anns_key.unwrap_or_default()]);
+        let anns_key = world(&given()).contacts[&ANN].contact.key(KeyKind::Email).map(str::to_owned);
+        let asked = snapshot_query(&["ann-1"], &["+12025550123"], &[&anns_key.unwrap_or_default()]);
         let person = scene.person(ANN, &asked).await;
         let world = world(&given());
-        assert_eq!(related(&person, &asked), related(&world.people[&ANN], &asked));
+        assert_eq!(related(&person, &asked), related(&world.contacts[&ANN], &asked));
     }
 
     pub async fn a_merged_contact_holds_no_keys<F: Fixture, B: BlockOn>() {
@@ -128,9 +129,9 @@ pub mod complete_load {
     pub async fn what_does_not_exist_is_absent<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let mut handle = scene.open().await;
-        let mut asked = lookup(&["nobody"], &["+12025550199"], &["nobody@example.com"]);
+        let mut asked = snapshot_query(&["nobody"], &["+12025550199"], &["nobody@example.com"]);
         let nothing = id(99, 99);
-        asked.context = ContextLookup {
+        asked.reference = ReferenceQuery {
             organization_id: ORGANIZATION,
             enrollment_id: Some(nothing.into()),
             sequence_id: nothing.into(),
@@ -138,21 +139,21 @@ pub mod complete_load {
             call_flow_id: Some(nothing.into()),
         };
         asked.channel_id = Some(nothing.into());
-        let Snapshot { context, people, .. } = load(&mut handle, &asked).await;
-        assert!(!context.sequences.contains_key(&nothing.into()));
-        assert!(!context.custom_objects.contains_key(&nothing.into()));
-        assert!(!context.call_flows.contains_key(&nothing.into()));
-        assert!(!context.enrollments.contains_key(&nothing.into()));
-        assert!(!context.channels.contains_key(&nothing.into()));
-        assert!(people.values().all(|person| world(&given()).people.contains_key(&person.contact.id)));
+        let Snapshot { reference, contacts: people, .. } = load(&mut handle, &asked).await;
+        assert!(!reference.sequences.contains_key(&nothing.into()));
+        assert!(!reference.custom_objects.contains_key(&nothing.into()));
+        assert!(!reference.call_flows.contains_key(&nothing.into()));
+        assert!(!reference.enrollments.contains_key(&nothing.into()));
+        assert!(!reference.channels.contains_key(&nothing.into()));
+        assert!(people.values().all(|person| world(&given()).contacts.contains_key(&person.contact.id)));
     }
 
     pub async fn all_channels_are_in_the_context<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let mut handle = scene.open().await;
-        let expected: Vec<_> = world(&given()).context.channels.into_keys().collect();
-        let context = context(&mut handle, &context_lookup()).await;
-        assert_eq!(context.channels.into_keys().collect::<Vec<_>>(), expected);
+        let expected: Vec<_> = world(&given()).reference.channels.into_keys().collect();
+        let reference = reference_data(&mut handle, &reference_query()).await;
+        assert_eq!(reference.channels.into_keys().collect::<Vec<_>>(), expected);
     }
 
     /// Whether few are asked for, all of them, or every second one.
@@ -165,10 +166,10 @@ pub mod complete_load {
             let numbers: Vec<u64> = (0..few).step_by(apart).collect();
             let phones: Vec<String> = numbers.iter().map(|n| neighbours_phone(*n)).collect();
             let phones: Vec<&str> = phones.iter().map(String::as_str).collect();
-            let asked = lookup(&[], &phones, &[]);
-            let found = load(&mut handle, &asked).await.people;
+            let asked = snapshot_query(&[], &phones, &[]);
+            let found = load(&mut handle, &asked).await.contacts;
             for id in numbers.into_iter().map(neighbour) {
-                assert_eq!(related(&found[&id], &asked), related(&world.people[&id], &asked));
+                assert_eq!(related(&found[&id], &asked), related(&world.contacts[&id], &asked));
             }
         }
     }
@@ -180,7 +181,7 @@ pub mod complete_load {
         let asked = asked.with("custom_data", json!({ "custom_object_id": id(10, 1), "resource": "step_contact" }));
         let report = asked.enroll(&mut scene.open().await).await;
         for (outcome, phone) in report.outcomes.iter().zip([NEW_PHONE, BOBS_PHONE]) {
-            let asked = lookup(&[], &[phone], &[]);
+            let asked = snapshot_query(&[], &[phone], &[]);
             let person = scene.person(outcome.contact_id.unwrap_or(ANN), &asked).await;
             assert_eq!(person.conversations.first().map(|row| row.id), outcome.conversation_id);
             assert_eq!(person.step_contacts.first().map(|row| row.id), outcome.step_contact_id);
@@ -227,7 +228,7 @@ pub mod byte_exact_keys {
             assert_eq!(holder(&mut handle, KeyKind::ExternalId, key).await, outcome.contact_id, "`{key}`");
         }
         // All together, and each still its own.
-        let people = load(&mut handle, &lookup(&ALIKE, &[], &[])).await.people;
+        let people = load(&mut handle, &snapshot_query(&ALIKE, &[], &[])).await.contacts;
         assert!(report.outcomes.iter().all(|outcome| outcome.contact_id.is_some_and(|id| people.contains_key(&id))));
     }
 
@@ -249,7 +250,7 @@ pub mod byte_exact_keys {
         let scene = Scene::<F, B>::new().await;
         let asked = Asked::new(1, json!([{ "phone": NEW_PHONE, "email": "Jörg.Ü@BÜCHER.example" }]));
         let report = asked.enroll(&mut scene.open().await).await;
-        let asked = lookup(&[], &[], &["jörg.Ü@xn--bcher-kva.example"]);
+        let asked = snapshot_query(&[], &[], &["jörg.Ü@xn--bcher-kva.example"]);
         let person = scene.person(report.outcomes[0].contact_id.unwrap_or(ANN), &asked).await;
         let email = person.contact.email.as_ref();
         assert_eq!(
@@ -265,19 +266,21 @@ pub mod empty_is_nothing {
 
     pub async fn a_lookup_without_keys_finds_nobody_it_should_not<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
-        let snapshot = load(&mut scene.open().await, &lookup(&[], &[], &[])).await;
+        let snapshot = load(&mut scene.open().await, &snapshot_query(&[], &[], &[])).await;
         let world = world(&given());
-        assert!(snapshot.people.iter().all(|(id, person)| world.people[id].contact == person.contact));
-        assert!(snapshot.context.sequences.contains_key(&SEQUENCE));
+        assert!(snapshot.contacts.iter().all(|(id, person)| world.contacts[id].contact == person.contact));
+        assert!(snapshot.reference.sequences.contains_key(&SEQUENCE));
     }
 
     pub async fn an_organization_that_does_not_exist_has_nothing<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
-        let mut asked = lookup(&["ann-1"], &[BOBS_PHONE], &["cat@example.com"]);
-        asked.context.organization_id = id(1, 77).into();
-        let Snapshot { context, people, tags, .. } = load(&mut scene.open().await, &asked).await;
-        assert_eq!(context.organization_id, asked.context.organization_id);
-        assert!(people.is_empty() && tags.is_empty() && context.sequences.is_empty() && context.channels.is_empty());
+        let mut asked = snapshot_query(&["ann-1"], &[BOBS_PHONE], &["cat@example.com"]);
+        asked.reference.organization_id = id(1, 77).into();
+        let Snapshot { reference, contacts: people, tags, .. } = load(&mut scene.open().await, &asked).await;
+        assert_eq!(reference.organization_id, asked.reference.organization_id);
+        assert!(
+            people.is_empty() && tags.is_empty() && reference.sequences.is_empty() && reference.channels.is_empty()
+        );
     }
 
     pub async fn an_enrollment_of_nobody_writes_its_own_row_alone<F: Fixture, B: BlockOn>() {
@@ -287,10 +290,10 @@ pub mod empty_is_nothing {
         let report = asked.enroll(&mut scene.open().await).await;
         assert_eq!(report.counts().ignored, 2);
         same(&before, &scene.dump().await, "an enrollment of nobody");
-        let mut named = context_lookup();
+        let mut named = reference_query();
         named.enrollment_id = Some(asked.id);
-        let context = context(&mut scene.open().await, &named).await;
-        assert!(context.enrollments.contains_key(&asked.id));
+        let reference = reference_data(&mut scene.open().await, &named).await;
+        assert!(reference.enrollments.contains_key(&asked.id));
     }
 }
 
@@ -307,10 +310,10 @@ pub mod tenants_are_walls {
         });
         let write = HostWrite::new(STRANGERS, Verb::Update, bob);
         assert!(scene.fixture.host_write(&write).await.is_ok());
-        let person = scene.person(BOB, &lookup(&[], &[BOBS_PHONE], &[])).await;
+        let person = scene.person(BOB, &snapshot_query(&[], &[BOBS_PHONE], &[])).await;
         assert_eq!(person.contact.name, None);
-        let mut asked = lookup(&[], &[BOBS_PHONE], &[]);
-        asked.context.organization_id = STRANGERS;
+        let mut asked = snapshot_query(&[], &[BOBS_PHONE], &[]);
+        asked.reference.organization_id = STRANGERS;
         assert_eq!(scene.person(BOB, &asked).await.contact.name.as_deref(), Some("Another Bob"));
     }
 
@@ -329,11 +332,11 @@ pub mod tenants_are_walls {
         world.contact_tags.retain(|row| row.organization_id.is_some());
         world.custom_records.retain(|row| row.organization_id.is_some());
         let scene = Scene::<F, B>::of(&world).await;
-        let asked = lookup(&["ann-1"], &[BOBS_PHONE, FAYS_PHONE], &["cat@example.com"]);
-        let Snapshot { context, people, .. } = load(&mut scene.open().await, &asked).await;
+        let asked = snapshot_query(&["ann-1"], &[BOBS_PHONE, FAYS_PHONE], &["cat@example.com"]);
+        let Snapshot { reference, contacts: people, .. } = load(&mut scene.open().await, &asked).await;
         assert_eq!(people.keys().copied().collect::<Vec<_>>(), [BOB]);
-        assert!(context.sequences.is_empty() && context.channels.is_empty());
-        assert!(context.custom_objects.is_empty() && context.call_flows.is_empty());
+        assert!(reference.sequences.is_empty() && reference.channels.is_empty());
+        assert!(reference.custom_objects.is_empty() && reference.call_flows.is_empty());
         let person = &people[&BOB];
         assert!(person.runs.is_empty() && person.step_contacts.is_empty() && person.conversations.is_empty());
     }
@@ -359,18 +362,18 @@ pub mod tenants_are_walls {
 
 /// The organization as a snapshot.
 #[expect(clippy::expect_used, reason = "a world that cannot be read is a fault to be seen")]
-fn world(given: &Given) -> Snapshot {
+fn world(given: &Seed) -> Snapshot {
     let snapshots = given.snapshots().expect("the world can be read");
-    let of = snapshots.into_iter().find(|snapshot| snapshot.context.organization_id == ORGANIZATION);
+    let of = snapshots.into_iter().find(|snapshot| snapshot.reference.organization_id == ORGANIZATION);
     of.expect("the organization is in it")
 }
 
-/// What a lookup names of a person: more is allowed.
-fn related(person: &Person, asked: &crate::Lookup) -> Person {
+/// What a query names of a person: more is allowed.
+fn related(person: &ContactAggregate, asked: &crate::SnapshotQuery) -> ContactAggregate {
     let mut person = person.clone();
-    let (channel_id, sequence_id): (_, SequenceId) = (asked.channel_id, asked.context.sequence_id);
-    let object_id: Option<CustomObjectId> = asked.context.custom_object_id.filter(|_| asked.resource.is_some());
-    person.version = crate::lookup::Version::FIRST;
+    let (channel_id, sequence_id): (_, SequenceId) = (asked.channel_id, asked.reference.sequence_id);
+    let object_id: Option<CustomObjectId> = asked.reference.custom_object_id.filter(|_| asked.resource.is_some());
+    person.version = crate::snapshot::Version::FIRST;
     person.tags.clear();
     person.preferences.retain(|row| Some(row.channel_id) == channel_id);
     person.conversations.retain(|row| Some(row.channel_id) == channel_id);
@@ -389,7 +392,7 @@ async fn holder<R: AsyncRepository>(handle: &mut R, kind: KeyKind, key: &str) ->
     let (mut lists, list) = ([&[][..]; 3], [key]);
     lists[kind as usize] = &list;
     let [external_ids, phones, emails] = lists;
-    let people = load(handle, &lookup(external_ids, phones, emails)).await.people;
+    let people = load(handle, &snapshot_query(external_ids, phones, emails)).await.contacts;
     let mut holders = people.values().filter(|person| person.contact.key(kind) == Some(key));
     let holder = holders.next().map(|person| person.contact.id);
     assert_eq!(holders.next().map(|person| person.contact.id), None, "{kind} `{key}` has a second holder");
@@ -397,6 +400,6 @@ async fn holder<R: AsyncRepository>(handle: &mut R, kind: KeyKind, key: &str) ->
 }
 
 #[expect(clippy::expect_used, reason = "the case fails")]
-async fn context<R: AsyncRepository>(handle: &mut R, lookup: &ContextLookup) -> crate::Context {
-    handle.context(lookup).await.expect("the context is told")
+async fn reference_data<R: AsyncRepository>(handle: &mut R, query: &ReferenceQuery) -> crate::ReferenceData {
+    handle.reference_data(query).await.expect("the reference is told")
 }

@@ -9,10 +9,12 @@ use super::{BlockOn, Fixture};
 use crate::changes::ChangeSet;
 use crate::enroll::{EnrollError, Receipt, accept_async, enroll_contacts_async};
 use crate::inbox::AsyncInbox;
-use crate::lookup::{ContextLookup, Lookup, Person, Snapshot, StoredEnrollment};
 use crate::model::{CommunicationPreference, Run, StepContact, StepContactStatus};
+use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::repository::{AsyncRepository, RepositoryError, RepositoryErrorKind};
-use crate::testing::{Given, HostRow, HostWrite, Verb};
+use crate::snapshot::{ContactAggregate, Snapshot};
+use crate::stored_enrollment::StoredEnrollment;
+use crate::testing::{HostRow, HostWrite, Seed, Verb};
 use crate::{
     ChannelId, ContactId, Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPlan,
     EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, SequenceId, StepId, Timestamp,
@@ -68,7 +70,7 @@ pub(super) fn enrollment(n: u64) -> EnrollmentId {
 
 /// Of two organizations, equal but for their names.
 #[expect(clippy::expect_used, reason = "a world that cannot be read is a fault to be seen")]
-pub(super) fn given() -> Given {
+pub(super) fn given() -> Seed {
     let mut world = organization();
     let strangers = organization();
     for (table, rows) in world.as_object_mut().into_iter().flatten() {
@@ -203,7 +205,7 @@ pub(super) fn neighbours_phone(n: u64) -> String {
 /// The same world with the neighbours in it: a little stands round the first and the last ones, and a lot of another
 /// sequence round those in the middle.
 #[expect(clippy::expect_used, reason = "a world that cannot be read is a fault to be seen")]
-pub(super) fn with_neighbours() -> Given {
+pub(super) fn with_neighbours() -> Seed {
     let mut rows = json!({
         "organization_id": ORGANIZATION, "contacts": [], "communication_preferences": [], "conversations": [], "runs": [],
         "step_contacts": [], "custom_records": [],
@@ -244,7 +246,7 @@ pub(super) fn with_neighbours() -> Given {
             put("step_contacts", stay);
         }
     }
-    let neighbours: Given = serde_json::from_value(rows).expect("the world can be read");
+    let neighbours: Seed = serde_json::from_value(rows).expect("the world can be read");
     let mut world = given();
     world.contacts.extend(neighbours.contacts);
     world.communication_preferences.extend(neighbours.communication_preferences);
@@ -333,15 +335,15 @@ impl Asked {
     /// The plan on what stands now, without its commit.
     pub(super) async fn plan<R: AsyncRepository>(&self, handle: &mut R) -> EnrollmentPlan {
         let command = self.command(handle).await;
-        let snapshot = load(handle, &command.lookup()).await;
+        let snapshot = load(handle, &command.snapshot_query()).await;
         plan(&command, &snapshot)
     }
 
     #[expect(clippy::expect_used, reason = "the case fails")]
     pub(super) async fn command<R: AsyncRepository>(&self, handle: &mut R) -> EnrollmentCommand {
         self.ask(async |engine, enrollment| {
-            let context = handle.context(&enrollment.context_lookup()).await.expect("the context is told");
-            EnrollmentCommand::check(enrollment, &context, engine).expect("the request is accepted")
+            let reference = handle.reference_data(&enrollment.reference_query()).await.expect("the reference is told");
+            EnrollmentCommand::check(enrollment, &reference, engine).expect("the request is accepted")
         })
         .await
     }
@@ -356,8 +358,8 @@ pub(super) fn plan(command: &EnrollmentCommand, snapshot: &Snapshot) -> Enrollme
 }
 
 #[expect(clippy::panic, reason = "the case fails")]
-pub(super) async fn load<R: AsyncRepository>(handle: &mut R, lookup: &Lookup) -> Snapshot {
-    match handle.load(lookup).await {
+pub(super) async fn load<R: AsyncRepository>(handle: &mut R, query: &SnapshotQuery) -> Snapshot {
+    match handle.load(query).await {
         Ok(snapshot) => snapshot,
         Err(e) => panic!("the load failed: {}", chain(&e)),
     }
@@ -376,15 +378,15 @@ pub(super) async fn commit_freely<R: AsyncRepository>(handle: &mut R, changes: &
     }
 }
 
-/// A lookup of the people that keys name, with all that the suite's sequence, object and channel have of them.
-pub(super) fn lookup(external_ids: &[&str], phones: &[&str], emails: &[&str]) -> Lookup {
+/// A query of the people that keys name, with all that the suite's sequence, object and channel have of them.
+pub(super) fn snapshot_query(external_ids: &[&str], phones: &[&str], emails: &[&str]) -> SnapshotQuery {
     let texts = |texts: &[&str]| {
         let mut texts: Vec<crate::contact::Text> = texts.iter().map(|text| (*text).into()).collect();
         texts.sort();
         texts
     };
-    Lookup {
-        context: context_lookup(),
+    SnapshotQuery {
+        reference: reference_query(),
         external_ids: texts(external_ids),
         phones: texts(phones),
         emails: texts(emails),
@@ -393,8 +395,8 @@ pub(super) fn lookup(external_ids: &[&str], phones: &[&str], emails: &[&str]) ->
     }
 }
 
-pub(super) fn context_lookup() -> ContextLookup {
-    ContextLookup {
+pub(super) fn reference_query() -> ReferenceQuery {
+    ReferenceQuery {
         organization_id: ORGANIZATION,
         enrollment_id: None,
         sequence_id: SEQUENCE,
@@ -414,7 +416,7 @@ impl<F: Fixture, B: BlockOn> Scene<F, B> {
         Self::of(&given()).await
     }
 
-    pub(super) async fn of(given: &Given) -> Self {
+    pub(super) async fn of(given: &Seed) -> Self {
         let fixture = F::fresh().await;
         fixture.seed(given).await;
         Self { fixture, runtime: PhantomData }
@@ -444,49 +446,49 @@ impl<F: Fixture, B: BlockOn> Scene<F, B> {
     /// What stands under an enrollment's id.
     #[expect(clippy::panic, reason = "the case fails")]
     pub(super) async fn stored(&self, enrollment_id: EnrollmentId) -> Option<Arc<StoredEnrollment>> {
-        let mut lookup = context_lookup();
-        lookup.enrollment_id = Some(enrollment_id);
-        match self.open().await.context(&lookup).await {
-            Ok(context) => context.enrollments.get(&enrollment_id).cloned(),
-            Err(e) => panic!("the context failed: {}", chain(&e)),
+        let mut query = reference_query();
+        query.enrollment_id = Some(enrollment_id);
+        match self.open().await.reference_data(&query).await {
+            Ok(reference) => reference.enrollments.get(&enrollment_id).cloned(),
+            Err(e) => panic!("the reference failed: {}", chain(&e)),
         }
     }
 
     /// The contact as a fresh handle sees it.
     #[expect(clippy::panic, reason = "the case fails")]
-    pub(super) async fn person(&self, contact_id: ContactId, lookup: &Lookup) -> Person {
-        let snapshot = load(&mut self.open().await, lookup).await;
-        match snapshot.people.get(&contact_id) {
-            Some(person) => Person::clone(person),
-            None => panic!("contact `{contact_id}` is not in what was loaded: {:?}", snapshot.people.keys()),
+    pub(super) async fn person(&self, contact_id: ContactId, query: &SnapshotQuery) -> ContactAggregate {
+        let snapshot = load(&mut self.open().await, query).await;
+        match snapshot.contacts.get(&contact_id) {
+            Some(person) => ContactAggregate::clone(person),
+            None => panic!("contact `{contact_id}` is not in what was loaded: {:?}", snapshot.contacts.keys()),
         }
     }
 }
 
 /// Puts the versions that a change set was planned on in place of the world's own: a storage may count otherwise.
 pub(super) fn at_the_versions_of(snapshot: &mut Snapshot, changes: &ChangeSet) {
-    let (context, guards) = (&mut snapshot.context, changes.guards());
+    let (reference, guards) = (&mut snapshot.reference, changes.guards());
     if let (id, Some(version)) = guards.sequence {
-        context.sequences.entry(id).and_modify(|row| row.version = version);
+        reference.sequences.entry(id).and_modify(|row| row.version = version);
     }
     for (id, version) in guards.channels.iter().filter_map(|(id, version)| Some((*id, (*version)?))) {
-        context.channels.entry(id).and_modify(|row| row.version = version);
+        reference.channels.entry(id).and_modify(|row| row.version = version);
     }
     if let Some((id, Some(version))) = guards.custom_object {
-        context.custom_objects.entry(id).and_modify(|row| row.version = version);
+        reference.custom_objects.entry(id).and_modify(|row| row.version = version);
     }
     if let Some((id, Some(version))) = guards.call_flow {
-        context.call_flows.entry(id).and_modify(|row| row.version = version);
+        reference.call_flows.entry(id).and_modify(|row| row.version = version);
     }
     let updated = changes.rows().contacts_updated.iter().map(|update| (update.id, update.expected));
     for (id, version) in guards.contacts.iter().copied().chain(updated) {
-        snapshot.people.entry(id).and_modify(|person| Arc::make_mut(person).version = version);
+        snapshot.contacts.entry(id).and_modify(|person| Arc::make_mut(person).version = version);
     }
 }
 
-/// Rows by table, each table sorted.
+/// RowChanges by table, each table sorted.
 #[expect(clippy::expect_used, reason = "a world that cannot be written is a fault to be seen")]
-pub(super) fn sorted(given: &Given) -> Value {
+pub(super) fn sorted(given: &Seed) -> Value {
     let mut world = serde_json::to_value(given).expect("a world can be written");
     for rows in world.as_object_mut().into_iter().flat_map(|tables| tables.values_mut()) {
         if let Some(rows) = rows.as_array_mut() {
@@ -521,7 +523,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-// ---- Rows that several cases write.
+// ---- RowChanges that several cases write.
 
 pub(super) fn opt_in(contact_id: ContactId, opt_in: bool) -> HostRow {
     HostRow::CommunicationPreference(CommunicationPreference::new(contact_id, SMS, opt_in))

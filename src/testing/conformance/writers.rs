@@ -11,12 +11,12 @@ use std::thread;
 
 use super::scene::{
     Asked, BOB, BOBS_PHONE, FAY, FAYS_PHONE, ORGANIZATION, Scene, commit_freely, contact, enrollment, given, load,
-    lookup, opt_in, plan, same, sorted,
+    opt_in, plan, same, snapshot_query, sorted,
 };
 use super::{BlockOn, Fixture};
 use crate::contact::Contact;
-use crate::lookup::Person;
-use crate::testing::{Given, HostRow, Request, Verb, World, world};
+use crate::snapshot::ContactAggregate;
+use crate::testing::{HostRow, Request, Seed, Verb, World, world};
 use crate::{
     AsyncRepository, ContactId, Engine, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentReport,
     EnrollmentRequest,
@@ -119,7 +119,8 @@ pub mod concurrent_writers {
             (joined(reader), joined(writer))
         });
         for person in seen {
-            let alike = |stood: &&Person| Person { version: person.version, ..(*stood).clone() } == person;
+            let alike =
+                |stood: &&ContactAggregate| ContactAggregate { version: person.version, ..(*stood).clone() } == person;
             if let Some(stood) = stood.iter().find(alike) {
                 assert!(
                     person.version <= stood.version,
@@ -131,9 +132,9 @@ pub mod concurrent_writers {
         }
     }
 
-    async fn look<R: AsyncRepository>(handle: &mut R, seen: &mut Vec<Person>) {
-        let people = load(handle, &lookup(&[], &[BOBS_PHONE, FAYS_PHONE], &[])).await.people;
-        seen.extend([BOB, FAY].map(|contact_id| Person::clone(&people[&contact_id])));
+    async fn look<R: AsyncRepository>(handle: &mut R, seen: &mut Vec<ContactAggregate>) {
+        let people = load(handle, &snapshot_query(&[], &[BOBS_PHONE, FAYS_PHONE], &[])).await.contacts;
+        seen.extend([BOB, FAY].map(|contact_id| ContactAggregate::clone(&people[&contact_id])));
         seen.dedup();
     }
 
@@ -206,16 +207,16 @@ pub mod model {
         let mut handle = scene.open().await;
         let organization_id = world.given.organization_id;
         let mut snapshots = world.given.snapshots().expect("a generated world can be read");
-        let own = snapshots.iter().position(|snapshot| snapshot.context.organization_id == organization_id);
+        let own = snapshots.iter().position(|snapshot| snapshot.reference.organization_id == organization_id);
         let own = own.expect("a world has its organization");
         for (m, request) in world.requests.iter().enumerate() {
             let command = command(&mut handle, world, request).await;
-            let found = plan(&command, &load(&mut handle, &command.lookup()).await);
+            let found = plan(&command, &load(&mut handle, &command.snapshot_query()).await);
             let told = plan(&command, &snapshots[own]);
             assert_eq!(found.report(), told.report(), "request {m} of world {n}: {world}");
             commit_freely(&mut handle, found.changes()).await;
             told.changes().apply(&mut snapshots[own]).expect("what was planned on a snapshot applies to it");
-            let expected = sorted(&Given::dump(&snapshots, organization_id));
+            let expected = sorted(&Seed::dump(&snapshots, organization_id));
             let stands = sorted(&scene.fixture.dump(organization_id).await);
             same(&expected, &stands, &format!("request {m} of world {n}: {world}"));
         }
@@ -231,8 +232,8 @@ pub mod model {
             at: request.at,
             request: &EnrollmentRequest::from_json(body.as_bytes()),
         };
-        let context = handle.context(&enrollment.context_lookup()).await.expect("the context is told");
-        EnrollmentCommand::check(&enrollment, &context, &Engine::new(&world.given.policy))
+        let reference = handle.reference_data(&enrollment.reference_query()).await.expect("the reference is told");
+        EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&world.given.policy))
             .expect("generated requests are accepted")
     }
 }

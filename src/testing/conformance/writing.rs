@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use super::scene::{
     Asked, BOB, BOBS_PHONE, CAT, DOT, DOTS_PHONE, EVE, FAY, FAYS_PHONE, MAIL, NEW_PHONE, ORGANIZATION, OTHER_NEW_PHONE,
-    SMS, Scene, at_the_versions_of, commit, commit_freely, contact, count, given, id, load, lookup, plan, run_and_stay,
-    same, sorted, stay, step,
+    SMS, Scene, at_the_versions_of, commit, commit_freely, contact, count, given, id, load, plan, run_and_stay, same,
+    snapshot_query, sorted, stay, step,
 };
 use super::{BlockOn, Fixture};
-use crate::changes::{ChangeSet, Rows};
+use crate::changes::{ChangeSet, RowChanges};
 use crate::contact::{Contact, ContactState, Email, KeyKind};
 use crate::enroll::EnrollError;
-use crate::lookup::Person;
 use crate::model::{Conversation, CustomRecord, Resource, Run, Sequence, Step, StepContact, StepContactStatus, Tag};
 use crate::policy::ExistingContact;
 use crate::repository::RepositoryErrorKind;
-use crate::testing::{Given, HostRow, Row, Verb};
+use crate::snapshot::ContactAggregate;
+use crate::testing::{HostRow, Row, Seed, Verb};
 use crate::{ConversationId, CustomObjectId, EnrollmentPlan, SequenceId};
 
 const CONFLICT: Result<(), RepositoryErrorKind> = Err(RepositoryErrorKind::Conflict);
@@ -166,10 +166,10 @@ pub mod unique_for_good {
         let asked = Asked::new(1, json!([{ "phone": DOTS_PHONE, "email": "dot@example.com", "external_id": "dot-1" }]));
         let report = asked.enroll(&mut scene.open().await).await;
         assert!(report.outcomes[0].contact_created);
-        let asked = lookup(&["dot-1"], &[DOTS_PHONE], &["dot@example.com"]);
+        let asked = snapshot_query(&["dot-1"], &[DOTS_PHONE], &["dot@example.com"]);
         let snapshot = load(&mut scene.open().await, &asked).await;
-        let holds = |person: &&Arc<Person>| person.contact.key(KeyKind::Phone) == Some(DOTS_PHONE);
-        let holders: Vec<_> = snapshot.people.values().filter(holds).map(|person| person.contact.id).collect();
+        let holds = |person: &&Arc<ContactAggregate>| person.contact.key(KeyKind::Phone) == Some(DOTS_PHONE);
+        let holders: Vec<_> = snapshot.contacts.values().filter(holds).map(|person| person.contact.id).collect();
         assert_eq!(holders, Vec::from_iter(report.outcomes[0].contact_id));
         // She cannot come back while another holds them.
         let back = Contact { state: ContactState::Open, ..contact(DOT) };
@@ -209,12 +209,12 @@ pub mod unique_for_good {
         assert_eq!(report.counts().contacts_created, 1);
         let snapshot = load(
             &mut scene.open().await,
-            &lookup(&[], &[NEW_PHONE, BOBS_PHONE, OTHER_NEW_PHONE], &["cat@example.com"]),
+            &snapshot_query(&[], &[NEW_PHONE, BOBS_PHONE, OTHER_NEW_PHONE], &["cat@example.com"]),
         )
         .await;
-        let phone = |id| snapshot.people[&id].contact.phone.as_deref();
+        let phone = |id| snapshot.contacts[&id].contact.phone.as_deref();
         assert_eq!((phone(BOB), phone(CAT), phone(FAY)), (Some(NEW_PHONE), Some(BOBS_PHONE), Some(OTHER_NEW_PHONE)));
-        assert_eq!(snapshot.people[&FAY].contact.email.as_ref().map(Email::key), Some("cat@example.com"));
+        assert_eq!(snapshot.contacts[&FAY].contact.email.as_ref().map(Email::key), Some("cat@example.com"));
     }
 
     pub async fn one_conversation_of_a_contact_on_a_phone_channel<F: Fixture, B: BlockOn>() {
@@ -225,7 +225,7 @@ pub mod unique_for_good {
         scene.write(Verb::Insert, conversation(70)).await;
         refused(&scene, &mut handle, &plan, CONFLICT).await;
         // The storage itself refuses, with the guard brought up to date by force.
-        let version = scene.person(BOB, &lookup(&[], &[BOBS_PHONE], &[])).await.version;
+        let version = scene.person(BOB, &snapshot_query(&[], &[BOBS_PHONE], &[])).await.version;
         let changes =
             forged(plan.changes(), |changes| changes["rows"]["contacts_updated"][0]["expected"] = json!(version));
         let before = scene.dump().await;
@@ -253,7 +253,7 @@ pub mod unique_for_good {
         scene.write(Verb::Insert, HostRow::Run(run)).await;
         scene.write(Verb::Insert, HostRow::StepContact(row)).await;
         refused(&scene, &mut handle, &plan, CONFLICT).await;
-        let version = scene.person(BOB, &lookup(&[], &[BOBS_PHONE], &[])).await.version;
+        let version = scene.person(BOB, &snapshot_query(&[], &[BOBS_PHONE], &[])).await.version;
         let changes =
             forged(plan.changes(), |changes| changes["rows"]["contacts_updated"][0]["expected"] = json!(version));
         let before = scene.dump().await;
@@ -389,10 +389,10 @@ pub mod conflict_is_typed {
         let (mut first, mut second) = (scene.open().await, scene.open().await);
         let asked = Asked::phones(1, &[BOBS_PHONE]);
         let command = asked.command(&mut first).await;
-        let stale = plan(&command, &load(&mut first, &command.lookup()).await);
+        let stale = plan(&command, &load(&mut first, &command.snapshot_query()).await);
         Asked::phones(2, &[BOBS_PHONE]).enroll(&mut second).await;
         assert_eq!(commit(&mut first, stale.changes()).await, CONFLICT);
-        let fresh = plan(&command, &load(&mut first, &command.lookup()).await);
+        let fresh = plan(&command, &load(&mut first, &command.snapshot_query()).await);
         commit_freely(&mut first, fresh.changes()).await;
     }
 }
@@ -406,7 +406,7 @@ pub mod any_size {
         let mut handle = scene.open().await;
         let entries: Vec<Value> = (0..4000).map(|n| json!({
             "phone": format!("+1202{:07}", 2_000_000 + n), "email": format!("p{n}@example.com"), "external_id": format!("p-{n}"),
-            "name": format!("Person {n}"), "properties": { "count": n },
+            "name": format!("ContactAggregate {n}"), "properties": { "count": n },
         })).collect();
         let asked = |n| {
             Asked::new(n, json!(entries))
@@ -473,9 +473,9 @@ fn everything(n: u64) -> Asked {
 }
 
 /// The world with a row under one of the ids that the plan derives: for each table whose rows it creates.
-fn taken_ids(world: &Given, rows: &Rows) -> Vec<(&'static str, Given)> {
+fn taken_ids(world: &Seed, rows: &RowChanges) -> Vec<(&'static str, Seed)> {
     let mut worlds = Vec::new();
-    let mut take = |table, change: &dyn Fn(&mut Given)| {
+    let mut take = |table, change: &dyn Fn(&mut Seed)| {
         let mut given = world.clone();
         change(&mut given);
         worlds.push((table, given));
@@ -539,14 +539,14 @@ async fn refused<F: Fixture, B: BlockOn>(
 
 /// The world after a change set, by the engine's own account.
 #[expect(clippy::expect_used, reason = "the case fails")]
-fn after(given: &Given, changes: &ChangeSet) -> Value {
+fn after(given: &Seed, changes: &ChangeSet) -> Value {
     let mut snapshots = given.snapshots().expect("the world can be read");
-    let of = snapshots.iter_mut().find(|snapshot| snapshot.context.organization_id == changes.organization_id());
+    let of = snapshots.iter_mut().find(|snapshot| snapshot.reference.organization_id == changes.organization_id());
     // Versions are the storage's own: those that the plan saw are put in place.
     let snapshot = of.expect("the organization is in it");
     at_the_versions_of(snapshot, changes);
     changes.apply(snapshot).expect("the change set applies");
-    sorted(&Given::dump(&snapshots, ORGANIZATION))
+    sorted(&Seed::dump(&snapshots, ORGANIZATION))
 }
 
 /// A change set with something in it changed by force.

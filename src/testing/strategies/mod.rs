@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::Given;
+use super::Seed;
 use crate::contact::Email;
 use crate::{EnrollmentId, SequenceId, Timestamp};
 use pool::{
@@ -26,7 +26,7 @@ use pool::{
 #[non_exhaustive]
 pub struct World {
     /// The organization of interest, and a second one with the same keys and addresses.
-    pub given: Given,
+    pub given: Seed,
     /// The requests, in order.
     pub requests: Vec<Request>,
 }
@@ -75,7 +75,7 @@ pub fn world() -> impl Strategy<Value = World> {
     (policy(), organization, vec(person(), 0..=3), [request(), request()], later).prop_map(
         |(policy, organization, strangers, requests, later)| {
             let (enabled, sequences, people, object) = organization;
-            let mut rows = Rows::default();
+            let mut rows = RowChanges::default();
             rows.organization(0, &enabled, &sequences, &object, &people);
             rows.organization(STRANGERS, &enabled, &sequences, &object, &strangers);
             let times = [NOW, NOW + later];
@@ -108,7 +108,7 @@ struct Sequence {
 }
 
 #[derive(Clone, Debug)]
-struct Person {
+struct ContactAggregate {
     external_id: Option<&'static str>,
     phone: Option<&'static str>,
     email: Option<&'static str>,
@@ -245,7 +245,7 @@ fn fields() -> impl Strategy<Value = Map<String, Value>> {
         })
 }
 
-fn person() -> impl Strategy<Value = Person> {
+fn person() -> impl Strategy<Value = ContactAggregate> {
     let state = select(&["open", "open", "open", "open", "open", "archived", "blocked", "merged"][..]);
     let phone = prop_oneof![
         9 => (0..PHONES.len()).prop_map(|n| PHONES[n][0]),
@@ -271,7 +271,17 @@ fn person() -> impl Strategy<Value = Person> {
             |((external_id, phone, email), (mut fields, state), preferences, conversations, passes, record, tagged)| {
                 fields.insert("state".to_owned(), state.into());
                 let fields = fields.into();
-                Person { external_id, phone, email, fields, preferences, conversations, passes, record, tagged }
+                ContactAggregate {
+                    external_id,
+                    phone,
+                    email,
+                    fields,
+                    preferences,
+                    conversations,
+                    passes,
+                    record,
+                    tagged,
+                }
             },
         )
 }
@@ -400,9 +410,9 @@ impl Step {
 
 /// The rows of all organizations, by table.
 #[derive(Default)]
-struct Rows(Map<String, Value>);
+struct RowChanges(Map<String, Value>);
 
-impl Rows {
+impl RowChanges {
     fn push(&mut self, table: &str, base: usize, mut row: Value) -> usize {
         if base != 0 {
             row["organization_id"] = id(ORGANIZATION, base);
@@ -424,7 +434,7 @@ impl Rows {
         enabled: &[bool],
         sequences: &[Sequence; 2],
         object: &Value,
-        people: &[Person],
+        people: &[ContactAggregate],
     ) {
         for (n, (kind, address, always)) in CHANNELS.iter().enumerate() {
             let enabled = *always || enabled[n];
@@ -461,7 +471,7 @@ impl Rows {
         &mut self,
         base: usize,
         n: usize,
-        person: &Person,
+        person: &ContactAggregate,
         sequences: &[Sequence; 2],
         taken: &mut BTreeSet<(u8, String)>,
     ) {

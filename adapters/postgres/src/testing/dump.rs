@@ -1,8 +1,8 @@
 //! All that stands, read back.
 
-use enroll::lookup::{Context, Person, Snapshot, Versioned};
 use enroll::model::Tag;
-use enroll::testing::Given;
+use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
+use enroll::testing::Seed;
 use enroll::{ContactId, OrganizationId, SequenceId, TagId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::{Error, rows};
 ///
 /// # Errors
 /// Whatever the database says.
-pub async fn dump(client: &mut Client, organization_id: OrganizationId) -> Result<Given, Error> {
+pub async fn dump(client: &mut Client, organization_id: OrganizationId) -> Result<Seed, Error> {
     let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
     let mut snapshots = Vec::new();
     for row in transaction
@@ -28,7 +28,7 @@ pub async fn dump(client: &mut Client, organization_id: OrganizationId) -> Resul
         snapshots.push(snapshot(&transaction, rows::id(&row, 0)?).await?);
     }
     transaction.commit().await?;
-    Ok(Given::dump(&snapshots, organization_id))
+    Ok(Seed::dump(&snapshots, organization_id))
 }
 
 async fn snapshot(transaction: &Transaction<'_>, organization_id: OrganizationId) -> Result<Snapshot, Error> {
@@ -46,15 +46,15 @@ async fn snapshot(transaction: &Transaction<'_>, organization_id: OrganizationId
             of(transaction, sql, &organization).await?
         }};
     }
-    let mut context = Context::new(organization_id);
+    let mut reference = ReferenceData::new(organization_id);
     for row in all!(channel, "channels", "id") {
-        context.channels.insert(rows::id(&row, 0)?, rows::channel(&row)?);
+        reference.channels.insert(rows::id(&row, 0)?, rows::channel(&row)?);
     }
     for row in all!(custom_object, "custom_objects", "id") {
-        context.custom_objects.insert(rows::id(&row, 0)?, rows::custom_object(&row)?);
+        reference.custom_objects.insert(rows::id(&row, 0)?, rows::custom_object(&row)?);
     }
     for row in all!(call_flow, "call_flows", "id") {
-        context.call_flows.insert(rows::id(&row, 0)?, rows::call_flow(&row)?);
+        reference.call_flows.insert(rows::id(&row, 0)?, rows::call_flow(&row)?);
     }
     let mut steps: BTreeMap<SequenceId, Vec<_>> = BTreeMap::new();
     for row in all!(step, "steps", "position, id") {
@@ -64,17 +64,17 @@ async fn snapshot(transaction: &Transaction<'_>, organization_id: OrganizationId
     for row in all!(sequence, "sequences", "id") {
         let (version, mut sequence) = rows::sequence(&row)?;
         sequence.steps = steps.remove(&sequence.id).unwrap_or_default();
-        context.sequences.insert(sequence.id, Versioned::new(version, sequence));
+        reference.sequences.insert(sequence.id, Versioned::new(version, sequence));
     }
     for row in all!(enrollment, "enrollments", "id") {
         let enrollment = rows::enrollment(&row)?;
-        context.enrollments.insert(enrollment.id, Arc::new(enrollment));
+        reference.enrollments.insert(enrollment.id, Arc::new(enrollment));
     }
 
     let mut people = BTreeMap::new();
     for row in all!(contact, "contacts", "id") {
         let (version, contact) = rows::contact(&row)?;
-        people.insert(contact.id, Person::new(contact, version));
+        people.insert(contact.id, ContactAggregate::new(contact, version));
     }
     let preferences = all!(preference, "communication_preferences", "contact_id, channel_id");
     round(&mut people, &preferences, rows::preference, |row| row.contact_id, |person| &mut person.preferences)?;
@@ -98,8 +98,8 @@ async fn snapshot(transaction: &Transaction<'_>, organization_id: OrganizationId
         }
     }
 
-    let mut snapshot = Snapshot::new(context);
-    snapshot.people = people.into_iter().map(|(id, person)| (id, Arc::new(person))).collect();
+    let mut snapshot = Snapshot::new(reference);
+    snapshot.contacts = people.into_iter().map(|(id, person)| (id, Arc::new(person))).collect();
     let sql = "select id, name, system_created from enroll.tags where organization_id = $1 order by id";
     for row in of(transaction, sql, &organization).await? {
         let mut tag = Tag::new(rows::id(&row, 0)?, row.try_get(1)?);

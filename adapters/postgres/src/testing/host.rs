@@ -1,11 +1,11 @@
-//! Rows as a host writes them: one at a time, in plain SQL, and no version named. The triggers see to those.
+//! RowChanges as a host writes them: one at a time, in plain SQL, and no version named. The triggers see to those.
 
 use enroll::contact::Contact;
 use enroll::model::{
     CallFlow, Channel, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord, Run, Sequence,
     Step, StepContact, Tag,
 };
-use enroll::testing::{Given, HostRow, HostWrite, Verb};
+use enroll::testing::{HostRow, HostWrite, Seed, Verb};
 use enroll::{CallFlowId, ChannelId, EnrollmentId, OrganizationId, SequenceId, Timestamp};
 use std::collections::BTreeSet;
 use tokio_postgres::types::{ToSql, Type};
@@ -32,7 +32,7 @@ macro_rules! columns {
 ///
 /// # Errors
 /// Whatever the database says; then nothing was written.
-pub async fn seed(client: &mut Client, given: &Given) -> Result<(), Error> {
+pub async fn seed(client: &mut Client, given: &Seed) -> Result<(), Error> {
     let writes = given.inserts();
     let organizations = writes.iter().map(|write| write.organization_id).chain([given.organization_id]);
     let organizations: BTreeSet<OrganizationId> = organizations.collect();

@@ -1,9 +1,9 @@
 //! What must hold, from here until the commit is visible.
 
-use enroll::changes::{ChangeSet, CompletionVerb, Conflict, Guards};
+use enroll::changes::{ChangeSet, CompletionMode, Conflict, Guards};
 use enroll::contact::KeyKind;
-use enroll::lookup::Version;
 use enroll::model::ChannelKind;
+use enroll::snapshot::Version;
 use enroll::{ChannelId, ContactId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio_postgres::{Row, Transaction};
@@ -100,9 +100,9 @@ fn check_enrollment(changes: &ChangeSet, stands: &[Row]) -> Result<(), Error> {
     let id = completion.enrollment.id;
     let state = stands.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
     match (completion.verb, state) {
-        (CompletionVerb::Create, None) | (CompletionVerb::Finish, Some("accepted")) => Ok(()),
-        (CompletionVerb::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
-        (CompletionVerb::Finish, _) => Err(Conflict::EnrollmentNotAccepted(id).into()),
+        (CompletionMode::Create, None) | (CompletionMode::Finish, Some("accepted")) => Ok(()),
+        (CompletionMode::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
+        (CompletionMode::Finish, _) => Err(Conflict::EnrollmentNotAccepted(id).into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! New rows. A short list goes as arrays, on the way with what else there is. A long one is copied, which costs the server
 //! less a row; but it waits for the server twice.
 
-use enroll::changes::{Conflict, Rows};
+use enroll::changes::{Conflict, RowChanges};
 use enroll::contact::{BirthDate, Contact, Email};
 use enroll::model::{Conversation, CustomRecord, Resource, Run, StepContact};
 use enroll::{CallFlowId, ChannelId, ContactId, EnrollmentId, StepContactId, Timestamp};
@@ -75,7 +75,7 @@ impl<'a> List<'a> {
 }
 
 /// Each before those that stand round its rows.
-pub(super) fn lists<'a>(s: &'a Prepared, rows: &'a Rows, owners: &'a [Uuid], held: &'a Held) -> [List<'a>; 6] {
+pub(super) fn lists<'a>(s: &'a Prepared, rows: &'a RowChanges, owners: &'a [Uuid], held: &'a Held) -> [List<'a>; 6] {
     [
         List::new(&s.insert_contacts, &s.copy_contacts, &rows.contacts_created, contacts),
         List::new(&s.insert_conversations, &s.copy_conversations, &rows.conversations_created, |rows| {
@@ -172,7 +172,7 @@ fn records<'a>(rows: &'a [CustomRecord], owners: &'a [Uuid]) -> Arrays<'a> {
 }
 
 /// The contacts of the new records, in order. Whatever is written belongs to a contact that is written too.
-pub(super) fn owners(rows: &Rows) -> Result<Vec<Uuid>, Error> {
+pub(super) fn owners(rows: &RowChanges) -> Result<Vec<Uuid>, Error> {
     let created = rows.contacts_created.iter().map(|contact| contact.id);
     let written: HashSet<ContactId> = created.chain(rows.contacts_updated.iter().map(|update| update.id)).collect();
     let created = rows.step_contacts_created.iter().map(|row| (row.id, row.contact_id));

@@ -1,8 +1,8 @@
-//! Rows that change, the enrollment's own, and the tag.
+//! RowChanges that change, the enrollment's own, and the tag.
 
-use enroll::changes::{ChangeSet, CompletionVerb, ContactUpdate, StepContactUpdate};
+use enroll::changes::{ChangeSet, CompletionMode, ContactUpdate, StepContactUpdate};
 use enroll::contact::Email;
-use enroll::lookup::{EnrollmentState, StoredEnrollment};
+use enroll::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use enroll::{CallFlowId, ChannelId, Timestamp};
 use tokio_postgres::types::Json;
 
@@ -18,8 +18,8 @@ pub(super) fn writes<'a>(statements: &'a Prepared, changes: &'a ChangeSet) -> Re
     let rows = changes.rows();
     let completion = changes.completion();
     let write_enrollment = match completion.verb {
-        CompletionVerb::Create => &statements.insert_enrollment,
-        CompletionVerb::Finish => &statements.finish_enrollment,
+        CompletionMode::Create => &statements.insert_enrollment,
+        CompletionMode::Finish => &statements.finish_enrollment,
     };
     let (raised, set): (Vec<_>, Vec<_>) = rows.contacts_updated.iter().partition(|update| update.set.is_empty());
     let contacts_raised = arrays!(raised, update => update.id.as_uuid(), expected(update));

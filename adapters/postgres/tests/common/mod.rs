@@ -8,11 +8,11 @@ use std::sync::LazyLock;
 
 use enroll::changes::ChangeSet;
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::Given;
+use enroll::testing::Seed;
 use enroll::{
     AsyncInbox, AsyncRepository, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPolicy,
-    EnrollmentReport, EnrollmentRequest, Lookup, OrganizationId, Receipt, Retry, SequenceId, Timestamp, accept_async,
-    enroll_contacts_async, plan_enrollment, process_async,
+    EnrollmentReport, EnrollmentRequest, OrganizationId, Receipt, Retry, SequenceId, SnapshotQuery, Timestamp,
+    accept_async, enroll_contacts_async, plan_enrollment, process_async,
 };
 use enroll_postgres::testing::{self, Server};
 use enroll_postgres::{Error, PostgresClient};
@@ -56,7 +56,7 @@ pub(crate) fn organization() -> OrganizationId {
 }
 
 /// Organization 1 with sequence 1 of one phone step on channel 1, and a custom object.
-pub(crate) fn world() -> Given {
+pub(crate) fn world() -> Seed {
     let given = json!({
         "organization_id": Uuid::from_u128(1),
         "channels": [{ "id": Uuid::from_u128(1), "kind": "phone", "address": "+12025550100" }],
@@ -79,7 +79,7 @@ pub(crate) fn body(first: usize, count: usize) -> Value {
     let entry = |n: usize| {
         json!({
             "phone": format!("+1202{:07}", 5_550_000 + n), "email": format!("person{n}@example.com"),
-            "external_id": format!("crm-{n}"), "name": format!("Person {n}"), "properties": { "amount": 3.0 },
+            "external_id": format!("crm-{n}"), "name": format!("ContactAggregate {n}"), "properties": { "amount": 3.0 },
         })
     };
     json!({
@@ -131,16 +131,16 @@ impl Request {
 
     /// Everything but the commit.
     pub(crate) async fn plan<R: AsyncRepository>(&self, repository: &mut R) -> ChangeSet {
-        let (lookup, command) = self.lookup(repository).await;
-        let snapshot = repository.load(&lookup).await.unwrap();
+        let (query, command) = self.snapshot_query(repository).await;
+        let snapshot = repository.load(&query).await.unwrap();
         plan_enrollment(&command, &snapshot).unwrap().changes().clone()
     }
 
-    pub(crate) async fn lookup<R: AsyncRepository>(&self, repository: &mut R) -> (Lookup, EnrollmentCommand) {
+    pub(crate) async fn query<R: AsyncRepository>(&self, repository: &mut R) -> (SnapshotQuery, EnrollmentCommand) {
         let policy = EnrollmentPolicy::default();
-        let context = repository.context(&self.enrollment().context_lookup()).await.unwrap();
-        let command = EnrollmentCommand::check(&self.enrollment(), &context, &Engine::new(&policy)).unwrap();
-        (command.lookup(), command)
+        let reference = repository.reference_data(&self.enrollment().reference_query()).await.unwrap();
+        let command = EnrollmentCommand::check(&self.enrollment(), &reference, &Engine::new(&policy)).unwrap();
+        (command.snapshot_query(), command)
     }
 }
 

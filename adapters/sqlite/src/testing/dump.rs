@@ -1,8 +1,8 @@
 //! All that stands.
 
-use enroll::lookup::{Context, Person, Snapshot};
 use enroll::repository::RepositoryError;
-use enroll::testing::Given;
+use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot};
+use enroll::testing::Seed;
 use enroll::{ContactId, OrganizationId, SequenceId};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::rows::{self, columns};
 ///
 /// # Errors
 /// Whatever keeps them from being read.
-pub fn dump(connection: &Connection, organization_id: OrganizationId) -> Result<Given, RepositoryError> {
+pub fn dump(connection: &Connection, organization_id: OrganizationId) -> Result<Seed, RepositoryError> {
     let snapshots = snapshots(connection)?;
-    Ok(Given::dump(&snapshots, organization_id))
+    Ok(Seed::dump(&snapshots, organization_id))
 }
 
 fn snapshots(connection: &Connection) -> Result<Vec<Snapshot>, SqliteError> {
@@ -40,24 +40,24 @@ fn within(connection: &Connection) -> Result<Vec<Snapshot>, SqliteError> {
 }
 
 fn snapshot(connection: &Connection, organization: Uuid) -> Result<Snapshot, SqliteError> {
-    let mut snapshot = Snapshot::new(context(connection, organization)?);
+    let mut snapshot = Snapshot::new(reference_data(connection, organization)?);
     each(connection, TAGS, [organization], |columns| {
         let tag = rows::tag(columns)?;
         snapshot.tags.insert(tag.id, tag);
         Ok(())
     })?;
     let people = people(connection, organization)?;
-    snapshot.people = people.into_snapshot();
+    snapshot.contacts = people.into_snapshot();
     Ok(snapshot)
 }
 
-fn context(connection: &Connection, organization: Uuid) -> Result<Context, SqliteError> {
-    let mut context = Context::new(OrganizationId::from_uuid(organization));
+fn reference_data(connection: &Connection, organization: Uuid) -> Result<ReferenceData, SqliteError> {
+    let mut reference = ReferenceData::new(OrganizationId::from_uuid(organization));
     macro_rules! place {
         ($sql:ident, $row:ident, $into:ident) => {
             each(connection, $sql, [organization], |columns| {
                 let row = rows::$row(columns)?;
-                context.$into.insert(row.row.id, row);
+                reference.$into.insert(row.value.id, row);
                 Ok(())
             })?;
         };
@@ -68,19 +68,19 @@ fn context(connection: &Connection, organization: Uuid) -> Result<Context, Sqlit
     place!(SEQUENCES, sequence, sequences);
     each(connection, STEPS, [organization], |columns| {
         let sequence_id: SequenceId = columns.id()?;
-        if let Some(sequence) = context.sequences.get_mut(&sequence_id) {
-            Arc::make_mut(&mut sequence.row).steps.push(rows::step(columns)?);
+        if let Some(sequence) = reference.sequences.get_mut(&sequence_id) {
+            Arc::make_mut(&mut sequence.value).steps.push(rows::step(columns)?);
         }
         Ok(())
     })?;
-    Ok(context)
+    Ok(reference)
 }
 
 fn people(connection: &Connection, organization: Uuid) -> Result<People, SqliteError> {
     let mut contacts = Vec::new();
     each(connection, CONTACTS, [organization], |columns| {
         let (contact, version) = rows::contact(columns)?;
-        contacts.push(Arc::new(Person::new(contact, version)));
+        contacts.push(Arc::new(ContactAggregate::new(contact, version)));
         Ok(())
     })?;
     let mut people = People::of(contacts);

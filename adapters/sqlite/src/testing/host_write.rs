@@ -1,4 +1,4 @@
-//! Rows as a host writes them: plain SQL that leaves versions to the triggers.
+//! RowChanges as a host writes them: plain SQL that leaves versions to the triggers.
 
 use enroll::OrganizationId;
 use enroll::contact::{Contact, Email};
@@ -7,7 +7,7 @@ use enroll::model::{
     Step, StepContact,
 };
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::{Given, HostRow, HostWrite, NotWritten, Verb};
+use enroll::testing::{HostRow, HostWrite, HostWriteError, Seed, Verb};
 use enroll::{CallFlowId, ChannelId, EnrollmentId, SequenceId, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params_from_iter};
@@ -20,7 +20,7 @@ use crate::rows::Word;
 ///
 /// # Errors
 /// As for [`host_write`].
-pub fn seed(connection: &Connection, given: &Given) -> Result<(), RepositoryError> {
+pub fn seed(connection: &Connection, given: &Seed) -> Result<(), RepositoryError> {
     at_once(connection, |connection| {
         add_organization(connection, given.organization_id)?;
         given.inserts().iter().try_for_each(|insert| write(connection, insert))
@@ -290,5 +290,5 @@ fn word(word: impl Word) -> Value {
 }
 
 fn absent(what: &str) -> RepositoryError {
-    RepositoryError::new(RepositoryErrorKind::Other, NotWritten::Absent(what.to_owned()))
+    RepositoryError::new(RepositoryErrorKind::Other, HostWriteError::Absent(what.to_owned()))
 }

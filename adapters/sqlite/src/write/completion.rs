@@ -1,8 +1,8 @@
 //! The enrollment's own row: what makes it happen once.
 
 use enroll::Timestamp;
-use enroll::changes::{CompletionVerb, Conflict};
-use enroll::lookup::EnrollmentState;
+use enroll::changes::{CompletionMode, Conflict};
+use enroll::stored_enrollment::EnrollmentState;
 use rusqlite::{OptionalExtension, params};
 
 use super::Commit;
@@ -17,9 +17,9 @@ impl Commit<'_> {
         let accepted: Option<bool> =
             statement.query_row([self.organization, id.as_uuid()], |row| row.get(0)).optional()?;
         match (completion.verb, accepted) {
-            (CompletionVerb::Create, None) | (CompletionVerb::Finish, Some(true)) => Ok(()),
-            (CompletionVerb::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
-            (CompletionVerb::Finish, _) => Err(Conflict::EnrollmentNotAccepted(id).into()),
+            (CompletionMode::Create, None) | (CompletionMode::Finish, Some(true)) => Ok(()),
+            (CompletionMode::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
+            (CompletionMode::Finish, _) => Err(Conflict::EnrollmentNotAccepted(id).into()),
         }
     }
 
@@ -35,7 +35,7 @@ impl Commit<'_> {
         let (id, state) = (enrollment.id, enrollment.state.name());
         let completed_at = enrollment.completed_at.map(Timestamp::millis);
         match completion.verb {
-            CompletionVerb::Create => {
+            CompletionMode::Create => {
                 self.connection.prepare_cached(CREATE)?.execute(params![
                     self.organization,
                     id.as_uuid(),
@@ -49,7 +49,7 @@ impl Commit<'_> {
                 ])?;
                 Ok(())
             }
-            CompletionVerb::Finish => {
+            CompletionMode::Finish => {
                 let params = params![self.organization, id.as_uuid(), state, report, rejection, completed_at];
                 match self.connection.prepare_cached(FINISH)?.execute(params)? {
                     1 => Ok(()),

@@ -1,8 +1,8 @@
 //! What must still be true.
 
-use enroll::changes::{Conflict, ContactUpdate, Rows, VacantKeys};
+use enroll::changes::{Conflict, ContactUpdate, RowChanges, VacantKeys};
 use enroll::contact::{Email, KeyKind, Text};
-use enroll::lookup::Version;
+use enroll::snapshot::Version;
 use enroll::{ChannelId, ContactId};
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Params, Row, params};
@@ -147,7 +147,7 @@ impl Commit<'_> {
 /// The keys of each kind that the change set gives to contacts.
 type Claimed<'c> = [HashSet<&'c str>; 3];
 
-fn claimed_keys(rows: &Rows) -> Claimed<'_> {
+fn claimed_keys(rows: &RowChanges) -> Claimed<'_> {
     let mut claimed = Claimed::default();
     let created = rows.contacts_created.iter().map(|row| [&row.external_id, &row.phone].map(Option::as_deref));
     let set = rows.contacts_updated.iter().map(|row| [&row.set.external_id, &row.set.phone].map(Option::as_deref));

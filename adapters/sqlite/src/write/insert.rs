@@ -1,4 +1,4 @@
-//! Rows that are created: never an update of one that exists.
+//! RowChanges that are created: never an update of one that exists.
 
 use enroll::changes::Conflict;
 use enroll::contact::{BirthDate, Email};
@@ -159,7 +159,7 @@ impl Commit<'_> {
     }
 }
 
-/// Rows that differ in their ids alone go in with one statement, which looks for the place of each from where the one
+/// RowChanges that differ in their ids alone go in with one statement, which looks for the place of each from where the one
 /// before went: a table's rows come in the order of their ids.
 impl Commit<'_> {
     /// The ids of all rows, end to end, each row's contact behind its own; and where in it each row begins.

@@ -11,7 +11,7 @@ pub(crate) use guards::{CONTACTS, CONTACTS_FROM_TO};
 #[cfg(test)]
 pub(crate) use update::RAISE_CONTACTS;
 
-use enroll::changes::{ChangeSet, Conflict, Rows};
+use enroll::changes::{ChangeSet, Conflict, RowChanges};
 use enroll::model::{CustomRecord, Resource};
 use enroll::{ContactId, StepContactId};
 use rusqlite::Connection;
@@ -139,7 +139,7 @@ impl<'c> Commit<'c> {
         Self { connection, changes, organization, written, last: Cell::new(0), step_contacts: owners(rows) }
     }
 
-    fn rows(&self) -> &'c Rows {
+    fn rows(&self) -> &'c RowChanges {
         self.changes.rows()
     }
 
@@ -164,7 +164,7 @@ impl<'c> Commit<'c> {
     }
 }
 
-fn owners(rows: &Rows) -> HashMap<StepContactId, ContactId> {
+fn owners(rows: &RowChanges) -> HashMap<StepContactId, ContactId> {
     if rows.records_created.is_empty() {
         return HashMap::new();
     }

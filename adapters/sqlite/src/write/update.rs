@@ -1,8 +1,8 @@
-//! Rows that exist and change. One that is gone is a conflict.
+//! RowChanges that exist and change. One that is gone is a conflict.
 
 use enroll::changes::Conflict;
 use enroll::contact::Email;
-use enroll::lookup::Version;
+use enroll::snapshot::Version;
 use enroll::{CallFlowId, ChannelId};
 use rusqlite::{CachedStatement, ffi, params};
 

@@ -4,7 +4,7 @@
 use enroll::inbox::Claim;
 use enroll::policy::ExistingContact;
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::Given;
+use enroll::testing::Seed;
 use enroll::{
     Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPlan, EnrollmentPolicy,
     EnrollmentReport, EnrollmentRequest, Inbox, OrganizationId, Receipt, Repository, Retry, SequenceId, Timestamp,
@@ -31,7 +31,7 @@ const AT: &str = "2026-02-01T15:00:00Z";
 pub(crate) const OBJECT: Uuid = Uuid::from_u128(5);
 
 /// An organization with a phone channel, a sequence of one step on it, and a custom object.
-pub(crate) fn given() -> Given {
+pub(crate) fn given() -> Seed {
     serde_json::from_value(json!({
         "organization_id": ORGANIZATION,
         "channels": [{ "id": CHANNEL, "kind": "phone", "address": "+12025550100" }],
@@ -111,15 +111,15 @@ impl Asked {
     /// What was checked, and not stored yet.
     pub(crate) fn command(&self, repository: &mut impl Repository) -> EnrollmentCommand {
         self.ask(|engine, enrollment| {
-            let context = repository.context(&enrollment.context_lookup()).unwrap();
-            EnrollmentCommand::check(enrollment, &context, engine).unwrap()
+            let reference = repository.reference_data(&enrollment.reference_query()).unwrap();
+            EnrollmentCommand::check(enrollment, &reference, engine).unwrap()
         })
     }
 
     /// The plan on what stands, without its commit.
     pub(crate) fn plan(&self, repository: &mut impl Repository) -> EnrollmentPlan {
         let command = self.command(repository);
-        plan_enrollment(&command, &repository.load(&command.lookup()).unwrap()).unwrap()
+        plan_enrollment(&command, &repository.load(&command.snapshot_query()).unwrap()).unwrap()
     }
 }
 

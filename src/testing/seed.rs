@@ -11,11 +11,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::contact::{Contact, KeyKind};
-use crate::lookup::{Context, Person, Snapshot, Version, Versioned};
 use crate::model::{
     CallFlow, Channel, ChannelKind, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord,
     Resource, Run, Sequence, StepContact, Tag,
 };
+use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot, Version, Versioned};
 use crate::{ChannelId, ContactId, EnrollmentPolicy, OrganizationId, StepContactId, Timestamp};
 
 /// A world: the rows of one organization and, where a row says so, of others.
@@ -23,7 +23,7 @@ use crate::{ChannelId, ContactId, EnrollmentPolicy, OrganizationId, StepContactI
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the lists are SPEC 8's")]
-pub struct Given {
+pub struct Seed {
     /// The organization of every row that names no other.
     pub organization_id: OrganizationId,
     /// The instant of requests that name none.
@@ -60,14 +60,14 @@ pub struct Given {
 /// What is wrong with a world: where, and what.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {message}")]
-pub struct InvalidGiven {
+pub struct SeedError {
     /// A JSON Pointer into the world.
     pub path: String,
     /// What is wrong there.
     pub message: String,
 }
 
-impl Given {
+impl Seed {
     /// An organization without rows.
     #[must_use]
     pub fn new(organization_id: OrganizationId) -> Self {
@@ -94,11 +94,11 @@ impl Given {
     /// row must belong to something that is there.
     ///
     /// # Errors
-    /// [`InvalidGiven`] names the first row whose id comes twice, or whose contact does not exist.
-    pub fn snapshots(&self) -> Result<Vec<Snapshot>, InvalidGiven> {
+    /// [`SeedError`] names the first row whose id comes twice, or whose contact does not exist.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>, SeedError> {
         let mut world = Worlds { given: self, by_organization: BTreeMap::new() };
         world.of(self.organization_id);
-        world.context()?;
+        world.reference_data()?;
         world.people()?;
         Ok(world.by_organization.into_values().collect())
     }
@@ -106,8 +106,8 @@ impl Given {
     /// Refuses what a database would: keys, conversations, live step contacts, preferences or records that come twice.
     ///
     /// # Errors
-    /// [`InvalidGiven`] names the first row that repeats another.
-    pub fn check_unique(&self) -> Result<(), InvalidGiven> {
+    /// [`SeedError`] names the first row that repeats another.
+    pub fn check_unique(&self) -> Result<(), SeedError> {
         let mut keys = BTreeSet::new();
         for (n, row) in self.contacts.iter().enumerate() {
             for kind in KeyKind::ALL {
@@ -142,7 +142,7 @@ impl Given {
         rows: &[Row<T>],
         field: &str,
         key: impl Fn(OrganizationId, &T) -> Option<K>,
-    ) -> Result<(), InvalidGiven> {
+    ) -> Result<(), SeedError> {
         let mut keys = BTreeSet::new();
         for (n, row) in rows.iter().enumerate() {
             let organization_id = self.organization(row);
@@ -153,12 +153,12 @@ impl Given {
         Ok(())
     }
 
-    /// The world as it stands in snapshots. Rows of another organization than `organization_id` name it.
+    /// The world as it stands in snapshots. RowChanges of another organization than `organization_id` name it.
     #[must_use]
     pub fn dump(snapshots: &[Snapshot], organization_id: OrganizationId) -> Self {
         let mut given = Self::new(organization_id);
-        for Snapshot { context, people, tags, .. } in snapshots {
-            let other = (context.organization_id != organization_id).then_some(context.organization_id);
+        for Snapshot { reference, contacts: people, tags, .. } in snapshots {
+            let other = (reference.organization_id != organization_id).then_some(reference.organization_id);
             fn rows<'r, T: Clone + 'r>(
                 list: &mut Vec<Row<T>>,
                 organization_id: Option<OrganizationId>,
@@ -166,10 +166,10 @@ impl Given {
             ) {
                 list.extend(rows.map(|row| Row { organization_id, row: row.clone() }));
             }
-            rows(&mut given.channels, other, context.channels.values().map(|row| &*row.row));
-            rows(&mut given.sequences, other, context.sequences.values().map(|row| &*row.row));
-            rows(&mut given.custom_objects, other, context.custom_objects.values().map(|row| &*row.row));
-            rows(&mut given.call_flows, other, context.call_flows.values().map(|row| &*row.row));
+            rows(&mut given.channels, other, reference.channels.values().map(|row| &*row.value));
+            rows(&mut given.sequences, other, reference.sequences.values().map(|row| &*row.value));
+            rows(&mut given.custom_objects, other, reference.custom_objects.values().map(|row| &*row.value));
+            rows(&mut given.call_flows, other, reference.call_flows.values().map(|row| &*row.value));
             rows(&mut given.tags, other, tags.values());
             for person in people.values() {
                 rows(&mut given.contacts, other, [&person.contact].into_iter());
@@ -193,21 +193,21 @@ impl Given {
 
 /// The organizations of a world as they are built.
 struct Worlds<'g> {
-    given: &'g Given,
+    given: &'g Seed,
     by_organization: BTreeMap<OrganizationId, Snapshot>,
 }
 
 impl Worlds<'_> {
     fn of(&mut self, id: OrganizationId) -> &mut Snapshot {
-        self.by_organization.entry(id).or_insert_with(|| Snapshot::new(Context::new(id)))
+        self.by_organization.entry(id).or_insert_with(|| Snapshot::new(ReferenceData::new(id)))
     }
 
-    fn context(&mut self) -> Result<(), InvalidGiven> {
+    fn reference_data(&mut self) -> Result<(), SeedError> {
         let given = self.given;
         macro_rules! place {
             ($list:ident) => {
                 for (n, row) in given.$list.iter().enumerate() {
-                    let rows = &mut self.of(given.organization(row)).context.$list;
+                    let rows = &mut self.of(given.organization(row)).reference.$list;
                     put(rows, row.row.id, Versioned::new(Version::FIRST, row.row.clone()), stringify!($list), n)?;
                 }
             };
@@ -222,11 +222,11 @@ impl Worlds<'_> {
         Ok(())
     }
 
-    fn people(&mut self) -> Result<(), InvalidGiven> {
+    fn people(&mut self) -> Result<(), SeedError> {
         let given = self.given;
         for (n, row) in given.contacts.iter().enumerate() {
-            let person = Arc::new(Person::new(row.row.clone(), Version::FIRST));
-            put(&mut self.of(given.organization(row)).people, row.row.id, person, "contacts", n)?;
+            let person = Arc::new(ContactAggregate::new(row.row.clone(), Version::FIRST));
+            put(&mut self.of(given.organization(row)).contacts, row.row.id, person, "contacts", n)?;
         }
         macro_rules! place {
             ($list:ident, $into:ident, $id:expr, $row:expr) => {
@@ -281,8 +281,8 @@ impl Worlds<'_> {
         list: &str,
         n: usize,
         field: &str,
-    ) -> Result<&mut Person, InvalidGiven> {
-        match self.of(organization_id).people.get_mut(&id) {
+    ) -> Result<&mut ContactAggregate, SeedError> {
+        match self.of(organization_id).contacts.get_mut(&id) {
             Some(person) => Ok(Arc::make_mut(person)),
             None => invalid(list, n, field, &format!("there is no contact `{id}` in organization `{organization_id}`")),
         }
@@ -295,20 +295,14 @@ fn once(
     id: Option<Uuid>,
     list: &str,
     n: usize,
-) -> Result<(), InvalidGiven> {
+) -> Result<(), SeedError> {
     match id {
         Some(id) if !ids.insert((organization_id, id)) => invalid(list, n, "id", &format!("`{id}` comes twice")),
         _ => Ok(()),
     }
 }
 
-fn put<K: Ord + Display, V>(
-    rows: &mut BTreeMap<K, V>,
-    id: K,
-    row: V,
-    list: &str,
-    n: usize,
-) -> Result<(), InvalidGiven> {
+fn put<K: Ord + Display, V>(rows: &mut BTreeMap<K, V>, id: K, row: V, list: &str, n: usize) -> Result<(), SeedError> {
     if rows.contains_key(&id) {
         return invalid(list, n, "id", &format!("`{id}` comes twice"));
     }
@@ -316,8 +310,8 @@ fn put<K: Ord + Display, V>(
     Ok(())
 }
 
-fn invalid<T>(list: &str, n: usize, field: &str, message: &str) -> Result<T, InvalidGiven> {
-    Err(InvalidGiven { path: format!("/{list}/{n}/{field}"), message: message.to_owned() })
+fn invalid<T>(list: &str, n: usize, field: &str, message: &str) -> Result<T, SeedError> {
+    Err(SeedError { path: format!("/{list}/{n}/{field}"), message: message.to_owned() })
 }
 
 /// A row, and the organization that it belongs to if it is not the world's own.
