@@ -18,7 +18,7 @@ type Ran = BTreeMap<String, usize>;
 fn enroll(people: usize) -> (Ran, usize) {
     let (mut repository, ran) = traced();
     let mut written = 0;
-    let people = |key: &str| Asked::people(key, 0..contacts);
+    let people = |key: &str| Asked::people(key, 0..people);
     for asked in [people("first"), people("second"), people("third").overwriting()] {
         let plan = asked.plan(&mut repository);
         written += 1 + rows(&plan);
@@ -31,7 +31,7 @@ fn enroll(people: usize) -> (Ran, usize) {
 /// Accepted, claimed, and processed.
 fn work(people: usize) -> (Ran, usize) {
     let (mut repository, ran) = traced();
-    let asked = Asked::people("first", 0..contacts);
+    let asked = Asked::people("first", 0..people);
     let written = 1 + rows(&asked.plan(&mut repository));
     ran.lock().unwrap().clear();
     asked.accept(&mut repository).unwrap();
