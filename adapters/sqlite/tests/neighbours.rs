@@ -40,7 +40,7 @@ fn what_stands_round_neighbours_elsewhere_changes_nothing() {
 /// The people, whatever was written round them elsewhere.
 fn people(repository: &mut SqliteRepository, sent: &Asked) -> Vec<ContactAggregate> {
     let query = sent.command(repository).snapshot_query();
-    let Snapshot { people, .. } = repository.load(&query).unwrap();
+    let Snapshot { contacts: people, .. } = repository.load(&query).unwrap();
     let unversioned = |person: Arc<ContactAggregate>| {
         let mut person = Arc::unwrap_or_clone(person);
         person.version = Version::FIRST;

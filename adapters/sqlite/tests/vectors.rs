@@ -41,7 +41,7 @@ struct Shared(Rc<RefCell<SqliteRepository>>);
 impl enroll::Repository for Shared {
     fn reference_data(
         &mut self,
-        query: &enroll::snapshot::ReferenceQuery,
+        query: &enroll::query::ReferenceQuery,
     ) -> Result<enroll::ReferenceData, enroll::repository::RepositoryError> {
         self.0.borrow_mut().reference_data(query)
     }
