@@ -246,7 +246,7 @@ fn everything(people: usize) -> Value {
         entry
     };
     json!({
-        "to": (0..contacts).map(entry).collect::<Vec<_>>(),
+        "to": (0..people).map(entry).collect::<Vec<_>>(),
         "custom_data": { "custom_object_id": Uuid::from_u128(1), "resource": "contact" },
         "voice_options": { "default_call_flow_id": Uuid::from_u128(1) },
         "schedule_at": "2030-01-01T00:00:00.123Z",

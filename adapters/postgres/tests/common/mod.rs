@@ -136,7 +136,10 @@ impl Request {
         plan_enrollment(&command, &snapshot).unwrap().changes().clone()
     }
 
-    pub(crate) async fn query<R: AsyncRepository>(&self, repository: &mut R) -> (SnapshotQuery, EnrollmentCommand) {
+    pub(crate) async fn snapshot_query<R: AsyncRepository>(
+        &self,
+        repository: &mut R,
+    ) -> (SnapshotQuery, EnrollmentCommand) {
         let policy = EnrollmentPolicy::default();
         let reference = repository.reference_data(&self.enrollment().reference_query()).await.unwrap();
         let command = EnrollmentCommand::check(&self.enrollment(), &reference, &Engine::new(&policy)).unwrap();
