@@ -18,7 +18,7 @@ use std::path::Path;
 use enroll::changes::ApplyError;
 use enroll::query::ReferenceQuery;
 use enroll::repository::{RepositoryError, RepositoryErrorKind as Kind};
-use enroll::testing::{HostRow, HostWrite, Verb};
+use enroll::seed::{HostRow, HostWrite, WriteKind};
 use enroll::{
     ChangeSet, Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, OrganizationId, ReferenceData,
     Repository, Snapshot, SnapshotQuery, enroll_contacts,
@@ -160,7 +160,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ReferenceData { channels, sequences, .. } = shared::organization().reference;
     let rows = channels.values().map(|row| HostRow::Channel((*row.value).clone()));
     for row in rows.chain(sequences.values().map(|row| HostRow::Sequence((*row.value).clone()))) {
-        seed.host_write(&HostWrite::new(shared::ORGANIZATION, Verb::Insert, row))?;
+        seed.host_write(&HostWrite::new(shared::ORGANIZATION, WriteKind::Insert, row))?;
     }
     let policy = EnrollmentPolicy::default();
     let engine = Engine::new(&policy);
@@ -186,8 +186,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use enroll::seed::Seed;
     use enroll::testing::conformance::Fixture;
-    use enroll::testing::{Blocking, Seed, block_on};
+    use enroll::testing::{Blocking, block_on};
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicU32, Ordering};
 

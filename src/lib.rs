@@ -18,11 +18,15 @@ pub mod query;
 pub mod report;
 pub mod repository;
 pub mod request;
+#[cfg(feature = "seed")]
+pub mod seed;
 pub mod snapshot;
 pub mod stored_enrollment;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod value;
+#[cfg(feature = "seed")]
+pub mod vectors;
 
 mod enroll;
 mod format;

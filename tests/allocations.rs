@@ -3,7 +3,7 @@
 //! One test, since the counters are of the whole process.
 
 use enroll::contact::{Libphonenumber, PhoneNormalizer, Region};
-use enroll::testing::Demo;
+use enroll::seed::Demo;
 use enroll::{
     Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, InMemoryRepository, enroll_contacts,
 };

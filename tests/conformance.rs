@@ -3,8 +3,9 @@
 mod memory;
 
 use enroll::repository::RepositoryError;
+use enroll::seed::{HostWrite, Seed};
 use enroll::testing::conformance::Fixture;
-use enroll::testing::{Blocking, HostWrite, Seed, block_on};
+use enroll::testing::{Blocking, block_on};
 use enroll::{InMemoryRepository, OrganizationId};
 use memory::Memory;
 

@@ -5,7 +5,8 @@ mod reference;
 
 use enroll::contact::{Email, Libphonenumber, PhoneNormalizer, PhoneNumber, Region};
 use enroll::report::{EnrollmentReport, Note, Outcome, Reason};
-use enroll::testing::{Seed, World, world};
+use enroll::seed::Seed;
+use enroll::testing::{World, world};
 use enroll::{Disposition, Engine, Enrollment, EnrollmentKey, EnrollmentRequest, InMemoryRepository, enroll_contacts};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use enroll::contact::{Libphonenumber, PhoneNormalizer};
-use enroll::testing::{Vector, run};
+use enroll::vectors::{Vector, run};
 
 fn vectors() -> BTreeMap<String, Vector> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");

@@ -10,7 +10,7 @@
 mod support;
 
 use enroll::request::MAX_RECIPIENTS;
-use enroll::testing::Demo;
+use enroll::seed::Demo;
 use enroll::{EnrollmentRequest, Recipient};
 use enroll_bench::floors;
 use enroll_bench::people::Scene;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::{self, Seed};
+use enroll::seed::{self, Seed};
 use enroll::{
     Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentReport, EnrollmentRequest,
     ReferenceData, Repository, SequenceId, Timestamp, plan_enrollment,
@@ -99,8 +99,8 @@ struct Demo {
 
 impl Demo {
     fn new() -> Result<Self, Failure> {
-        let testing::Demo { given, sequence_id, request, at, .. } =
-            testing::Demo::new().map_err(|e| Failure::new("demo", e))?;
+        let seed::Demo { given, sequence_id, request, at, .. } =
+            seed::Demo::new().map_err(|e| Failure::new("demo", e))?;
         let request = serde_json::to_vec(&request).map_err(|e| Failure::new("demo", e))?;
         Ok(Self { given, sequence_id, request, at })
     }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use enroll::testing::Seed;
+use enroll::seed::Seed;
 use enroll::{EnrollmentPolicy, Snapshot};
 use serde::de::DeserializeOwned;
 

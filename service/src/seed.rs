@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use uuid::Uuid;
 
-use enroll::testing::{HostRow, HostWrite, Seed};
+use enroll::seed::{HostRow, HostWrite, Seed};
 use enroll::{EnrollmentPolicy, OrganizationId};
 
 use crate::args::SeedArgs;

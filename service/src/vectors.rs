@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use enroll::contact::Libphonenumber;
 use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
+use enroll::seed::Seed;
 use enroll::snapshot::{ReferenceData, Snapshot};
-use enroll::testing::{self, Seed, Vector};
+use enroll::vectors::{self, Vector};
 use enroll::{ChangeSet, Repository};
 
 use crate::args::VectorsArgs;
@@ -107,7 +108,7 @@ impl Bench {
 
     fn run(&mut self, vector: &Vector) -> Result<Ran, Failure> {
         let ran = match self {
-            Self::Memory => match testing::run(vector, &Libphonenumber) {
+            Self::Memory => match vectors::run(vector, &Libphonenumber) {
                 Ok(()) => Ran::Passed,
                 Err(difference) => Ran::Failed(difference.to_string()),
             },
@@ -144,7 +145,7 @@ fn on(database: &RefCell<Database>, vector: &Vector) -> Result<Ran, Failure> {
             Seed::new(given.organization_id)
         })
     };
-    let ran = testing::run_on(vector, &Libphonenumber, &mut handle, dump);
+    let ran = vectors::run_on(vector, &Libphonenumber, &mut handle, dump);
     if let Some(failure) = unread {
         return Err(failure);
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use enroll::testing::Seed;
+use enroll::seed::Seed;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -60,14 +60,14 @@ impl Base {
     fn dump(&self) -> Seed {
         if !self.0.starts_with("postgres") {
             let connection = rusqlite::Connection::open(&self.0).unwrap();
-            return enroll_sqlite::testing::dump(&connection, ORGANIZATION).unwrap();
+            return enroll_sqlite::seed::dump(&connection, ORGANIZATION).unwrap();
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let tls = enroll_postgres::tokio_postgres::NoTls;
             let (mut client, connection) = enroll_postgres::tokio_postgres::connect(&self.0, tls).await.unwrap();
             tokio::spawn(connection);
-            enroll_postgres::testing::dump(&mut client, ORGANIZATION).await.unwrap()
+            enroll_postgres::seed::dump(&mut client, ORGANIZATION).await.unwrap()
         })
     }
 

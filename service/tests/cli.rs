@@ -141,7 +141,7 @@ fn bad_input_is_one_line_that_says_where() {
             r#"{"organization_id": "00000000-0000-0000-0000-000000000001", "contacts": [
                 {"id": "00000000-0000-0000-0000-000000000002", "phone": "+1"},
                 {"id": "00000000-0000-0000-0000-000000000003", "phone": "+1"}]}"#,
-            "seed.json#/contacts/1/phone: `+1` is another contact's too",
+            "seed.json#/contacts/1/phone: another contact has `+1`",
         ),
         (
             r#"{"organization_id": "00000000-0000-0000-0000-000000000001", "contact_tags": [

@@ -2,7 +2,7 @@
 
 mod support;
 
-use enroll::testing::Seed;
+use enroll::seed::Seed;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn run(database: &str, request: &Path, more: &[&str]) -> std::process::Output {
 fn stands(file: &Path) -> Value {
     let connection = rusqlite::Connection::open(file).unwrap();
     let given: Seed =
-        enroll_sqlite::testing::dump(&connection, enroll::OrganizationId::from_uuid(Uuid::from_u128(1))).unwrap();
+        enroll_sqlite::seed::dump(&connection, enroll::OrganizationId::from_uuid(Uuid::from_u128(1))).unwrap();
     serde_json::to_value(given).unwrap()
 }
 
@@ -137,7 +137,7 @@ fn a_seed_that_stands_is_refused_whole() {
             "contacts": [{"id": "00000000-0000-0000-0000-0000000000f7", "phone": "+12025550124"},
                          {"id": "00000000-0000-0000-0000-0000000000f8", "phone": "+12025550123"}]}"#,
     );
-    assert!(told.contains("#/contacts/1/phone: `+12025550123` is another contact's too"), "{told}");
+    assert!(told.contains("#/contacts/1/phone: another contact has `+12025550123`"), "{told}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
     // A seed that is wrong in itself makes no file.
     let bad = folder.file("bad.json", r#"{"organization_id": "x"}"#);

@@ -1,8 +1,8 @@
 //! The repository in memory as a database to test: seeds, host writes and dumps.
 
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
+use enroll::seed::{HostWrite, Seed};
 use enroll::snapshot::ReferenceData;
-use enroll::testing::{HostWrite, Seed};
 use enroll::{InMemoryRepository, OrganizationId, Snapshot};
 
 /// A database that is a repository in memory.

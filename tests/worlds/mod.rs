@@ -8,8 +8,9 @@ use enroll::model::{
 };
 use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
+use enroll::seed::Seed;
 use enroll::snapshot::{ContactAggregate, ReferenceData, Version, Versioned};
-use enroll::testing::{Seed, World};
+use enroll::testing::World;
 use enroll::*;
 use std::cell::Cell;
 use std::collections::BTreeSet;

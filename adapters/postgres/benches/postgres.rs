@@ -15,7 +15,8 @@ use enroll_bench::people::{Scene, strangers};
 use enroll_bench::rounds::{Contender, compare};
 use enroll_bench::standing::{LAST_STRANGER, RECIPIENTS, Sent, Standing, rounds, sizes};
 use enroll_bench::writes::{Created, Updated, created, updated};
-use enroll_postgres::testing::{Server, seed};
+use enroll_postgres::seed::load;
+use enroll_postgres::testing::Server;
 use enroll_postgres::tokio_postgres::types::ToSql;
 use enroll_postgres::tokio_postgres::{self, Client, NoTls, Transaction};
 use enroll_postgres::{PostgresClient, PostgresTransaction, migrate};
@@ -256,7 +257,7 @@ impl Databases {
         self.server.empty_database(name).await.expect("the server answers");
         let mut client = self.connect(name).await;
         migrate(&mut client).await.expect("the database is empty");
-        seed(&mut client, &standing.given()).await.expect("the demo can be stored");
+        load(&mut client, &standing.given()).await.expect("the demo can be stored");
         client.batch_execute("set synchronous_commit = off").await.expect("it can be set");
         let (scene, policy) = (Scene::empty(), EnrollmentPolicy::default());
         let mut repository = PostgresClient::new(client);

@@ -46,6 +46,8 @@ mod pool;
 mod read;
 mod rows;
 mod schema;
+#[cfg(feature = "seed")]
+pub mod seed;
 mod statements;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -118,7 +118,7 @@ macro_rules! columns {
         "contact_id, id, custom_object_id, resource, resource_id, properties::text"
     };
 }
-#[cfg(feature = "testing")]
+#[cfg(feature = "seed")]
 pub(crate) use columns;
 
 /// The table and columns of new rows, in the order in which `write::insert` has them.

@@ -6,9 +6,10 @@ mod common;
 use common::connect;
 use enroll::OrganizationId;
 use enroll::repository::RepositoryError;
+use enroll::seed::{HostWrite, Seed};
 use enroll::testing::conformance::Fixture;
-use enroll::testing::{HostWrite, Seed};
 use enroll_postgres::PostgresClient;
+use enroll_postgres::seed;
 use enroll_postgres::testing::{self, Server};
 
 struct PostgresFixture {
@@ -27,7 +28,7 @@ impl Fixture for PostgresFixture {
     }
 
     async fn seed(&self, given: &Seed) {
-        testing::seed(&mut connect(&self.url).await, given).await.unwrap();
+        seed::load(&mut connect(&self.url).await, given).await.unwrap();
     }
 
     async fn host_write(&self, write: &HostWrite) -> Result<(), RepositoryError> {
@@ -35,7 +36,7 @@ impl Fixture for PostgresFixture {
     }
 
     async fn dump(&self, organization_id: OrganizationId) -> Seed {
-        testing::dump(&mut connect(&self.url).await, organization_id).await.unwrap()
+        seed::dump(&mut connect(&self.url).await, organization_id).await.unwrap()
     }
 }
 

@@ -16,7 +16,7 @@ use enroll::inbox::Claim;
 use enroll::stored_enrollment::EnrollmentState;
 use enroll::{AsyncInbox, ContactId, EnrollmentId, ProcessOutcome, Retry, StepContactId, Timestamp, process_async};
 use enroll_postgres::PostgresRepository;
-use enroll_postgres::testing::dump;
+use enroll_postgres::seed::dump;
 use uuid::Uuid;
 
 #[test]

@@ -10,7 +10,8 @@ use deadpool_postgres::{Manager, Pool, Runtime};
 use enroll::inbox::Failure;
 use enroll::repository::RepositoryErrorKind::{Other, Unavailable};
 use enroll::{AsyncInbox, AsyncRepository};
-use enroll_postgres::testing::{Server, seed};
+use enroll_postgres::seed::load;
+use enroll_postgres::testing::Server;
 use enroll_postgres::{Error, PostgresClient, PostgresRepository, migrate};
 use tokio_postgres::{Client, NoTls};
 
@@ -20,7 +21,7 @@ fn a_server_that_is_gone_is_unavailable() {
     block_on(async {
         let mut server = Server::start();
         let url = server.database().await.unwrap();
-        seed(&mut connect(&url).await, &common::world()).await.unwrap();
+        load(&mut connect(&url).await, &common::world()).await.unwrap();
         let request = Request::new(1, &body(0, 2));
         let mut repository = open(&url).await;
         let changes = request.plan(&mut repository).await;

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Request, block_on, body, connect, database, open, organization};
 use enroll_postgres::Error;
-use enroll_postgres::testing::dump;
+use enroll_postgres::seed::dump;
 use serde_json::json;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;

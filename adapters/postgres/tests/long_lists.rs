@@ -7,7 +7,7 @@ use common::wire::Wire;
 use common::{Request, block_on, body, connect, database, id, open, pid, rows, told, until_it_waits};
 use enroll::repository::RepositoryErrorKind::{Conflict, Other, Unavailable};
 use enroll::{AsyncRepository, ChangeSet, Engine, Enrollment, EnrollmentPolicy, enroll_contacts_async};
-use enroll_postgres::testing::seed;
+use enroll_postgres::seed::load;
 use enroll_postgres::{Error, PostgresClient, PostgresTransaction, Statements};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -26,7 +26,7 @@ fn what_is_copied_is_what_would_be_inserted() {
         for (url, copies) in [(&copied, 6), (&inserted, 0)] {
             let wire = Wire::default();
             let mut client = wire.connect(url).await;
-            seed(&mut client, &serde_json::from_value(email_sequence()).unwrap()).await.unwrap();
+            load(&mut client, &serde_json::from_value(email_sequence()).unwrap()).await.unwrap();
             if copies == 0 {
                 client.batch_execute("set enroll.copy = 'off'").await.unwrap();
             }

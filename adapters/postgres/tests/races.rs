@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use common::{Request, at, block_on, body, connect, database, open, organization, pid, rows, told, until_it_waits};
 use enroll::repository::RepositoryErrorKind::Conflict;
 use enroll::{AsyncInbox, AsyncRepository};
-use enroll_postgres::testing::dump;
+use enroll_postgres::seed::dump;
 use enroll_postgres::{Error, PostgresClient, PostgresRepository, PostgresTransaction};
 
 #[test]

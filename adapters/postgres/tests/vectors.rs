@@ -8,9 +8,10 @@ use enroll::contact::Libphonenumber;
 use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
 use enroll::snapshot::{ReferenceData, Snapshot};
-use enroll::testing::{Vector, run_on};
+use enroll::vectors::{Vector, run_on};
 use enroll::{AsyncRepository, ChangeSet, Repository};
-use enroll_postgres::testing::{Server, dump, seed};
+use enroll_postgres::seed::{dump, load};
+use enroll_postgres::testing::Server;
 use std::path::Path;
 
 /// An async repository as a blocking one.
@@ -48,7 +49,7 @@ fn every_vector_holds_on_postgresql() {
             continue;
         }
         block_on(client.batch_execute(EMPTY)).unwrap();
-        block_on(seed(&mut client, &vector.given)).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        block_on(load(&mut client, &vector.given)).unwrap_or_else(|e| panic!("{name}: {e:?}"));
         let stands = || block_on(dump(&mut client, vector.given.organization_id)).unwrap();
         if let Err(difference) = run_on(&vector, &Libphonenumber, &mut repository, stands) {
             differing.push(format!("{name}: {difference}"));

@@ -14,7 +14,7 @@ use enroll_bench::people::{Scene, strangers};
 use enroll_bench::rounds::{Contender, compare};
 use enroll_bench::standing::{LAST_STRANGER, RECIPIENTS, Sent, Standing, rounds, sizes};
 use enroll_bench::writes::{Created, Updated, created, updated};
-use enroll_sqlite::{SqliteRepository, SqliteTransaction, testing};
+use enroll_sqlite::{SqliteRepository, SqliteTransaction, seed};
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::vtab::array::Array;
@@ -226,7 +226,7 @@ impl Drop for Prepared {
 fn make(path: &Path, standing: Standing) {
     let scene = Scene::empty();
     let mut repository = SqliteRepository::open(path).expect("the folder can be written");
-    testing::seed(repository.connection(), &standing.given()).expect("the demo can be stored");
+    seed::load(repository.connection(), &standing.given()).expect("the demo can be stored");
     let policy = EnrollmentPolicy::default();
     for (body, at, key) in standing.requests() {
         let request = EnrollmentRequest::from_json(&body);

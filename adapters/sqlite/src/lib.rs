@@ -56,6 +56,8 @@ mod read;
 mod repository;
 mod rows;
 mod schema;
+#[cfg(feature = "seed")]
+pub mod seed;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transaction;

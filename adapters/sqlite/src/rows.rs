@@ -113,7 +113,7 @@ pub(crate) fn step(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Step> {
     Ok(step)
 }
 
-#[cfg(feature = "testing")]
+#[cfg(feature = "seed")]
 pub(crate) fn tag(columns: &mut Columns<'_, '_>) -> rusqlite::Result<enroll::model::Tag> {
     let mut tag = enroll::model::Tag::new(columns.id()?, "");
     tag.name = columns.text()?;

@@ -4,7 +4,7 @@
 mod support;
 
 use enroll::{EnrollmentPlan, Inbox, Repository};
-use enroll_sqlite::{SqliteRepository, testing};
+use enroll_sqlite::{SqliteRepository, seed};
 use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,7 @@ fn traced() -> (SqliteRepository, Arc<Mutex<Ran>>) {
     };
     connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(trace)).unwrap();
     let repository = SqliteRepository::from_connection(connection).unwrap();
-    testing::seed(repository.connection(), &given()).unwrap();
+    seed::load(repository.connection(), &given()).unwrap();
     ran.lock().unwrap().clear();
     (repository, ran)
 }

@@ -3,9 +3,10 @@
 
 use enroll::OrganizationId;
 use enroll::repository::RepositoryError;
+use enroll::seed::{HostWrite, Seed};
+use enroll::testing::Blocking;
 use enroll::testing::conformance::Fixture;
-use enroll::testing::{Blocking, HostWrite, Seed};
-use enroll_sqlite::{SqliteRepository, testing};
+use enroll_sqlite::{SqliteRepository, seed, testing};
 use tempfile::TempDir;
 
 struct SqliteFixture {
@@ -33,7 +34,7 @@ impl Fixture for SqliteFixture {
     }
 
     async fn seed(&self, given: &Seed) {
-        testing::seed(self.repository().connection(), given).unwrap();
+        seed::load(self.repository().connection(), given).unwrap();
     }
 
     async fn host_write(&self, write: &HostWrite) -> Result<(), RepositoryError> {
@@ -41,7 +42,7 @@ impl Fixture for SqliteFixture {
     }
 
     async fn dump(&self, organization_id: OrganizationId) -> Seed {
-        testing::dump(self.repository().connection(), organization_id).unwrap()
+        seed::dump(self.repository().connection(), organization_id).unwrap()
     }
 }
 

@@ -2,8 +2,8 @@
 #![cfg(feature = "testing")]
 
 use enroll::contact::Libphonenumber;
-use enroll::testing::{Vector, run_on};
-use enroll_sqlite::{SqliteRepository, testing};
+use enroll::vectors::{Vector, run_on};
+use enroll_sqlite::{SqliteRepository, seed};
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
@@ -22,10 +22,10 @@ fn every_vector_holds() {
         }
         ran += 1;
         let repository = SqliteRepository::open_in_memory().unwrap();
-        testing::seed(repository.connection(), &vector.given).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        seed::load(repository.connection(), &vector.given).unwrap_or_else(|e| panic!("{name}: {e:?}"));
         let mut shared = Shared(Rc::new(RefCell::new(repository)));
         let handle = shared.clone();
-        let dump = || testing::dump(handle.0.borrow().connection(), vector.given.organization_id).unwrap();
+        let dump = || seed::dump(handle.0.borrow().connection(), vector.given.organization_id).unwrap();
         if let Err(difference) = run_on(&vector, &Libphonenumber, &mut shared, dump) {
             differing.push(format!("{name}: {difference}"));
         }

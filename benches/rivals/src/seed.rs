@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use enroll::contact::{BirthDate, Contact};
-use enroll::testing::Seed;
+use enroll::seed::Seed;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 

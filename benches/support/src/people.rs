@@ -1,6 +1,6 @@
 //! Who stands, and who is sent.
 
-use enroll::testing::{Demo, Seed};
+use enroll::seed::{Demo, Seed};
 use enroll::{Enrollment, EnrollmentKey, EnrollmentRequest, OrganizationId, SequenceId, StepId, Timestamp};
 use std::ops::Range;
 

@@ -2,7 +2,7 @@
 
 use enroll::Timestamp;
 use enroll::report::Counts;
-use enroll::testing::{Demo, Seed};
+use enroll::seed::{Demo, Seed};
 use std::env;
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! What the benches of the binary share.
 #![allow(dead_code, reason = "no bench uses all of it")]
 
-use enroll::testing::Seed;
+use enroll::seed::Seed;
 use enroll_bench::rounds;
 use serde::Serialize;
 use std::fs;

@@ -8,9 +8,9 @@ use std::error::Error;
 use enroll::inbox::{Claim, Failure as AttemptFailure, Inbox, InboxEntry};
 use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
+use enroll::seed::Seed;
 use enroll::snapshot::{ReferenceData, Snapshot};
 use enroll::stored_enrollment::StoredEnrollment;
-use enroll::testing::Seed;
 use enroll::{ChangeSet, EnrollmentCommand, EnrollmentId, InMemoryRepository, OrganizationId, Repository, Timestamp};
 
 use self::postgres::Postgres;

@@ -7,13 +7,13 @@ use uuid::Uuid;
 use enroll::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
 use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
+use enroll::seed::Seed;
 use enroll::snapshot::{ReferenceData, Snapshot};
 use enroll::stored_enrollment::StoredEnrollment;
-use enroll::testing::Seed;
 use enroll::{AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Repository, Timestamp};
 use enroll_postgres::deadpool_postgres::Object;
 use enroll_postgres::tokio_postgres::IsolationLevel;
-use enroll_postgres::{Error as PostgresError, PostgresRepository, PostgresTransaction, migrate, testing};
+use enroll_postgres::{Error as PostgresError, PostgresRepository, PostgresTransaction, migrate, seed};
 
 /// A connection, and the runtime that drives it.
 pub(super) struct Postgres {
@@ -52,12 +52,12 @@ impl Postgres {
 
     pub(super) fn seed(&self, given: &Seed) -> Result<(), Box<dyn Error>> {
         let mut client = self.client()?;
-        Ok(self.runtime.block_on(testing::seed(&mut client, given))?)
+        Ok(self.runtime.block_on(seed::load(&mut client, given))?)
     }
 
     pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Seed, Box<dyn Error>> {
         let mut client = self.client()?;
-        Ok(self.runtime.block_on(testing::dump(&mut client, organization_id))?)
+        Ok(self.runtime.block_on(seed::dump(&mut client, organization_id))?)
     }
 
     pub(super) fn dry_run<T>(&self, work: impl FnOnce(&mut dyn Repository) -> T) -> Result<T, Box<dyn Error>> {

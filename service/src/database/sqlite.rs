@@ -5,9 +5,9 @@ use std::error::Error;
 use std::path::Path;
 use uuid::Uuid;
 
-use enroll::testing::Seed;
+use enroll::seed::Seed;
 use enroll::{OrganizationId, Repository};
-use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction, testing};
+use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction, seed};
 
 /// An open file.
 pub(super) struct Sqlite(SqliteRepository);
@@ -47,11 +47,11 @@ impl Sqlite {
     }
 
     pub(super) fn seed(&self, given: &Seed) -> Result<(), Box<dyn Error>> {
-        Ok(testing::seed(self.0.connection(), given)?)
+        Ok(seed::load(self.0.connection(), given)?)
     }
 
     pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Seed, Box<dyn Error>> {
-        Ok(testing::dump(self.0.connection(), organization_id)?)
+        Ok(seed::dump(self.0.connection(), organization_id)?)
     }
 
     pub(super) fn dry_run<T>(&self, work: impl FnOnce(&mut dyn Repository) -> T) -> Result<T, Box<dyn Error>> {

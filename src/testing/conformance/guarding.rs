@@ -18,8 +18,8 @@ use crate::model::{
     CustomRecord, PropertyKind, Resource, RunStatus, Sequence, SequenceStatus, Step, StepContactStatus, Tag,
 };
 use crate::repository::{AsyncRepository, RepositoryErrorKind};
+use crate::seed::{HostRow, WriteKind};
 use crate::snapshot::Version;
-use crate::testing::{HostRow, Verb};
 
 /// Clause 4. Each case plans, lets the host write one thing that the plan rests on, and commits.
 pub mod guards_hold {
@@ -27,49 +27,49 @@ pub mod guards_hold {
 
     pub async fn a_sequence_that_was_archived<F: Fixture, B: BlockOn>() {
         let archived = Sequence { status: SequenceStatus::Archived, ..sequence() };
-        changed::<F, B>(added(), Verb::Update, HostRow::Sequence(archived)).await;
+        changed::<F, B>(added(), WriteKind::Update, HostRow::Sequence(archived)).await;
     }
 
     pub async fn a_sequence_whose_settings_changed<F: Fixture, B: BlockOn>() {
         let mut changed_settings = sequence();
         changed_settings.settings.max_runs = Some(1);
-        changed::<F, B>(added(), Verb::Update, HostRow::Sequence(changed_settings)).await;
+        changed::<F, B>(added(), WriteKind::Update, HostRow::Sequence(changed_settings)).await;
     }
 
     pub async fn a_sequence_that_was_deleted<F: Fixture, B: BlockOn>() {
-        changed::<F, B>(added(), Verb::Delete, HostRow::Sequence(sequence())).await;
+        changed::<F, B>(added(), WriteKind::Delete, HostRow::Sequence(sequence())).await;
     }
 
     pub async fn a_step_that_was_inserted<F: Fixture, B: BlockOn>() {
         let step = Step::new(step(9), 0, ChannelKind::Email);
-        changed::<F, B>(added(), Verb::Insert, HostRow::Step { sequence_id: SEQUENCE, step }).await;
+        changed::<F, B>(added(), WriteKind::Insert, HostRow::Step { sequence_id: SEQUENCE, step }).await;
     }
 
     pub async fn a_step_that_was_changed<F: Fixture, B: BlockOn>() {
         let step = Step { channel_kind: ChannelKind::Email, ..sequence().steps[0] };
-        changed::<F, B>(added(), Verb::Update, HostRow::Step { sequence_id: SEQUENCE, step }).await;
+        changed::<F, B>(added(), WriteKind::Update, HostRow::Step { sequence_id: SEQUENCE, step }).await;
     }
 
     pub async fn a_step_that_was_deleted<F: Fixture, B: BlockOn>() {
         let step = sequence().steps[0];
-        changed::<F, B>(added(), Verb::Delete, HostRow::Step { sequence_id: SEQUENCE, step }).await;
+        changed::<F, B>(added(), WriteKind::Delete, HostRow::Step { sequence_id: SEQUENCE, step }).await;
     }
 
     pub async fn a_channel_that_was_disabled<F: Fixture, B: BlockOn>() {
         let mut channel = channel();
         channel.enabled = false;
-        changed::<F, B>(added(), Verb::Update, HostRow::Channel(channel)).await;
+        changed::<F, B>(added(), WriteKind::Update, HostRow::Channel(channel)).await;
     }
 
     pub async fn a_channel_that_was_deleted<F: Fixture, B: BlockOn>() {
-        changed::<F, B>(added(), Verb::Delete, HostRow::Channel(channel())).await;
+        changed::<F, B>(added(), WriteKind::Delete, HostRow::Channel(channel())).await;
     }
 
     pub async fn a_channel_that_was_unknown_and_appears<F: Fixture, B: BlockOn>() {
         let asked = Asked::new(1, json!([{ "phone": NEW_PHONE, "default_channel_id": NO_CHANNEL }]));
         changed::<F, B>(
             asked,
-            Verb::Insert,
+            WriteKind::Insert,
             HostRow::Channel(Channel::new(NO_CHANNEL, ChannelKind::Fax, "+12025550190")),
         )
         .await;
@@ -78,51 +78,51 @@ pub mod guards_hold {
     pub async fn a_custom_object_that_was_changed<F: Fixture, B: BlockOn>() {
         let mut object = object();
         object.properties.push(CustomProperty::new("one more", PropertyKind::Text));
-        changed::<F, B>(with_data(), Verb::Update, HostRow::CustomObject(object)).await;
+        changed::<F, B>(with_data(), WriteKind::Update, HostRow::CustomObject(object)).await;
     }
 
     pub async fn a_custom_object_that_was_deleted<F: Fixture, B: BlockOn>() {
-        changed::<F, B>(with_data(), Verb::Delete, HostRow::CustomObject(object())).await;
+        changed::<F, B>(with_data(), WriteKind::Delete, HostRow::CustomObject(object())).await;
     }
 
     pub async fn a_call_flow_that_was_deleted<F: Fixture, B: BlockOn>() {
         let asked = added().with("voice_options", json!({ "default_call_flow_id": id(12, 1) }));
-        changed::<F, B>(asked, Verb::Delete, HostRow::CallFlow(CallFlow::new(id(12, 1).into(), ""))).await;
+        changed::<F, B>(asked, WriteKind::Delete, HostRow::CallFlow(CallFlow::new(id(12, 1).into(), ""))).await;
     }
 
     pub async fn a_contact_that_was_blocked<F: Fixture, B: BlockOn>() {
         let mut bob = contact(BOB);
         bob.state = ContactState::Blocked;
-        changed::<F, B>(known(), Verb::Update, HostRow::Contact(bob)).await;
+        changed::<F, B>(known(), WriteKind::Update, HostRow::Contact(bob)).await;
     }
 
     pub async fn a_contact_that_was_merged<F: Fixture, B: BlockOn>() {
         let mut bob = contact(BOB);
         bob.state = ContactState::Merged;
-        changed::<F, B>(known(), Verb::Update, HostRow::Contact(bob)).await;
+        changed::<F, B>(known(), WriteKind::Update, HostRow::Contact(bob)).await;
     }
 
     pub async fn a_contact_that_was_given_another_phone<F: Fixture, B: BlockOn>() {
         let mut bob = contact(BOB);
         bob.phone = Some("+12025550195".into());
-        changed::<F, B>(known(), Verb::Update, HostRow::Contact(bob)).await;
+        changed::<F, B>(known(), WriteKind::Update, HostRow::Contact(bob)).await;
     }
 
     pub async fn a_contact_that_was_filled<F: Fixture, B: BlockOn>() {
         let mut bob = contact(BOB);
         bob.name = Some("Robert".into());
-        changed::<F, B>(known(), Verb::Update, HostRow::Contact(bob)).await;
+        changed::<F, B>(known(), WriteKind::Update, HostRow::Contact(bob)).await;
     }
 
     pub async fn a_contact_that_was_deleted<F: Fixture, B: BlockOn>() {
-        changed::<F, B>(known(), Verb::Delete, HostRow::Contact(contact(BOB))).await;
+        changed::<F, B>(known(), WriteKind::Delete, HostRow::Contact(contact(BOB))).await;
     }
 
     /// One that is looked at and not written: she stays where she is, and what she holds is hers.
     pub async fn a_contact_that_is_ignored_and_changes<F: Fixture, B: BlockOn>() {
         let mut eve = contact(EVE);
         eve.name = Some("Eve".into());
-        changed::<F, B>(Asked::phones(1, &[EVES_PHONE, NEW_PHONE]), Verb::Update, HostRow::Contact(eve)).await;
+        changed::<F, B>(Asked::phones(1, &[EVES_PHONE, NEW_PHONE]), WriteKind::Update, HostRow::Contact(eve)).await;
     }
 
     /// One of many whose ids lie side by side, in their middle; and one between them who was not asked for is in nobody's way.
@@ -136,38 +136,38 @@ pub mod guards_hold {
             let mut contact = Contact::new(neighbour(changed));
             contact.phone = Some(neighbours_phone(changed).as_str().into());
             contact.name = Some("Someone".into());
-            scene.write(Verb::Update, HostRow::Contact(contact)).await;
+            scene.write(WriteKind::Update, HostRow::Contact(contact)).await;
             assert_eq!(commit(&mut handle, plan.changes()).await, ends);
         }
     }
 
     pub async fn an_opt_out<F: Fixture, B: BlockOn>() {
-        changed::<F, B>(known(), Verb::Insert, opt_in(BOB, false)).await;
+        changed::<F, B>(known(), WriteKind::Insert, opt_in(BOB, false)).await;
     }
 
     pub async fn a_conversation_that_begins<F: Fixture, B: BlockOn>() {
         let row = Conversation::new(id(6, 70).into(), BOB, SMS);
-        changed::<F, B>(known(), Verb::Insert, HostRow::Conversation(row)).await;
+        changed::<F, B>(known(), WriteKind::Insert, HostRow::Conversation(row)).await;
     }
 
     pub async fn a_run_that_begins<F: Fixture, B: BlockOn>() {
         let (run, _) = run_and_stay(70, BOB, known().at);
-        changed::<F, B>(known(), Verb::Insert, HostRow::Run(run)).await;
+        changed::<F, B>(known(), WriteKind::Insert, HostRow::Run(run)).await;
     }
 
     pub async fn a_step_contact_that_goes_on<F: Fixture, B: BlockOn>() {
         let asked = Asked::phones(1, &[FAYS_PHONE]);
-        changed::<F, B>(asked, Verb::Update, stay(FAY, StepContactStatus::Inactive)).await;
+        changed::<F, B>(asked, WriteKind::Update, stay(FAY, StepContactStatus::Inactive)).await;
     }
 
     pub async fn a_step_contact_that_is_deleted<F: Fixture, B: BlockOn>() {
         let asked = Asked::phones(1, &[FAYS_PHONE]);
-        changed::<F, B>(asked, Verb::Delete, stay(FAY, StepContactStatus::Finished)).await;
+        changed::<F, B>(asked, WriteKind::Delete, stay(FAY, StepContactStatus::Finished)).await;
     }
 
     pub async fn a_record_that_appears<F: Fixture, B: BlockOn>() {
         let row = CustomRecord::new(id(11, 70).into(), id(10, 1).into(), Resource::Contact, BOB.as_uuid());
-        changed::<F, B>(with_data(), Verb::Insert, HostRow::CustomRecord(row)).await;
+        changed::<F, B>(with_data(), WriteKind::Insert, HostRow::CustomRecord(row)).await;
     }
 
     pub async fn a_vacant_phone_that_is_taken<F: Fixture, B: BlockOn>() {
@@ -175,21 +175,21 @@ pub mod guards_hold {
         let asked = Asked::new(1, json!([{ "external_id": "ann-1", "phone": NEW_PHONE }]));
         let mut cat = contact(CAT);
         cat.phone = Some(NEW_PHONE.into());
-        changed::<F, B>(asked, Verb::Update, HostRow::Contact(cat)).await;
+        changed::<F, B>(asked, WriteKind::Update, HostRow::Contact(cat)).await;
     }
 
     pub async fn a_vacant_email_that_is_taken<F: Fixture, B: BlockOn>() {
         let asked = Asked::new(1, json!([{ "phone": "+12025550123", "email": "New@Example.com" }]));
         let mut bob = contact(BOB);
         bob.email = Some(Email::stored("new@example.com"));
-        changed::<F, B>(asked, Verb::Update, HostRow::Contact(bob)).await;
+        changed::<F, B>(asked, WriteKind::Update, HostRow::Contact(bob)).await;
     }
 
     pub async fn a_vacant_external_id_that_is_taken<F: Fixture, B: BlockOn>() {
         let asked = Asked::new(1, json!([{ "external_id": "new", "phone": BOBS_PHONE }]));
         let mut cat = contact(CAT);
         cat.external_id = Some("new".into());
-        changed::<F, B>(asked, Verb::Update, HostRow::Contact(cat)).await;
+        changed::<F, B>(asked, WriteKind::Update, HostRow::Contact(cat)).await;
     }
 
     /// A merge frees keys, and bringing the merged one back takes them.
@@ -197,7 +197,7 @@ pub mod guards_hold {
         let mut dot = contact(DOT);
         dot.state = ContactState::Open;
         let asked = Asked::phones(1, &[DOTS_PHONE]);
-        changed::<F, B>(asked, Verb::Update, HostRow::Contact(dot)).await;
+        changed::<F, B>(asked, WriteKind::Update, HostRow::Contact(dot)).await;
     }
 
     /// What is read again for a second try is what stands then.
@@ -207,7 +207,7 @@ pub mod guards_hold {
         let asked = Asked::phones(1, &[BOBS_PHONE, NEW_PHONE]);
         let command = asked.command(&mut handle).await;
         let stale = plan(&command, &load(&mut handle, &command.snapshot_query()).await);
-        scene.write(Verb::Insert, opt_in(BOB, false)).await;
+        scene.write(WriteKind::Insert, opt_in(BOB, false)).await;
         assert_eq!(commit(&mut handle, stale.changes()).await, CONFLICT);
         let report = asked.enroll(&mut handle).await;
         assert_eq!((report.counts().ignored, report.counts().added), (1, 1));
@@ -225,11 +225,11 @@ pub mod guards_hold {
         known().with("custom_data", json!({ "custom_object_id": id(10, 1), "resource": "contact" }))
     }
 
-    async fn changed<F: Fixture, B: BlockOn>(asked: Asked, verb: Verb, row: HostRow) {
+    async fn changed<F: Fixture, B: BlockOn>(asked: Asked, kind: WriteKind, row: HostRow) {
         let scene = Scene::<F, B>::new().await;
         let mut handle = scene.open().await;
         let plan = asked.plan(&mut handle).await;
-        scene.write(verb, row).await;
+        scene.write(kind, row).await;
         let before = scene.dump().await;
         assert_eq!(commit(&mut handle, plan.changes()).await, CONFLICT);
         same(&before, &scene.dump().await, "a commit that was refused");
@@ -275,56 +275,56 @@ pub mod one_version_an_aggregate {
         let mut bob = contact(BOB);
         for name in ["Bob", "Rob"] {
             bob.name = Some(name.into());
-            raises(&scene, BOB, Verb::Update, HostRow::Contact(bob.clone())).await;
+            raises(&scene, BOB, WriteKind::Update, HostRow::Contact(bob.clone())).await;
         }
         bob.state = ContactState::Archived;
-        raises(&scene, BOB, Verb::Update, HostRow::Contact(bob)).await;
+        raises(&scene, BOB, WriteKind::Update, HostRow::Contact(bob)).await;
     }
 
     pub async fn preferences_round_a_contact<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
-        raises(&scene, BOB, Verb::Insert, opt_in(BOB, true)).await;
-        raises(&scene, BOB, Verb::Update, opt_in(BOB, false)).await;
-        raises(&scene, BOB, Verb::Delete, opt_in(BOB, false)).await;
+        raises(&scene, BOB, WriteKind::Insert, opt_in(BOB, true)).await;
+        raises(&scene, BOB, WriteKind::Update, opt_in(BOB, false)).await;
+        raises(&scene, BOB, WriteKind::Delete, opt_in(BOB, false)).await;
     }
 
     pub async fn conversations_round_a_contact<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let mut row = Conversation::new(id(6, 70).into(), BOB, MAIL);
-        raises(&scene, BOB, Verb::Insert, HostRow::Conversation(row)).await;
+        raises(&scene, BOB, WriteKind::Insert, HostRow::Conversation(row)).await;
         row.status = ConversationStatus::Closed;
-        raises(&scene, BOB, Verb::Update, HostRow::Conversation(row)).await;
-        raises(&scene, BOB, Verb::Delete, HostRow::Conversation(row)).await;
+        raises(&scene, BOB, WriteKind::Update, HostRow::Conversation(row)).await;
+        raises(&scene, BOB, WriteKind::Delete, HostRow::Conversation(row)).await;
     }
 
     pub async fn runs_round_a_contact<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let (mut run, _) = run_and_stay(70, BOB, Asked::phones(1, &[]).at);
-        raises(&scene, BOB, Verb::Insert, HostRow::Run(run)).await;
+        raises(&scene, BOB, WriteKind::Insert, HostRow::Run(run)).await;
         run.status = RunStatus::Finished;
-        raises(&scene, BOB, Verb::Update, HostRow::Run(run)).await;
-        raises(&scene, BOB, Verb::Delete, HostRow::Run(run)).await;
+        raises(&scene, BOB, WriteKind::Update, HostRow::Run(run)).await;
+        raises(&scene, BOB, WriteKind::Delete, HostRow::Run(run)).await;
     }
 
     /// Also where the row bears an enrollment's id, as one does that a host moves on to the next step.
     pub async fn step_contacts_round_a_contact<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let (run, mut row) = run_and_stay(70, BOB, Asked::phones(1, &[]).at);
-        scene.write(Verb::Insert, HostRow::Run(run)).await;
+        scene.write(WriteKind::Insert, HostRow::Run(run)).await;
         row.enrollment_id = Some(enrollment(900));
-        raises(&scene, BOB, Verb::Insert, HostRow::StepContact(row)).await;
+        raises(&scene, BOB, WriteKind::Insert, HostRow::StepContact(row)).await;
         row.status = StepContactStatus::Moved;
         row.enrollment_id = Some(enrollment(901));
-        raises(&scene, BOB, Verb::Update, HostRow::StepContact(row)).await;
-        raises(&scene, BOB, Verb::Delete, HostRow::StepContact(row)).await;
+        raises(&scene, BOB, WriteKind::Update, HostRow::StepContact(row)).await;
+        raises(&scene, BOB, WriteKind::Delete, HostRow::StepContact(row)).await;
     }
 
     pub async fn tags_on_a_contact<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let row = ContactTag { contact_id: BOB, tag_id: id(9, 1).into() };
-        raises(&scene, BOB, Verb::Insert, HostRow::ContactTag(row)).await;
-        raises(&scene, BOB, Verb::Delete, HostRow::ContactTag(row)).await;
-        raises(&scene, ANN, Verb::Delete, HostRow::Tag(Tag::new(id(9, 1).into(), "VIP"))).await;
+        raises(&scene, BOB, WriteKind::Insert, HostRow::ContactTag(row)).await;
+        raises(&scene, BOB, WriteKind::Delete, HostRow::ContactTag(row)).await;
+        raises(&scene, ANN, WriteKind::Delete, HostRow::Tag(Tag::new(id(9, 1).into(), "VIP"))).await;
     }
 
     pub async fn records_round_a_contact<F: Fixture, B: BlockOn>() {
@@ -332,10 +332,10 @@ pub mod one_version_an_aggregate {
         let owners = [(BOB, Resource::Contact, BOB.as_uuid()), (EVE, Resource::StepContact, id(8, 5))];
         for (n, (contact_id, resource, resource_id)) in (70..).zip(owners) {
             let mut row = CustomRecord::new(id(11, n).into(), id(10, 1).into(), resource, resource_id);
-            raises(&scene, contact_id, Verb::Insert, HostRow::CustomRecord(row.clone())).await;
+            raises(&scene, contact_id, WriteKind::Insert, HostRow::CustomRecord(row.clone())).await;
             row.properties.insert("count", 4.into());
-            raises(&scene, contact_id, Verb::Update, HostRow::CustomRecord(row.clone())).await;
-            raises(&scene, contact_id, Verb::Delete, HostRow::CustomRecord(row)).await;
+            raises(&scene, contact_id, WriteKind::Update, HostRow::CustomRecord(row.clone())).await;
+            raises(&scene, contact_id, WriteKind::Delete, HostRow::CustomRecord(row)).await;
         }
     }
 
@@ -343,7 +343,7 @@ pub mod one_version_an_aggregate {
         let scene = Scene::<F, B>::new().await;
         let asked = snapshot_query(&["ann-1"], &[FAYS_PHONE], &[]);
         let before = load(&mut scene.open().await, &asked).await;
-        scene.write(Verb::Insert, opt_in(BOB, false)).await;
+        scene.write(WriteKind::Insert, opt_in(BOB, false)).await;
         let after = load(&mut scene.open().await, &asked).await;
         for contact_id in [ANN, FAY] {
             assert_eq!(before.contacts[&contact_id].version, after.contacts[&contact_id].version);
@@ -357,14 +357,14 @@ pub mod one_version_an_aggregate {
         let mut step = Step::new(step(9), 9, ChannelKind::Phone);
         let of_step = |step| HostRow::Step { sequence_id: SEQUENCE, step };
         let mut versions = vec![version_of_sequence(&scene).await];
-        scene.write(Verb::Update, HostRow::Sequence(sequence)).await;
+        scene.write(WriteKind::Update, HostRow::Sequence(sequence)).await;
         versions.push(version_of_sequence(&scene).await);
-        scene.write(Verb::Insert, of_step(step)).await;
+        scene.write(WriteKind::Insert, of_step(step)).await;
         versions.push(version_of_sequence(&scene).await);
         step.position = 10;
-        scene.write(Verb::Update, of_step(step)).await;
+        scene.write(WriteKind::Update, of_step(step)).await;
         versions.push(version_of_sequence(&scene).await);
-        scene.write(Verb::Delete, of_step(step)).await;
+        scene.write(WriteKind::Delete, of_step(step)).await;
         versions.push(version_of_sequence(&scene).await);
         assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "{versions:?}");
     }
@@ -376,7 +376,7 @@ pub mod one_version_an_aggregate {
             versions.push(reference_data(&scene).await.channels[&SMS].version);
             let mut channel = channel();
             channel.name = Some(name.into());
-            scene.write(Verb::Update, HostRow::Channel(channel)).await;
+            scene.write(WriteKind::Update, HostRow::Channel(channel)).await;
         }
         versions.push(reference_data(&scene).await.channels[&SMS].version);
         assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "{versions:?}");
@@ -388,7 +388,7 @@ pub mod one_version_an_aggregate {
         let before = reference_data(&scene).await.custom_objects[&id].version;
         let mut object = object();
         object.properties.pop();
-        scene.write(Verb::Update, HostRow::CustomObject(object)).await;
+        scene.write(WriteKind::Update, HostRow::CustomObject(object)).await;
         assert!(reference_data(&scene).await.custom_objects[&id].version > before);
     }
 
@@ -396,7 +396,7 @@ pub mod one_version_an_aggregate {
         let scene = Scene::<F, B>::new().await;
         let id = id(12, 1).into();
         let before = reference_data(&scene).await.call_flows[&id].version;
-        scene.write(Verb::Update, HostRow::CallFlow(CallFlow::new(id, "Night"))).await;
+        scene.write(WriteKind::Update, HostRow::CallFlow(CallFlow::new(id, "Night"))).await;
         assert!(reference_data(&scene).await.call_flows[&id].version > before);
     }
 
@@ -409,19 +409,19 @@ pub mod one_version_an_aggregate {
             let plan = Asked::phones(n, &[BOBS_PHONE]).plan(&mut handle).await;
             commit_freely(&mut handle, plan.changes()).await;
             let engine = version(&scene, BOB).await;
-            let verb = if n == 1 { Verb::Insert } else { Verb::Update };
-            scene.write(verb, opt_in(BOB, true)).await;
+            let kind = if n == 1 { WriteKind::Insert } else { WriteKind::Update };
+            scene.write(kind, opt_in(BOB, true)).await;
             let host = version(&scene, BOB).await;
             assert!(last < engine && engine < host, "{last:?} {engine:?} {host:?}");
             last = host;
         }
     }
 
-    async fn raises<F: Fixture, B: BlockOn>(scene: &Scene<F, B>, id: crate::ContactId, verb: Verb, row: HostRow) {
+    async fn raises<F: Fixture, B: BlockOn>(scene: &Scene<F, B>, id: crate::ContactId, kind: WriteKind, row: HostRow) {
         let before = version(scene, id).await;
-        scene.write(verb, row.clone()).await;
+        scene.write(kind, row.clone()).await;
         let after = version(scene, id).await;
-        assert!(before < after, "the host's {verb:?} of {row:?} leaves the contact at {before:?}");
+        assert!(before < after, "the host's {kind:?} of {row:?} leaves the contact at {before:?}");
     }
 
     async fn version<F: Fixture, B: BlockOn>(scene: &Scene<F, B>, id: crate::ContactId) -> Version {

@@ -16,8 +16,8 @@ use crate::enroll::{EnrollError, ProcessOutcome, Receipt, process_async};
 use crate::inbox::{AsyncInbox, Claim, Failure, InboxEntry};
 use crate::model::{Sequence, SequenceStatus};
 use crate::repository::RepositoryErrorKind;
+use crate::seed::{HostRow, WriteKind};
 use crate::stored_enrollment::EnrollmentState;
-use crate::testing::{HostRow, Verb};
 use crate::{EnrollmentId, EnrollmentReport, Timestamp};
 
 /// Clause 1.
@@ -185,7 +185,7 @@ pub mod completion_commits_with_its_data {
         accepted(&scene, &asked).await;
         let mut handle = scene.open().await;
         let stale = finishing(&asked, &mut handle).await;
-        scene.write(Verb::Insert, opt_in(BOB, false)).await;
+        scene.write(WriteKind::Insert, opt_in(BOB, false)).await;
         assert_eq!(commit(&mut handle, &stale).await, CONFLICT);
         assert_eq!(found(&scene, asked.id).await.enrollment.state, EnrollmentState::Accepted);
         let report = processed(&scene, asked.id, at(1)).await;
@@ -198,7 +198,10 @@ pub mod completion_commits_with_its_data {
         accepted(&scene, &asked).await;
         let sequence = given().sequences.swap_remove(0).row;
         scene
-            .write(Verb::Update, HostRow::Sequence(Sequence { status: SequenceStatus::Archived, ..sequence.clone() }))
+            .write(
+                WriteKind::Update,
+                HostRow::Sequence(Sequence { status: SequenceStatus::Archived, ..sequence.clone() }),
+            )
             .await;
         let before = scene.dump().await;
         let first = ended(&scene, asked.id, at(1)).await;
@@ -206,7 +209,7 @@ pub mod completion_commits_with_its_data {
         assert_eq!(rejection.errors()[0].code.code(), "sequence_not_active");
         same(&before, &scene.dump().await, "a rejection");
         // For good, also when the sequence is back.
-        scene.write(Verb::Update, HostRow::Sequence(sequence)).await;
+        scene.write(WriteKind::Update, HostRow::Sequence(sequence)).await;
         assert_eq!(ended(&scene, asked.id, at(2)).await, first);
         let entry = found(&scene, asked.id).await;
         assert_eq!(entry.enrollment.state, EnrollmentState::Rejected { rejection: rejection.clone() });
@@ -219,7 +222,7 @@ pub mod completion_commits_with_its_data {
         let asked = everything(1);
         accepted(&scene, &asked).await;
         let sequence = given().sequences.swap_remove(0).row;
-        scene.write(Verb::Delete, HostRow::Sequence(sequence)).await;
+        scene.write(WriteKind::Delete, HostRow::Sequence(sequence)).await;
         let ending = ended(&scene, asked.id, at(1)).await;
         assert!(matches!(&ending, ProcessOutcome::Rejected(rejection) if rejection.status() == 404), "{ending:?}");
     }

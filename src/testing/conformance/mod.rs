@@ -14,7 +14,7 @@ mod scene;
 mod writers;
 mod writing;
 
-use crate::testing::{HostWrite, Seed};
+use crate::seed::{HostWrite, Seed};
 
 /// What the suite needs of a repository. A method that cannot do its part panics: it is a test that fails.
 pub trait Fixture: Sized + Sync {

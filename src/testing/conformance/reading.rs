@@ -13,8 +13,8 @@ use super::{BlockOn, Fixture};
 use crate::contact::KeyKind;
 use crate::query::ReferenceQuery;
 use crate::repository::AsyncRepository;
+use crate::seed::{HostRow, HostWrite, Seed, WriteKind};
 use crate::snapshot::{ContactAggregate, Snapshot};
-use crate::testing::{HostRow, HostWrite, Seed, Verb};
 use crate::{ContactId, CustomObjectId, SequenceId};
 
 /// Clause 1.
@@ -37,7 +37,7 @@ pub mod read_what_was_written {
         let mut handle = scene.open().await;
         let asked = snapshot_query(&[], &[BOBS_PHONE], &[]);
         assert!(load(&mut handle, &asked).await.contacts[&BOB].preferences.is_empty());
-        scene.write(Verb::Insert, opt_in(BOB, false)).await;
+        scene.write(WriteKind::Insert, opt_in(BOB, false)).await;
         assert_eq!(load(&mut handle, &asked).await.contacts[&BOB].preferences.len(), 1);
     }
 
@@ -308,7 +308,7 @@ pub mod tenants_are_walls {
             bob.name = Some("Another Bob".into());
             bob
         });
-        let write = HostWrite::new(STRANGERS, Verb::Update, bob);
+        let write = HostWrite::new(STRANGERS, WriteKind::Update, bob);
         assert!(scene.fixture.host_write(&write).await.is_ok());
         let person = scene.person(BOB, &snapshot_query(&[], &[BOBS_PHONE], &[])).await;
         assert_eq!(person.contact.name, None);

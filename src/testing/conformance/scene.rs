@@ -12,9 +12,9 @@ use crate::inbox::AsyncInbox;
 use crate::model::{CommunicationPreference, Run, StepContact, StepContactStatus};
 use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::repository::{AsyncRepository, RepositoryError, RepositoryErrorKind};
+use crate::seed::{HostRow, HostWrite, Seed, WriteKind};
 use crate::snapshot::{ContactAggregate, Snapshot};
 use crate::stored_enrollment::StoredEnrollment;
-use crate::testing::{HostRow, HostWrite, Seed, Verb};
 use crate::{
     ChannelId, ContactId, Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPlan,
     EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, SequenceId, StepId, Timestamp,
@@ -431,15 +431,15 @@ impl<F: Fixture, B: BlockOn> Scene<F, B> {
         sorted(&self.fixture.dump(ORGANIZATION).await)
     }
 
-    pub(super) async fn try_write(&self, verb: Verb, row: HostRow) -> Result<(), RepositoryError> {
-        self.fixture.host_write(&HostWrite::new(ORGANIZATION, verb, row)).await
+    pub(super) async fn try_write(&self, kind: WriteKind, row: HostRow) -> Result<(), RepositoryError> {
+        self.fixture.host_write(&HostWrite::new(ORGANIZATION, kind, row)).await
     }
 
     /// A host's write that nothing stands in the way of.
     #[expect(clippy::panic, reason = "the case fails")]
-    pub(super) async fn write(&self, verb: Verb, row: HostRow) {
-        if let Err(e) = self.try_write(verb, row.clone()).await {
-            panic!("the host's {verb:?} of {row:?} failed: {}", chain(&e));
+    pub(super) async fn write(&self, kind: WriteKind, row: HostRow) {
+        if let Err(e) = self.try_write(kind, row.clone()).await {
+            panic!("the host's {kind:?} of {row:?} failed: {}", chain(&e));
         }
     }
 

@@ -15,8 +15,9 @@ use super::scene::{
 };
 use super::{BlockOn, Fixture};
 use crate::contact::Contact;
+use crate::seed::{HostRow, Seed, WriteKind};
 use crate::snapshot::ContactAggregate;
-use crate::testing::{HostRow, Request, Seed, Verb, World, world};
+use crate::testing::{Request, World, world};
 use crate::{
     AsyncRepository, ContactId, Engine, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentReport,
     EnrollmentRequest,
@@ -100,7 +101,7 @@ pub mod concurrent_writers {
                     for n in 0..40 {
                         // No two versions look alike.
                         let bob = Contact { name: Some(format!("Bob {n}").into()), ..contact(BOB) };
-                        scene.write(Verb::Update, HostRow::Contact(bob)).await;
+                        scene.write(WriteKind::Update, HostRow::Contact(bob)).await;
                         Asked::phones(500 + n, &[FAYS_PHONE]).enroll(&mut handle).await;
                         look(&mut handle, &mut stood).await;
                     }
@@ -157,7 +158,7 @@ pub mod concurrent_writers {
                     })
                 })
                 .collect();
-            joined(scope.spawn(move || B::block_on(scene.write(Verb::Insert, opt_in(BOB, false)))));
+            joined(scope.spawn(move || B::block_on(scene.write(WriteKind::Insert, opt_in(BOB, false)))));
             writers.into_iter().for_each(joined);
         });
         let report = Asked::phones(1, &[BOBS_PHONE]).enroll(&mut scene.open().await).await;

@@ -17,8 +17,8 @@ use crate::enroll::EnrollError;
 use crate::model::{Conversation, CustomRecord, Resource, Run, Sequence, Step, StepContact, StepContactStatus, Tag};
 use crate::policy::ExistingContact;
 use crate::repository::RepositoryErrorKind;
+use crate::seed::{HostRow, Seed, SeedRow, WriteKind};
 use crate::snapshot::ContactAggregate;
-use crate::testing::{HostRow, Row, Seed, Verb};
 use crate::{ConversationId, CustomObjectId, EnrollmentPlan, SequenceId};
 
 const CONFLICT: Result<(), RepositoryErrorKind> = Err(RepositoryErrorKind::Conflict);
@@ -47,7 +47,7 @@ pub mod all_or_nothing {
         let scene = Scene::<F, B>::new().await;
         let mut handle = scene.open().await;
         let plan = everything(1).plan(&mut handle).await;
-        scene.write(Verb::Update, stay(FAY, StepContactStatus::Inactive)).await;
+        scene.write(WriteKind::Update, stay(FAY, StepContactStatus::Inactive)).await;
         refused(&scene, &mut handle, &plan, CONFLICT).await;
     }
 
@@ -138,7 +138,7 @@ pub mod unique_for_good {
             let mut handle = scene.open().await;
             let plan = Asked::new(1, json!([entry])).plan(&mut handle).await;
             let changes = forged(plan.changes(), |changes| changes["guards"]["vacant"][key] = json!([]));
-            scene.write(Verb::Insert, HostRow::Contact(holder)).await;
+            scene.write(WriteKind::Insert, HostRow::Contact(holder)).await;
             let before = scene.dump().await;
             assert_eq!(commit(&mut handle, &changes).await, CONFLICT, "{key}");
             same(&before, &scene.dump().await, key);
@@ -154,9 +154,12 @@ pub mod unique_for_good {
         ];
         let before = scene.dump().await;
         for contact in twice {
-            assert!(scene.try_write(Verb::Insert, HostRow::Contact(contact.clone())).await.is_err(), "{contact:?}");
+            assert!(
+                scene.try_write(WriteKind::Insert, HostRow::Contact(contact.clone())).await.is_err(),
+                "{contact:?}"
+            );
             let taken = Contact { id: FAY, ..contact };
-            assert!(scene.try_write(Verb::Update, HostRow::Contact(taken.clone())).await.is_err(), "{taken:?}");
+            assert!(scene.try_write(WriteKind::Update, HostRow::Contact(taken.clone())).await.is_err(), "{taken:?}");
         }
         same(&before, &scene.dump().await, "a key that was refused");
     }
@@ -173,7 +176,7 @@ pub mod unique_for_good {
         assert_eq!(holders, Vec::from_iter(report.outcomes[0].contact_id));
         // She cannot come back while another holds them.
         let back = Contact { state: ContactState::Open, ..contact(DOT) };
-        assert!(scene.try_write(Verb::Update, HostRow::Contact(back)).await.is_err());
+        assert!(scene.try_write(WriteKind::Update, HostRow::Contact(back)).await.is_err());
     }
 
     pub async fn blank_fields_are_no_keys<F: Fixture, B: BlockOn>() {
@@ -184,7 +187,7 @@ pub mod unique_for_good {
                 contact.phone = Some(" ".into());
                 contact.external_id = Some("\u{a0}\t".into());
             });
-            scene.write(Verb::Insert, HostRow::Contact(blank)).await;
+            scene.write(WriteKind::Insert, HostRow::Contact(blank)).await;
         }
     }
 
@@ -195,7 +198,7 @@ pub mod unique_for_good {
         for (n, holder) in [(1, BOB), (2, CAT), (3, FAY)] {
             let mut row = contact(holder);
             row.external_id = Some(format!("x-{n}").into());
-            scene.write(Verb::Update, HostRow::Contact(row)).await;
+            scene.write(WriteKind::Update, HostRow::Contact(row)).await;
         }
         let entries = json!([
             { "external_id": "x-1", "phone": NEW_PHONE },
@@ -222,7 +225,7 @@ pub mod unique_for_good {
         let mut handle = scene.open().await;
         let plan = Asked::phones(1, &[BOBS_PHONE]).plan(&mut handle).await;
         let conversation = |n| HostRow::Conversation(Conversation::new(id(6, n).into(), BOB, SMS));
-        scene.write(Verb::Insert, conversation(70)).await;
+        scene.write(WriteKind::Insert, conversation(70)).await;
         refused(&scene, &mut handle, &plan, CONFLICT).await;
         // The storage itself refuses, with the guard brought up to date by force.
         let version = scene.person(BOB, &snapshot_query(&[], &[BOBS_PHONE], &[])).await.version;
@@ -231,7 +234,7 @@ pub mod unique_for_good {
         let before = scene.dump().await;
         assert_eq!(commit(&mut handle, &changes).await, CONFLICT);
         same(&before, &scene.dump().await, "a second conversation");
-        assert!(scene.try_write(Verb::Insert, conversation(71)).await.is_err());
+        assert!(scene.try_write(WriteKind::Insert, conversation(71)).await.is_err());
         // Planned again, the one that stands is used.
         let report = Asked::phones(1, &[BOBS_PHONE]).enroll(&mut handle).await;
         assert_eq!(report.outcomes[0].conversation_id, Some(ConversationId::from_uuid(id(6, 70))));
@@ -240,7 +243,7 @@ pub mod unique_for_good {
     pub async fn any_number_of_conversations_by_email<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         for n in 70..73 {
-            scene.write(Verb::Insert, HostRow::Conversation(Conversation::new(id(6, n).into(), BOB, MAIL))).await;
+            scene.write(WriteKind::Insert, HostRow::Conversation(Conversation::new(id(6, n).into(), BOB, MAIL))).await;
         }
     }
 
@@ -250,8 +253,8 @@ pub mod unique_for_good {
         let asked = Asked::phones(1, &[BOBS_PHONE]);
         let plan = asked.plan(&mut handle).await;
         let (run, mut row) = run_and_stay(70, BOB, asked.at);
-        scene.write(Verb::Insert, HostRow::Run(run)).await;
-        scene.write(Verb::Insert, HostRow::StepContact(row)).await;
+        scene.write(WriteKind::Insert, HostRow::Run(run)).await;
+        scene.write(WriteKind::Insert, HostRow::StepContact(row)).await;
         refused(&scene, &mut handle, &plan, CONFLICT).await;
         let version = scene.person(BOB, &snapshot_query(&[], &[BOBS_PHONE], &[])).await.version;
         let changes =
@@ -263,20 +266,20 @@ pub mod unique_for_good {
         row.step_id = step(1);
         for status in [StepContactStatus::Active, StepContactStatus::Pending] {
             row.status = status;
-            assert!(scene.try_write(Verb::Insert, HostRow::StepContact(row)).await.is_err(), "{status:?}");
+            assert!(scene.try_write(WriteKind::Insert, HostRow::StepContact(row)).await.is_err(), "{status:?}");
         }
         row.status = StepContactStatus::Moved;
-        scene.write(Verb::Insert, HostRow::StepContact(row)).await;
+        scene.write(WriteKind::Insert, HostRow::StepContact(row)).await;
         row.status = StepContactStatus::Active;
-        assert!(scene.try_write(Verb::Update, HostRow::StepContact(row)).await.is_err());
+        assert!(scene.try_write(WriteKind::Update, HostRow::StepContact(row)).await.is_err());
     }
 
     pub async fn live_in_two_sequences_is_no_conflict<F: Fixture, B: BlockOn>() {
         let scene = Scene::<F, B>::new().await;
         let (run, mut row) = run_and_stay(70, EVE, Asked::phones(1, &[]).at);
         row.sequence_id = SequenceId::from_uuid(id(3, 2));
-        scene.write(Verb::Insert, HostRow::Run(run)).await;
-        scene.write(Verb::Insert, HostRow::StepContact(row)).await;
+        scene.write(WriteKind::Insert, HostRow::Run(run)).await;
+        scene.write(WriteKind::Insert, HostRow::StepContact(row)).await;
     }
 
     pub async fn an_enrollment_happens_once<F: Fixture, B: BlockOn>() {
@@ -373,12 +376,15 @@ pub mod conflict_is_typed {
         // Other people, another sequence, a channel that is not used, and another enrollment.
         let mut fay = contact(FAY);
         fay.name = Some("Fay".into());
-        scene.write(Verb::Update, HostRow::Contact(fay)).await;
+        scene.write(WriteKind::Update, HostRow::Contact(fay)).await;
         let other =
             Sequence::new(id(3, 70).into(), "Another", vec![Step::new(step(1), 1, crate::model::ChannelKind::Fax)]);
-        scene.write(Verb::Insert, HostRow::Sequence(other)).await;
+        scene.write(WriteKind::Insert, HostRow::Sequence(other)).await;
         scene
-            .write(Verb::Insert, HostRow::Contact(contact_with(|contact| contact.phone = Some("+12025550199".into()))))
+            .write(
+                WriteKind::Insert,
+                HostRow::Contact(contact_with(|contact| contact.phone = Some("+12025550199".into()))),
+            )
             .await;
         Asked::phones(2, &[OTHER_NEW_PHONE, FAYS_PHONE]).enroll(&mut second).await;
         commit_freely(&mut first, plan.changes()).await;
@@ -482,28 +488,28 @@ fn taken_ids(world: &Seed, rows: &RowChanges) -> Vec<(&'static str, Seed)> {
     };
     // The last of each list, so that whatever stops at the first would show.
     if let Some(row) = rows.contacts_created.last() {
-        take("contacts", &|given| given.contacts.push(Row::from(Contact::new(row.id))));
+        take("contacts", &|given| given.contacts.push(SeedRow::from(Contact::new(row.id))));
     }
     if let Some(row) = rows.conversations_created.iter().rev().find(|row| [BOB, FAY].contains(&row.contact_id)) {
         let taken = Conversation { channel_id: MAIL, ..*row };
-        take("conversations", &|given| given.conversations.push(Row::from(taken)));
+        take("conversations", &|given| given.conversations.push(SeedRow::from(taken)));
     }
     let elsewhere = SequenceId::from_uuid(id(3, 2));
     if let Some(row) = rows.runs_created.iter().rev().find(|row| row.contact_id == BOB) {
         let taken = Run { sequence_id: elsewhere, ..*row };
-        take("runs", &|given| given.runs.push(Row::from(taken)));
+        take("runs", &|given| given.runs.push(SeedRow::from(taken)));
     }
     if let Some(row) = rows.step_contacts_created.iter().rev().find(|row| row.contact_id == BOB) {
         let taken = StepContact { sequence_id: elsewhere, status: StepContactStatus::Finished, ..*row };
-        take("step_contacts", &|given| given.step_contacts.push(Row::from(taken)));
+        take("step_contacts", &|given| given.step_contacts.push(SeedRow::from(taken)));
     }
     if let Some(row) = &rows.tag_created {
-        take("tags", &|given| given.tags.push(Row::from(Tag::new(row.id, "Taken"))));
+        take("tags", &|given| given.tags.push(SeedRow::from(Tag::new(row.id, "Taken"))));
     }
     if let Some(row) = rows.records_created.iter().rev().find(|row| row.resource_id == BOB.as_uuid()) {
         let other = CustomObjectId::from_uuid(id(10, 70));
         let taken = CustomRecord::new(row.id, other, Resource::Contact, row.resource_id);
-        take("custom_records", &|given| given.custom_records.push(Row::from(taken.clone())));
+        take("custom_records", &|given| given.custom_records.push(SeedRow::from(taken.clone())));
     }
     worlds
 }

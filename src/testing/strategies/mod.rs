@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::Seed;
 use crate::contact::Email;
+use crate::seed::Seed;
 use crate::{EnrollmentId, SequenceId, Timestamp};
 use pool::{
     BAD_EMAILS, BAD_PHONES, CALL_FLOW, CHANNEL, CHANNELS, CONTACT, CONVERSATION, DAY, EMAILS, ENROLLMENT, EXTERNAL_IDS,

@@ -1,9 +1,19 @@
-//! For tests and trying things out: worlds put in and read back, a host's own writes, and a throwaway server.
+//! Tools for tests: writes rows as a host does, and starts a temporary server.
 
-mod dump;
-mod host;
 mod server;
 
-pub use dump::dump;
-pub use host::{host_write, seed};
+use enroll::seed::HostWrite;
+use tokio_postgres::Client;
+
+use crate::Error;
+
 pub use server::Server;
+
+/// Writes one row as a host does, without the engine, in a transaction.
+///
+/// # Errors
+/// The database's error, or [`Error::Unstorable`] if the row to update or delete does not exist. Nothing is written
+/// then.
+pub async fn host_write(client: &mut Client, write: &HostWrite) -> Result<(), Error> {
+    crate::seed::host_write(client, write).await
+}

@@ -8,13 +8,14 @@ use std::sync::LazyLock;
 
 use enroll::changes::ChangeSet;
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::Seed;
+use enroll::seed::Seed;
 use enroll::{
     AsyncInbox, AsyncRepository, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPolicy,
     EnrollmentReport, EnrollmentRequest, OrganizationId, Receipt, Retry, SequenceId, SnapshotQuery, Timestamp,
     accept_async, enroll_contacts_async, plan_enrollment, process_async,
 };
-use enroll_postgres::testing::{self, Server};
+use enroll_postgres::seed;
+use enroll_postgres::testing::Server;
 use enroll_postgres::{Error, PostgresClient};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
@@ -39,7 +40,7 @@ pub(crate) async fn connect(url: &str) -> Client {
 /// A fresh database with the small world, and its address.
 pub(crate) async fn database() -> String {
     let url = Server::shared().database().await.unwrap();
-    testing::seed(&mut connect(&url).await, &world()).await.unwrap();
+    seed::load(&mut connect(&url).await, &world()).await.unwrap();
     url
 }
 

@@ -1,7 +1,14 @@
-//! For tests: seeds, what hosts write past the engine, and all that stands.
+//! Tools for tests: writes rows as a host does.
 
-mod dump;
-mod host_write;
+use enroll::repository::RepositoryError;
+use enroll::seed::HostWrite;
+use rusqlite::Connection;
 
-pub use dump::dump;
-pub use host_write::{host_write, seed};
+/// Writes one row as a host does, without the engine.
+///
+/// # Errors
+/// `Conflict` if a unique constraint refuses the row. `Other` if the row to update or delete does not exist, or if any
+/// other constraint refuses the row.
+pub fn host_write(connection: &Connection, host_write: &HostWrite) -> Result<(), RepositoryError> {
+    crate::seed::host_write(connection, host_write)
+}

@@ -4,13 +4,13 @@
 use enroll::inbox::Claim;
 use enroll::policy::ExistingContact;
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::Seed;
+use enroll::seed::Seed;
 use enroll::{
     Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPlan, EnrollmentPolicy,
     EnrollmentReport, EnrollmentRequest, Inbox, OrganizationId, Receipt, Repository, Retry, SequenceId, Timestamp,
     accept, enroll_contacts, plan_enrollment,
 };
-use enroll_sqlite::{SqliteError, SqliteRepository, testing};
+use enroll_sqlite::{SqliteError, SqliteRepository, seed};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -47,14 +47,14 @@ pub(crate) fn given() -> Seed {
 /// A file that holds the world.
 pub(crate) fn seeded(file: &Path) -> SqliteRepository {
     let repository = SqliteRepository::open(file).unwrap();
-    testing::seed(repository.connection(), &given()).unwrap();
+    seed::load(repository.connection(), &given()).unwrap();
     repository
 }
 
 /// The world in memory.
 pub(crate) fn in_memory() -> SqliteRepository {
     let repository = SqliteRepository::open_in_memory().unwrap();
-    testing::seed(repository.connection(), &given()).unwrap();
+    seed::load(repository.connection(), &given()).unwrap();
     repository
 }
 

@@ -43,7 +43,7 @@ impl<'s> PostgresArena<'s> {
         let (enroll, rivals) = runtime.block_on(async {
             let enroll = Database::at(server.database().await?).await?;
             let mut client = client(&enroll.url).await?;
-            enroll_postgres::testing::seed(&mut client, &scene.given).await?;
+            enroll_postgres::seed::load(&mut client, &scene.given).await?;
             let name = format!("{}_rivals", enroll.name);
             let rivals = Database { url: server.empty_database(&name).await?, name };
             let mut connection = postgres::connect(&rivals.url).await?;

@@ -28,7 +28,7 @@ impl<'s> SqliteArena<'s> {
     pub fn new(scene: &'s Scene, crowd: usize) -> Result<Self, Error> {
         let arena = Self { scene, folder: tempfile::tempdir()?, made: Cell::new(0) };
         let ours = SqliteRepository::open(arena.prepared(Contender::Enroll))?;
-        enroll_sqlite::testing::seed(ours.connection(), &scene.given)?;
+        enroll_sqlite::seed::load(ours.connection(), &scene.given)?;
         arena.prepare(Opened::Enroll(ours), crowd)?;
         let mut rivals = sqlite::open(&arena.prepared(Contender::Batched))?;
         sqlite::migrate(&mut rivals)?;

@@ -1,4 +1,4 @@
-//! A made-up organization and a request to it: made by code, from a fixed seed.
+//! A generated organization and a request to it, from a fixed random seed.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -17,16 +17,18 @@ use crate::{
     SequenceId, StepContactId, StepId, Timestamp, TimestampError,
 };
 
-/// A made-up organization, and 4000 recipients as lists of people are: numbers of 54 countries in every spelling,
-/// 10 % junk, people who come twice, and people whom the organization knows, at every point of its sequence.
+/// A generated organization, and a request with 4000 realistic recipients.
 ///
-/// The same each time and on every machine.
+/// The recipients have phone numbers of 54 countries in many spellings. 10 % have an invalid phone, some are duplicates,
+/// and some are contacts of the organization in different steps of its sequence.
+///
+/// The demo is the same each time and on every machine.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Demo {
-    /// The organization with the people that it knows.
+    /// The organization with its contacts.
     pub given: Seed,
-    /// The sequence that the request is for: three steps, all of them SMS.
+    /// The sequence that the request is for: three steps of kind `phone`.
     pub sequence_id: SequenceId,
     /// The request.
     pub request: EnrollmentRequest<'static>,
@@ -35,59 +37,64 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Makes it.
+    /// Generates the demo.
     ///
     /// # Errors
-    /// [`SeedError`] says what is wrong with it. Nothing is, and a test sees to that.
+    /// [`SeedError`] if the generated organization is invalid. A test checks that it never is.
     pub fn new() -> Result<Self, SeedError> {
         let at = instant("2026-02-01T15:00:00Z".parse())?;
-        let mut dice = Dice(0x0e11_0e11);
-        let phones: Vec<String> = numbers(&mut dice);
-        let given = organization(at, &phones, &mut dice)?;
+        let mut random = Random(0x0e11_0e11);
+        let phones: Vec<String> = numbers(&mut random);
+        let given = organization(at, &phones, &mut random)?;
         given.check_unique()?;
-        let mut request = EnrollmentRequest::new(entries(&phones, &mut dice));
+        let mut request = EnrollmentRequest::new(entries(&phones, &mut random));
         request.custom_data = Some(CustomData { custom_object_id: OBJECT, resource: Resource::Contact });
         Ok(Self { given, sequence_id: SEQUENCE, request, at })
     }
 
-    /// People whom nobody knows, of the same countries and spellings, each with a name and an email address. ContactAggregate `n`
-    /// is the same each time, and nobody else up to 380,000.
+    /// Returns recipients that match no contact of the organization. They have numbers of the same countries and
+    /// spellings, a name and an email address.
+    ///
+    /// Recipient `n` is the same each time, and differs from all others up to 380,000.
     #[must_use]
     pub fn strangers(people: Range<usize>) -> EnrollmentRequest<'static> {
         let stranger = |n: usize| {
-            let mut dice = Dice(n as u64);
-            let mut person = Recipient::new(spelled(&strange_number(n), &mut dice));
-            person.name = Some(Cow::Owned(name(&mut dice)));
-            person.email = Some(Cow::Owned(format!("Stranger{n}@Example.com")));
-            person
+            let mut random = Random(n as u64);
+            let mut recipient = Recipient::new(spelled(&strange_number(n), &mut random));
+            recipient.name = Some(Cow::Owned(name(&mut random)));
+            recipient.email = Some(Cow::Owned(format!("Stranger{n}@Example.com")));
+            recipient
         };
         EnrollmentRequest::new(people.map(stranger))
     }
 
-    /// The people of a large organization of the United States, each with a name and an email address, in no order.
-    /// ContactAggregate `n` is the same each time, nobody else up to 8,000,000, and no stranger.
+    /// Returns recipients of a large organization in the United States, in no order, each with a name and an email
+    /// address.
+    ///
+    /// Recipient `n` is the same each time, and differs from all others up to 8,000,000 and from all
+    /// [strangers](Self::strangers).
     #[must_use]
     pub fn crowd(people: Range<usize>) -> EnrollmentRequest<'static> {
         let member = |n: usize| {
-            let mut dice = Dice(n as u64);
-            // A step that has no factor in common with the numbers there are, so that each comes once.
+            let mut random = Random(n as u64);
+            // The factor and the modulus are coprime, so each number occurs once.
             let number = n * 5_000_011 % 8_000_000;
-            let mut person = Recipient::new(format!("+1212{}", 2_000_000 + number));
-            person.name = Some(Cow::Owned(name(&mut dice)));
-            person.email = Some(Cow::Owned(format!("p{number}@mail{}.example", dice.below(50))));
-            person
+            let mut recipient = Recipient::new(format!("+1212{}", 2_000_000 + number));
+            recipient.name = Some(Cow::Owned(name(&mut random)));
+            recipient.email = Some(Cow::Owned(format!("p{number}@mail{}.example", random.below(50))));
+            recipient
         };
         EnrollmentRequest::new(people.map(member))
     }
 }
 
-/// As with [`numbers`], every third is of the United States.
+/// As in [`numbers`], every third number is of the United States.
 fn strange_number(n: usize) -> String {
     let (third, rest) = (n / 3, n % 3);
     if rest == 0 {
         return format!("+1202{}{:04}", 200 + third / 10_000 % 355, third % 10_000);
     }
-    // Ends that no number of the request has.
+    // The last digits differ from those of all numbers in the demo request.
     let other = third * 2 + rest - 1;
     format!("{}{}", STEMS[other % STEMS.len()], KNOWN + MAX_RECIPIENTS + other / STEMS.len() % 4800)
 }
@@ -107,10 +114,10 @@ const STEPS: [StepId; 3] = [
 ];
 const OBJECT: CustomObjectId = CustomObjectId::from_uuid(Uuid::from_u128(0x0b));
 
-/// How many people the organization knows already.
+/// The number of contacts of the organization.
 const KNOWN: usize = 1200;
 
-/// Numbers of 54 countries but for their last four digits, all of which exist for each.
+/// Numbers of 54 countries without their last four digits. Any four digits make a valid number.
 const STEMS: [&str; 54] = [
     "+1201555",
     "+1506234",
@@ -178,19 +185,19 @@ const LAST: [&str; 16] = [
 const JUNK: [&str; 8] =
     ["12", "n/a", "555-CALL", "+1 202", "0000000000", "+999123456789", "see notes", "(202) 555-01234567"];
 
-/// Different numbers, more than will be needed: a third of them of the United States, the rest of everywhere.
-fn numbers(dice: &mut Dice) -> Vec<String> {
+/// Returns different numbers, one for each contact and each recipient. A third of them are of the United States.
+fn numbers(random: &mut Random) -> Vec<String> {
     let mut numbers = Vec::with_capacity(KNOWN + MAX_RECIPIENTS);
     for n in 0..KNOWN + MAX_RECIPIENTS {
-        // A different end each, so that no two are alike.
+        // The last digits make the numbers different.
         let last = n % 10_000;
-        let stem = if dice.one_in(3) { "+1202555" } else { STEMS[dice.below(STEMS.len())] };
+        let stem = if random.one_in(3) { "+1202555" } else { STEMS[random.below(STEMS.len())] };
         numbers.push(format!("{stem}{last:04}"));
     }
     numbers
 }
 
-fn organization(at: Timestamp, phones: &[String], dice: &mut Dice) -> Result<Seed, SeedError> {
+fn organization(at: Timestamp, phones: &[String], random: &mut Random) -> Result<Seed, SeedError> {
     let mut given = Seed::new(ORGANIZATION);
     given.now = Some(at);
     given.channels.push(Channel::new(PHONE, ChannelKind::Phone, "+12025550100").into());
@@ -215,21 +222,21 @@ fn organization(at: Timestamp, phones: &[String], dice: &mut Dice) -> Result<See
     given.custom_objects.push(CustomObject::new(OBJECT, "lead", vec![source, score, since]).into());
 
     for (n, phone) in phones.iter().take(KNOWN).enumerate() {
-        known_contact(&mut given, n, phone, at, dice)?;
+        known_contact(&mut given, n, phone, at, random)?;
     }
     Ok(given)
 }
 
-/// Someone whom the organization knows, at some point of the sequence.
-fn known_contact(given: &mut Seed, n: usize, phone: &str, at: Timestamp, dice: &mut Dice) -> Result<(), SeedError> {
+/// Adds a contact with its related rows, at some point of the sequence.
+fn known_contact(given: &mut Seed, n: usize, phone: &str, at: Timestamp, random: &mut Random) -> Result<(), SeedError> {
     let base = 0x1_0000 + (n as u128) * 16;
     let id = |k: u128| Uuid::from_u128(base + k);
     let ago = |seconds: i64| instant(Timestamp::from_millis(at.millis() - seconds * 1000));
     let mut contact = Contact::new(ContactId::from_uuid(id(0)));
     contact.phone = PhoneNumber::from_e164(phone).map(Into::into);
-    contact.name = Some(name(dice).into());
-    contact.email = dice.one_in(2).then(|| Email::stored(&format!("known{n}@example.com")));
-    contact.external_id = dice.one_in(3).then(|| format!("crm-{n}").into());
+    contact.name = Some(name(random).into());
+    contact.email = random.one_in(2).then(|| Email::stored(&format!("known{n}@example.com")));
+    contact.external_id = random.one_in(3).then(|| format!("crm-{n}").into());
     contact.created_at = Some(ago(90 * 24 * 3600)?);
     contact.state = match n % 40 {
         0 => ContactState::Blocked,
@@ -242,12 +249,12 @@ fn known_contact(given: &mut Seed, n: usize, phone: &str, at: Timestamp, dice: &
     if n % 20 == 3 {
         given.communication_preferences.push(CommunicationPreference::new(contact_id, PHONE, false).into());
     }
-    if dice.one_in(2) {
+    if random.one_in(2) {
         let mut conversation = Conversation::new(ConversationId::from_uuid(id(1)), contact_id, PHONE);
         conversation.status = ConversationStatus::Closed;
         given.conversations.push(conversation.into());
     }
-    // Where in the sequence they are: the step, the status, and how many runs they had.
+    // The step, the status and the number of runs.
     let (step, status, runs) = match n % 8 {
         0 => (0, StepContactStatus::Active, 1),
         1 => (1, StepContactStatus::Active, 1),
@@ -271,35 +278,35 @@ fn known_contact(given: &mut Seed, n: usize, phone: &str, at: Timestamp, dice: &
     Ok(())
 }
 
-/// 4000 entries as people send them.
-fn entries(phones: &[String], dice: &mut Dice) -> Vec<Recipient<'static>> {
+/// Returns 4000 realistic entries.
+fn entries(phones: &[String], random: &mut Random) -> Vec<Recipient<'static>> {
     let mut entries: Vec<Recipient<'static>> = Vec::with_capacity(MAX_RECIPIENTS);
     for n in 0..MAX_RECIPIENTS {
-        let mut entry = match dice.below(100) {
-            0..10 => Recipient::new(JUNK[dice.below(JUNK.len())]),
-            10..15 if n > 0 => again(&entries[dice.below(n)], dice),
-            15..40 => Recipient::new(spelled(&phones[dice.below(KNOWN)], dice)),
-            _ => Recipient::new(spelled(&phones[KNOWN + n], dice)),
+        let mut entry = match random.below(100) {
+            0..10 => Recipient::new(JUNK[random.below(JUNK.len())]),
+            10..15 if n > 0 => again(&entries[random.below(n)], random),
+            15..40 => Recipient::new(spelled(&phones[random.below(KNOWN)], random)),
+            _ => Recipient::new(spelled(&phones[KNOWN + n], random)),
         };
         if entry.name.is_none() {
-            entry.name = Some(Cow::Owned(name(dice)));
+            entry.name = Some(Cow::Owned(name(random)));
         }
-        match dice.below(20) {
+        match random.below(20) {
             0 => entry.email = Some("not an address".into()),
-            1..12 => entry.email = Some(Cow::Owned(format!("ContactAggregate{n}@Example.com"))),
+            1..12 => entry.email = Some(Cow::Owned(format!("Person{n}@Example.com"))),
             _ => {}
         }
-        if dice.one_in(3) {
+        if random.one_in(3) {
             entry.address = Some(Box::new(address(n)));
         }
-        if dice.one_in(5) {
-            entry.birth_date = Some(WireBirthDate::new(Some(29), Some(2), dice.one_in(2).then_some(1988)));
+        if random.one_in(5) {
+            entry.birth_date = Some(WireBirthDate::new(Some(29), Some(2), random.one_in(2).then_some(1988)));
         }
-        entry.language = dice.one_in(4).then(|| "en".into());
+        entry.language = random.one_in(4).then(|| "en".into());
         let score =
-            if dice.one_in(40) { Value::from("high") } else { Value::from(i64::try_from(n % 100).unwrap_or(0)) };
+            if random.one_in(40) { Value::from("high") } else { Value::from(i64::try_from(n % 100).unwrap_or(0)) };
         entry.properties.insert("score", score);
-        if dice.one_in(2) {
+        if random.one_in(2) {
             entry.properties.insert("source", "webinar".into());
         }
         entries.push(entry);
@@ -307,21 +314,21 @@ fn entries(phones: &[String], dice: &mut Dice) -> Vec<Recipient<'static>> {
     entries
 }
 
-/// The same person, written otherwise.
-fn again(earlier: &Recipient<'static>, dice: &mut Dice) -> Recipient<'static> {
+/// Returns the same person with another spelling.
+fn again(earlier: &Recipient<'static>, random: &mut Random) -> Recipient<'static> {
     let mut entry = earlier.clone();
-    entry.name = Some(Cow::Owned(name(dice)));
+    entry.name = Some(Cow::Owned(name(random)));
     entry.phone = earlier.phone.as_ref().map(|phone| Cow::Owned(format!(" {phone} ")));
     entry.properties = crate::value::Properties::new();
     entry
 }
 
-/// A number as one finds it in a list: E.164, with blanks, in brackets, or as one dials it at home.
-fn spelled(phone: &str, dice: &mut Dice) -> String {
+/// Returns the number in a spelling that lists contain: E.164, with spaces, in brackets, or in a national format.
+fn spelled(phone: &str, random: &mut Random) -> String {
     if let Some(national) = phone.strip_prefix("+1") {
         let (area, rest) = national.split_at(3);
         let (exchange, line) = rest.split_at(3);
-        match dice.below(4) {
+        match random.below(4) {
             0 => return format!("({area}) {exchange}-{line}"),
             1 => return format!("{area}.{exchange}.{line}"),
             2 => return format!("1-{area}-{exchange}-{line} ext. 12"),
@@ -329,7 +336,7 @@ fn spelled(phone: &str, dice: &mut Dice) -> String {
         }
     }
     let (country, rest) = phone.split_at(3);
-    match dice.below(3) {
+    match random.below(3) {
         0 => format!("{country} {rest}"),
         1 => format!("00 {}", &phone[1..]).replacen("00", "011", 1),
         _ => phone.to_owned(),
@@ -346,15 +353,15 @@ fn address(n: usize) -> WireAddress<'static> {
     }
 }
 
-fn name(dice: &mut Dice) -> String {
-    format!("{} {}", FIRST[dice.below(FIRST.len())], LAST[dice.below(LAST.len())])
+fn name(random: &mut Random) -> String {
+    format!("{} {}", FIRST[random.below(FIRST.len())], LAST[random.below(LAST.len())])
 }
 
-/// `SplitMix64`: the same throws on every machine.
-struct Dice(u64);
+/// `SplitMix64`: returns the same numbers on every machine.
+struct Random(u64);
 
-impl Dice {
-    fn throw(&mut self) -> u64 {
+impl Random {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -363,7 +370,7 @@ impl Dice {
     }
 
     fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.throw() % n.max(1) as u64).unwrap_or(0)
+        usize::try_from(self.next() % n.max(1) as u64).unwrap_or(0)
     }
 
     fn one_in(&mut self, n: usize) -> bool {
@@ -378,7 +385,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn everyone_is_somebody_else_and_can_be_reached() {
+    fn all_recipients_have_different_valid_phones() {
         let demo = Demo::new().unwrap();
         let us = Region::new("US").unwrap();
         let read = |person: &Recipient<'_>| PhoneNumber::parse(person.phone.as_deref().unwrap_or_default(), Some(&us));

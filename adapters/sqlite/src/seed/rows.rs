@@ -1,4 +1,4 @@
-//! RowChanges as a host writes them: plain SQL that leaves versions to the triggers.
+//! Writes rows as a host does: plain SQL that leaves versions to the triggers.
 
 use enroll::OrganizationId;
 use enroll::contact::{Contact, Email};
@@ -7,7 +7,7 @@ use enroll::model::{
     Step, StepContact,
 };
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::testing::{HostRow, HostWrite, HostWriteError, Seed, Verb};
+use enroll::seed::{HostRow, HostWrite, HostWriteError, Seed, WriteKind};
 use enroll::{CallFlowId, ChannelId, EnrollmentId, SequenceId, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params_from_iter};
@@ -16,23 +16,21 @@ use uuid::Uuid;
 use crate::error::SqliteError;
 use crate::rows::Word;
 
-/// Puts the rows of a world into a database, all or none, with the organizations that they belong to.
+/// Inserts all rows of a seed, with their organizations, in one transaction.
+///
+/// If a transaction is open on the connection, the rows become part of it.
 ///
 /// # Errors
-/// As for [`host_write`].
-pub fn seed(connection: &Connection, given: &Seed) -> Result<(), RepositoryError> {
+/// `Conflict` if a unique constraint refuses a row, `Other` if any other constraint does.
+pub fn load(connection: &Connection, given: &Seed) -> Result<(), RepositoryError> {
     at_once(connection, |connection| {
         add_organization(connection, given.organization_id)?;
         given.inserts().iter().try_for_each(|insert| write(connection, insert))
     })
 }
 
-/// Writes one row past the engine.
-///
-/// # Errors
-/// `Conflict` where a unique constraint refuses it, `Other` where the row to be updated or deleted does not exist or
-/// any other constraint refuses it.
-pub fn host_write(connection: &Connection, host_write: &HostWrite) -> Result<(), RepositoryError> {
+#[cfg(feature = "testing")]
+pub(crate) fn host_write(connection: &Connection, host_write: &HostWrite) -> Result<(), RepositoryError> {
     at_once(connection, |connection| write(connection, host_write))
 }
 
@@ -50,15 +48,15 @@ fn at_once(
 }
 
 fn write(connection: &Connection, write: &HostWrite) -> Result<(), RepositoryError> {
-    let (organization_id, verb) = (write.organization_id, write.verb);
-    if verb == Verb::Insert {
+    let (organization_id, kind) = (write.organization_id, write.kind);
+    if kind == WriteKind::Insert {
         add_organization(connection, organization_id)?;
     }
-    let row = row(connection, organization_id, &write.row, verb)?;
-    row.write(connection, organization_id, verb)?;
-    if let (Verb::Insert, HostRow::Sequence(sequence)) = (verb, &write.row) {
+    let row = row(connection, organization_id, &write.row, kind)?;
+    row.write(connection, organization_id, kind)?;
+    if let (WriteKind::Insert, HostRow::Sequence(sequence)) = (kind, &write.row) {
         for of_sequence in &sequence.steps {
-            step(sequence.id, of_sequence).write(connection, organization_id, verb)?;
+            step(sequence.id, of_sequence).write(connection, organization_id, kind)?;
         }
     }
     Ok(())
@@ -81,17 +79,22 @@ impl Row {
         Self { table, key: vec![("id", blob(id))], rest }
     }
 
-    fn write(self, connection: &Connection, organization: OrganizationId, verb: Verb) -> Result<(), RepositoryError> {
+    fn write(
+        self,
+        connection: &Connection,
+        organization: OrganizationId,
+        kind: WriteKind,
+    ) -> Result<(), RepositoryError> {
         let Self { table, mut key, mut rest } = self;
         key.push(("organization_id", blob(organization.as_uuid())));
         let found = names(&key, " = ? and ");
-        let sql = match verb {
-            Verb::Insert => {
+        let sql = match kind {
+            WriteKind::Insert => {
                 key.append(&mut rest);
                 let places = vec!["?"; key.len()].join(", ");
                 format!("insert into {table} ({}) values ({places})", names(&key, ", "))
             }
-            Verb::Update => {
+            WriteKind::Update => {
                 if rest.is_empty() {
                     rest.clone_from(&key);
                 }
@@ -100,7 +103,7 @@ impl Row {
                 key = rest;
                 sql
             }
-            Verb::Delete => format!("delete from {table} where {found} = ?"),
+            WriteKind::Delete => format!("delete from {table} where {found} = ?"),
         };
         let values = params_from_iter(key.into_iter().map(|(_, value)| value));
         match connection.execute(&sql, values).map_err(SqliteError::from)? {
@@ -114,7 +117,7 @@ fn row(
     connection: &Connection,
     organization_id: OrganizationId,
     row: &HostRow,
-    verb: Verb,
+    kind: WriteKind,
 ) -> Result<Row, RepositoryError> {
     Ok(match row {
         HostRow::Channel(row) => channel(row),
@@ -136,7 +139,7 @@ fn row(
             Row { table: "enroll_contact_tags", key, rest: Vec::new() }
         }
         // Nothing but its key is looked at, so its owner need not stand.
-        HostRow::CustomRecord(row) if verb == Verb::Delete => {
+        HostRow::CustomRecord(row) if kind == WriteKind::Delete => {
             Row::new("enroll_custom_records", row.id.as_uuid(), Vec::new())
         }
         HostRow::CustomRecord(row) => record(connection, organization_id, row)?,

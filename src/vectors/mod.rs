@@ -1,37 +1,43 @@
-//! Test vectors: files that any implementation can run (SPEC 8).
+//! Test vectors: JSON files that any implementation of the contract can run (spec 8).
+//!
+//! The vectors are in the folder `tests/vectors` of the repository, in one folder for each section of the contract.
+//! [`run`] runs a vector in memory. [`run_on`] runs it on a repository that contains the rows of its `given`.
+
+mod matching;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::matching::{Difference, matches};
-use super::{Seed, SeedError};
+pub use self::matching::Difference;
+use self::matching::matches;
 use crate::contact::PhoneNormalizer;
 use crate::report::EnrollmentReport;
+use crate::seed::{Seed, SeedError};
 use crate::{
     Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentRequest,
     InMemoryRepository, OrganizationId, ReferenceData, Rejection, Repository, SequenceId, Snapshot, Timestamp,
     enroll_contacts, plan_enrollment,
 };
 
-/// A test vector: a world, the requests that come to it, and what must become of them.
+/// A test vector: the rows of an organization, requests, and their expected results.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Vector {
-    /// What it promises, in words.
+    /// The behaviour that it checks, in plain English.
     pub name: String,
-    /// The rule that it is of.
+    /// The sections of the contract that it checks, such as `4.6 a`.
     pub rule: String,
-    /// Whether the world is broken, so that no database would hold it: the first request is planned, no more.
+    /// Whether no database would accept the rows. Only the first request is planned then.
     #[serde(default)]
     pub plan_only: bool,
-    /// The world.
+    /// The rows before the first request.
     pub given: Seed,
     /// The requests, in order.
     pub when: Vec<When>,
-    /// What must become of each.
+    /// The expected result of each request.
     pub then: Vec<Expected>,
-    /// What must stand afterwards.
+    /// The expected rows after the last request.
     #[serde(default)]
     pub state: Map<String, Value>,
 }
@@ -41,26 +47,26 @@ pub struct Vector {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct When {
-    /// The organization that asks; absent: the world's own.
+    /// The organization of the request. The default is the organization of `given`.
     pub organization_id: Option<OrganizationId>,
     /// The sequence.
     pub sequence_id: SequenceId,
-    /// The enrollment's id, where there is no idempotency key.
+    /// The enrollment's id, if there is no idempotency key.
     pub enrollment_id: Option<EnrollmentId>,
-    /// The sender's key.
+    /// The idempotency key.
     pub idempotency_key: Option<String>,
-    /// The instant; absent: the world's `now`.
+    /// The instant of the request. The default is `now` of `given`.
     pub at: Option<Timestamp>,
     /// The body.
     #[serde(default)]
     pub body: Value,
-    /// The body as raw text, where its spelling matters.
+    /// The body as text, if its spelling matters. It replaces `body`.
     pub body_text: Option<String>,
-    /// Many entries that are alike; `#` in a string of the entry becomes its index in four digits.
+    /// A number of similar entries, which replace `to` of the body.
     pub body_repeat: Option<Repeat>,
 }
 
-/// Many entries that are alike.
+/// A number of similar entries. The index of the entry, in four digits, replaces `#` in its strings.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Repeat {
@@ -68,14 +74,14 @@ pub struct Repeat {
     entry: Value,
 }
 
-/// What must become of a request: `{"rejected": …}`, or keys of the report.
+/// The expected result of a request: `{"rejected": …}`, or members of the report.
 pub type Expected = Value;
 
 impl Vector {
     /// Reads a vector.
     ///
     /// # Errors
-    /// What serde says of it, with line and column.
+    /// The error of `serde_json`, with line and column.
     pub fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
@@ -86,11 +92,11 @@ impl Vector {
 /// # Errors
 /// The first [`Difference`].
 pub fn run(vector: &Vector, phones: &dyn PhoneNormalizer) -> Result<(), Difference> {
-    let snapshots = vector.given.snapshots().map_err(broken)?;
+    let snapshots = vector.given.snapshots().map_err(invalid_seed)?;
     if vector.plan_only {
         return plan_only(vector, phones, &snapshots);
     }
-    vector.given.check_unique().map_err(broken)?;
+    vector.given.check_unique().map_err(invalid_seed)?;
     let mut repository = InMemoryRepository::new();
     snapshots.into_iter().for_each(|snapshot| repository.insert(snapshot));
     let handle = repository.clone();
@@ -101,7 +107,7 @@ pub fn run(vector: &Vector, phones: &dyn PhoneNormalizer) -> Result<(), Differen
     run_on(vector, phones, &mut repository, dump)
 }
 
-/// Runs a vector on a repository that holds its world; `dump` tells what stands afterwards.
+/// Runs a vector on a repository that contains the rows of its `given`. `dump` returns all rows afterwards.
 ///
 /// # Errors
 /// The first [`Difference`].
@@ -111,42 +117,46 @@ pub fn run_on<R: Repository + ?Sized>(
     repository: &mut R,
     dump: impl FnOnce() -> Seed,
 ) -> Result<(), Difference> {
-    paired(vector)?;
+    check_pairs(vector)?;
     if vector.plan_only {
-        return Err(Difference::new("/plan_only", "a plain snapshot, which alone can hold this world", "a repository"));
+        return Err(Difference::new("/plan_only", "a run in memory", "a run on a repository"));
     }
     let engine = Engine { phones, ..Engine::new(&vector.given.policy) };
     for (n, (when, then)) in vector.when.iter().zip(&vector.then).enumerate() {
-        let answer = enrolled(vector, n, when, |enrollment| enroll_contacts(repository, &engine, enrollment))?;
-        expect(n, then, answer)?;
+        let answer = run_request(vector, n, when, |enrollment| enroll_contacts(repository, &engine, enrollment))?;
+        check_answer(n, then, answer)?;
     }
-    let stands = serde_json::to_value(dump()).map_err(|e| Difference::new("/state", "a world", e))?;
-    state(&vector.state, &stands)
+    let rows = serde_json::to_value(dump()).map_err(|e| Difference::new("/state", "rows", e))?;
+    check_state(&vector.state, &rows)
 }
 
-fn paired(vector: &Vector) -> Result<(), Difference> {
+fn check_pairs(vector: &Vector) -> Result<(), Difference> {
     let (when, then) = (vector.when.len(), vector.then.len());
     if when == 0 || when != then {
-        return Err(Difference::new("/then", format!("{when} items, as many as in `when`, and at least 1"), then));
+        return Err(Difference::new(
+            "/then",
+            format!("{when} items, one for each item of `when`, and at least 1"),
+            then,
+        ));
     }
     Ok(())
 }
 
-/// The first request, planned on the world as it is.
+/// Plans the first request on the rows of `given`.
 fn plan_only(vector: &Vector, phones: &dyn PhoneNormalizer, snapshots: &[Snapshot]) -> Result<(), Difference> {
-    paired(vector)?;
+    check_pairs(vector)?;
     let engine = Engine { phones, ..Engine::new(&vector.given.policy) };
-    let answer = enrolled(vector, 0, &vector.when[0], |enrollment| {
+    let answer = run_request(vector, 0, &vector.when[0], |enrollment| {
         let of_organization = |snapshot: &&Snapshot| snapshot.reference.organization_id == enrollment.organization_id;
-        let nothing = Snapshot::new(ReferenceData::new(enrollment.organization_id));
-        let snapshot = snapshots.iter().find(of_organization).unwrap_or(&nothing);
+        let empty = Snapshot::new(ReferenceData::new(enrollment.organization_id));
+        let snapshot = snapshots.iter().find(of_organization).unwrap_or(&empty);
         let command = EnrollmentCommand::check(enrollment, &snapshot.reference, &engine)?;
         Ok(plan_enrollment(&command, snapshot)?.into_report())
     })?;
-    expect(0, &vector.then[0], answer)
+    check_answer(0, &vector.then[0], answer)
 }
 
-fn enrolled(
+fn run_request(
     vector: &Vector,
     n: usize,
     when: &When,
@@ -161,7 +171,7 @@ fn enrolled(
         }
     };
     let Some(at) = when.at.or(vector.given.now) else {
-        return Err(Difference::new(&path, "an instant, here or as `now`", "none"));
+        return Err(Difference::new(&path, "`at`, or `now` in `given`", "neither"));
     };
     let body = when.body_text.clone().unwrap_or_else(|| body(when).to_string());
     let request = EnrollmentRequest::from_json(body.as_bytes());
@@ -193,7 +203,7 @@ fn numbered(value: &Value, number: &str) -> Value {
     }
 }
 
-fn expect(n: usize, then: &Expected, answer: Result<EnrollmentReport, Rejection>) -> Result<(), Difference> {
+fn check_answer(n: usize, then: &Expected, answer: Result<EnrollmentReport, Rejection>) -> Result<(), Difference> {
     let actual = match answer {
         Ok(report) => {
             let counts = report.counts();
@@ -206,18 +216,18 @@ fn expect(n: usize, then: &Expected, answer: Result<EnrollmentReport, Rejection>
     };
     let path = format!("/then/{n}");
     let actual = actual.map_err(|e| Difference::new(&path, "an answer", e))?;
-    // What is expected to be enrolled and was refused is told with the refusal.
+    // If only one of the two is a rejection, the difference shows both completely.
     if then.get("rejected").is_some() != actual.get("rejected").is_some() {
         return Err(Difference::new(&path, then, actual));
     }
     matches(&path, then, &actual)
 }
 
-fn state(expected: &Map<String, Value>, stands: &Value) -> Result<(), Difference> {
-    // What is misspelt must differ: a vector that asks for nothing would hold for ever.
-    let rows = |path: &str, table: &str| match stands.get(table) {
+fn check_state(expected: &Map<String, Value>, all_rows: &Value) -> Result<(), Difference> {
+    // A misspelt table is a difference. Otherwise the vector would check nothing.
+    let rows = |path: &str, table: &str| match all_rows.get(table) {
         Some(Value::Array(rows)) => Ok(rows),
-        _ => Err(Difference::new(path, "a table", table)),
+        _ => Err(Difference::new(path, "a list of `given`", table)),
     };
     for (table, expected) in expected {
         let path = format!("/state/{table}");
@@ -237,12 +247,12 @@ fn state(expected: &Map<String, Value>, stands: &Value) -> Result<(), Difference
                     }
                 }
             }
-            _ => return Err(Difference::new(&path, "rows of a table, or `totals` by table", expected)),
+            _ => return Err(Difference::new(&path, "a list of rows, or `totals`", expected)),
         }
     }
     Ok(())
 }
 
-fn broken(e: SeedError) -> Difference {
-    Difference::new(&format!("/given{}", e.path), "a row that can stand", e.message)
+fn invalid_seed(e: SeedError) -> Difference {
+    Difference::new(&format!("/given{}", e.path), "a valid row", e.message)
 }

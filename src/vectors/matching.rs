@@ -1,19 +1,19 @@
-//! How what is expected is compared with what there is (SPEC 8).
+//! Compares expected JSON with actual JSON by the rules of spec 8.
 
 use serde_json::Value;
 use std::fmt;
 
 use crate::Timestamp;
 
-/// The first place where what there is differs from what was expected.
+/// The first difference between expected and actual JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Difference {
     /// A JSON Pointer into the vector.
     pub path: String,
-    /// What was expected there.
+    /// The expected value.
     pub expected: String,
-    /// What there is.
+    /// The actual value.
     pub actual: String,
 }
 
@@ -31,7 +31,8 @@ impl Difference {
     }
 }
 
-/// Every key that is expected must match; of lists, each element its counterpart, but `errors` and `notes` in any order.
+/// Checks that every expected key matches. Lists match element by element, except `errors` and `notes`: these match in
+/// any order.
 pub(super) fn matches(path: &str, expected: &Value, actual: &Value) -> Result<(), Difference> {
     match (expected, actual) {
         (Value::Object(expected), Value::Object(actual)) => {
@@ -68,8 +69,8 @@ fn in_any_order(path: &str, expected: &Value, actual: &Value) -> Result<(), Diff
     let (all, mut rest) = (list(expected), list(actual).to_vec());
     let found = all.len() == rest.len()
         && all.iter().all(|expected| {
-            let place = rest.iter().position(|actual| matches(path, expected, actual).is_ok());
-            place.map(|place| rest.swap_remove(place)).is_some()
+            let index = rest.iter().position(|actual| matches(path, expected, actual).is_ok());
+            index.map(|index| rest.swap_remove(index)).is_some()
         });
     if found { Ok(()) } else { Err(Difference::new(path, expected, actual)) }
 }

@@ -1,8 +1,8 @@
 //! All that stands.
 
 use enroll::repository::RepositoryError;
+use enroll::seed::Seed;
 use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot};
-use enroll::testing::Seed;
 use enroll::{ContactId, OrganizationId, SequenceId};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::sync::Arc;

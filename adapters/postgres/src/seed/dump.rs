@@ -1,8 +1,8 @@
 //! All that stands, read back.
 
 use enroll::model::Tag;
+use enroll::seed::Seed;
 use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
-use enroll::testing::Seed;
 use enroll::{ContactId, OrganizationId, SequenceId, TagId};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
-//! RowChanges as a host writes them: one at a time, in plain SQL, and no version named. The triggers see to those.
+//! Writes rows as a host does: one at a time, in plain SQL that leaves versions to the triggers.
 
 use enroll::contact::Contact;
 use enroll::model::{
     CallFlow, Channel, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord, Run, Sequence,
     Step, StepContact, Tag,
 };
-use enroll::testing::{HostRow, HostWrite, Seed, Verb};
+use enroll::seed::{HostRow, HostWrite, Seed, WriteKind};
 use enroll::{CallFlowId, ChannelId, EnrollmentId, OrganizationId, SequenceId, Timestamp};
 use std::collections::BTreeSet;
 use tokio_postgres::types::{ToSql, Type};
@@ -28,11 +28,11 @@ macro_rules! columns {
     (@place) => { "#" };
 }
 
-/// Puts a world into the database, in one transaction.
+/// Inserts all rows of a seed, with their organizations, in one transaction.
 ///
 /// # Errors
-/// Whatever the database says; then nothing was written.
-pub async fn seed(client: &mut Client, given: &Seed) -> Result<(), Error> {
+/// The database's error. Nothing is written then.
+pub async fn load(client: &mut Client, given: &Seed) -> Result<(), Error> {
     let writes = given.inserts();
     let organizations = writes.iter().map(|write| write.organization_id).chain([given.organization_id]);
     let organizations: BTreeSet<OrganizationId> = organizations.collect();
@@ -46,14 +46,10 @@ pub async fn seed(client: &mut Client, given: &Seed) -> Result<(), Error> {
     Ok(transaction.commit().await?)
 }
 
-/// Writes a row past the engine, as the rest of a host would.
-///
-/// # Errors
-/// Whatever the database says, and [`Error::Unstorable`] where the row to be updated or deleted does not exist; then
-/// nothing was written.
-pub async fn host_write(client: &mut Client, write: &HostWrite) -> Result<(), Error> {
+#[cfg(feature = "testing")]
+pub(crate) async fn host_write(client: &mut Client, write: &HostWrite) -> Result<(), Error> {
     let transaction = client.transaction().await?;
-    if write.verb == Verb::Insert {
+    if write.kind == WriteKind::Insert {
         add_organization(&transaction, write.organization_id).await?;
     }
     write_row(&transaction, write).await?;
@@ -67,7 +63,7 @@ async fn add_organization(transaction: &Transaction<'_>, organization_id: Organi
 }
 
 async fn write_row(transaction: &Transaction<'_>, write: &HostWrite) -> Result<(), Error> {
-    let HostWrite { organization_id, verb, row, .. } = write;
+    let HostWrite { organization_id, kind, row, .. } = write;
     let row = match row {
         HostRow::Channel(row) => channel(row),
         HostRow::Sequence(row) => sequence(row)?,
@@ -83,10 +79,10 @@ async fn write_row(transaction: &Transaction<'_>, write: &HostWrite) -> Result<(
         HostRow::ContactTag(row) => contact_tag(row),
         HostRow::CustomRecord(row) => record(row)?,
     };
-    row.write(transaction, *organization_id, *verb).await?;
-    if let (Verb::Insert, HostRow::Sequence(sequence)) = (verb, &write.row) {
+    row.write(transaction, *organization_id, *kind).await?;
+    if let (WriteKind::Insert, HostRow::Sequence(sequence)) = (kind, &write.row) {
         for step in &sequence.steps {
-            self::step(sequence.id, step).write(transaction, *organization_id, Verb::Insert).await?;
+            self::step(sequence.id, step).write(transaction, *organization_id, WriteKind::Insert).await?;
         }
     }
     Ok(())
@@ -112,31 +108,31 @@ impl TableRow {
         &self,
         transaction: &Transaction<'_>,
         organization_id: OrganizationId,
-        verb: Verb,
+        kind: WriteKind,
     ) -> Result<(), Error> {
         let organization_id = organization_id.as_uuid();
         let columns = || self.key.iter().chain(&self.others);
         let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&organization_id, Type::UUID)];
         let key = numbered(&self.key, 2).join(" and ");
         let table = self.table;
-        let sql = match verb {
-            Verb::Insert => {
+        let sql = match kind {
+            WriteKind::Insert => {
                 parameters.extend(columns().map(Column::parameter));
                 let names: Vec<&str> = columns().map(|column| column.name).collect();
                 let values: Vec<String> = columns().zip(2..).map(|(column, n)| column.place(n)).collect();
                 let (names, values) = (names.join(", "), values.join(", "));
                 format!("insert into enroll.{table} (organization_id, {names}) values ($1, {values})")
             }
-            Verb::Update if self.others.is_empty() => {
+            WriteKind::Update if self.others.is_empty() => {
                 let message = "a row that is all key is never updated: delete it and insert another";
                 return Err(Error::Unstorable(message.to_owned()));
             }
-            Verb::Update => {
+            WriteKind::Update => {
                 parameters.extend(columns().map(Column::parameter));
                 let set = numbered(&self.others, 2 + self.key.len()).join(", ");
                 format!("update enroll.{table} set {set} where organization_id = $1 and {key}")
             }
-            Verb::Delete => {
+            WriteKind::Delete => {
                 parameters.extend(self.key.iter().map(Column::parameter));
                 format!("delete from enroll.{table} where organization_id = $1 and {key}")
             }
