@@ -16,8 +16,9 @@ use crate::{EnrollmentId, OrganizationId, Timestamp};
 #[non_exhaustive]
 pub enum EnrollError {
     /// The request is refused (SPEC 3).
+    // The message has the faults, so the rejection is not the source too.
     #[error("the request is refused: {0}")]
-    Rejected(#[from] Rejection),
+    Rejected(Rejection),
     /// The repository failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -38,6 +39,12 @@ pub enum EnrollError {
     /// The organization has no such enrollment.
     #[error("there is no enrollment `{0}`")]
     NotFound(EnrollmentId),
+}
+
+impl From<Rejection> for EnrollError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
 }
 
 /// Enrolls contacts: reads the reference data, checks the request, plans, and commits.
@@ -65,7 +72,7 @@ pub fn enroll_contacts<R: Repository + ?Sized>(
 ///
 /// # Errors
 /// Those of [`enroll_contacts`].
-pub async fn enroll_contacts_async<R: AsyncRepository>(
+pub async fn enroll_contacts_async<R: AsyncRepository + ?Sized>(
     repository: &mut R,
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
@@ -100,7 +107,7 @@ pub fn preview<R: Repository + ?Sized>(
 ///
 /// # Errors
 /// Those of [`preview`].
-pub async fn preview_async<R: AsyncRepository>(
+pub async fn preview_async<R: AsyncRepository + ?Sized>(
     repository: &mut R,
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
@@ -140,7 +147,7 @@ pub fn accept<I: Inbox + ?Sized>(
 ///
 /// # Errors
 /// Those of [`accept`].
-pub async fn accept_async<I: AsyncInbox>(
+pub async fn accept_async<I: AsyncInbox + ?Sized>(
     inbox: &mut I,
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
@@ -180,7 +187,7 @@ pub fn process<I: Inbox + ?Sized>(
 ///
 /// # Errors
 /// Those of [`process`].
-pub async fn process_async<I: AsyncInbox>(
+pub async fn process_async<I: AsyncInbox + ?Sized>(
     inbox: &mut I,
     retry: Retry,
     organization_id: OrganizationId,
@@ -266,7 +273,7 @@ fn settle<R: Repository + ?Sized>(
     Err(EnrollError::Contended { attempts })
 }
 
-async fn settle_async<R: AsyncRepository>(
+async fn settle_async<R: AsyncRepository + ?Sized>(
     repository: &mut R,
     retry: Retry,
     command: &EnrollmentCommand,

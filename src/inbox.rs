@@ -1,63 +1,65 @@
-//! The seam for work in the background: what was accepted and waits, in a blocking and an async shape.
+//! The inbox: accepted enrollments that wait for background work. It has a blocking and an async form.
 //!
-//! An enrollment is accepted when its [`EnrollmentCommand`] is stored, and that is the promise of the 202. It is completed
-//! in the commit that writes what it does, so there is no second truth to reconcile, and no gap between storing and
-//! queueing. Whatever calls [`process`](crate::process) has to do so at least once; that it happens once is seen to here.
+//! An enrollment is accepted when its [`EnrollmentCommand`] is stored. The 202 answer promises exactly that. The commit
+//! that writes its rows also completes it, so there is no second record to reconcile and no gap between storing and
+//! queueing. A worker must call [`process`](crate::process) at least once; the inbox makes sure that it applies once.
 
 use crate::command::EnrollmentCommand;
-use crate::repository::{AsyncRepository, Repository, RepositoryError};
+use crate::repository::{
+    AsyncRepository, BoxFuture, DynAsyncRepository, Repository, RepositoryError, impl_async_repository_for_dyn,
+};
 use crate::stored_enrollment::StoredEnrollment;
 use crate::{EnrollmentId, OrganizationId, Timestamp};
 
-/// A repository that keeps what was accepted until it is processed.
+/// A repository that stores accepted enrollments until they are processed.
 ///
 /// # Contract
 /// That of [`Repository`], and:
-/// 1. *Inserted once.* `insert` stores an enrollment that has no row, for good; otherwise it changes nothing and
-///    answers with the row that stands. Of two at once, one inserts.
-/// 2. *Completion commits with its data.* A commit whose completion is to finish an enrollment needs one that is
-///    accepted, and anything else is a `Conflict`; afterwards it is in its final state, for good.
-/// 3. *A lease is given once.* `claim` gives the oldest enrollment (by instant, then id) that is accepted and whose
-///    lease or back-off has run out, counts an attempt, and leases it: no other claim gets it before the lease's end.
-/// 4. *A failure is of an attempt.* `record_failure` changes an enrollment that is accepted, whose attempts are the
-///    claim's and whose lease is, and nothing otherwise: an attempt that was overtaken says nothing, also where a retry
-///    has begun the count anew.
-/// 5. *A retry begins anew.* `retry` makes a failed enrollment accepted, without attempts, due at once; and changes no
-///    other.
-/// 6. *Tenants are walls.* An id is an enrollment of its organization.
+/// 1. *Inserted once.* `insert` stores an enrollment that has no row. If a row exists, it changes nothing and returns
+///    that row. Of two concurrent inserts, one stores.
+/// 2. *Completion commits with its data.* A commit that finishes an enrollment requires an accepted one; otherwise it
+///    returns `Conflict`. Afterwards the enrollment keeps its final state.
+/// 3. *A lease is given once.* `claim` selects the oldest enrollment (by instant, then id) that is accepted and whose
+///    lease or back-off has ended. It counts an attempt and leases the enrollment: no other claim returns it before the
+///    lease ends.
+/// 4. *A failure belongs to an attempt.* `record_failure` changes an enrollment only if it is accepted and has the
+///    attempts and the lease of the claim. A claim from before a later claim or a retry changes nothing.
+/// 5. *A retry starts over.* `retry` makes a failed enrollment accepted, with no attempts, due at `now`. It changes no
+///    enrollment in another state.
+/// 6. *Tenants are isolated.* An enrollment id belongs to one organization.
 pub trait Inbox: Repository {
-    /// Stores an accepted enrollment, or answers with the one that stands under its id.
+    /// Stores an accepted enrollment, or returns the one that exists under its id.
     ///
     /// # Errors
-    /// [`RepositoryError`] if the storage cannot do it.
+    /// [`RepositoryError`] if the storage fails.
     fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError>;
 
-    /// An enrollment, with its command while it waits.
+    /// Returns an enrollment, with its command while it waits.
     ///
     /// # Errors
-    /// [`RepositoryError`] if the storage cannot answer.
+    /// [`RepositoryError`] if the storage fails.
     fn find(
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError>;
 
-    /// Takes the oldest enrollment that waits, of any organization, until the end of a lease.
+    /// Leases the oldest enrollment that is due at `now`, of any organization, until `lease_end`.
     ///
     /// # Errors
-    /// [`RepositoryError`] if the storage cannot do it.
+    /// [`RepositoryError`] if the storage fails.
     fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError>;
 
-    /// Says that the attempt of a claim failed, and when the next is due.
+    /// Records that the attempt of a claim failed, and when the next attempt is due.
     ///
     /// # Errors
-    /// [`RepositoryError`] if the storage cannot do it.
+    /// [`RepositoryError`] if the storage fails.
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError>;
 
-    /// Makes a failed enrollment wait again, due from `now` on. Answers whether it was failed.
+    /// Makes a failed enrollment wait again, due from `now` on. Returns false if it was not failed.
     ///
     /// # Errors
-    /// [`RepositoryError`] if the storage cannot do it.
+    /// [`RepositoryError`] if the storage fails.
     fn retry(
         &mut self,
         organization_id: OrganizationId,
@@ -66,32 +68,92 @@ pub trait Inbox: Repository {
     ) -> Result<bool, RepositoryError>;
 }
 
-/// An async inbox. The contract is that of [`Inbox`]; implementers write plain `async fn`.
-#[expect(missing_docs, reason = "the methods are those of `Inbox`")]
+/// Implements [`Inbox`] for a pointer to an inbox.
+macro_rules! forward_inbox {
+    ($pointer:ty) => {
+        impl<I: Inbox + ?Sized> Inbox for $pointer {
+            fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+                (**self).insert(command)
+            }
+
+            fn find(
+                &mut self,
+                organization_id: OrganizationId,
+                enrollment_id: EnrollmentId,
+            ) -> Result<Option<InboxEntry>, RepositoryError> {
+                (**self).find(organization_id, enrollment_id)
+            }
+
+            fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+                (**self).claim(now, lease_end)
+            }
+
+            fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+                (**self).record_failure(claim, failure)
+            }
+
+            fn retry(
+                &mut self,
+                organization_id: OrganizationId,
+                enrollment_id: EnrollmentId,
+                now: Timestamp,
+            ) -> Result<bool, RepositoryError> {
+                (**self).retry(organization_id, enrollment_id, now)
+            }
+        }
+    };
+}
+
+forward_inbox!(&mut I);
+forward_inbox!(Box<I>);
+
+/// An async inbox. Its contract is that of [`Inbox`].
+///
+/// Implementers write plain `async fn`. The futures must be `Send`.
 pub trait AsyncInbox: AsyncRepository {
+    /// Stores an accepted enrollment, or returns the one that exists under its id.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
     fn insert(
         &mut self,
         command: &EnrollmentCommand,
     ) -> impl Future<Output = Result<Option<StoredEnrollment>, RepositoryError>> + Send;
 
+    /// Returns an enrollment, with its command while it waits.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
     fn find(
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
     ) -> impl Future<Output = Result<Option<InboxEntry>, RepositoryError>> + Send;
 
+    /// Leases the oldest enrollment that is due at `now`, of any organization, until `lease_end`.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
     fn claim(
         &mut self,
         now: Timestamp,
         lease_end: Timestamp,
     ) -> impl Future<Output = Result<Option<Claim>, RepositoryError>> + Send;
 
+    /// Records that the attempt of a claim failed, and when the next attempt is due.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
     fn record_failure(
         &mut self,
         claim: &Claim,
         failure: &Failure,
     ) -> impl Future<Output = Result<(), RepositoryError>> + Send;
 
+    /// Makes a failed enrollment wait again, due from `now` on. Returns false if it was not failed.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
     fn retry(
         &mut self,
         organization_id: OrganizationId,
@@ -100,22 +162,190 @@ pub trait AsyncInbox: AsyncRepository {
     ) -> impl Future<Output = Result<bool, RepositoryError>> + Send;
 }
 
-/// An enrollment as the inbox has it.
+/// Implements [`AsyncInbox`] for a type that awaits each method of the same meaning.
+macro_rules! forward_async_inbox {
+    ([$($generics:tt)*] $type:ty, $inner:ident => $to:expr, $insert:ident, $find:ident, $claim:ident, $record_failure:ident, $retry:ident) => {
+        impl<$($generics)*> AsyncInbox for $type {
+            async fn insert(
+                &mut self,
+                command: &EnrollmentCommand,
+            ) -> Result<Option<StoredEnrollment>, RepositoryError> {
+                let $inner = self;
+                $to.$insert(command).await
+            }
+
+            async fn find(
+                &mut self,
+                organization_id: OrganizationId,
+                enrollment_id: EnrollmentId,
+            ) -> Result<Option<InboxEntry>, RepositoryError> {
+                let $inner = self;
+                $to.$find(organization_id, enrollment_id).await
+            }
+
+            async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+                let $inner = self;
+                $to.$claim(now, lease_end).await
+            }
+
+            async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
+                let $inner = self;
+                $to.$record_failure(claim, failure).await
+            }
+
+            async fn retry(
+                &mut self,
+                organization_id: OrganizationId,
+                enrollment_id: EnrollmentId,
+                now: Timestamp,
+            ) -> Result<bool, RepositoryError> {
+                let $inner = self;
+                $to.$retry(organization_id, enrollment_id, now).await
+            }
+        }
+    };
+}
+
+forward_async_inbox!([I: AsyncInbox + ?Sized] &mut I, it => (**it), insert, find, claim, record_failure, retry);
+forward_async_inbox!([I: AsyncInbox + ?Sized] Box<I>, it => (**it), insert, find, claim, record_failure, retry);
+
+/// The dyn-safe twin of [`AsyncInbox`], for a host that chooses its storage at run time.
+///
+/// Every [`AsyncInbox`] implements it; do not implement it yourself. `dyn DynAsyncInbox` and `Box<dyn DynAsyncInbox>`
+/// are themselves [`AsyncInbox`] and `Send`, so one handle works for every database:
+///
+/// ```
+/// use enroll::inbox::{AsyncInbox, DynAsyncInbox};
+/// use enroll::{InMemoryRepository, OrganizationId, Retry, process_async};
+/// # use enroll::{EnrollError, EnrollmentId};
+///
+/// async fn work(inbox: &mut dyn DynAsyncInbox, now: enroll::Timestamp) -> Result<(), EnrollError> {
+///     while let Some(claim) = inbox.claim(now, now).await? {
+///         process_async(inbox, Retry::default(), claim.organization_id, claim.enrollment_id, now).await?;
+///     }
+///     Ok(())
+/// }
+///
+/// let mut inbox: Box<dyn DynAsyncInbox> = Box::new(InMemoryRepository::new());
+/// # pollster::block_on(work(&mut *inbox, enroll::Timestamp::EPOCH))?;
+/// # Ok::<(), EnrollError>(())
+/// ```
+pub trait DynAsyncInbox: DynAsyncRepository {
+    /// [`AsyncInbox::insert`], boxed.
+    ///
+    /// # Errors
+    /// Those of [`AsyncInbox::insert`].
+    fn insert_boxed<'a>(
+        &'a mut self,
+        command: &'a EnrollmentCommand,
+    ) -> BoxFuture<'a, Result<Option<StoredEnrollment>, RepositoryError>>;
+
+    /// [`AsyncInbox::find`], boxed.
+    ///
+    /// # Errors
+    /// Those of [`AsyncInbox::find`].
+    fn find_boxed(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> BoxFuture<'_, Result<Option<InboxEntry>, RepositoryError>>;
+
+    /// [`AsyncInbox::claim`], boxed.
+    ///
+    /// # Errors
+    /// Those of [`AsyncInbox::claim`].
+    fn claim_boxed(
+        &mut self,
+        now: Timestamp,
+        lease_end: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<Claim>, RepositoryError>>;
+
+    /// [`AsyncInbox::record_failure`], boxed.
+    ///
+    /// # Errors
+    /// Those of [`AsyncInbox::record_failure`].
+    fn record_failure_boxed<'a>(
+        &'a mut self,
+        claim: &'a Claim,
+        failure: &'a Failure,
+    ) -> BoxFuture<'a, Result<(), RepositoryError>>;
+
+    /// [`AsyncInbox::retry`], boxed.
+    ///
+    /// # Errors
+    /// Those of [`AsyncInbox::retry`].
+    fn retry_boxed(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, RepositoryError>>;
+}
+
+// `I` is sized and `dyn DynAsyncInbox` is not, so this impl and those below do not overlap.
+impl<I: AsyncInbox> DynAsyncInbox for I {
+    fn insert_boxed<'a>(
+        &'a mut self,
+        command: &'a EnrollmentCommand,
+    ) -> BoxFuture<'a, Result<Option<StoredEnrollment>, RepositoryError>> {
+        Box::pin(self.insert(command))
+    }
+
+    fn find_boxed(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> BoxFuture<'_, Result<Option<InboxEntry>, RepositoryError>> {
+        Box::pin(self.find(organization_id, enrollment_id))
+    }
+
+    fn claim_boxed(
+        &mut self,
+        now: Timestamp,
+        lease_end: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<Claim>, RepositoryError>> {
+        Box::pin(self.claim(now, lease_end))
+    }
+
+    fn record_failure_boxed<'a>(
+        &'a mut self,
+        claim: &'a Claim,
+        failure: &'a Failure,
+    ) -> BoxFuture<'a, Result<(), RepositoryError>> {
+        Box::pin(self.record_failure(claim, failure))
+    }
+
+    fn retry_boxed(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, RepositoryError>> {
+        Box::pin(self.retry(organization_id, enrollment_id, now))
+    }
+}
+
+impl_async_repository_for_dyn!(dyn DynAsyncInbox + '_);
+forward_async_inbox!(
+    [] dyn DynAsyncInbox + '_, it => it, insert_boxed, find_boxed, claim_boxed, record_failure_boxed, retry_boxed
+);
+
+/// An enrollment as the inbox stores it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct InboxEntry {
-    /// How far it got.
+    /// The enrollment and its state.
     pub enrollment: StoredEnrollment,
-    /// What was asked for; there as long as it is accepted or failed.
+    /// Its command; present while it is accepted or failed.
     pub command: Option<EnrollmentCommand>,
-    /// How often it was claimed since it was accepted, or retried.
+    /// The number of claims since it was accepted or retried.
     pub attempts: u32,
-    /// Why the last attempt failed, if one did.
+    /// Why the last attempt failed, if one failed.
     pub error: Option<String>,
 }
 
 impl InboxEntry {
-    /// An enrollment that was never claimed.
+    /// Returns an enrollment that was never claimed.
     #[must_use]
     pub fn new(enrollment: StoredEnrollment, command: Option<EnrollmentCommand>) -> Self {
         Self { enrollment, command, attempts: 0, error: None }
@@ -126,18 +356,18 @@ impl InboxEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claim {
-    /// Whose it is.
+    /// Its organization.
     pub organization_id: OrganizationId,
     /// The enrollment.
     pub enrollment_id: EnrollmentId,
-    /// Which attempt this is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// When the lease ends.
+    /// The instant at which the lease ends.
     pub lease_end: Timestamp,
 }
 
 impl Claim {
-    /// A lease, given by a repository.
+    /// Returns a lease, as a repository gives it.
     #[must_use]
     pub fn new(
         organization_id: OrganizationId,
@@ -149,11 +379,11 @@ impl Claim {
     }
 }
 
-/// What became of an attempt that failed.
+/// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Why, in words for whoever looks after it.
+    /// The reason, for people who operate the host.
     pub error: String,
-    /// When the next attempt is due; `None`: the enrollment is given up, and is `failed`.
+    /// When the next attempt is due. `None` gives the enrollment up: its state becomes `failed`.
     pub retry_at: Option<Timestamp>,
 }

@@ -43,13 +43,13 @@ pub use ids::{
     CallFlowId, ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId,
     RunId, SequenceId, StepContactId, StepId, TagId,
 };
-pub use inbox::{AsyncInbox, Inbox};
+pub use inbox::{AsyncInbox, DynAsyncInbox, Inbox};
 pub use memory::InMemoryRepository;
 pub use plan::{EnrollmentPlan, plan_enrollment};
 pub use policy::EnrollmentPolicy;
 pub use query::SnapshotQuery;
 pub use report::{Disposition, EnrollmentReport};
-pub use repository::{AsyncRepository, Repository};
+pub use repository::{AsyncRepository, DynAsyncRepository, Repository};
 pub use request::{EnrollmentRequest, Recipient};
 pub use snapshot::{ReferenceData, Snapshot};
 pub use time::{Timestamp, TimestampError};

@@ -1,130 +1,290 @@
-//! The seam to storage: three verbs, in a blocking and an async shape.
+//! The storage interface: one query for reference data, one load, one commit. It has a blocking and an async form.
+//!
+//! | Trait | For |
+//! |---|---|
+//! | [`Repository`] | blocking storage |
+//! | [`AsyncRepository`] | async storage; implementers write plain `async fn` |
+//! | [`DynAsyncRepository`] | a host that chooses its async storage at run time: `Box<dyn DynAsyncRepository>` |
 
 use std::error::Error;
 use std::fmt;
+use std::pin::Pin;
 
 use crate::changes::ChangeSet;
 use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::snapshot::{ReferenceData, Snapshot};
 
-/// A blocking repository: an exclusive connection, a host's open transaction, or a cheap handle on something shared.
+/// A blocking repository: an exclusive connection, a host's open transaction, or a handle on shared storage.
 ///
 /// # Contract
-/// 1. *Read what was written.* After `commit` returns `Ok`, every later `load` through any handle sees it.
-/// 2. *Complete load.* Every row that a key names; more rows are allowed. A load is one snapshot, or else reads each
-///    aggregate's version before anything that it covers.
-/// 3. *All or nothing.* A commit that returns `Conflict` or `Other` changed nothing. `Unavailable` may mean all or
-///    nothing, never part.
-/// 4. *Guards hold.* A guard that is no longer true at the commit is a `Conflict`, and what is guarded cannot change
-///    until the commit is visible.
-/// 5. *Unique for good.* Contact keys within an organization (those of merged contacts count for nothing), the
-///    conversation of a contact on a channel of a phone kind, the live step contact of a contact in a sequence, and the
-///    enrollment id are enforced by the storage itself. What counts is the state after the whole commit: a key that one
-///    row gives up, another may claim.
-/// 6. *Create means create.* Creating what exists is a `Conflict`, never an update; a derived id that exists is `Other`.
-/// 7. *Conflict is typed.* From codes, never from text; `Conflict` if and only if a fresh load may succeed.
-/// 8. *Byte-exact keys.* No folding by collation, case or width.
-/// 9. *Any size.* 4000 recipients in one call; the number of round trips does not depend on how many there are.
-/// 10. *Empty is nothing.*
-/// 11. *Tenants are walls.* A query of one organization never sees a row of another.
-/// 12. *One version an aggregate, whoever writes.* Any change of a row round a contact raises that contact's version;
-///     likewise for sequence and steps, channel, custom object and call flow. Versions only grow.
+/// 1. *Read what was written.* After `commit` returns `Ok`, every later `load` through any handle returns the new rows.
+/// 2. *Complete load.* `load` returns every row that the query's keys match. More rows are allowed. A load is one
+///    consistent snapshot, or it reads each aggregate's version before the aggregate's other rows.
+/// 3. *All or nothing.* A commit that returns `Conflict` or `Other` changed nothing. After `Unavailable`, the commit
+///    wrote everything or nothing, never a part.
+/// 4. *Guards hold.* If a guard is no longer true at the commit, the commit returns `Conflict`. Guarded rows cannot
+///    change until the commit is visible.
+/// 5. *Uniqueness.* The storage itself enforces four unique keys: each contact key in an organization (merged
+///    contacts excluded), the conversation of a contact on a channel of a phone kind, the live step contact of a
+///    contact in a sequence, and the enrollment id. It checks the state after the whole commit: in one commit, a row
+///    may use a key that another row gives up.
+/// 6. *Create means create.* Creating a row that exists is a `Conflict`, never an update. If a derived id exists
+///    already, the commit returns `Other`.
+/// 7. *Conflict is typed.* The storage's error codes decide the kind, never the text. An error is a `Conflict` if and
+///    only if a new load may succeed.
+/// 8. *Byte-exact keys.* Keys are compared by bytes: no collation, and no folding of case or width.
+/// 9. *Any size.* One call takes 4000 recipients. The number of round trips does not depend on the number of recipients.
+/// 10. *Empty means nothing.* An empty list in a query matches no rows. An empty list in a change set writes no rows.
+/// 11. *Tenants are isolated.* A query of one organization never returns a row of another.
+/// 12. *One version per aggregate.* Any change to a contact's related rows raises the contact's version, also when the
+///     host makes the change. The same holds for a sequence with its steps, a channel, a custom object and a call flow.
+///     Versions only grow.
 ///
 /// # Absent rows
-/// What a query names and does not exist is absent from the answer; that is no error.
+/// If a query names a row that does not exist, the answer omits it. That is not an error.
 pub trait Repository {
-    /// Reads what a request refers to.
+    /// Reads the rows that a request refers to.
     ///
     /// # Errors
-    /// [`RepositoryError`] if the storage cannot answer.
+    /// [`RepositoryError`] if the storage fails.
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError>;
 
-    /// Reads the facts that an enrollment is planned on.
+    /// Reads the facts that the planner needs for an enrollment.
     ///
     /// # Errors
-    /// [`RepositoryError`] if the storage cannot answer.
+    /// [`RepositoryError`] if the storage fails.
     fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError>;
 
-    /// Writes a change set, all of it or nothing.
+    /// Writes a change set, completely or not at all.
     ///
     /// # Errors
-    /// [`RepositoryErrorKind::Conflict`] if a guard does not hold or something to be created exists;
-    /// another kind if the storage cannot do it.
+    /// [`RepositoryErrorKind::Conflict`] if a guard does not hold or a row to create exists already;
+    /// another kind if the storage fails.
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError>;
 }
 
-/// A repository that is lent out is one.
-impl<R: Repository + ?Sized> Repository for &mut R {
-    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        (**self).reference_data(query)
-    }
+/// Implements [`Repository`] for a pointer to a repository.
+macro_rules! forward_repository {
+    ($pointer:ty) => {
+        impl<R: Repository + ?Sized> Repository for $pointer {
+            fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+                (**self).reference_data(query)
+            }
 
-    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        (**self).load(query)
-    }
+            fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+                (**self).load(query)
+            }
 
-    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        (**self).commit(changes)
-    }
+            fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+                (**self).commit(changes)
+            }
+        }
+    };
 }
 
-/// An async repository. The contract is that of [`Repository`]; implementers write plain `async fn`.
-#[expect(missing_docs, reason = "the methods are those of `Repository`")]
+forward_repository!(&mut R);
+forward_repository!(Box<R>);
+
+/// An async repository. Its contract is that of [`Repository`].
+///
+/// Implementers write plain `async fn`. The futures must be `Send`.
 pub trait AsyncRepository: Send {
+    /// Reads the rows that a request refers to.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
     fn reference_data(
         &mut self,
         query: &ReferenceQuery,
     ) -> impl Future<Output = Result<ReferenceData, RepositoryError>> + Send;
 
+    /// Reads the facts that the planner needs for an enrollment.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
     fn load(&mut self, query: &SnapshotQuery) -> impl Future<Output = Result<Snapshot, RepositoryError>> + Send;
 
+    /// Writes a change set, completely or not at all.
+    ///
+    /// # Errors
+    /// [`RepositoryErrorKind::Conflict`] if a guard does not hold or a row to create exists already;
+    /// another kind if the storage fails.
     fn commit(&mut self, changes: &ChangeSet) -> impl Future<Output = Result<(), RepositoryError>> + Send;
 }
 
-/// What went wrong in a repository.
+/// Implements [`AsyncRepository`] for a pointer to an async repository.
+macro_rules! forward_async_repository {
+    ($pointer:ty) => {
+        impl<R: AsyncRepository + ?Sized> AsyncRepository for $pointer {
+            async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+                (**self).reference_data(query).await
+            }
+
+            async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+                (**self).load(query).await
+            }
+
+            async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+                (**self).commit(changes).await
+            }
+        }
+    };
+}
+
+forward_async_repository!(&mut R);
+forward_async_repository!(Box<R>);
+
+/// A boxed future, as the dyn-safe traits return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The dyn-safe twin of [`AsyncRepository`], for a host that chooses its storage at run time.
+///
+/// Every [`AsyncRepository`] implements it; do not implement it yourself. `dyn DynAsyncRepository` and
+/// `Box<dyn DynAsyncRepository>` are themselves [`AsyncRepository`] and `Send`, so the operations take them:
+///
+/// ```
+/// use enroll::InMemoryRepository;
+/// use enroll::repository::{AsyncRepository, DynAsyncRepository};
+///
+/// fn is_async_repository(_: &impl AsyncRepository) {}
+///
+/// let repository: Box<dyn DynAsyncRepository> = Box::new(InMemoryRepository::new());
+/// is_async_repository(&repository);
+/// ```
+pub trait DynAsyncRepository: Send {
+    /// [`AsyncRepository::reference_data`], boxed.
+    ///
+    /// # Errors
+    /// Those of [`AsyncRepository::reference_data`].
+    fn reference_data_boxed<'a>(
+        &'a mut self,
+        query: &'a ReferenceQuery,
+    ) -> BoxFuture<'a, Result<ReferenceData, RepositoryError>>;
+
+    /// [`AsyncRepository::load`], boxed.
+    ///
+    /// # Errors
+    /// Those of [`AsyncRepository::load`].
+    fn load_boxed<'a>(&'a mut self, query: &'a SnapshotQuery) -> BoxFuture<'a, Result<Snapshot, RepositoryError>>;
+
+    /// [`AsyncRepository::commit`], boxed.
+    ///
+    /// # Errors
+    /// Those of [`AsyncRepository::commit`].
+    fn commit_boxed<'a>(&'a mut self, changes: &'a ChangeSet) -> BoxFuture<'a, Result<(), RepositoryError>>;
+}
+
+// `R` is sized and `dyn DynAsyncRepository` is not, so this impl and the next one do not overlap.
+impl<R: AsyncRepository> DynAsyncRepository for R {
+    fn reference_data_boxed<'a>(
+        &'a mut self,
+        query: &'a ReferenceQuery,
+    ) -> BoxFuture<'a, Result<ReferenceData, RepositoryError>> {
+        Box::pin(self.reference_data(query))
+    }
+
+    fn load_boxed<'a>(&'a mut self, query: &'a SnapshotQuery) -> BoxFuture<'a, Result<Snapshot, RepositoryError>> {
+        Box::pin(self.load(query))
+    }
+
+    fn commit_boxed<'a>(&'a mut self, changes: &'a ChangeSet) -> BoxFuture<'a, Result<(), RepositoryError>> {
+        Box::pin(self.commit(changes))
+    }
+}
+
+/// Implements [`AsyncRepository`] for a trait object that has the methods of [`DynAsyncRepository`].
+macro_rules! impl_async_repository_for_dyn {
+    ($object:ty) => {
+        impl $crate::repository::AsyncRepository for $object {
+            async fn reference_data(
+                &mut self,
+                query: &$crate::query::ReferenceQuery,
+            ) -> Result<$crate::snapshot::ReferenceData, $crate::repository::RepositoryError> {
+                self.reference_data_boxed(query).await
+            }
+
+            async fn load(
+                &mut self,
+                query: &$crate::query::SnapshotQuery,
+            ) -> Result<$crate::snapshot::Snapshot, $crate::repository::RepositoryError> {
+                self.load_boxed(query).await
+            }
+
+            async fn commit(
+                &mut self,
+                changes: &$crate::changes::ChangeSet,
+            ) -> Result<(), $crate::repository::RepositoryError> {
+                self.commit_boxed(changes).await
+            }
+        }
+    };
+}
+pub(crate) use impl_async_repository_for_dyn;
+
+impl_async_repository_for_dyn!(dyn DynAsyncRepository + '_);
+
+/// An error of a repository: what a caller can do about it, and what happened in the storage.
+///
+/// It displays its kind and the storage's own message. [`source`](Error::source) returns the *next* cause, so a
+/// printed chain repeats nothing. [`inner`](Self::inner) returns the storage's error, for `downcast_ref`.
 #[derive(Debug)]
 pub struct RepositoryError {
     kind: RepositoryErrorKind,
-    source: Box<dyn Error + Send + Sync>,
+    inner: Box<dyn Error + Send + Sync>,
 }
 
-/// What a caller can do about an error of a repository.
+/// What a caller can do about a [`RepositoryError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RepositoryErrorKind {
     /// Another writer was first: load and plan again.
     Conflict,
-    /// The storage could not be reached: try again later. A commit may have happened.
+    /// The storage could not be reached: try again later. The commit may have happened.
     Unavailable,
-    /// Anything else: trying again changes nothing.
+    /// Any other error: trying again does not help.
     Other,
 }
 
 impl RepositoryError {
-    /// An error of a kind, with what caused it.
-    pub fn new(kind: RepositoryErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, source: source.into() }
+    /// Returns an error of a kind, with the storage's own error or a message.
+    ///
+    /// The message of `inner` must not contain that of its source.
+    pub fn new(kind: RepositoryErrorKind, inner: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, inner: inner.into() }
     }
 
-    /// What a caller can do about it.
+    /// Returns what a caller can do about the error.
     #[must_use]
     pub fn kind(&self) -> RepositoryErrorKind {
         self.kind
+    }
+
+    /// Returns the storage's own error.
+    #[must_use]
+    pub fn inner(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.inner
+    }
+
+    /// Returns the storage's own error by value.
+    #[must_use]
+    pub fn into_inner(self) -> Box<dyn Error + Send + Sync> {
+        self.inner
     }
 }
 
 impl fmt::Display for RepositoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
+        let kind = match self.kind {
             RepositoryErrorKind::Conflict => "another writer was first",
             RepositoryErrorKind::Unavailable => "the storage is unavailable",
             RepositoryErrorKind::Other => "the storage failed",
-        })
+        };
+        write!(f, "{kind}: {}", self.inner)
     }
 }
 
 impl Error for RepositoryError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.source)
+        self.inner.source()
     }
 }

@@ -1,4 +1,4 @@
-//! The conformance suite on the repository in memory, blocking and async.
+//! The conformance suite on the repository in memory: blocking, async, and async behind a trait object.
 
 mod memory;
 
@@ -6,7 +6,7 @@ use enroll::repository::RepositoryError;
 use enroll::seed::{HostWrite, Seed};
 use enroll::testing::conformance::Fixture;
 use enroll::testing::{Blocking, block_on};
-use enroll::{InMemoryRepository, OrganizationId};
+use enroll::{DynAsyncInbox, InMemoryRepository, OrganizationId};
 use memory::Memory;
 
 macro_rules! fixture {
@@ -41,6 +41,7 @@ macro_rules! fixture {
 
 fixture!(BlockingMemory, Blocking<InMemoryRepository>, Blocking);
 fixture!(AsyncMemory, InMemoryRepository, std::convert::identity);
+fixture!(DynMemory, Box<dyn DynAsyncInbox>, Box::new);
 
 mod blocking {
     use super::{BlockingMemory, block_on};
@@ -52,4 +53,10 @@ mod with_a_runtime {
     use super::AsyncMemory;
     enroll::conformance_tests!(AsyncMemory, pollster::block_on);
     enroll::inbox_conformance_tests!(AsyncMemory);
+}
+
+mod behind_a_trait_object {
+    use super::DynMemory;
+    enroll::conformance_tests!(DynMemory, pollster::block_on);
+    enroll::inbox_conformance_tests!(DynMemory);
 }

@@ -14,7 +14,6 @@ use enroll::{ContactId, InMemoryRepository, OrganizationId, Repository};
 use memory::Memory;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -287,7 +286,7 @@ saboteurs! {
     host_write_that_is_not_unique, LaxConstraints, "unique_for_good::a_host_cannot_give_two_contacts_one_key" => {
         fn host_write(memory: &Memory, write: &HostWrite) -> Result<(), RepositoryError> {
             let refused = memory.host_write(write);
-            let unique = refused.as_ref().err().and_then(std::error::Error::source).map(ToString::to_string);
+            let unique = refused.as_ref().err().map(|error| error.inner().to_string());
             if unique.is_some_and(|text| text.starts_with("/contacts")) { Ok(()) } else { refused }
         }
     }
@@ -313,7 +312,7 @@ saboteurs! {
             let refused = repository.inner.commit(changes);
             let Err(e) = &refused else { return refused };
             let Some(ApplyError::Conflict(Conflict::StepContactLive { contact_id, .. })) =
-                e.source().and_then(|e| e.downcast_ref()) else { return refused };
+                e.inner().downcast_ref() else { return refused };
             let mut lives = Vec::new();
             repository.tamper(changes, |snapshot| {
                 let person = Arc::make_mut(snapshot.contacts.get_mut(contact_id).unwrap());

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 /// Why the database did not do as asked, and what to do about it.
 ///
-/// It is the source of each [`RepositoryError`] of this crate, to be had back by `downcast_ref`.
+/// [`RepositoryError::inner`] of each error of this crate is one; get it with `downcast_ref`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SqliteError {

@@ -3,7 +3,6 @@
 
 pub(crate) mod wire;
 
-use std::error::Error as _;
 use std::sync::LazyLock;
 
 use enroll::changes::ChangeSet;
@@ -151,7 +150,7 @@ impl Request {
 /// The adapter's own error within a repository's.
 #[track_caller]
 pub(crate) fn told(error: &RepositoryError) -> (RepositoryErrorKind, &Error) {
-    (error.kind(), error.source().unwrap().downcast_ref().unwrap())
+    (error.kind(), error.inner().downcast_ref().unwrap())
 }
 
 #[track_caller]

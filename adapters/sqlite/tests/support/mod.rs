@@ -15,7 +15,6 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::env;
-use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -136,7 +135,7 @@ pub(crate) fn process(inbox: &mut impl Inbox, claim: Claim, now: Timestamp) -> R
 
 /// What went wrong, of which kind, and in which words.
 pub(crate) fn fault(error: &RepositoryError) -> (RepositoryErrorKind, &SqliteError, String) {
-    let fault = error.source().unwrap().downcast_ref::<SqliteError>().unwrap();
+    let fault = error.inner().downcast_ref::<SqliteError>().unwrap();
     (error.kind(), fault, fault.to_string())
 }
 
