@@ -221,11 +221,14 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
+/// The `.json` files in a folder and in its folders.
 fn folder(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path.is_dir() {
+            found.append(&mut folder(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "json") {
             found.push(path);
         }
     }

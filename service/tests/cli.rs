@@ -253,7 +253,7 @@ fn a_file_that_is_no_vector_does_not_hide_the_others() {
     let folder = Folder::new("no-vector");
     let vectors = folder.0.join("v");
     std::fs::create_dir_all(&vectors).unwrap();
-    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/1-d04-upload-tag.json");
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/1-operation/d04-upload-tag.json");
     std::fs::copy(good, vectors.join("a.json")).unwrap();
     std::fs::write(vectors.join("b.json"), "{}").unwrap();
     let output = enroll(&["vectors", path(&vectors)], &[]);

@@ -48,11 +48,16 @@ fn list(people: usize, last: &str) -> String {
 fn three_vectors(folder: &Folder) -> PathBuf {
     let vectors = folder.0.join("vectors");
     std::fs::create_dir_all(&vectors).unwrap();
-    for name in ["1-d04-upload-tag.json", "4.6-a-active-outweighs-pending.json", "4.6-b-live-only-newest-live.json"] {
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors").join(name);
-        std::fs::copy(from, vectors.join(name)).unwrap();
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors");
+    for (section, name) in [
+        ("1-operation", "d04-upload-tag.json"),
+        ("4.6-enrollment", "a-active-outweighs-pending.json"),
+        ("4.6-enrollment", "b-live-only-newest-live.json"),
+    ] {
+        std::fs::create_dir_all(vectors.join(section)).unwrap();
+        std::fs::copy(all.join(section).join(name), vectors.join(section).join(name)).unwrap();
     }
-    let second = std::fs::read_to_string(vectors.join("4.6-b-live-only-newest-live.json")).unwrap();
+    let second = std::fs::read_to_string(vectors.join("4.6-enrollment/b-live-only-newest-live.json")).unwrap();
     assert!(second.contains("plan_only"));
     vectors
 }
@@ -303,8 +308,9 @@ fn vectors_run_on_a_file_of_their_own_that_is_gone_afterwards() {
     assert_eq!(beside.count(), 0);
 
     // One that differs is told, and the file is gone all the same.
-    let wrong =
-        std::fs::read_to_string(vectors.join("1-d04-upload-tag.json")).unwrap().replace("\"added\"", "\"ignored\"");
+    let wrong = std::fs::read_to_string(vectors.join("1-operation/d04-upload-tag.json"))
+        .unwrap()
+        .replace("\"added\"", "\"ignored\"");
     let wrong = enroll(&["vectors", path(&folder.file("w.json", &wrong)), "--database", path(&file)], &[]);
     let told = String::from_utf8(wrong.stdout).unwrap();
     assert_eq!(wrong.status.code(), Some(1), "{told}");
