@@ -3,13 +3,14 @@
 use crate::changes::ChangeSet;
 use crate::command::{Engine, Enrollment, EnrollmentCommand, Retry};
 use crate::fault::Rejection;
+use crate::ids::{EnrollmentId, OrganizationId};
 use crate::inbox::{AsyncInbox, Inbox, InboxEntry};
 use crate::plan::{plan_enrollment, reject_enrollment};
 use crate::report::EnrollmentReport;
 use crate::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
 use crate::snapshot::Snapshot;
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
-use crate::{EnrollmentId, OrganizationId, Timestamp};
+use crate::time::Timestamp;
 
 /// Why an enrollment did not happen. Nothing was written, unless the storage was lost in the middle of a commit.
 #[derive(Debug, thiserror::Error)]

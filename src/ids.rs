@@ -6,8 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
 
-use crate::Timestamp;
-use crate::request::MAX_RECIPIENTS;
+use crate::time::Timestamp;
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
@@ -142,8 +141,8 @@ pub fn are_adjacent(first: Uuid, second: Uuid) -> bool {
     first >> INDEX_BITS == second >> INDEX_BITS && (1..=NEAR).contains(&second.wrapping_sub(first))
 }
 
-/// The bits behind instant and version.
-const INDEX_BITS: u32 = 12;
+/// The bits of a minted id that contain the index of the recipient: `rand_a` of a UUIDv7.
+pub(crate) const INDEX_BITS: u32 = 12;
 /// How many places apart recipients are still neighbours. Those in between may be read too, for nothing; a row that is read
 /// in passing costs a fifth of one that is looked up, or less.
 const NEAR: u64 = 4;
@@ -170,9 +169,6 @@ pub(crate) struct Minter {
     hash: u64,
 }
 
-/// The recipient's index has 12 bits in a minted id.
-const _: () = assert!(MAX_RECIPIENTS <= 1 << 12);
-
 impl Minter {
     pub(crate) fn new(organization_id: OrganizationId, enrollment_id: EnrollmentId, at: Timestamp) -> Self {
         let digest = Sha256::new()
@@ -186,7 +182,7 @@ impl Minter {
     }
 
     pub(crate) fn mint<Id: From<Uuid>>(&self, kind: RowKind, index: usize) -> Id {
-        debug_assert!(index < MAX_RECIPIENTS);
+        debug_assert!(index < 1 << INDEX_BITS);
         let high = (self.millis << 16) | 0x7000 | (index as u64 & 0x0fff);
         let low = (0b10 << 62) | ((kind as u64) << 58) | self.hash;
         Id::from(Uuid::from_u64_pair(high, low))

@@ -5,11 +5,12 @@
 //! queueing. A worker must call [`process`](crate::process) at least once; the inbox makes sure that it applies once.
 
 use crate::command::EnrollmentCommand;
+use crate::ids::{EnrollmentId, OrganizationId};
 use crate::repository::{
     AsyncRepository, BoxFuture, DynAsyncRepository, Repository, RepositoryError, impl_async_repository_for_dyn,
 };
 use crate::stored_enrollment::StoredEnrollment;
-use crate::{EnrollmentId, OrganizationId, Timestamp};
+use crate::time::Timestamp;
 
 /// A repository that stores accepted enrollments until they are processed.
 ///

@@ -30,6 +30,7 @@ pub mod vectors;
 
 mod enroll;
 mod format;
+mod text;
 mod time;
 
 pub use changes::ChangeSet;

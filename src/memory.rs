@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::changes::{ApplyError, ChangeSet, Conflict, Keys};
 use crate::command::EnrollmentCommand;
 use crate::contact::KeyKind;
+use crate::ids::{ContactId, EnrollmentId, OrganizationId};
 use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
 use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
 use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
-use crate::{ContactId, EnrollmentId, OrganizationId, Timestamp};
+use crate::time::Timestamp;
 
 /// Organizations in memory, one snapshot each. A clone is another handle on the same.
 ///
@@ -318,13 +319,15 @@ impl AsyncInbox for InMemoryRepository {
 mod tests {
     use super::*;
     use crate::changes::{Completion, Guards, RowChanges, VacantKeys};
-    use crate::contact::{Contact, Text};
+    use crate::contact::Contact;
+    use crate::ids::{ChannelId, EnrollmentId, SequenceId};
     use crate::model::{CommunicationPreference, Sequence, SequenceStatus};
     use crate::report::{EnrollmentReport, Outcomes};
     use crate::request::Fingerprint;
     use crate::snapshot::Version;
     use crate::stored_enrollment::StoredEnrollment;
-    use crate::{ChannelId, EnrollmentId, SequenceId, Timestamp};
+    use crate::text::Text;
+    use crate::time::Timestamp;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use uuid::Uuid;
 

@@ -6,12 +6,13 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use crate::contact::Text;
-use crate::value::{Properties, Value};
-use crate::{
+use crate::ids::{
     CallFlowId, ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, EnrollmentId, RunId, SequenceId,
-    StepContactId, StepId, TagId, Timestamp,
+    StepContactId, StepId, TagId,
 };
+use crate::text::Text;
+use crate::time::Timestamp;
+use crate::value::{Properties, Value};
 
 /// A channel of an organization: one address that messages come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

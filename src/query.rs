@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::contact::Text;
+use crate::ids::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId};
 use crate::model::Resource;
-use crate::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId};
+use crate::text::Text;
 
 /// What is loaded before a request is checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::contact::{EmailError, KeyKind, PhoneError, Text};
-use crate::{
+use crate::contact::{EmailError, KeyKind, PhoneError};
+use crate::ids::{
     ChannelId, ContactId, ConversationId, CustomRecordId, EnrollmentId, SequenceId, StepContactId, StepId, TagId,
-    Timestamp,
 };
+use crate::text::Text;
+use crate::time::Timestamp;
 
 /// What an enrollment did: one outcome a recipient, in the order of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::contact::Contact;
+use crate::ids::{CallFlowId, ChannelId, ContactId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, TagId};
 use crate::model::{
     CallFlow, Channel, CommunicationPreference, Conversation, CustomObject, CustomRecord, Run, Sequence, StepContact,
     Tag,
 };
 use crate::query::ReferenceQuery;
 use crate::stored_enrollment::StoredEnrollment;
-use crate::{CallFlowId, ChannelId, ContactId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, TagId};
 
 /// The version of an aggregate: whatever changes it, or a row round it, raises it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

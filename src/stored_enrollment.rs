@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Rejection;
+use crate::ids::{EnrollmentId, SequenceId};
 use crate::report::EnrollmentReport;
 use crate::request::Fingerprint;
-use crate::{EnrollmentId, SequenceId, Timestamp};
+use crate::time::Timestamp;
 
 /// An enrollment as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

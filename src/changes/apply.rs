@@ -7,14 +7,15 @@ use uuid::Uuid;
 use super::keys::{KeyTransfer, Keys, key_text};
 use super::people::People;
 use super::{ChangeSet, CompletionMode, RowChanges, VacantKeys};
-use crate::contact::{KeyKind, Text};
-use crate::model::{CustomRecord, Resource, RunStatus, StepContact};
-use crate::snapshot::{ContactAggregate, Snapshot, Version};
-use crate::stored_enrollment::EnrollmentState;
-use crate::{
+use crate::contact::KeyKind;
+use crate::ids::{
     CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
     StepContactId,
 };
+use crate::model::{CustomRecord, Resource, RunStatus, StepContact};
+use crate::snapshot::{ContactAggregate, Snapshot, Version};
+use crate::stored_enrollment::EnrollmentState;
+use crate::text::Text;
 
 /// Why a change set was not written. Nothing of it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -400,7 +401,6 @@ impl RecordOwners {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Timestamp;
     use crate::changes::{Completion, ContactFields, ContactUpdate, Guards};
     use crate::contact::Contact;
     use crate::model::{Channel, ChannelKind, Conversation, Run, Sequence, Tag};
@@ -408,6 +408,7 @@ mod tests {
     use crate::request::Fingerprint;
     use crate::snapshot::{ReferenceData, Versioned};
     use crate::stored_enrollment::StoredEnrollment;
+    use crate::time::Timestamp;
 
     const PHONE: &str = "+12025550123";
     const OTHER_PHONE: &str = "+12025550124";

@@ -4,9 +4,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::Conflict;
-use crate::ContactId;
-use crate::contact::{Contact, Email, KeyKind, Text};
+use crate::contact::{Contact, Email, KeyKind};
+use crate::ids::ContactId;
 use crate::snapshot::Snapshot;
+use crate::text::Text;
 
 /// Who holds which key, of all contacts of a snapshot.
 #[derive(Debug, Default)]

@@ -10,16 +10,18 @@ pub(crate) use keys::Keys;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
-use crate::contact::{Address, BirthDate, Contact, Email, Text};
+use crate::contact::{Address, BirthDate, Contact, Email};
 use crate::format::V1;
+use crate::ids::{
+    CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
+    StepContactId,
+};
 use crate::model::{ContactTag, Conversation, CustomRecord, Run, StepContact, StepContactStatus, Tag};
 use crate::snapshot::Version;
 use crate::stored_enrollment::StoredEnrollment;
+use crate::text::Text;
+use crate::time::Timestamp;
 use crate::value::Properties;
-use crate::{
-    CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
-    StepContactId, Timestamp,
-};
 
 /// Everything that one enrollment writes, with what must still be true when it is written.
 ///

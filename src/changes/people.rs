@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Conflict;
-use crate::ContactId;
+use crate::ids::ContactId;
 use crate::snapshot::ContactAggregate;
 
 /// Contacts as they are afterwards: those that are created, then those that existed, both in the order of their ids.

@@ -5,14 +5,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{ChannelUsed, Checked, CheckedRecipient, Engine, Enrollment, EnrollmentCommand};
-use crate::contact::{Address, BirthDate, Email, PhoneNormalizer, PhoneNumber, Region, Text};
+use crate::contact::{Address, BirthDate, Email, PhoneNormalizer, PhoneNumber, Region};
 use crate::fault::{Fault, FaultCode, Path, Rejection};
 use crate::format::V1;
+use crate::ids::{CallFlowId, CustomObjectId, SequenceId, StepId};
 use crate::model::{Channel, ChannelKind, Sequence, SequenceStatus, Step};
-use crate::request::{EnrollmentRequest, MAX_RECIPIENTS, NUL, Recipient, in_body_order, non_blank};
+use crate::request::{EnrollmentRequest, MAX_RECIPIENTS, NUL, Recipient, in_body_order};
 use crate::snapshot::ReferenceData;
+use crate::text::{Text, non_blank};
 use crate::value::{Properties, Value};
-use crate::{CallFlowId, CustomObjectId, SequenceId, StepId};
 
 /// The most characters of a name or an email (D13).
 const MAX_CHARACTERS: usize = 255;

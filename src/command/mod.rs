@@ -9,18 +9,19 @@ use std::sync::Arc;
 
 use crate::contact::{
     Address, BirthDate, Email, EmailError, KeyKind, Libphonenumber, PhoneError, PhoneNormalizer, PhoneNumber, Region,
-    Text,
 };
 use crate::fault::{Fault, FaultCode};
 use crate::format::V1;
+use crate::ids::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, StepId};
 use crate::model::Resource;
 use crate::policy::EnrollmentPolicy;
 use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::request::{EnrollmentRequest, Fingerprint};
 use crate::snapshot::ReferenceData;
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
+use crate::text::Text;
+use crate::time::Timestamp;
 use crate::value::Properties;
-use crate::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, StepId, Timestamp};
 
 /// A request and what it is for: everything that comes from outside.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use unicode_normalization::UnicodeNormalization;
 
-use super::Text;
+use crate::text::Text;
 
 /// An email address as it was given, with the key that it is compared by beside it.
 ///

@@ -5,21 +5,21 @@ mod phone;
 #[cfg(feature = "phonenumber")]
 mod phonenumber_crate;
 mod rlibphonenumber_crate;
-mod text;
 
+pub use crate::text::Text;
 pub use email::{Email, EmailError};
 pub use phone::{PhoneError, PhoneNormalizer, PhoneNumber, Region, RegionError};
 #[cfg(feature = "phonenumber")]
 pub use phonenumber_crate::PhonenumberCrate;
 pub use rlibphonenumber_crate::Libphonenumber;
-pub use text::Text;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::request::trimmed;
-use crate::{ChannelId, ContactId, Timestamp};
+use crate::ids::{ChannelId, ContactId};
+use crate::text::trimmed;
+use crate::time::Timestamp;
 
 /// A contact of an organization, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,9 +224,4 @@ impl BirthDate {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// Whether a text field stands empty: absent, or nothing but white space.
-pub(crate) fn is_blank(text: Option<&Text>) -> bool {
-    text.is_none_or(|text| trimmed(text).is_empty())
 }

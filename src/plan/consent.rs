@@ -1,7 +1,7 @@
 //! 4.5: consent. No path of the engine grants or weakens it.
 
-use crate::ChannelId;
 use crate::contact::ContactState;
+use crate::ids::ChannelId;
 use crate::policy::{Consent, EnrollmentPolicy};
 use crate::report::Reason;
 use crate::snapshot::ContactAggregate;

@@ -1,6 +1,6 @@
 //! 4.7: the conversation on the channel used.
 
-use crate::ConversationId;
+use crate::ids::ConversationId;
 use crate::model::Channel;
 use crate::snapshot::ContactAggregate;
 

@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
 
-use crate::CustomObjectId;
+use crate::ids::CustomObjectId;
 use crate::model::{CustomObject, CustomProperty, CustomRecord, PropertyKind, Resource};
 use crate::report::{Note, PropertyFault, PropertyProblem};
 use crate::snapshot::ContactAggregate;

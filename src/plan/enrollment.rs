@@ -1,7 +1,7 @@
 //! 4.6: what becomes of a contact, by its step contacts in the sequence. The first row that holds decides.
 
-use crate::StepId;
 use crate::command::EnrollmentCommand;
+use crate::ids::StepId;
 use crate::model::{OnReAdd, Run, Sequence, StepContact, StepContactStatus};
 use crate::policy::Reprocess;
 use crate::report::{Disposition, Reason};

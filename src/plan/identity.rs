@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use super::{eligibility, plain_fields};
-use crate::ContactId;
 use crate::changes::ContactFields;
 use crate::command::CheckedRecipient;
-use crate::contact::{Contact, KeyKind, Text, is_blank};
+use crate::contact::{Contact, KeyKind};
+use crate::ids::ContactId;
 use crate::model::ChannelKind;
 use crate::policy::{EnrollmentPolicy, ExistingContact, IdentityConflict};
 use crate::report::{Note, Reason};
 use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot};
+use crate::text::{Text, is_blank};
 
 /// The contacts as they stand when a recipient's turn comes: those of the snapshot and those made by earlier
 /// recipients, each with the keys that it holds by then.

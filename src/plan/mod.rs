@@ -20,14 +20,16 @@ mod tag;
 pub use enrollment::Row;
 
 use crate::changes::{ChangeSet, Completion, CompletionMode, ContactFields, RowChanges};
+use crate::command;
 use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::fault::{Fault, Rejection};
+use crate::ids::{ChannelId, Minter};
 use crate::model::{Channel, Resource, Sequence, Step};
 use crate::policy::AddressSource;
 use crate::report::{Disposition, EnrollmentReport, Outcome, Outcomes};
 use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot};
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
-use crate::{ChannelId, Timestamp, command, ids::Minter};
+use crate::time::Timestamp;
 use custom_data::Definitions;
 use identity::{Slot, World};
 use rows::Draft;
@@ -239,7 +241,12 @@ impl<'a> Planner<'a> {
     }
 
     /// 4.7 and 4.8: what goes with an enrollment.
-    fn goes_with_it(&mut self, contact: crate::ContactId, person: Option<&'a ContactAggregate>, outcome: &mut Outcome) {
+    fn goes_with_it(
+        &mut self,
+        contact: crate::ids::ContactId,
+        person: Option<&'a ContactAggregate>,
+        outcome: &mut Outcome,
+    ) {
         let index = outcome.index;
         if let Some(channel) = self.target.channel {
             let standing = person.and_then(|person| conversation::standing(person, channel));

@@ -8,15 +8,18 @@ use crate::changes::{
     ContactFields, ContactUpdate, Guards, RecordUpdate, RowChanges, RunReactivation, StepContactUpdate, VacantKeys,
 };
 use crate::command::{CheckedRecipient, EnrollmentCommand};
-use crate::contact::{Contact, KeyKind, Text};
-use crate::ids::{Minter, RowKind};
+use crate::contact::{Contact, KeyKind};
+use crate::ids::{
+    ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, Minter, RowKind, StepContactId,
+};
 use crate::model::{
     ContactTag, Conversation, CustomRecord, Resource, Run, RunStatus, StepContact, StepContactStatus, Tag,
 };
 use crate::report::UploadTag;
 use crate::snapshot::{ContactAggregate, ReferenceData, Version};
+use crate::text::Text;
+use crate::time::Timestamp;
 use crate::value::Properties;
-use crate::{ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, StepContactId, Timestamp};
 
 /// RowChanges and guards as they come.
 pub(super) struct Draft<'a> {

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-use super::{EnrollmentRequest, Recipient, non_blank, trimmed};
-use crate::SequenceId;
+use super::{EnrollmentRequest, Recipient};
+use crate::ids::SequenceId;
+use crate::text::{non_blank, trimmed};
 use crate::value::Value;
 
 /// SHA-256 over the sequence id and the request as read. It is written as 64 hexadecimal digits.

@@ -10,12 +10,16 @@ use serde::Serialize;
 use std::borrow::Cow;
 
 use crate::fault::Fault;
+use crate::ids::{CallFlowId, ChannelId, CustomObjectId, INDEX_BITS, StepId};
 use crate::model::Resource;
+use crate::time::Timestamp;
 use crate::value::Properties;
-use crate::{CallFlowId, ChannelId, CustomObjectId, StepId, Timestamp};
 
-/// The most entries that one request may have (D13).
+/// The highest number of recipients in one request (spec 1, D13).
 pub const MAX_RECIPIENTS: usize = 4000;
+
+/// A minted id contains the recipient's index, in 12 bits.
+const _: () = assert!(MAX_RECIPIENTS <= 1 << INDEX_BITS);
 
 /// A request to add contacts to a step of a sequence, as sent.
 ///
@@ -77,7 +81,7 @@ impl<'a> EnrollmentRequest<'a> {
     /// The SHA-256 of sequence and request as read, by which a request that comes again is known (SPEC 6).
     /// `None` where the body itself is faulty.
     #[must_use]
-    pub fn fingerprint(&self, sequence_id: crate::SequenceId) -> Option<Fingerprint> {
+    pub fn fingerprint(&self, sequence_id: crate::ids::SequenceId) -> Option<Fingerprint> {
         self.faults.is_empty().then(|| fingerprint::of(sequence_id, self))
     }
 
@@ -237,17 +241,6 @@ pub struct CustomData {
 pub struct VoiceOptions {
     /// Takes priority over the sequence's own call flow.
     pub default_call_flow_id: CallFlowId,
-}
-
-/// What text says: trimmed, and nothing where it is blank or absent.
-pub(crate) fn non_blank<'t>(text: Option<&'t Cow<'_, str>>) -> Option<&'t str> {
-    text.map(|text| trimmed(text)).filter(|text| !text.is_empty())
-}
-
-/// [`str::trim`], which decodes the text at both ends, where there is anything to trim.
-pub(crate) fn trimmed(text: &str) -> &str {
-    let stays = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
-    if stays(text.as_bytes().first()) && stays(text.as_bytes().last()) { text } else { text.trim() }
 }
 
 pub(crate) use order::in_body_order;

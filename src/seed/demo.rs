@@ -6,16 +6,16 @@ use uuid::Uuid;
 
 use super::{Seed, SeedError};
 use crate::contact::{Contact, ContactState, Email, PhoneNumber};
+use crate::ids::{
+    ChannelId, ContactId, ConversationId, CustomObjectId, OrganizationId, RunId, SequenceId, StepContactId, StepId,
+};
 use crate::model::{
     Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject, CustomProperty,
     MaxAdds, OnReAdd, PropertyKind, Resource, Run, RunStatus, Sequence, Step, StepContact, StepContactStatus,
 };
-use crate::request::{CustomData, MAX_RECIPIENTS, WireAddress, WireBirthDate};
+use crate::request::{CustomData, EnrollmentRequest, MAX_RECIPIENTS, Recipient, WireAddress, WireBirthDate};
+use crate::time::{Timestamp, TimestampError};
 use crate::value::Value;
-use crate::{
-    ChannelId, ContactId, ConversationId, CustomObjectId, EnrollmentRequest, OrganizationId, Recipient, RunId,
-    SequenceId, StepContactId, StepId, Timestamp, TimestampError,
-};
 
 /// A generated organization, and a request with 4000 realistic recipients.
 ///

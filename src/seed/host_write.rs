@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::{Seed, SeedError};
 use crate::contact::Contact;
+use crate::ids::{ContactId, OrganizationId, SequenceId, StepContactId};
 use crate::model::{
     CallFlow, Channel, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord, Resource, Run,
     Sequence, Step, StepContact, Tag,
 };
 use crate::snapshot::{ContactAggregate, Snapshot, Version, Versioned};
-use crate::{ContactId, OrganizationId, SequenceId, StepContactId};
 
 /// One row that a host writes without the engine.
 ///

@@ -60,12 +60,14 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::contact::{Contact, KeyKind};
+use crate::ids::{ChannelId, ContactId, OrganizationId, StepContactId};
 use crate::model::{
     CallFlow, Channel, ChannelKind, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord,
     Resource, Run, Sequence, StepContact, Tag,
 };
+use crate::policy::EnrollmentPolicy;
 use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot, Version, Versioned};
-use crate::{ChannelId, ContactId, EnrollmentPolicy, OrganizationId, StepContactId, Timestamp};
+use crate::time::Timestamp;
 
 /// The rows of one organization. Single rows can belong to other organizations.
 #[derive(Clone, Debug, Serialize, Deserialize)]

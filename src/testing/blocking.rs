@@ -4,12 +4,14 @@ use std::pin::pin;
 use std::task::{Context as Task, Poll, Waker};
 
 use crate::changes::ChangeSet;
+use crate::command::EnrollmentCommand;
+use crate::ids::{EnrollmentId, OrganizationId};
 use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
 use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::repository::{AsyncRepository, Repository, RepositoryError};
 use crate::snapshot::{ReferenceData, Snapshot};
 use crate::stored_enrollment::StoredEnrollment;
-use crate::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
+use crate::time::Timestamp;
 
 /// A blocking repository as an async one, so that one suite runs on both. It blocks whoever polls it.
 #[derive(Clone, Debug)]

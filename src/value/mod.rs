@@ -8,8 +8,8 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-use crate::contact::Text;
-use crate::request::trimmed;
+use crate::text::Text;
+use crate::text::trimmed;
 
 /// The value of a property: what JSON can say, with integers kept apart from floats.
 ///

@@ -7,7 +7,7 @@ use std::ops::Index;
 use std::sync::Arc;
 
 use super::Value;
-use crate::contact::Text;
+use crate::text::Text;
 
 /// Values by key, in the order of the keys; of a key given twice the last one counts.
 ///

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::fmt;
 
-use crate::Timestamp;
+use crate::time::Timestamp;
 
 /// The first difference between expected and actual JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]

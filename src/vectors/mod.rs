@@ -10,14 +10,19 @@ use serde_json::{Map, Value, json};
 
 pub use self::matching::Difference;
 use self::matching::matches;
+use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey};
 use crate::contact::PhoneNormalizer;
+use crate::enroll::{EnrollError, enroll_contacts};
+use crate::fault::Rejection;
+use crate::ids::{EnrollmentId, OrganizationId, SequenceId};
+use crate::memory::InMemoryRepository;
+use crate::plan::plan_enrollment;
 use crate::report::EnrollmentReport;
+use crate::repository::Repository;
+use crate::request::EnrollmentRequest;
 use crate::seed::{Seed, SeedError};
-use crate::{
-    Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentRequest,
-    InMemoryRepository, OrganizationId, ReferenceData, Rejection, Repository, SequenceId, Snapshot, Timestamp,
-    enroll_contacts, plan_enrollment,
-};
+use crate::snapshot::{ReferenceData, Snapshot};
+use crate::time::Timestamp;
 
 /// A test vector: the rows of an organization, requests, and their expected results.
 #[derive(Clone, Debug, Deserialize)]

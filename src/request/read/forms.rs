@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use super::{Faults, Field, Form, Member, Object, Skip, fill};
-use crate::Timestamp;
 use crate::fault::{FaultCode, Path};
 use crate::model::Resource;
 use crate::request::{
     CustomData, EnrollmentRequest, MAX_RECIPIENTS, Recipient, VoiceOptions, WireAddress, WireBirthDate,
 };
+use crate::time::Timestamp;
 use crate::value::Properties;
 
 pub(super) struct Body;
@@ -240,7 +240,7 @@ impl<'de> Form<'de> for CustomDataForm {
 
 #[derive(Default)]
 struct CustomDataParts {
-    custom_object_id: Option<crate::CustomObjectId>,
+    custom_object_id: Option<crate::ids::CustomObjectId>,
     resource: Option<Resource>,
 }
 
@@ -283,7 +283,7 @@ impl<'de> Form<'de> for VoiceOptionsForm {
 }
 
 #[derive(Default)]
-struct VoiceOptionsParts(Option<crate::CallFlowId>);
+struct VoiceOptionsParts(Option<crate::ids::CallFlowId>);
 
 impl<'de> Object<'de> for VoiceOptionsParts {
     fn member<A: MapAccess<'de>>(&mut self, key: &str, value: Member<'_, A>) -> Result<(), A::Error> {

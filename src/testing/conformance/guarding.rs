@@ -417,14 +417,19 @@ pub mod one_version_an_aggregate {
         }
     }
 
-    async fn raises<F: Fixture, B: BlockOn>(scene: &Scene<F, B>, id: crate::ContactId, kind: WriteKind, row: HostRow) {
+    async fn raises<F: Fixture, B: BlockOn>(
+        scene: &Scene<F, B>,
+        id: crate::ids::ContactId,
+        kind: WriteKind,
+        row: HostRow,
+    ) {
         let before = version(scene, id).await;
         scene.write(kind, row.clone()).await;
         let after = version(scene, id).await;
         assert!(before < after, "the host's {kind:?} of {row:?} leaves the contact at {before:?}");
     }
 
-    async fn version<F: Fixture, B: BlockOn>(scene: &Scene<F, B>, id: crate::ContactId) -> Version {
+    async fn version<F: Fixture, B: BlockOn>(scene: &Scene<F, B>, id: crate::ids::ContactId) -> Version {
         scene.person(id, &snapshot_query(&["ann-1"], &[BOBS_PHONE, EVES_PHONE], &[])).await.version
     }
 
@@ -433,7 +438,7 @@ pub mod one_version_an_aggregate {
     }
 
     #[expect(clippy::expect_used, reason = "the case fails")]
-    async fn reference_data<F: Fixture, B: BlockOn>(scene: &Scene<F, B>) -> crate::ReferenceData {
+    async fn reference_data<F: Fixture, B: BlockOn>(scene: &Scene<F, B>) -> crate::snapshot::ReferenceData {
         scene.open().await.reference_data(&reference_query()).await.expect("the reference is told")
     }
 }

@@ -13,12 +13,14 @@ use super::scene::{
 use super::{BlockOn, Fixture};
 use crate::command::Retry;
 use crate::enroll::{EnrollError, ProcessOutcome, Receipt, process_async};
+use crate::ids::EnrollmentId;
 use crate::inbox::{AsyncInbox, Claim, Failure, InboxEntry};
 use crate::model::{Sequence, SequenceStatus};
+use crate::report::EnrollmentReport;
 use crate::repository::RepositoryErrorKind;
 use crate::seed::{HostRow, WriteKind};
 use crate::stored_enrollment::EnrollmentState;
-use crate::{EnrollmentId, EnrollmentReport, Timestamp};
+use crate::time::Timestamp;
 
 /// Clause 1.
 pub mod inserted_once {
@@ -467,7 +469,7 @@ fn everything(n: u64) -> Asked {
 
 /// What another worker would commit for an accepted enrollment.
 #[expect(clippy::expect_used, reason = "the case fails")]
-async fn finishing<R: AsyncInbox>(asked: &Asked, handle: &mut R) -> crate::ChangeSet {
+async fn finishing<R: AsyncInbox>(asked: &Asked, handle: &mut R) -> crate::changes::ChangeSet {
     let command = asked.command(handle).await;
     let plan = plan(&command, &load(handle, &command.snapshot_query()).await);
     let mut changes = serde_json::to_value(plan.changes()).expect("a change set can be written");

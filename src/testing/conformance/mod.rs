@@ -4,7 +4,7 @@
 //! [`Repository`](crate::Repository)'s contract, one function a case; a fresh database a case, and independent handles
 //! onto it, so that a race is a sequence of calls and no matter of luck.
 
-use crate::OrganizationId;
+use crate::ids::OrganizationId;
 use crate::inbox::AsyncInbox;
 use crate::repository::{AsyncRepository, RepositoryError};
 mod guarding;

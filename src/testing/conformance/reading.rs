@@ -11,11 +11,11 @@ use super::scene::{
 };
 use super::{BlockOn, Fixture};
 use crate::contact::KeyKind;
+use crate::ids::{ContactId, CustomObjectId, SequenceId};
 use crate::query::ReferenceQuery;
 use crate::repository::AsyncRepository;
 use crate::seed::{HostRow, HostWrite, Seed, WriteKind};
 use crate::snapshot::{ContactAggregate, Snapshot};
-use crate::{ContactId, CustomObjectId, SequenceId};
 
 /// Clause 1.
 pub mod read_what_was_written {
@@ -369,7 +369,7 @@ fn world(given: &Seed) -> Snapshot {
 }
 
 /// What a query names of a person: more is allowed.
-fn related(person: &ContactAggregate, asked: &crate::SnapshotQuery) -> ContactAggregate {
+fn related(person: &ContactAggregate, asked: &crate::query::SnapshotQuery) -> ContactAggregate {
     let mut person = person.clone();
     let (channel_id, sequence_id): (_, SequenceId) = (asked.channel_id, asked.reference.sequence_id);
     let object_id: Option<CustomObjectId> = asked.reference.custom_object_id.filter(|_| asked.resource.is_some());
@@ -400,6 +400,6 @@ async fn holder<R: AsyncRepository>(handle: &mut R, kind: KeyKind, key: &str) ->
 }
 
 #[expect(clippy::expect_used, reason = "the case fails")]
-async fn reference_data<R: AsyncRepository>(handle: &mut R, query: &ReferenceQuery) -> crate::ReferenceData {
+async fn reference_data<R: AsyncRepository>(handle: &mut R, query: &ReferenceQuery) -> crate::snapshot::ReferenceData {
     handle.reference_data(query).await.expect("the reference is told")
 }

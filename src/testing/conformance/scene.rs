@@ -7,19 +7,21 @@ use uuid::Uuid;
 
 use super::{BlockOn, Fixture};
 use crate::changes::ChangeSet;
+use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey};
 use crate::enroll::{EnrollError, Receipt, accept_async, enroll_contacts_async};
+use crate::ids::{ChannelId, ContactId, EnrollmentId, OrganizationId, SequenceId, StepId};
 use crate::inbox::AsyncInbox;
 use crate::model::{CommunicationPreference, Run, StepContact, StepContactStatus};
+use crate::plan::{EnrollmentPlan, plan_enrollment};
+use crate::policy::EnrollmentPolicy;
 use crate::query::{ReferenceQuery, SnapshotQuery};
+use crate::report::EnrollmentReport;
 use crate::repository::{AsyncRepository, RepositoryError, RepositoryErrorKind};
+use crate::request::EnrollmentRequest;
 use crate::seed::{HostRow, HostWrite, Seed, WriteKind};
 use crate::snapshot::{ContactAggregate, Snapshot};
 use crate::stored_enrollment::StoredEnrollment;
-use crate::{
-    ChannelId, ContactId, Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPlan,
-    EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, SequenceId, StepId, Timestamp,
-    plan_enrollment,
-};
+use crate::time::Timestamp;
 
 /// The organization of the cases, and one that has the same ids and the same keys.
 pub(super) const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(id(1, 1));
@@ -400,8 +402,8 @@ pub(super) fn reference_query() -> ReferenceQuery {
         organization_id: ORGANIZATION,
         enrollment_id: None,
         sequence_id: SEQUENCE,
-        custom_object_id: Some(crate::CustomObjectId::from_uuid(id(10, 1))),
-        call_flow_id: Some(crate::CallFlowId::from_uuid(id(12, 1))),
+        custom_object_id: Some(crate::ids::CustomObjectId::from_uuid(id(10, 1))),
+        call_flow_id: Some(crate::ids::CallFlowId::from_uuid(id(12, 1))),
     }
 }
 

@@ -14,14 +14,15 @@ use super::scene::{
     opt_in, plan, same, snapshot_query, sorted,
 };
 use super::{BlockOn, Fixture};
+use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey};
 use crate::contact::Contact;
+use crate::ids::ContactId;
+use crate::report::EnrollmentReport;
+use crate::repository::AsyncRepository;
+use crate::request::EnrollmentRequest;
 use crate::seed::{HostRow, Seed, WriteKind};
 use crate::snapshot::ContactAggregate;
 use crate::testing::{Request, World, world};
-use crate::{
-    AsyncRepository, ContactId, Engine, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentReport,
-    EnrollmentRequest,
-};
 
 /// Real threads, each with a handle of its own. Every writer finally succeeds, with the default retry.
 pub mod concurrent_writers {

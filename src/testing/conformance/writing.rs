@@ -14,12 +14,13 @@ use super::{BlockOn, Fixture};
 use crate::changes::{ChangeSet, RowChanges};
 use crate::contact::{Contact, ContactState, Email, KeyKind};
 use crate::enroll::EnrollError;
+use crate::ids::{ConversationId, CustomObjectId, SequenceId};
 use crate::model::{Conversation, CustomRecord, Resource, Run, Sequence, Step, StepContact, StepContactStatus, Tag};
+use crate::plan::EnrollmentPlan;
 use crate::policy::ExistingContact;
 use crate::repository::RepositoryErrorKind;
 use crate::seed::{HostRow, Seed, SeedRow, WriteKind};
 use crate::snapshot::ContactAggregate;
-use crate::{ConversationId, CustomObjectId, EnrollmentPlan, SequenceId};
 
 const CONFLICT: Result<(), RepositoryErrorKind> = Err(RepositoryErrorKind::Conflict);
 const OTHER: Result<(), RepositoryErrorKind> = Err(RepositoryErrorKind::Other);
@@ -424,7 +425,7 @@ pub mod any_size {
         assert_eq!(count(&dump, "contacts"), count(&sorted(&given()), "contacts") + 4000);
         let again = asked(2).enroll(&mut handle).await;
         assert_eq!((again.counts().reprocessed, again.counts().contacts_created), (4000, 0));
-        let ids = |report: &crate::EnrollmentReport| {
+        let ids = |report: &crate::report::EnrollmentReport| {
             report
                 .outcomes
                 .iter()

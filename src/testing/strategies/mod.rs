@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::contact::Email;
+use crate::ids::{EnrollmentId, SequenceId};
 use crate::seed::Seed;
-use crate::{EnrollmentId, SequenceId, Timestamp};
+use crate::time::Timestamp;
 use pool::{
     BAD_EMAILS, BAD_PHONES, CALL_FLOW, CHANNEL, CHANNELS, CONTACT, CONVERSATION, DAY, EMAILS, ENROLLMENT, EXTERNAL_IDS,
     GONE, HOUR, NOW, OBJECT, ORGANIZATION, PHONES, PROPERTIES, RECORD, RUN, SEQUENCE, STEP_CONTACT, STRANGERS, TAG, id,

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::Timestamp;
+use crate::time::Timestamp;
 
 /// An address as a sender may write it in `from`.
 pub(super) fn spelled(address: &str, spelling: usize) -> String {

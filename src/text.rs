@@ -1,4 +1,4 @@
-//! Text as rows have it: the one file that knows `smol_str`.
+//! Text of rows, and the helpers that trim it. The only file that uses `smol_str`.
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
@@ -6,15 +6,16 @@ use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::ops::Deref;
 
-/// Text that cannot be changed, and is cheap to clone: up to 23 bytes stand where it stands, more are shared.
+/// Immutable text that is cheap to clone.
 ///
-/// Names, phones and most emails are that short, so a request of thousands of people takes few allocations.
+/// Text of up to 23 bytes is stored inline; clones of longer text share one allocation. Names, phones and most emails
+/// fit inline, so a request with thousands of recipients makes few allocations.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Text(SmolStr);
 
 impl Text {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -81,4 +82,20 @@ impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.0, f)
     }
+}
+
+/// Returns the trimmed text, or `None` if it is blank or absent.
+pub(crate) fn non_blank<'t>(text: Option<&'t Cow<'_, str>>) -> Option<&'t str> {
+    text.map(|text| trimmed(text)).filter(|text| !text.is_empty())
+}
+
+/// Trims text like [`str::trim`], but returns at once if both ends are visible ASCII characters.
+pub(crate) fn trimmed(text: &str) -> &str {
+    let stays = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    if stays(text.as_bytes().first()) && stays(text.as_bytes().last()) { text } else { text.trim() }
+}
+
+/// Returns true if a text field is absent or contains only white space.
+pub(crate) fn is_blank(text: Option<&Text>) -> bool {
+    text.is_none_or(|text| trimmed(text).is_empty())
 }
