@@ -12,6 +12,7 @@ pub mod ids;
 pub mod inbox;
 pub mod memory;
 pub mod model;
+pub mod operation;
 pub mod plan;
 pub mod policy;
 pub mod query;

@@ -1,0 +1,58 @@
+//! A host with its own I/O: it drives the operation by hand and does each step itself.
+//!
+//! `cargo run --example own_io`
+
+mod shared;
+
+use enroll::operation::{self, Step};
+use enroll::{
+    Engine, EnrollError, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest,
+    InMemoryRepository, Repository,
+};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut storage = InMemoryRepository::new();
+    storage.insert(shared::organization());
+
+    let request = EnrollmentRequest::from_json(br#"{"to": [{"phone": "(202) 555-0123"}]}"#);
+    let enrollment = Enrollment {
+        organization_id: shared::ORGANIZATION,
+        sequence_id: shared::SEQUENCE,
+        key: EnrollmentKey::Idempotency("by-hand"),
+        at: "2026-02-01T15:00:00Z".parse()?,
+        request: &request,
+    };
+    let policy = EnrollmentPolicy::default();
+    let report = enroll_by_hand(&mut storage, &Engine::new(&policy), &enrollment)?;
+    println!("{:?}", report.counts());
+    Ok(())
+}
+
+/// Between two steps, a host can log, await, or send the query to another process.
+fn enroll_by_hand(
+    storage: &mut InMemoryRepository,
+    engine: &Engine<'_>,
+    enrollment: &Enrollment<'_>,
+) -> Result<EnrollmentReport, EnrollError> {
+    let mut step = operation::enroll(engine, enrollment);
+    loop {
+        step = match step {
+            Step::ReferenceData(read) => {
+                println!("read sequence `{}`", read.query().sequence_id);
+                let reference = storage.reference_data(read.query())?;
+                read.resume(reference)?
+            }
+            Step::Snapshot(load) => {
+                println!("load the contacts with the phones {:?}", load.query().phones);
+                let snapshot = storage.load(load.query())?;
+                load.resume(snapshot)?
+            }
+            Step::Commit(commit) => {
+                println!("write {} new contacts", commit.changes().rows().contacts_created.len());
+                let committed = storage.commit(commit.changes());
+                commit.resume(committed)?
+            }
+            Step::Done(report) => return Ok(report),
+        };
+    }
+}
