@@ -68,7 +68,7 @@ impl Host {
     async fn run(&mut self, name: &str, params: Params<'_>) -> u64 {
         let statements = host_page::statements("postgres", name);
         let transaction = self.client.transaction().await.unwrap();
-        if statements.len() > 1 {
+        if statements.len() > 1 || name == "set-contact-state" {
             let lock = &host_page::statements("postgres", "lock-organization")[0];
             transaction.query_one(lock, &params[..1]).await.unwrap();
         }
