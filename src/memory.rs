@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn tenants_are_walls() {
+    fn organizations_are_separate() {
         let mut repository = repository();
         assert_eq!(found(&mut repository, id(1), PHONE), [id(1)]);
         assert_eq!(found(&mut repository, id(2), PHONE), []);

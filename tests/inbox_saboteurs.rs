@@ -156,7 +156,7 @@ macro_rules! saboteurs {
 
 saboteurs! {
     /// Clause 1: what stands is replaced.
-    double_insert, DoubleInsert, "inserted_once::the_second_of_two_gets_what_the_first_stored" => {
+    double_insert, DoubleInsert, "inserted_once::the_second_insert_returns_the_stored_enrollment" => {
         fn insert(inner: &mut InMemoryRepository, command: &EnrollmentCommand) -> Answer<Option<StoredEnrollment>> {
             tamper(inner, command.organization_id(), |snapshot| {
                 snapshot.reference.enrollments.remove(&command.enrollment_id());
@@ -166,7 +166,7 @@ saboteurs! {
     }
 
     /// Clause 1: what was asked for is not kept.
-    lost_command, LostCommand, "inserted_once::what_is_accepted_is_found_whole_by_every_handle" => {
+    lost_command, LostCommand, "inserted_once::every_handle_finds_an_accepted_command" => {
         fn find(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
             let mut entry = inner.find(of, id)?;
             if let Some(entry) = &mut entry {
@@ -178,7 +178,7 @@ saboteurs! {
 
     /// Clause 2: the enrollment is completed, and what it writes is not there.
     completion_apart_from_its_data, CompletionApart,
-    "completion_commits_with_its_data::a_refused_completion_leaves_it_waiting" => {
+    "completion_commits_with_its_data::a_refused_completion_leaves_the_enrollment_accepted" => {
         fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
             inner.commit(changes).inspect_err(|_| {
                 tamper(inner, changes.organization_id(), |snapshot| {
@@ -191,7 +191,7 @@ saboteurs! {
 
     /// Clause 2: whatever is finished once is finished again.
     completed_twice, CompletedTwice,
-    "completion_commits_with_its_data::the_second_worker_conflicts_then_answers_with_the_first_report" => {
+    "completion_commits_with_its_data::the_second_worker_conflicts_then_returns_the_first_report" => {
         fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
             let refused = inner.commit(changes);
             match changes.completion().verb {
@@ -202,21 +202,21 @@ saboteurs! {
     }
 
     /// Clause 3: a lease is over as soon as it is given.
-    lease_given_twice, LeaseGivenTwice, "a_lease_is_given_once::what_is_leased_is_not_claimed_before_the_lease_ends" => {
+    lease_given_twice, LeaseGivenTwice, "one_worker_per_lease::a_leased_enrollment_is_not_claimed_before_the_lease_ends" => {
         fn claim(inner: &mut InMemoryRepository, now: Timestamp, _: Timestamp) -> Answer<Option<Claim>> {
             inner.claim(now, now)
         }
     }
 
     /// Clause 3: a lease never ends, so what a worker took with it is lost.
-    endless_lease, EndlessLease, "a_lease_is_given_once::what_is_leased_is_not_claimed_before_the_lease_ends" => {
+    endless_lease, EndlessLease, "one_worker_per_lease::a_leased_enrollment_is_not_claimed_before_the_lease_ends" => {
         fn claim(inner: &mut InMemoryRepository, now: Timestamp, _: Timestamp) -> Answer<Option<Claim>> {
             inner.claim(now, "9999-12-31T23:59:59Z".parse().unwrap())
         }
     }
 
     /// Clause 4: a worker that was overtaken still has its say.
-    stale_failure, StaleFailure, "a_failure_is_of_an_attempt::an_attempt_that_was_overtaken_says_nothing" => {
+    stale_failure, StaleFailure, "failures_belong_to_attempts::an_outdated_attempt_records_no_failure" => {
         fn record_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
             // As if it had been given its lease just now.
             let (now, attempts) = (claim.lease_end, inner.find(claim.organization_id, claim.enrollment_id)?);
@@ -229,14 +229,14 @@ saboteurs! {
     }
 
     /// Clause 5: whatever is asked for is said to be retried.
-    retry_of_anything, RetryOfAnything, "a_retry_begins_anew::only_what_failed_is_retried" => {
+    retry_of_anything, RetryOfAnything, "retries_reset_the_attempts::only_a_failed_enrollment_is_retried" => {
         fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
             inner.retry(of, id, now).map(|_| true)
         }
     }
 
     /// Clause 6: an id is enough, whoever asks.
-    leaking_inbox, LeakingInbox, "an_inbox_has_walls::an_enrollment_is_its_organizations" => {
+    leaking_inbox, LeakingInbox, "inbox_organizations_are_separate::an_enrollment_belongs_to_its_organization" => {
         fn find(inner: &mut InMemoryRepository, _: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
             let found = inner.organizations().into_iter().map(|of| inner.find(of, id)).find_map(Result::transpose);
             found.transpose()

@@ -1,7 +1,7 @@
-//! The invariants of SPEC 7, each a property of that name over generated worlds and requests.
+//! The invariants of SPEC 7, each a property of that name over generated scenarios and requests.
 #![cfg(feature = "testing")]
 
-mod worlds;
+mod scenarios;
 
 use enroll::changes::ChangeSet;
 use enroll::contact::{ContactState, KeyKind};
@@ -10,13 +10,13 @@ use enroll::policy::ExistingContact;
 use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::snapshot::{ContactAggregate, Version};
-use enroll::testing::{World, world};
+use enroll::testing::{Scenario, scenario};
 use enroll::*;
 use proptest::prelude::*;
+use scenarios::{Counting, Host, changed_people, mutations, unrelated};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
-use worlds::{Counting, Host, changed_people, mutations, unrelated};
 
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -26,9 +26,9 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn a_contact_is_live_in_at_most_one_step_of_a_sequence(world in world()) {
-        let host = Host::new(&world);
-        for n in 0..world.requests.len() {
+    fn a_contact_is_live_in_at_most_one_step_of_a_sequence(scenario in scenario()) {
+        let host = Host::new(&scenario);
+        for n in 0..scenario.requests.len() {
             host.enroll(n);
             for person in host.snapshot().contacts.values() {
                 for sequence in host.snapshot().reference.sequences.keys() {
@@ -40,9 +40,9 @@ proptest! {
     }
 
     #[test]
-    fn every_recipient_has_exactly_one_outcome_in_input_order_and_every_ignored_one_has_a_reason(world in world()) {
-        let host = Host::new(&world);
-        for (n, request) in world.requests.iter().enumerate() {
+    fn every_recipient_has_exactly_one_outcome_in_input_order_and_every_ignored_one_has_a_reason(scenario in scenario()) {
+        let host = Host::new(&scenario);
+        for (n, request) in scenario.requests.iter().enumerate() {
             let report = host.enroll(n);
             let entries = request.body["to"].as_array().unwrap().len();
             let indexes: Vec<usize> = report.outcomes.iter().map(|outcome| outcome.index).collect();
@@ -58,8 +58,8 @@ proptest! {
     }
 
     #[test]
-    fn ignored_and_duplicate_recipients_leave_no_trace_but_count_for_the_tag(world in world()) {
-        let host = Host::new(&world);
+    fn ignored_and_duplicate_recipients_leave_no_trace_but_count_for_the_tag(scenario in scenario()) {
+        let host = Host::new(&scenario);
         let before = host.snapshot();
         let report = host.enroll(0);
         let after = host.snapshot();
@@ -75,8 +75,8 @@ proptest! {
         prop_assert_eq!(report.upload_tag.is_some(), counts_for_the_tag && !enrolled.is_empty());
         // Without them, the others fare the same.
         if !enrolled.is_empty() {
-            let mut alone = world.clone();
-            let entries = world.requests[0].body["to"].as_array().unwrap();
+            let mut alone = scenario.clone();
+            let entries = scenario.requests[0].body["to"].as_array().unwrap();
             alone.requests[0].body["to"] = enrolled.iter().map(|outcome| entries[outcome.index].clone()).collect();
             let told = |outcome: &report::Outcome| (outcome.disposition, outcome.contact_created);
             let others: Vec<_> = Host::new(&alone).enroll(0).outcomes.iter().map(told).collect();
@@ -85,8 +85,8 @@ proptest! {
     }
 
     #[test]
-    fn planning_twice_is_the_same_bytes_and_processing_twice_is_processing_once(world in world()) {
-        let host = Host::new(&world);
+    fn planning_twice_is_the_same_bytes_and_processing_twice_is_processing_once(scenario in scenario()) {
+        let host = Host::new(&scenario);
         let (command, snapshot, plan) = host.plan(0).unwrap();
         let bytes = |plan: &EnrollmentPlan| serde_json::to_vec(&(plan.changes(), plan.report())).unwrap();
         prop_assert_eq!(bytes(&plan), bytes(&plan_enrollment(&command, &snapshot).unwrap()));
@@ -105,12 +105,12 @@ proptest! {
     }
 
     #[test]
-    fn an_enrolled_recipient_that_is_sent_again_is_reprocessed_and_creates_nothing(world in world()) {
-        let host = Host::new(&world);
+    fn an_enrolled_recipient_that_is_sent_again_is_reprocessed_and_creates_nothing(scenario in scenario()) {
+        let host = Host::new(&scenario);
         let report = host.enroll(0);
         let after = host.snapshot();
         for outcome in report.outcomes.iter().filter(|outcome| outcome.disposition.is_enrolled()) {
-            let mut again = world.clone();
+            let mut again = scenario.clone();
             let request = &mut again.requests[0];
             request.body["to"] = json!([request.body["to"][outcome.index]]);
             request.body["step_id"] = json!(report.step_id);
@@ -139,40 +139,40 @@ proptest! {
     }
 
     #[test]
-    fn no_two_contacts_of_an_organization_share_an_external_id_phone_or_email(world in world()) {
-        let host = Host::new(&world);
-        for n in 0..world.requests.len() {
+    fn no_two_contacts_of_an_organization_share_an_external_id_phone_or_email(scenario in scenario()) {
+        let host = Host::new(&scenario);
+        for n in 0..scenario.requests.len() {
             host.enroll(n);
             prop_assert_eq!(host.dump().check_unique(), Ok(()));
         }
     }
 
     #[test]
-    fn nothing_outside_the_organization_is_read_referenced_or_written(world in world()) {
-        let host = Host::new(&world);
+    fn nothing_outside_the_organization_is_read_referenced_or_written(scenario in scenario()) {
+        let host = Host::new(&scenario);
         let strangers = host.strangers();
-        for n in 0..world.requests.len() {
+        for n in 0..scenario.requests.len() {
             // The host's handle refuses to answer for another organization.
             host.enroll(n);
         }
         prop_assert_eq!(host.strangers(), strangers);
         let snapshot = host.snapshot();
         for person in snapshot.contacts.values() {
-            let made = person.step_contacts.iter().filter(|row| world.requests.iter().any(|r| Some(r.enrollment_id) == row.enrollment_id));
+            let made = person.step_contacts.iter().filter(|row| scenario.requests.iter().any(|r| Some(r.enrollment_id) == row.enrollment_id));
             for row in made {
                 prop_assert!(row.channel_id.is_none_or(|id| snapshot.reference.channels.contains_key(&id)));
             }
-            if person.contact.created_at.is_some_and(|at| at >= world.requests[0].at) {
+            if person.contact.created_at.is_some_and(|at| at >= scenario.requests[0].at) {
                 prop_assert!(person.contact.default_channel_id.is_none_or(|id| snapshot.reference.channels.contains_key(&id)));
             }
         }
     }
 
     #[test]
-    fn consent_never_weakens(world in world()) {
-        let host = Host::new(&world);
+    fn consent_never_weakens(scenario in scenario()) {
+        let host = Host::new(&scenario);
         let before = host.snapshot();
-        for n in 0..world.requests.len() {
+        for n in 0..scenario.requests.len() {
             host.enroll(n);
         }
         for (id, after) in host.snapshot().contacts {
@@ -183,16 +183,16 @@ proptest! {
     }
 
     #[test]
-    fn facts_that_the_plan_does_not_rest_on_do_not_change_it(world in world()) {
-        let host = Host::new(&world);
+    fn facts_that_the_plan_does_not_rest_on_do_not_change_it(scenario in scenario()) {
+        let host = Host::new(&scenario);
         let (command, snapshot, plan) = host.plan(0).unwrap();
         let more = unrelated(snapshot, &host.snapshot());
         prop_assert_eq!(plan_enrollment(&command, &more).unwrap(), plan);
     }
 
     #[test]
-    fn every_fact_behind_a_write_is_guarded(world in world(), pick in any::<prop::sample::Index>()) {
-        let host = Host::new(&world);
+    fn every_fact_behind_a_write_is_guarded(scenario in scenario(), pick in any::<prop::sample::Index>()) {
+        let host = Host::new(&scenario);
         let (command, snapshot, plan) = host.plan(0).unwrap();
         let mutations = mutations(&command, &snapshot);
         for mutation in &mutations {
@@ -230,19 +230,19 @@ proptest! {
     }
 
     #[test]
-    fn the_number_of_repository_calls_does_not_depend_on_the_number_of_recipients(world in world()) {
-        let host = Host::new(&world);
-        for n in 0..world.requests.len() {
+    fn the_number_of_repository_calls_does_not_depend_on_the_number_of_recipients(scenario in scenario()) {
+        let host = Host::new(&scenario);
+        for n in 0..scenario.requests.len() {
             prop_assert_eq!(host.calls(n), [1, 1, 1]);
         }
     }
 
     #[test]
-    fn a_stored_value_is_never_overwritten_under_fill_blank(mut world in world()) {
-        world.given.policy.existing_contact = ExistingContact::FillBlank;
-        let host = Host::new(&world);
+    fn a_stored_value_is_never_overwritten_under_fill_blank(mut scenario in scenario()) {
+        scenario.given.policy.existing_contact = ExistingContact::FillBlank;
+        let host = Host::new(&scenario);
         let before = host.snapshot();
-        for n in 0..world.requests.len() {
+        for n in 0..scenario.requests.len() {
             host.enroll(n);
         }
         let after = host.snapshot();
@@ -258,8 +258,8 @@ proptest! {
 
     /// VECTORS 22.
     #[test]
-    fn a_preview_is_the_enrollment_without_the_commit(world in world()) {
-        let host = Host::new(&world);
+    fn a_preview_is_the_enrollment_without_the_commit(scenario in scenario()) {
+        let host = Host::new(&scenario);
         let before = host.snapshot();
         let foreseen = host.preview(0);
         prop_assert_eq!(host.snapshot(), before);
@@ -268,8 +268,8 @@ proptest! {
 
     /// VECTORS 10: the commit happened, and the answer was lost.
     #[test]
-    fn a_lost_commit_is_done_once_by_the_retry(world in world()) {
-        let host = Host::new(&world);
+    fn a_lost_commit_is_done_once_by_the_retry(scenario in scenario()) {
+        let host = Host::new(&scenario);
         let (_, _, plan) = host.plan(0).unwrap();
         host.commit(plan.changes()).unwrap();
         let once = host.snapshot();
@@ -279,23 +279,23 @@ proptest! {
 
     /// VECTORS 6: split over several requests, the same people are enrolled.
     #[test]
-    fn a_request_that_is_split_enrolls_the_same_people(world in world()) {
+    fn a_request_that_is_split_enrolls_the_same_people(scenario in scenario()) {
         // No duplicates among them: whoever is enrolled and shares no key with another, and nobody else.
         let taken = |note: &report::Note| note.code() == "key_taken";
-        let outcomes = Host::new(&world).enroll(0).outcomes.into_iter();
+        let outcomes = Host::new(&scenario).enroll(0).outcomes.into_iter();
         let enrolled = outcomes.filter(|outcome| outcome.disposition.is_enrolled() && !outcome.notes.iter().any(taken));
-        let mut world = world;
-        let entries = world.requests[0].body["to"].clone();
-        world.requests[0].body["to"] = enrolled.map(|outcome| entries[outcome.index].clone()).collect();
-        if world.requests[0].body["to"] == json!([]) {
+        let mut scenario = scenario;
+        let entries = scenario.requests[0].body["to"].clone();
+        scenario.requests[0].body["to"] = enrolled.map(|outcome| entries[outcome.index].clone()).collect();
+        if scenario.requests[0].body["to"] == json!([]) {
             return Ok(());
         }
-        let host = Host::new(&world);
+        let host = Host::new(&scenario);
         let whole = host.enroll(0);
-        let mut split = world.clone();
-        let entries = world.requests[0].body["to"].as_array().unwrap();
+        let mut split = scenario.clone();
+        let entries = scenario.requests[0].body["to"].as_array().unwrap();
         split.requests = entries.iter().enumerate().map(|(n, entry)| {
-            let mut request = world.requests[0].clone();
+            let mut request = scenario.requests[0].clone();
             request.body["to"] = json!([entry]);
             request.enrollment_id = request.enrollment_id.part(u32::try_from(n).unwrap());
             request
@@ -314,11 +314,11 @@ proptest! {
     }
 
     #[test]
-    fn no_body_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\",:a-z0-9 ]{0,80}", world in world()) {
-        let host = Host::new(&world);
-        let mut cut = world.requests[0].body.to_string().into_bytes();
+    fn no_body_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\",:a-z0-9 ]{0,80}", scenario in scenario()) {
+        let host = Host::new(&scenario);
+        let mut cut = scenario.requests[0].body.to_string().into_bytes();
         cut.truncate(bytes.len() * 4);
-        let mut spoiled = world.requests[0].body.to_string().into_bytes();
+        let mut spoiled = scenario.requests[0].body.to_string().into_bytes();
         for (n, byte) in bytes.iter().enumerate().filter(|(n, _)| n % 23 == 0) {
             let place = (n * 7919 + usize::from(*byte)) % spoiled.len();
             spoiled[place] = *byte;
@@ -350,7 +350,7 @@ proptest! {
 #[test]
 fn four_thousand_recipients_are_three_calls_as_one_is() {
     for recipients in [1, 100, 4000] {
-        let (inner, organization_id, sequence_id) = worlds::one_sequence();
+        let (inner, organization_id, sequence_id) = scenarios::one_sequence();
         let mut repository = Counting { inner, calls: [0; 3] };
         let request = EnrollmentRequest::new((0..recipients).map(|n| Recipient::new(format!("+1202555{n:04}"))));
         let key = EnrollmentKey::Idempotency("k");
@@ -382,7 +382,7 @@ impl Repository for AlwaysSecond {
 
 #[test]
 fn whoever_always_loses_the_race_is_told_so_after_a_bounded_number_of_attempts() {
-    let (inner, organization_id, sequence_id) = worlds::one_sequence();
+    let (inner, organization_id, sequence_id) = scenarios::one_sequence();
     let request = EnrollmentRequest::new([Recipient::new("+12025550123")]);
     let at = Timestamp::from_millis(0).unwrap();
     let enrollment =
@@ -397,7 +397,7 @@ fn whoever_always_loses_the_race_is_told_so_after_a_bounded_number_of_attempts()
 /// Real threads over the same people, in blocking and async hosts alike.
 #[test]
 fn writers_that_race_for_the_same_people_end_with_one_contact_each() {
-    let (repository, organization_id, sequence_id) = worlds::one_sequence();
+    let (repository, organization_id, sequence_id) = scenarios::one_sequence();
     let policy = EnrollmentPolicy::default();
     std::thread::scope(|threads| {
         for writer in 0..16_usize {
@@ -431,7 +431,7 @@ fn writers_that_race_for_the_same_people_end_with_one_contact_each() {
 /// VECTORS 22: between preview and commit someone else enrolls one of the people; that recipient alone differs.
 #[test]
 fn a_preview_that_was_overtaken_differs_in_the_one_recipient() {
-    let (mut repository, organization_id, sequence_id) = worlds::one_sequence();
+    let (mut repository, organization_id, sequence_id) = scenarios::one_sequence();
     let policy = EnrollmentPolicy::default();
     let engine = Engine::new(&policy);
     let at = Timestamp::from_millis(0).unwrap();
@@ -457,12 +457,12 @@ fn generated_cases_mean_something() {
 
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(cases(1), rng);
-    let strategy = world();
+    let strategy = scenario();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for _ in 0..1500 {
-        let world: World = strategy.new_tree(&mut runner).unwrap().current();
-        let host = Host::new(&world);
-        for n in 0..world.requests.len() {
+        let scenario: Scenario = strategy.new_tree(&mut runner).unwrap().current();
+        let host = Host::new(&scenario);
+        for n in 0..scenario.requests.len() {
             for outcome in host.enroll(n).outcomes {
                 *seen.entry(format!("outcome {}", outcome.disposition)).or_default() += 1;
                 for reason in &outcome.reasons {
@@ -486,7 +486,7 @@ fn generated_cases_mean_something() {
 /// The edits of [`mutations`] do what they say; else the property above would check nothing.
 #[test]
 fn a_fact_that_is_changed_is_refused_by_name() {
-    let (repository, organization_id, sequence_id) = worlds::one_sequence();
+    let (repository, organization_id, sequence_id) = scenarios::one_sequence();
     let at = Timestamp::from_millis(0).unwrap();
     let policy = EnrollmentPolicy::default();
     let engine = Engine::new(&policy);

@@ -6,7 +6,7 @@ mod reference;
 use enroll::contact::{Email, Libphonenumber, PhoneNormalizer, PhoneNumber, Region};
 use enroll::report::{EnrollmentReport, Note, Outcome, Reason};
 use enroll::seed::Seed;
-use enroll::testing::{World, world};
+use enroll::testing::{Scenario, scenario};
 use enroll::{Disposition, Engine, Enrollment, EnrollmentKey, EnrollmentRequest, InMemoryRepository, enroll_contacts};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -15,14 +15,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_reference_planner_agrees(world in world()) {
+    fn the_reference_planner_agrees(scenario in scenario()) {
         let mut repository = InMemoryRepository::new();
-        world.given.snapshots().unwrap().into_iter().for_each(|snapshot| repository.insert(snapshot));
-        for (n, request) in world.requests.iter().enumerate() {
-            let before = dump(&repository, &world);
+        scenario.given.snapshots().unwrap().into_iter().for_each(|snapshot| repository.insert(snapshot));
+        for (n, request) in scenario.requests.iter().enumerate() {
+            let before = dump(&repository, &scenario);
             let planned = reference::plan(&before, &request.when(), &addresses());
-            let report = enrolled(&mut repository, &world, n);
-            let made = told(&report, &before, &dump(&repository, &world));
+            let report = enrolled(&mut repository, &scenario, n);
+            let made = told(&report, &before, &dump(&repository, &scenario));
             for (planned, made) in list(&planned["outcomes"]).iter().zip(list(&made["outcomes"])) {
                 prop_assert_eq!(planned, made, "an outcome of request {}: the reference on the left", n);
             }
@@ -47,25 +47,25 @@ fn addresses() -> reference::Addresses<'static> {
     }
 }
 
-fn enrolled(repository: &mut InMemoryRepository, world: &World, n: usize) -> EnrollmentReport {
-    let request = &world.requests[n];
+fn enrolled(repository: &mut InMemoryRepository, scenario: &Scenario, n: usize) -> EnrollmentReport {
+    let request = &scenario.requests[n];
     let body = request.body.to_string();
     let enrollment = Enrollment {
-        organization_id: world.given.organization_id,
+        organization_id: scenario.given.organization_id,
         sequence_id: request.sequence_id,
         key: EnrollmentKey::Id(request.enrollment_id),
         at: request.at,
         request: &EnrollmentRequest::from_json(body.as_bytes()),
     };
-    enroll_contacts(repository, &Engine::new(&world.given.policy), &enrollment).unwrap()
+    enroll_contacts(repository, &Engine::new(&scenario.given.policy), &enrollment).unwrap()
 }
 
 /// All that stands, as the reference reads it.
-fn dump(repository: &InMemoryRepository, world: &World) -> Value {
+fn dump(repository: &InMemoryRepository, scenario: &Scenario) -> Value {
     let snapshots: Vec<_> = repository.organizations().into_iter().filter_map(|id| repository.snapshot(id)).collect();
-    let mut given = Seed::dump(&snapshots, world.given.organization_id);
-    given.now = world.given.now;
-    given.policy = world.given.policy.clone();
+    let mut given = Seed::dump(&snapshots, scenario.given.organization_id);
+    given.now = scenario.given.now;
+    given.policy = scenario.given.policy.clone();
     serde_json::to_value(given).unwrap()
 }
 

@@ -149,7 +149,7 @@ macro_rules! saboteurs {
 
 saboteurs! {
     /// Clause 1: a handle that has looked once sees the same for ever.
-    stale_reads, StaleReads, "read_what_was_written::a_hosts_write_is_seen_by_every_handle" => {
+    stale_reads, StaleReads, "read_what_was_written::every_handle_sees_a_host_write" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
             let fresh = repository.inner.load(query)?;
             Ok(repository.kept.get_or_insert(fresh).clone())
@@ -166,7 +166,7 @@ saboteurs! {
     }
 
     /// Clause 2: the runs are left out, and with them what caps the adds.
-    forgotten_runs, ForgottenRuns, "read_what_was_written::every_field_of_every_row_comes_back" => {
+    forgotten_runs, ForgottenRuns, "read_what_was_written::all_fields_of_all_rows_are_loaded" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
             let mut snapshot = repository.inner.load(query)?;
             snapshot.contacts.values_mut().for_each(|person| Arc::make_mut(person).runs.clear());
@@ -175,7 +175,7 @@ saboteurs! {
     }
 
     /// Clause 2: the version is read after the rows that it covers, whenever something happens between.
-    version_read_after_what_it_covers, TornLoad, "concurrent_writers::a_load_beside_writers_is_whole" => {
+    version_read_after_what_it_covers, TornLoad, "concurrent_writers::a_load_during_writes_is_consistent" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
             let mut rows = repository.inner.load(query)?;
             let versions = |snapshot: &Snapshot| snapshot.contacts.values().map(|person| person.version).collect::<Vec<_>>();
@@ -194,7 +194,7 @@ saboteurs! {
     }
 
     /// Clause 3: of a commit that is refused, something stays.
-    torn_batch, TornBatch, "all_or_nothing::a_stale_guard_leaves_nothing" => {
+    torn_batch, TornBatch, "all_or_nothing::a_stale_guard_refuses_all_rows" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.inner.commit(changes).inspect_err(|_| {
                 repository.tamper(changes, |snapshot| {
@@ -208,7 +208,7 @@ saboteurs! {
     }
 
     /// Clause 4: the sequence may have been archived.
-    ignored_guard_of_the_sequence, UnguardedSequence, "guards_hold::a_sequence_that_was_archived" => {
+    ignored_guard_of_the_sequence, UnguardedSequence, "guards_hold::sequence_archived" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let (id, _) = changes.guards().sequence;
             let stands = repository.inner.snapshot(changes.organization_id());
@@ -222,14 +222,14 @@ saboteurs! {
     }
 
     /// Clause 4: a channel may have been disabled.
-    ignored_guard_of_the_channels, UnguardedChannels, "guards_hold::a_channel_that_was_disabled" => {
+    ignored_guard_of_the_channels, UnguardedChannels, "guards_hold::channel_disabled" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.forged(changes, |changes| changes["guards"]["channels"] = json!([]))
         }
     }
 
     /// Clause 4: a channel that was not there may have appeared.
-    ignored_guard_of_an_absent_channel, UnguardedAbsence, "guards_hold::a_channel_that_was_unknown_and_appears" => {
+    ignored_guard_of_an_absent_channel, UnguardedAbsence, "guards_hold::unknown_channel_inserted" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.forged(changes, |changes| {
                 if let Some(channels) = changes["guards"]["channels"].as_array_mut() {
@@ -240,28 +240,28 @@ saboteurs! {
     }
 
     /// Clause 4: the custom object may ask for something else by now.
-    ignored_guard_of_the_object, UnguardedObject, "guards_hold::a_custom_object_that_was_changed" => {
+    ignored_guard_of_the_object, UnguardedObject, "guards_hold::custom_object_changed" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.forged(changes, |changes| changes["guards"]["custom_object"] = Value::Null)
         }
     }
 
     /// Clause 4: the call flow may be gone.
-    ignored_guard_of_the_call_flow, UnguardedCallFlow, "guards_hold::a_call_flow_that_was_deleted" => {
+    ignored_guard_of_the_call_flow, UnguardedCallFlow, "guards_hold::call_flow_deleted" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.forged(changes, |changes| changes["guards"]["call_flow"] = Value::Null)
         }
     }
 
     /// Clause 4: whoever is looked at and not written may have changed.
-    ignored_guard_of_the_others, UnguardedContacts, "guards_hold::a_contact_that_is_ignored_and_changes" => {
+    ignored_guard_of_the_others, UnguardedContacts, "guards_hold::ignored_contact_changed" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.forged(changes, |changes| changes["guards"]["contacts"] = json!([]))
         }
     }
 
     /// Clause 4: whoever is written may have changed.
-    ignored_guard_of_those_written, UnguardedUpdates, "guards_hold::an_opt_out" => {
+    ignored_guard_of_those_written, UnguardedUpdates, "guards_hold::opt_out_inserted" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let people = repository.inner.snapshot(changes.organization_id()).map_or_else(BTreeMap::new, |now| now.contacts);
             repository.forged(changes, |changes| {
@@ -276,14 +276,14 @@ saboteurs! {
     }
 
     /// Clause 4: a key that was vacant may be taken.
-    ignored_guard_of_vacant_keys, UnguardedVacancy, "guards_hold::a_vacant_phone_that_is_taken" => {
+    ignored_guard_of_vacant_keys, UnguardedVacancy, "guards_hold::unclaimed_phone_used" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.forged(changes, |changes| changes["guards"]["vacant"] = json!({}))
         }
     }
 
     /// Clause 5: a host may give two contacts one key.
-    host_write_that_is_not_unique, LaxConstraints, "unique_for_good::a_host_cannot_give_two_contacts_one_key" => {
+    host_write_that_is_not_unique, LaxConstraints, "unique_keys::a_host_cannot_give_two_contacts_the_same_key" => {
         fn host_write(memory: &Memory, write: &HostWrite) -> Result<(), RepositoryError> {
             let refused = memory.host_write(write);
             let unique = refused.as_ref().err().map(|error| error.inner().to_string());
@@ -292,7 +292,7 @@ saboteurs! {
     }
 
     /// Clause 5: a key that one contact gives up is still in the way of the next.
-    keys_in_the_way, KeysInTheWay, "unique_for_good::keys_given_up_and_claimed_in_one_commit_go_over" => {
+    keys_in_the_way, KeysInTheWay, "unique_keys::a_key_moves_between_contacts_in_one_commit" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let stands = repository.inner.snapshot(changes.organization_id());
             let held = |phone: &Option<enroll::contact::Text>| {
@@ -307,7 +307,7 @@ saboteurs! {
     }
 
     /// Clause 5: a contact may be live in a sequence twice.
-    second_live_step_contact, TwiceLive, "unique_for_good::one_live_step_contact_of_a_contact_in_a_sequence" => {
+    second_live_step_contact, TwiceLive, "unique_keys::one_live_step_contact_per_contact_and_sequence" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let refused = repository.inner.commit(changes);
             let Err(e) = &refused else { return refused };
@@ -333,7 +333,7 @@ saboteurs! {
     }
 
     /// Clause 5: an enrollment that has its row happens again.
-    enrollment_that_happens_twice, TwiceEnrolled, "unique_for_good::an_enrollment_happens_once" => {
+    enrollment_that_happens_twice, TwiceEnrolled, "unique_keys::an_enrollment_is_committed_once" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.tamper(changes, |snapshot| {
                 snapshot.reference.enrollments.remove(&changes.completion().enrollment.id);
@@ -347,7 +347,7 @@ saboteurs! {
     }
 
     /// Clause 6: what exists is overwritten.
-    upsert_instead_of_create, Upserts, "create_means_create::a_contact_under_a_derived_id_is_not_overwritten" => {
+    upsert_instead_of_create, Upserts, "create_never_overwrites::an_existing_contact_is_not_overwritten" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.tamper(changes, |snapshot| {
                 for contact in &changes.rows().contacts_created {
@@ -359,7 +359,7 @@ saboteurs! {
     }
 
     /// Clause 7: a conflict where nothing is in the way.
-    phantom_conflict, PhantomConflict, "conflict_is_typed::with_nothing_in_the_way_there_is_none" => {
+    phantom_conflict, PhantomConflict, "conflict_is_typed::sequential_enrollments_do_not_conflict" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             if repository.commits % 2 == 1 {
                 return Err(RepositoryError::new(Kind::Conflict, "in doubt"));
@@ -369,14 +369,14 @@ saboteurs! {
     }
 
     /// Clause 7: a lost race is told as something that trying again does not change.
-    untyped_conflict, UntypedConflict, "unique_for_good::a_second_writer_of_the_same_phone_conflicts_then_reuses" => {
+    untyped_conflict, UntypedConflict, "unique_keys::second_writer_of_a_phone_conflicts_then_reuses_the_contact" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.inner.commit(changes).map_err(|e| RepositoryError::new(Kind::Other, e))
         }
     }
 
     /// Clause 8: external ids are unique without regard to case.
-    folded_case, FoldedCase, "byte_exact_keys::a_key_is_its_very_bytes" => {
+    folded_case, FoldedCase, "byte_exact_keys::keys_are_compared_by_bytes" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let stands = repository.inner.snapshot(changes.organization_id());
             let held: Vec<String> = stands.iter().flat_map(|stands| stands.contacts.values())
@@ -390,7 +390,7 @@ saboteurs! {
     }
 
     /// Clause 9: a commit takes a thousand contacts at most.
-    bounded_commit, BoundedCommit, "any_size::four_thousand_new_people_and_again" => {
+    bounded_commit, BoundedCommit, "any_size::four_thousand_contacts_are_created_then_reprocessed" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             if changes.rows().contacts_created.len() > 1000 {
                 return Err(RepositoryError::new(Kind::Other, "too many rows"));
@@ -400,7 +400,7 @@ saboteurs! {
     }
 
     /// Clause 10: a commit without contacts is left out, and with it the enrollment's own row.
-    lost_empty_commit, LostEmptyCommit, "empty_is_nothing::an_enrollment_of_nobody_writes_its_own_row_alone" => {
+    lost_empty_commit, LostEmptyCommit, "empty_input::an_enrollment_without_enrolled_recipients_writes_only_its_own_row" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let rows = changes.rows();
             if rows.contacts_created.is_empty() && rows.contacts_updated.is_empty() {
@@ -411,7 +411,7 @@ saboteurs! {
     }
 
     /// Clause 11: what one organization does not have, it gets from another.
-    leaking_tenant, LeakingTenant, "tenants_are_walls::nothing_of_another_organization_can_be_named" => {
+    leaking_tenant, LeakingTenant, "organizations_are_separate::rows_of_another_organization_are_not_loaded" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
             let mut snapshot = repository.inner.load(query)?;
             for organization_id in repository.inner.organizations() {
@@ -426,14 +426,14 @@ saboteurs! {
     }
 
     /// Clause 3: the conversations are not written.
-    lost_conversation, LostConversation, "all_or_nothing::a_commit_writes_all_that_its_plan_says" => {
+    lost_conversation, LostConversation, "all_or_nothing::a_commit_writes_all_rows_of_its_plan" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.forged(changes, |changes| changes["rows"]["conversations_created"] = json!([]))
         }
     }
 
     /// Clause 12: a host's write raises no version.
-    host_write_that_raises_no_version, Unraised, "one_version_an_aggregate::preferences_round_a_contact" => {
+    host_write_that_raises_no_version, Unraised, "one_version_per_aggregate::preferences_of_a_contact" => {
         fn host_write(memory: &Memory, write: &HostWrite) -> Result<(), RepositoryError> {
             let before = memory.0.snapshot(write.organization_id);
             memory.host_write(write)?;
@@ -450,7 +450,7 @@ saboteurs! {
     }
 
     /// Clause 12: an enrollment raises no version of the contacts that it writes.
-    commit_that_raises_no_version, UnraisedCommit, "one_version_an_aggregate::an_enrollment_raises_whom_it_writes_by_one" => {
+    commit_that_raises_no_version, UnraisedCommit, "one_version_per_aggregate::an_enrollment_increments_the_version_of_written_contacts" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.inner.commit(changes)?;
             repository.tamper(changes, |snapshot| {

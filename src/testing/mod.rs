@@ -7,4 +7,4 @@ pub mod conformance;
 mod strategies;
 
 pub use blocking::{Blocking, block_on};
-pub use strategies::{Request, World, world};
+pub use strategies::{Request, Scenario, scenario};

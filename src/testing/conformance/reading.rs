@@ -1,13 +1,13 @@
-//! Clauses 1, 2, 8, 10 and 11: what is read.
-#![expect(missing_docs, clippy::missing_panics_doc, reason = "a case is its name, and panics where it fails")]
-#![allow(clippy::wildcard_imports, reason = "a clause takes what its file has")]
+//! Clauses 1, 2, 8, 10 and 11: loads are complete, exact and separate for each organization.
+#![allow(clippy::wildcard_imports, reason = "the modules of a file share its imports")]
 
 use serde_json::json;
 
-use super::scene::{
-    ANN, Asked, BOB, BOBS_PHONE, CAT, DOTS_PHONE, EVE, EVES_PHONE, FAY, FAYS_PHONE, MAIL, NEIGHBOURS, NEW_PHONE,
-    ORGANIZATION, OTHER_SEQUENCE, SEQUENCE, SMS, STRANGERS, Scene, contact, count, given, id, load, neighbour,
-    neighbours_phone, opt_in, reference_query, same, snapshot_query, sorted, with_neighbours,
+use super::setup::{
+    ADJACENT_CONTACTS, ANN, BOB, BOBS_PHONE, CAT, DOTS_PHONE, EVE, EVES_PHONE, FAY, FAYS_PHONE, MAIL, NEW_PHONE,
+    ORGANIZATION, OTHER_ORGANIZATION, OTHER_SEQUENCE, SEQUENCE, SMS, Setup, TestRequest, adjacent_contact,
+    adjacent_phone, assert_same, contact, count, given, id, load, opt_in, reference_query, seed_with_adjacent_contacts,
+    snapshot_query, sorted,
 };
 use super::{BlockOn, Fixture};
 use crate::contact::KeyKind;
@@ -18,50 +18,51 @@ use crate::seed::{HostRow, HostWrite, Seed, WriteKind};
 use crate::snapshot::{ContactAggregate, Snapshot};
 
 /// Clause 1.
+#[doc(hidden)]
 pub mod read_what_was_written {
     use super::*;
 
-    pub async fn a_commit_is_seen_by_every_handle<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let (mut writer, mut reader) = (scene.open().await, scene.open().await);
-        // The reader has looked before, so what it keeps of that would show.
+    pub async fn every_handle_sees_a_commit<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let (mut writer, mut reader) = (setup.open().await, setup.open().await);
+        // The reader loads before the commit, so that a stale cache would show.
         assert_eq!(holder(&mut reader, KeyKind::Phone, NEW_PHONE).await, None);
-        let report = Asked::phones(1, &[NEW_PHONE]).enroll(&mut writer).await;
-        for handle in [&mut writer, &mut reader, &mut scene.open().await] {
+        let report = TestRequest::phones(1, &[NEW_PHONE]).enroll(&mut writer).await;
+        for handle in [&mut writer, &mut reader, &mut setup.open().await] {
             assert_eq!(holder(handle, KeyKind::Phone, NEW_PHONE).await, report.outcomes[0].contact_id);
         }
     }
 
-    pub async fn a_hosts_write_is_seen_by_every_handle<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let mut handle = scene.open().await;
-        let asked = snapshot_query(&[], &[BOBS_PHONE], &[]);
-        assert!(load(&mut handle, &asked).await.contacts[&BOB].preferences.is_empty());
-        scene.write(WriteKind::Insert, opt_in(BOB, false)).await;
-        assert_eq!(load(&mut handle, &asked).await.contacts[&BOB].preferences.len(), 1);
+    pub async fn every_handle_sees_a_host_write<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let mut handle = setup.open().await;
+        let query = snapshot_query(&[], &[BOBS_PHONE], &[]);
+        assert!(load(&mut handle, &query).await.contacts[&BOB].preferences.is_empty());
+        setup.write(WriteKind::Insert, opt_in(BOB, false)).await;
+        assert_eq!(load(&mut handle, &query).await.contacts[&BOB].preferences.len(), 1);
     }
 
-    pub async fn every_field_of_every_row_comes_back<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let mut handle = scene.open().await;
+    pub async fn all_fields_of_all_rows_are_loaded<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let mut handle = setup.open().await;
         for sequence_id in [SEQUENCE, OTHER_SEQUENCE] {
-            let mut asked = snapshot_query(&["ann-1"], &[EVES_PHONE, FAYS_PHONE], &["cat@example.com"]);
-            asked.reference.sequence_id = sequence_id;
+            let mut query = snapshot_query(&["ann-1"], &[EVES_PHONE, FAYS_PHONE], &["cat@example.com"]);
+            query.reference.sequence_id = sequence_id;
             for channel_id in [SMS, MAIL] {
-                asked.channel_id = Some(channel_id);
-                let expected = world(&given());
-                let found = load(&mut handle, &asked).await;
-                for (id, person) in &found.contacts {
-                    assert_eq!(related(person, &asked), related(&expected.contacts[id], &asked));
+                query.channel_id = Some(channel_id);
+                let expected = snapshot_of(&given());
+                let found = load(&mut handle, &query).await;
+                for (id, contact) in &found.contacts {
+                    assert_eq!(related(contact, &query), related(&expected.contacts[id], &query));
                 }
                 assert!([ANN, CAT, EVE, FAY].iter().all(|id| found.contacts.contains_key(id)));
                 let sequence = &found.reference.sequences[&sequence_id].value;
                 let mut steps = sequence.steps.clone();
                 steps.sort_by_key(|step| step.id);
-                let stands = &expected.reference.sequences[&sequence_id].value;
-                assert_eq!((&sequence.title, sequence.status), (&stands.title, stands.status));
-                assert_eq!(sequence.settings, stands.settings);
-                assert_eq!(steps, stands.steps);
+                let expected_sequence = &expected.reference.sequences[&sequence_id].value;
+                assert_eq!((&sequence.title, sequence.status), (&expected_sequence.title, expected_sequence.status));
+                assert_eq!(sequence.settings, expected_sequence.settings);
+                assert_eq!(steps, expected_sequence.steps);
                 for (id, channel) in &expected.reference.channels {
                     assert_eq!(found.reference.channels[id].value, channel.value);
                 }
@@ -75,130 +76,134 @@ pub mod read_what_was_written {
         }
     }
 
-    pub async fn a_seed_comes_back_whole<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        same(&sorted(&given()), &scene.dump().await, "what was seeded");
+    pub async fn a_loaded_seed_is_dumped_unchanged<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        assert_same(&sorted(&given()), &setup.dump().await, "the loaded seed");
     }
 
-    pub async fn the_stored_report_answers_again<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let asked = Asked::new(
+    pub async fn a_repeated_enrollment_returns_the_stored_report<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let request = TestRequest::new(
             1,
             json!([{ "phone": "junk \u{1f4de}", "email": "Ünï@exämple.com", "name": "N" }, { "phone": NEW_PHONE }, { "phone": NEW_PHONE }]),
         );
-        let report = asked.enroll(&mut scene.open().await).await;
-        let before = scene.dump().await;
-        assert_eq!(asked.enroll(&mut scene.open().await).await, report);
-        same(&before, &scene.dump().await, "an enrollment that came again");
+        let report = request.enroll(&mut setup.open().await).await;
+        let before = setup.dump().await;
+        assert_eq!(request.enroll(&mut setup.open().await).await, report);
+        assert_same(&before, &setup.dump().await, "a repeated enrollment");
     }
 }
 
 /// Clause 2.
+#[doc(hidden)]
 pub mod complete_load {
     use super::*;
 
     pub async fn each_key_finds_its_contact<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let mut handle = scene.open().await;
-        for person in world(&given()).contacts.values() {
+        let setup = Setup::<F, B>::new().await;
+        let mut handle = setup.open().await;
+        for contact in snapshot_of(&given()).contacts.values() {
             for kind in KeyKind::ALL {
-                let Some(key) = person.contact.key(kind) else { continue };
-                assert_eq!(holder(&mut handle, kind, key).await, Some(person.contact.id), "{kind} `{key}`");
+                let Some(key) = contact.contact.key(kind) else { continue };
+                assert_eq!(holder(&mut handle, kind, key).await, Some(contact.contact.id), "{kind} `{key}`");
             }
         }
     }
 
-    pub async fn several_keys_of_one_contact_find_it_once<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let anns_key = world(&given()).contacts[&ANN].contact.key(KeyKind::Email).map(str::to_owned);
-        let asked = snapshot_query(&["ann-1"], &["+12025550123"], &[&anns_key.unwrap_or_default()]);
-        let person = scene.person(ANN, &asked).await;
-        let world = world(&given());
-        assert_eq!(related(&person, &asked), related(&world.contacts[&ANN], &asked));
+    pub async fn several_keys_of_one_contact_load_it_once<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let anns_key = snapshot_of(&given()).contacts[&ANN].contact.key(KeyKind::Email).map(str::to_owned);
+        let query = snapshot_query(&["ann-1"], &["+12025550123"], &[&anns_key.unwrap_or_default()]);
+        let contact = setup.load_contact(ANN, &query).await;
+        let snapshot = snapshot_of(&given());
+        assert_eq!(related(&contact, &query), related(&snapshot.contacts[&ANN], &query));
     }
 
-    pub async fn a_merged_contact_holds_no_keys<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let mut handle = scene.open().await;
+    pub async fn a_merged_contact_has_no_keys<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let mut handle = setup.open().await;
         let keys = [(KeyKind::ExternalId, "dot-1"), (KeyKind::Phone, DOTS_PHONE), (KeyKind::Email, "dot@example.com")];
         for (kind, key) in keys {
             assert_eq!(holder(&mut handle, kind, key).await, None, "{kind}");
         }
     }
 
-    pub async fn what_does_not_exist_is_absent<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let mut handle = scene.open().await;
-        let mut asked = snapshot_query(&["nobody"], &["+12025550199"], &["nobody@example.com"]);
+    pub async fn unknown_ids_are_absent<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let mut handle = setup.open().await;
+        let mut query = snapshot_query(&["unknown"], &["+12025550199"], &["unknown@example.com"]);
         let nothing = id(99, 99);
-        asked.reference = ReferenceQuery {
+        query.reference = ReferenceQuery {
             organization_id: ORGANIZATION,
             enrollment_id: Some(nothing.into()),
             sequence_id: nothing.into(),
             custom_object_id: Some(nothing.into()),
             call_flow_id: Some(nothing.into()),
         };
-        asked.channel_id = Some(nothing.into());
-        let Snapshot { reference, contacts: people, .. } = load(&mut handle, &asked).await;
+        query.channel_id = Some(nothing.into());
+        let Snapshot { reference, contacts, .. } = load(&mut handle, &query).await;
         assert!(!reference.sequences.contains_key(&nothing.into()));
         assert!(!reference.custom_objects.contains_key(&nothing.into()));
         assert!(!reference.call_flows.contains_key(&nothing.into()));
         assert!(!reference.enrollments.contains_key(&nothing.into()));
         assert!(!reference.channels.contains_key(&nothing.into()));
-        assert!(people.values().all(|person| world(&given()).contacts.contains_key(&person.contact.id)));
+        assert!(contacts.values().all(|contact| snapshot_of(&given()).contacts.contains_key(&contact.contact.id)));
     }
 
-    pub async fn all_channels_are_in_the_context<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let mut handle = scene.open().await;
-        let expected: Vec<_> = world(&given()).reference.channels.into_keys().collect();
+    pub async fn all_channels_are_in_the_reference_data<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let mut handle = setup.open().await;
+        let expected: Vec<_> = snapshot_of(&given()).reference.channels.into_keys().collect();
         let reference = reference_data(&mut handle, &reference_query()).await;
         assert_eq!(reference.channels.into_keys().collect::<Vec<_>>(), expected);
     }
 
-    /// Whether few are asked for, all of them, or every second one.
-    pub async fn what_stands_round_neighbours_is_loaded_with_each<F: Fixture, B: BlockOn>() {
-        let given = with_neighbours();
-        let scene = Scene::<F, B>::of(&given).await;
-        let world = world(&given);
-        let mut handle = scene.open().await;
-        for (few, apart) in [(3, 1), (NEIGHBOURS, 1), (NEIGHBOURS, 2), (NEIGHBOURS, 3)] {
-            let numbers: Vec<u64> = (0..few).step_by(apart).collect();
-            let phones: Vec<String> = numbers.iter().map(|n| neighbours_phone(*n)).collect();
+    /// Queries a few adjacent contacts, all of them, and every second or third one.
+    pub async fn related_rows_of_adjacent_contacts_are_loaded<F: Fixture, B: BlockOn>() {
+        let given = seed_with_adjacent_contacts();
+        let setup = Setup::<F, B>::of(&given).await;
+        let snapshot = snapshot_of(&given);
+        let mut handle = setup.open().await;
+        for (count, step) in [(3, 1), (ADJACENT_CONTACTS, 1), (ADJACENT_CONTACTS, 2), (ADJACENT_CONTACTS, 3)] {
+            let numbers: Vec<u64> = (0..count).step_by(step).collect();
+            let phones: Vec<String> = numbers.iter().map(|n| adjacent_phone(*n)).collect();
             let phones: Vec<&str> = phones.iter().map(String::as_str).collect();
-            let asked = snapshot_query(&[], &phones, &[]);
-            let found = load(&mut handle, &asked).await.contacts;
-            for id in numbers.into_iter().map(neighbour) {
-                assert_eq!(related(&found[&id], &asked), related(&world.contacts[&id], &asked));
+            let query = snapshot_query(&[], &phones, &[]);
+            let found = load(&mut handle, &query).await.contacts;
+            for id in numbers.into_iter().map(adjacent_contact) {
+                assert_eq!(related(&found[&id], &query), related(&snapshot.contacts[&id], &query));
             }
         }
     }
 
-    pub async fn what_a_commit_wrote_is_loaded_with_its_contact<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let asked =
-            Asked::new(1, json!([{ "phone": NEW_PHONE, "properties": { "note": "x" } }, { "phone": BOBS_PHONE }]));
-        let asked = asked.with("custom_data", json!({ "custom_object_id": id(10, 1), "resource": "step_contact" }));
-        let report = asked.enroll(&mut scene.open().await).await;
+    pub async fn committed_rows_are_loaded_with_their_contact<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let request = TestRequest::new(
+            1,
+            json!([{ "phone": NEW_PHONE, "properties": { "note": "x" } }, { "phone": BOBS_PHONE }]),
+        );
+        let request = request.with("custom_data", json!({ "custom_object_id": id(10, 1), "resource": "step_contact" }));
+        let report = request.enroll(&mut setup.open().await).await;
         for (outcome, phone) in report.outcomes.iter().zip([NEW_PHONE, BOBS_PHONE]) {
-            let asked = snapshot_query(&[], &[phone], &[]);
-            let person = scene.person(outcome.contact_id.unwrap_or(ANN), &asked).await;
-            assert_eq!(person.conversations.first().map(|row| row.id), outcome.conversation_id);
-            assert_eq!(person.step_contacts.first().map(|row| row.id), outcome.step_contact_id);
+            let query = snapshot_query(&[], &[phone], &[]);
+            let contact = setup.load_contact(outcome.contact_id.unwrap_or(ANN), &query).await;
+            assert_eq!(contact.conversations.first().map(|row| row.id), outcome.conversation_id);
+            assert_eq!(contact.step_contacts.first().map(|row| row.id), outcome.step_contact_id);
             assert_eq!(
-                person.runs.first().map(|row| Some(row.id)),
-                person.step_contacts.first().map(|row| Some(row.run_id))
+                contact.runs.first().map(|row| Some(row.id)),
+                contact.step_contacts.first().map(|row| Some(row.run_id))
             );
-            assert_eq!(person.records.first().map(|row| row.id), outcome.record_id);
+            assert_eq!(contact.records.first().map(|row| row.id), outcome.record_id);
         }
     }
 }
 
 /// Clause 8.
+#[doc(hidden)]
 pub mod byte_exact_keys {
     use super::*;
 
-    /// Alike to a reader or to a collation, and all different.
+    /// Keys that a reader or a collation could take for equal. All are different.
     const ALIKE: [&str; 14] = [
         "KEY",
         "key",
@@ -216,43 +221,44 @@ pub mod byte_exact_keys {
         "k_y",
     ];
 
-    pub async fn external_ids_that_look_alike_are_different_people<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
+    pub async fn similar_external_ids_are_different_contacts<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
         let entry =
             |(n, key): (usize, &&str)| json!({ "external_id": key, "phone": format!("+120255501{:02}", 50 + n) });
-        let asked = Asked::new(1, ALIKE.iter().enumerate().map(entry).collect());
-        let report = asked.enroll(&mut scene.open().await).await;
+        let request = TestRequest::new(1, ALIKE.iter().enumerate().map(entry).collect());
+        let report = request.enroll(&mut setup.open().await).await;
         assert_eq!(report.counts().contacts_created, ALIKE.len());
-        let mut handle = scene.open().await;
+        let mut handle = setup.open().await;
         for (key, outcome) in ALIKE.iter().zip(&report.outcomes) {
             assert_eq!(holder(&mut handle, KeyKind::ExternalId, key).await, outcome.contact_id, "`{key}`");
         }
-        // All together, and each still its own.
-        let people = load(&mut handle, &snapshot_query(&ALIKE, &[], &[])).await.contacts;
-        assert!(report.outcomes.iter().all(|outcome| outcome.contact_id.is_some_and(|id| people.contains_key(&id))));
+        // One query with all keys.
+        let contacts = load(&mut handle, &snapshot_query(&ALIKE, &[], &[])).await.contacts;
+        assert!(report.outcomes.iter().all(|outcome| outcome.contact_id.is_some_and(|id| contacts.contains_key(&id))));
     }
 
-    pub async fn a_key_is_its_very_bytes<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
+    pub async fn keys_are_compared_by_bytes<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
         let keys = ["ANN-1", "Ann-1", "ann_1", "ann%", "\u{ff41}nn-1", "ann\u{2010}1"];
         let entry =
             |(n, key): (usize, &&str)| json!({ "external_id": key, "phone": format!("+120255501{:02}", 50 + n) });
-        let report = Asked::new(1, keys.iter().enumerate().map(entry).collect()).enroll(&mut scene.open().await).await;
+        let report =
+            TestRequest::new(1, keys.iter().enumerate().map(entry).collect()).enroll(&mut setup.open().await).await;
         assert_eq!(report.counts().contacts_created, keys.len(), "{report:?}");
-        let mut handle = scene.open().await;
+        let mut handle = setup.open().await;
         assert_eq!(holder(&mut handle, KeyKind::ExternalId, "ann-1").await, Some(ANN));
         for email in ["CAT@example.com", "cat@EXAMPLE.com", "c\u{e0}t@example.com"] {
             assert_eq!(holder(&mut handle, KeyKind::Email, email).await, None, "`{email}`");
         }
     }
 
-    pub async fn emails_are_found_by_their_key_and_shown_as_given<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let asked = Asked::new(1, json!([{ "phone": NEW_PHONE, "email": "Jörg.Ü@BÜCHER.example" }]));
-        let report = asked.enroll(&mut scene.open().await).await;
-        let asked = snapshot_query(&[], &[], &["jörg.Ü@xn--bcher-kva.example"]);
-        let person = scene.person(report.outcomes[0].contact_id.unwrap_or(ANN), &asked).await;
-        let email = person.contact.email.as_ref();
+    pub async fn emails_are_found_by_key_and_stored_as_given<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let request = TestRequest::new(1, json!([{ "phone": NEW_PHONE, "email": "Jörg.Ü@BÜCHER.example" }]));
+        let report = request.enroll(&mut setup.open().await).await;
+        let query = snapshot_query(&[], &[], &["jörg.Ü@xn--bcher-kva.example"]);
+        let contact = setup.load_contact(report.outcomes[0].contact_id.unwrap_or(ANN), &query).await;
+        let email = contact.contact.email.as_ref();
         assert_eq!(
             email.map(|email| (email.as_str(), email.key())),
             Some(("Jörg.Ü@BÜCHER.example", "jörg.Ü@xn--bcher-kva.example"))
@@ -261,65 +267,67 @@ pub mod byte_exact_keys {
 }
 
 /// Clause 10.
-pub mod empty_is_nothing {
+#[doc(hidden)]
+pub mod empty_input {
     use super::*;
 
-    pub async fn a_lookup_without_keys_finds_nobody_it_should_not<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let snapshot = load(&mut scene.open().await, &snapshot_query(&[], &[], &[])).await;
-        let world = world(&given());
-        assert!(snapshot.contacts.iter().all(|(id, person)| world.contacts[id].contact == person.contact));
+    pub async fn a_query_without_keys_loads_no_wrong_contact<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let snapshot = load(&mut setup.open().await, &snapshot_query(&[], &[], &[])).await;
+        let expected = snapshot_of(&given());
+        assert!(snapshot.contacts.iter().all(|(id, contact)| expected.contacts[id].contact == contact.contact));
         assert!(snapshot.reference.sequences.contains_key(&SEQUENCE));
     }
 
-    pub async fn an_organization_that_does_not_exist_has_nothing<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let mut asked = snapshot_query(&["ann-1"], &[BOBS_PHONE], &["cat@example.com"]);
-        asked.reference.organization_id = id(1, 77).into();
-        let Snapshot { reference, contacts: people, tags, .. } = load(&mut scene.open().await, &asked).await;
-        assert_eq!(reference.organization_id, asked.reference.organization_id);
+    pub async fn an_unknown_organization_has_no_rows<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let mut query = snapshot_query(&["ann-1"], &[BOBS_PHONE], &["cat@example.com"]);
+        query.reference.organization_id = id(1, 77).into();
+        let Snapshot { reference, contacts, tags, .. } = load(&mut setup.open().await, &query).await;
+        assert_eq!(reference.organization_id, query.reference.organization_id);
         assert!(
-            people.is_empty() && tags.is_empty() && reference.sequences.is_empty() && reference.channels.is_empty()
+            contacts.is_empty() && tags.is_empty() && reference.sequences.is_empty() && reference.channels.is_empty()
         );
     }
 
-    pub async fn an_enrollment_of_nobody_writes_its_own_row_alone<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let before = scene.dump().await;
-        let asked = Asked::phones(1, &["junk", "more junk"]);
-        let report = asked.enroll(&mut scene.open().await).await;
+    pub async fn an_enrollment_without_enrolled_recipients_writes_only_its_own_row<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let before = setup.dump().await;
+        let request = TestRequest::phones(1, &["junk", "more junk"]);
+        let report = request.enroll(&mut setup.open().await).await;
         assert_eq!(report.counts().ignored, 2);
-        same(&before, &scene.dump().await, "an enrollment of nobody");
+        assert_same(&before, &setup.dump().await, "an enrollment without enrolled recipients");
         let mut named = reference_query();
-        named.enrollment_id = Some(asked.id);
-        let reference = reference_data(&mut scene.open().await, &named).await;
-        assert!(reference.enrollments.contains_key(&asked.id));
+        named.enrollment_id = Some(request.id);
+        let reference = reference_data(&mut setup.open().await, &named).await;
+        assert!(reference.enrollments.contains_key(&request.id));
     }
 }
 
 /// Clause 11.
-pub mod tenants_are_walls {
+#[doc(hidden)]
+pub mod organizations_are_separate {
     use super::*;
 
-    pub async fn the_same_ids_and_keys_of_another_organization_stay_there<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
+    pub async fn the_same_ids_and_keys_in_another_organization_are_separate<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
         let bob = HostRow::Contact({
             let mut bob = contact(BOB);
             bob.name = Some("Another Bob".into());
             bob
         });
-        let write = HostWrite::new(STRANGERS, WriteKind::Update, bob);
-        assert!(scene.fixture.host_write(&write).await.is_ok());
-        let person = scene.person(BOB, &snapshot_query(&[], &[BOBS_PHONE], &[])).await;
-        assert_eq!(person.contact.name, None);
-        let mut asked = snapshot_query(&[], &[BOBS_PHONE], &[]);
-        asked.reference.organization_id = STRANGERS;
-        assert_eq!(scene.person(BOB, &asked).await.contact.name.as_deref(), Some("Another Bob"));
+        let write = HostWrite::new(OTHER_ORGANIZATION, WriteKind::Update, bob);
+        assert!(setup.fixture.host_write(&write).await.is_ok());
+        let contact = setup.load_contact(BOB, &snapshot_query(&[], &[BOBS_PHONE], &[])).await;
+        assert_eq!(contact.contact.name, None);
+        let mut query = snapshot_query(&[], &[BOBS_PHONE], &[]);
+        query.reference.organization_id = OTHER_ORGANIZATION;
+        assert_eq!(setup.load_contact(BOB, &query).await.contact.name.as_deref(), Some("Another Bob"));
     }
 
-    pub async fn nothing_of_another_organization_can_be_named<F: Fixture, B: BlockOn>() {
+    pub async fn rows_of_another_organization_are_not_loaded<F: Fixture, B: BlockOn>() {
         let mut world = given();
-        // Everything but one person belongs to the others.
+        // Everything but one contact belongs to the others.
         world.sequences.retain(|row| row.organization_id.is_some());
         world.channels.retain(|row| row.organization_id.is_some());
         world.custom_objects.retain(|row| row.organization_id.is_some());
@@ -331,75 +339,75 @@ pub mod tenants_are_walls {
         world.step_contacts.retain(|row| row.organization_id.is_some());
         world.contact_tags.retain(|row| row.organization_id.is_some());
         world.custom_records.retain(|row| row.organization_id.is_some());
-        let scene = Scene::<F, B>::of(&world).await;
-        let asked = snapshot_query(&["ann-1"], &[BOBS_PHONE, FAYS_PHONE], &["cat@example.com"]);
-        let Snapshot { reference, contacts: people, .. } = load(&mut scene.open().await, &asked).await;
-        assert_eq!(people.keys().copied().collect::<Vec<_>>(), [BOB]);
+        let setup = Setup::<F, B>::of(&world).await;
+        let query = snapshot_query(&["ann-1"], &[BOBS_PHONE, FAYS_PHONE], &["cat@example.com"]);
+        let Snapshot { reference, contacts, .. } = load(&mut setup.open().await, &query).await;
+        assert_eq!(contacts.keys().copied().collect::<Vec<_>>(), [BOB]);
         assert!(reference.sequences.is_empty() && reference.channels.is_empty());
         assert!(reference.custom_objects.is_empty() && reference.call_flows.is_empty());
-        let person = &people[&BOB];
-        assert!(person.runs.is_empty() && person.step_contacts.is_empty() && person.conversations.is_empty());
+        let contact = &contacts[&BOB];
+        assert!(contact.runs.is_empty() && contact.step_contacts.is_empty() && contact.conversations.is_empty());
     }
 
-    pub async fn a_commit_touches_its_own_organization_alone<F: Fixture, B: BlockOn>() {
-        let scene = Scene::<F, B>::new().await;
-        let before = scene.fixture.dump(STRANGERS).await;
-        let asked = Asked::new(
+    pub async fn a_commit_writes_only_its_own_organization<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let before = setup.fixture.dump(OTHER_ORGANIZATION).await;
+        let request = TestRequest::new(
             1,
             json!([{ "external_id": "ann-1" }, { "phone": BOBS_PHONE }, { "phone": FAYS_PHONE }, { "phone": NEW_PHONE }]),
         );
-        asked.enroll(&mut scene.open().await).await;
-        let after = scene.fixture.dump(STRANGERS).await;
+        request.enroll(&mut setup.open().await).await;
+        let after = setup.fixture.dump(OTHER_ORGANIZATION).await;
         let (before, after) = (sorted(&before), sorted(&after));
         for table in ["contacts", "conversations", "runs", "step_contacts", "tags", "contact_tags", "custom_records"] {
             assert_eq!(count(&before, table), count(&after, table), "{table}");
         }
-        // The same enrollment, for the others: the ids of the rows differ, and none is in the way.
-        let report = asked.of(STRANGERS).enroll(&mut scene.open().await).await;
+        // The same enrollment in the other organization has rows with other ids.
+        let report = request.of(OTHER_ORGANIZATION).enroll(&mut setup.open().await).await;
         assert_eq!(report.counts().contacts_created, 1);
     }
 }
 
-/// The organization as a snapshot.
-#[expect(clippy::expect_used, reason = "a world that cannot be read is a fault to be seen")]
-fn world(given: &Seed) -> Snapshot {
-    let snapshots = given.snapshots().expect("the world can be read");
-    let of = snapshots.into_iter().find(|snapshot| snapshot.reference.organization_id == ORGANIZATION);
-    of.expect("the organization is in it")
+/// Returns the snapshot of the organization.
+#[expect(clippy::expect_used, reason = "the case fails")]
+fn snapshot_of(given: &Seed) -> Snapshot {
+    let snapshots = given.snapshots().expect("the seed is valid");
+    let snapshot = snapshots.into_iter().find(|snapshot| snapshot.reference.organization_id == ORGANIZATION);
+    snapshot.expect("the seed has the organization")
 }
 
-/// What a query names of a person: more is allowed.
-fn related(person: &ContactAggregate, asked: &crate::query::SnapshotQuery) -> ContactAggregate {
-    let mut person = person.clone();
-    let (channel_id, sequence_id): (_, SequenceId) = (asked.channel_id, asked.reference.sequence_id);
-    let object_id: Option<CustomObjectId> = asked.reference.custom_object_id.filter(|_| asked.resource.is_some());
-    person.version = crate::snapshot::Version::FIRST;
-    person.tags.clear();
-    person.preferences.retain(|row| Some(row.channel_id) == channel_id);
-    person.conversations.retain(|row| Some(row.channel_id) == channel_id);
-    person.conversations.sort_by_key(|row| row.id);
-    person.runs.retain(|row| row.sequence_id == sequence_id);
-    person.runs.sort_by_key(|row| row.id);
-    person.step_contacts.retain(|row| row.sequence_id == sequence_id);
-    person.step_contacts.sort_by_key(|row| row.id);
-    person.records.retain(|row| Some(row.custom_object_id) == object_id);
-    person.records.sort_by_key(|row| row.id);
-    person
+/// Keeps the related rows that the query covers. A load can return more.
+fn related(contact: &ContactAggregate, request: &crate::query::SnapshotQuery) -> ContactAggregate {
+    let mut contact = contact.clone();
+    let (channel_id, sequence_id): (_, SequenceId) = (request.channel_id, request.reference.sequence_id);
+    let object_id: Option<CustomObjectId> = request.reference.custom_object_id.filter(|_| request.resource.is_some());
+    contact.version = crate::snapshot::Version::FIRST;
+    contact.tags.clear();
+    contact.preferences.retain(|row| Some(row.channel_id) == channel_id);
+    contact.conversations.retain(|row| Some(row.channel_id) == channel_id);
+    contact.conversations.sort_by_key(|row| row.id);
+    contact.runs.retain(|row| row.sequence_id == sequence_id);
+    contact.runs.sort_by_key(|row| row.id);
+    contact.step_contacts.retain(|row| row.sequence_id == sequence_id);
+    contact.step_contacts.sort_by_key(|row| row.id);
+    contact.records.retain(|row| Some(row.custom_object_id) == object_id);
+    contact.records.sort_by_key(|row| row.id);
+    contact
 }
 
-/// Who holds a key, of whoever is loaded for it: more may be.
+/// Returns the contact with a key, out of all contacts that a query of the key loads.
 async fn holder<R: AsyncRepository>(handle: &mut R, kind: KeyKind, key: &str) -> Option<ContactId> {
     let (mut lists, list) = ([&[][..]; 3], [key]);
     lists[kind as usize] = &list;
     let [external_ids, phones, emails] = lists;
-    let people = load(handle, &snapshot_query(external_ids, phones, emails)).await.contacts;
-    let mut holders = people.values().filter(|person| person.contact.key(kind) == Some(key));
-    let holder = holders.next().map(|person| person.contact.id);
-    assert_eq!(holders.next().map(|person| person.contact.id), None, "{kind} `{key}` has a second holder");
+    let contacts = load(handle, &snapshot_query(external_ids, phones, emails)).await.contacts;
+    let mut holders = contacts.values().filter(|contact| contact.contact.key(kind) == Some(key));
+    let holder = holders.next().map(|contact| contact.contact.id);
+    assert_eq!(holders.next().map(|contact| contact.contact.id), None, "{kind} `{key}` has a second holder");
     holder
 }
 
 #[expect(clippy::expect_used, reason = "the case fails")]
 async fn reference_data<R: AsyncRepository>(handle: &mut R, query: &ReferenceQuery) -> crate::snapshot::ReferenceData {
-    handle.reference_data(query).await.expect("the reference is told")
+    handle.reference_data(query).await.expect("the reference data loads")
 }

@@ -1,4 +1,4 @@
-//! Generated worlds, small enough that everything collides: for property tests, of the engine and of hosts.
+//! Generated scenarios, small enough that everything collides: for property tests, of the engine and of hosts.
 
 mod pool;
 
@@ -20,19 +20,19 @@ use pool::{
     nth, read, spelled, step_id, time, uuid,
 };
 
-/// A world, and two requests that come to it one after the other. Both are acceptable (SPEC 3).
+/// A scenario, and two requests that come to it one after the other. Both are acceptable (SPEC 3).
 ///
 /// It displays, and debugs, as the beginning of a test vector.
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct World {
+pub struct Scenario {
     /// The organization of interest, and a second one with the same keys and addresses.
     pub given: Seed,
     /// The requests, in order.
     pub requests: Vec<Request>,
 }
 
-/// A request to a generated world.
+/// A request to a generated scenario.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Request {
@@ -55,22 +55,22 @@ impl Request {
     }
 }
 
-impl fmt::Display for World {
+impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let when: Vec<Value> = self.requests.iter().map(Request::when).collect();
         write!(f, "{:#}", json!({ "given": self.given, "when": when }))
     }
 }
 
-impl fmt::Debug for World {
+impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// Worlds: 0 to 12 contacts of every state and history, all switches of the policy, and two requests of 1 to 12
+/// Scenarios: 0 to 12 contacts of every state and history, all switches of the policy, and two requests of 1 to 12
 /// entries, that draw their keys and addresses from the same small pools.
-pub fn world() -> impl Strategy<Value = World> {
+pub fn scenario() -> impl Strategy<Value = Scenario> {
     let organization = (vec(any::<bool>(), CHANNELS.len()), [sequence(), sequence()], vec(person(), 0..=12), object());
     let later = select(&[0, 1, HOUR, 2 * DAY][..]);
     (policy(), organization, vec(person(), 0..=3), [request(), request()], later).prop_map(
@@ -87,7 +87,7 @@ pub fn world() -> impl Strategy<Value = World> {
             given.insert("organization_id".to_owned(), id(ORGANIZATION, 0));
             given.insert("now".to_owned(), time(NOW));
             given.insert("policy".to_owned(), policy);
-            World { given: read(given.into()), requests }
+            Scenario { given: read(given.into()), requests }
         },
     )
 }

@@ -1,4 +1,4 @@
-//! The small pools that generated worlds draw from, and how rows of them are named.
+//! The small pools that generated scenarios draw from, and how rows of them are named.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Generated worlds as a host has them: in memory, with edits past the engine.
+//! Generated scenarios as a host has them: in memory, with edits past the engine.
 
 use enroll::changes::ChangeSet;
 use enroll::contact::{Contact, ContactState, Email, KeyKind};
@@ -10,49 +10,50 @@ use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::RepositoryError;
 use enroll::seed::Seed;
 use enroll::snapshot::{ContactAggregate, ReferenceData, Version, Versioned};
-use enroll::testing::World;
+use enroll::testing::Scenario;
 use enroll::*;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The organization of a world, in memory, and its requests.
+/// The organization of a scenario, in memory, and its requests.
 pub(crate) struct Host<'w> {
-    world: &'w World,
+    scenario: &'w Scenario,
     repository: InMemoryRepository,
 }
 
 impl<'w> Host<'w> {
-    pub(crate) fn new(world: &'w World) -> Self {
+    pub(crate) fn new(scenario: &'w Scenario) -> Self {
         let repository = InMemoryRepository::new();
-        world.given.snapshots().unwrap().into_iter().for_each(|snapshot| repository.insert(snapshot));
-        Self { world, repository }
+        scenario.given.snapshots().unwrap().into_iter().for_each(|snapshot| repository.insert(snapshot));
+        Self { scenario, repository }
     }
 
     /// The organization as it stands in `snapshot`.
-    pub(crate) fn standing(world: &'w World, snapshot: &Snapshot) -> Self {
+    pub(crate) fn standing(scenario: &'w Scenario, snapshot: &Snapshot) -> Self {
         let repository = InMemoryRepository::new();
         repository.insert(snapshot.clone());
-        Self { world, repository }
+        Self { scenario, repository }
     }
 
     pub(crate) fn copy(&self) -> Self {
-        Self::standing(self.world, &self.snapshot())
+        Self::standing(self.scenario, &self.snapshot())
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        self.repository.snapshot(self.world.given.organization_id).unwrap()
+        self.repository.snapshot(self.scenario.given.organization_id).unwrap()
     }
 
     /// The other organizations.
     pub(crate) fn strangers(&self) -> Vec<Snapshot> {
-        let others = self.repository.organizations().into_iter().filter(|id| *id != self.world.given.organization_id);
+        let others =
+            self.repository.organizations().into_iter().filter(|id| *id != self.scenario.given.organization_id);
         others.filter_map(|id| self.repository.snapshot(id)).collect()
     }
 
     pub(crate) fn dump(&self) -> Seed {
-        Seed::dump(&[self.snapshot()], self.world.given.organization_id)
+        Seed::dump(&[self.snapshot()], self.scenario.given.organization_id)
     }
 
     fn with<T>(
@@ -61,18 +62,18 @@ impl<'w> Host<'w> {
         body: Option<&[u8]>,
         ask: impl FnOnce(&mut Walled, &Engine<'_>, &Enrollment<'_>) -> T,
     ) -> T {
-        let request = &self.world.requests[n];
+        let request = &self.scenario.requests[n];
         let own = request.body.to_string();
         let enrollment = Enrollment {
-            organization_id: self.world.given.organization_id,
+            organization_id: self.scenario.given.organization_id,
             sequence_id: request.sequence_id,
             key: EnrollmentKey::Id(request.enrollment_id),
             at: request.at,
             request: &EnrollmentRequest::from_json(body.unwrap_or(own.as_bytes())),
         };
-        let organization_id = self.world.given.organization_id;
+        let organization_id = self.scenario.given.organization_id;
         let mut walled = Walled { inner: self.repository.clone(), organization_id };
-        ask(&mut walled, &Engine::new(&self.world.given.policy), &enrollment)
+        ask(&mut walled, &Engine::new(&self.scenario.given.policy), &enrollment)
     }
 
     pub(crate) fn enroll(&self, n: usize) -> EnrollmentReport {
@@ -122,7 +123,7 @@ impl<'w> Host<'w> {
     }
 
     pub(crate) fn edit(&self, mutation: &Mutation) {
-        self.repository.edit(self.world.given.organization_id, |snapshot| (mutation.edit)(snapshot)).unwrap();
+        self.repository.edit(self.scenario.given.organization_id, |snapshot| (mutation.edit)(snapshot)).unwrap();
     }
 
     /// Enrolls while someone else edits, once, between load and commit.

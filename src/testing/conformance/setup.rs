@@ -1,4 +1,4 @@
-//! The world that the cases share, and what they ask of it.
+//! The rows that the cases share, and helpers for requests, loads and commits.
 
 use serde_json::{Value, json};
 use std::marker::PhantomData;
@@ -23,41 +23,42 @@ use crate::snapshot::{ContactAggregate, Snapshot};
 use crate::stored_enrollment::StoredEnrollment;
 use crate::time::Timestamp;
 
-/// The organization of the cases, and one that has the same ids and the same keys.
+/// The organization of the cases.
 pub(super) const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(id(1, 1));
-pub(super) const STRANGERS: OrganizationId = OrganizationId::from_uuid(id(1, 2));
+/// An organization with the same ids and keys.
+pub(super) const OTHER_ORGANIZATION: OrganizationId = OrganizationId::from_uuid(id(1, 2));
 
 pub(super) const SMS: ChannelId = ChannelId::from_uuid(id(2, 1));
 pub(super) const MAIL: ChannelId = ChannelId::from_uuid(id(2, 2));
 /// A channel that does not exist.
 pub(super) const NO_CHANNEL: ChannelId = ChannelId::from_uuid(id(2, 99));
 
-/// Steps 1 and 2 on phones, 3 by email.
+/// Has steps 1 and 2 of kind `phone` and step 3 of kind `email`.
 pub(super) const SEQUENCE: SequenceId = SequenceId::from_uuid(id(3, 1));
 pub(super) const OTHER_SEQUENCE: SequenceId = SequenceId::from_uuid(id(3, 2));
 
-/// Has every field, every key and something of everything round her.
+/// Has every field, every key and related rows of every table.
 pub(super) const ANN: ContactId = ContactId::from_uuid(id(5, 1));
 /// Has a phone.
 pub(super) const BOB: ContactId = ContactId::from_uuid(id(5, 2));
 /// Has an email.
 pub(super) const CAT: ContactId = ContactId::from_uuid(id(5, 3));
-/// Merged, and still shows the keys that she had.
+/// Merged. The row still contains her keys.
 pub(super) const DOT: ContactId = ContactId::from_uuid(id(5, 4));
-/// Pending in step 2, so that step 1 does not take her.
+/// Pending in step 2, so that an enrollment in step 1 ignores her.
 pub(super) const EVE: ContactId = ContactId::from_uuid(id(5, 5));
-/// Done with step 1.
+/// Finished in step 1.
 pub(super) const FAY: ContactId = ContactId::from_uuid(id(5, 6));
 
 pub(super) const BOBS_PHONE: &str = "+12025550124";
 pub(super) const DOTS_PHONE: &str = "+12025550126";
 pub(super) const EVES_PHONE: &str = "+12025550127";
 pub(super) const FAYS_PHONE: &str = "+12025550128";
-/// Nobody's.
+/// Belongs to no contact.
 pub(super) const NEW_PHONE: &str = "+12025550150";
 pub(super) const OTHER_NEW_PHONE: &str = "+12025550151";
 
-/// A row of a kind, by number.
+/// Returns the id of row `n` of a table.
 pub(super) const fn id(kind: u64, n: u64) -> Uuid {
     Uuid::from_u64_pair(kind << 16 | 0x4000, 1 << 63 | n)
 }
@@ -70,46 +71,46 @@ pub(super) fn enrollment(n: u64) -> EnrollmentId {
     EnrollmentId::from_uuid(id(13, n))
 }
 
-/// Of two organizations, equal but for their names.
-#[expect(clippy::expect_used, reason = "a world that cannot be read is a fault to be seen")]
+/// Returns two organizations with the same rows.
+#[expect(clippy::expect_used, reason = "the case fails")]
 pub(super) fn given() -> Seed {
-    let mut world = organization();
-    let strangers = organization();
-    for (table, rows) in world.as_object_mut().into_iter().flatten() {
-        let others = strangers[table.as_str()].as_array().into_iter().flatten().cloned();
+    let mut seed = organization();
+    let other = organization();
+    for (table, rows) in seed.as_object_mut().into_iter().flatten() {
+        let others = other[table.as_str()].as_array().into_iter().flatten().cloned();
         let others = others.map(|mut row| {
-            row["organization_id"] = json!(STRANGERS);
+            row["organization_id"] = json!(OTHER_ORGANIZATION);
             row
         });
         if let Some(rows) = rows.as_array_mut() {
             rows.extend(others);
         }
     }
-    world["organization_id"] = json!(ORGANIZATION);
-    serde_json::from_value(world).expect("the world can be read")
+    seed["organization_id"] = json!(ORGANIZATION);
+    serde_json::from_value(seed).expect("the seed is valid")
 }
 
 fn organization() -> Value {
-    let begun = "2026-01-05T09:30:00.123Z";
+    let started_at = "2026-01-05T09:30:00.123Z";
     let contact = |n: u64, fields: Value| {
-        let mut row = json!({ "id": id(5, n), "created_at": begun, "updated_at": "2026-01-06T09:30:00Z" });
+        let mut row = json!({ "id": id(5, n), "created_at": started_at, "updated_at": "2026-01-06T09:30:00Z" });
         for (key, value) in fields.as_object().into_iter().flatten() {
             row[key] = value.clone();
         }
         row
     };
-    let run = |n: u64, contact: u64, status: &str| json!({ "id": id(7, n), "sequence_id": SEQUENCE, "contact_id": id(5, contact), "status": status, "started_at": begun });
-    let stay = |n: u64, contact: u64, step: u64, status: &str| {
+    let run = |n: u64, contact: u64, status: &str| json!({ "id": id(7, n), "sequence_id": SEQUENCE, "contact_id": id(5, contact), "status": status, "started_at": started_at });
+    let step_contact = |n: u64, contact: u64, step: u64, status: &str| {
         json!({
             "id": id(8, n), "run_id": id(7, n), "sequence_id": SEQUENCE, "step_id": id(4, step),
-            "contact_id": id(5, contact), "status": status, "scheduled_at": begun,
+            "contact_id": id(5, contact), "status": status, "scheduled_at": started_at,
         })
     };
-    let mut anns_stay = stay(1, 1, 1, "finished");
-    anns_stay["channel_id"] = json!(SMS);
-    anns_stay["default_call_flow_id"] = json!(id(12, 1));
-    anns_stay["times_processed"] = json!(3);
-    anns_stay["enrollment_id"] = json!(enrollment(900));
+    let mut anns_step_contact = step_contact(1, 1, 1, "finished");
+    anns_step_contact["channel_id"] = json!(SMS);
+    anns_step_contact["default_call_flow_id"] = json!(id(12, 1));
+    anns_step_contact["times_processed"] = json!(3);
+    anns_step_contact["enrollment_id"] = json!(enrollment(900));
     json!({
         "channels": [
             { "id": SMS, "kind": "phone", "address": "+12025550100", "name": "Main line" },
@@ -168,12 +169,12 @@ fn organization() -> Value {
             { "contact_id": ANN, "channel_id": MAIL, "opt_in": false },
         ],
         "conversations": [
-            { "id": id(6, 1), "contact_id": ANN, "channel_id": SMS, "status": "closed", "created_at": begun },
+            { "id": id(6, 1), "contact_id": ANN, "channel_id": SMS, "status": "closed", "created_at": started_at },
             { "id": id(6, 2), "contact_id": ANN, "channel_id": MAIL, "status": "open" },
-            { "id": id(6, 3), "contact_id": ANN, "channel_id": MAIL, "status": "spam", "created_at": begun },
+            { "id": id(6, 3), "contact_id": ANN, "channel_id": MAIL, "status": "spam", "created_at": started_at },
         ],
         "runs": [run(1, 1, "finished"), run(5, 5, "active"), run(6, 6, "finished")],
-        "step_contacts": [anns_stay, stay(5, 5, 2, "pending"), stay(6, 6, 1, "finished")],
+        "step_contacts": [anns_step_contact, step_contact(5, 5, 2, "pending"), step_contact(6, 6, 1, "finished")],
         "contact_tags": [{ "contact_id": ANN, "tag_id": id(9, 1) }],
         "custom_records": [
             {
@@ -191,77 +192,77 @@ fn organization() -> Value {
     })
 }
 
-/// How many neighbours there are.
-pub(super) const NEIGHBOURS: u64 = 12;
+/// The number of contacts with adjacent ids.
+pub(super) const ADJACENT_CONTACTS: u64 = 12;
 
-/// One of the people whose ids lie side by side, as those of one request do.
-pub(super) fn neighbour(n: u64) -> ContactId {
+/// Returns the id of a contact with adjacent ids, like the contacts of one request.
+pub(super) fn adjacent_contact(n: u64) -> ContactId {
     ContactId::from_uuid(Uuid::from_u64_pair(0x0190_0000_0000_7000 + 2 * n, 1 << 63 | n))
 }
 
-/// What a neighbour is found by.
-pub(super) fn neighbours_phone(n: u64) -> String {
+/// Returns the phone of a contact with adjacent ids.
+pub(super) fn adjacent_phone(n: u64) -> String {
     format!("+120255501{}", 60 + n)
 }
 
-/// The same world with the neighbours in it: a little stands round the first and the last ones, and a lot of another
-/// sequence round those in the middle.
-#[expect(clippy::expect_used, reason = "a world that cannot be read is a fault to be seen")]
-pub(super) fn with_neighbours() -> Seed {
+/// Returns the seed with contacts that have adjacent ids. The contacts in the middle have many related rows of another
+/// sequence.
+#[expect(clippy::expect_used, reason = "the case fails")]
+pub(super) fn seed_with_adjacent_contacts() -> Seed {
     let mut rows = json!({
         "organization_id": ORGANIZATION, "contacts": [], "communication_preferences": [], "conversations": [], "runs": [],
         "step_contacts": [], "custom_records": [],
     });
-    let mut put = |table: &str, row: Value| rows[table].as_array_mut().expect("it is a list").push(row);
-    for n in 0..NEIGHBOURS {
-        let contact = neighbour(n);
-        put("contacts", json!({ "id": contact, "phone": neighbours_phone(n) }));
+    let mut add = |table: &str, row: Value| rows[table].as_array_mut().expect("the table is a list").push(row);
+    for n in 0..ADJACENT_CONTACTS {
+        let contact = adjacent_contact(n);
+        add("contacts", json!({ "id": contact, "phone": adjacent_phone(n) }));
         if n % 5 == 0 {
-            put("communication_preferences", json!({ "contact_id": contact, "channel_id": SMS, "opt_in": true }));
+            add("communication_preferences", json!({ "contact_id": contact, "channel_id": SMS, "opt_in": true }));
         }
         if n % 2 == 1 {
-            put(
+            add(
                 "conversations",
                 json!({ "id": id(6, 1000 + n), "contact_id": contact, "channel_id": SMS, "status": "open" }),
             );
-            put(
+            add(
                 "custom_records",
                 json!({ "id": id(11, 1000 + n), "custom_object_id": id(10, 1), "resource": "contact", "resource_id": contact }),
             );
         }
-        put(
+        add(
             "conversations",
             json!({ "id": id(6, 2000 + n), "contact_id": contact, "channel_id": MAIL, "status": "closed" }),
         );
         let others = if (4..8).contains(&n) { 14 } else { 1 };
         let sequences = (0..(n + 1) % 3).map(|_| SEQUENCE).chain((0..others).map(|_| OTHER_SEQUENCE));
         for (place, sequence) in (1000 + 100 * n..).zip(sequences) {
-            let begun = "2026-01-05T09:30:00Z";
+            let started_at = "2026-01-05T09:30:00Z";
             let run = json!({
-                "id": id(7, place), "sequence_id": sequence, "contact_id": contact, "status": "finished", "started_at": begun,
+                "id": id(7, place), "sequence_id": sequence, "contact_id": contact, "status": "finished", "started_at": started_at,
             });
-            put("runs", run);
-            let stay = json!({
+            add("runs", run);
+            let step_contact = json!({
                 "id": id(8, place), "run_id": id(7, place), "sequence_id": sequence, "step_id": step(2),
-                "contact_id": contact, "status": "finished", "scheduled_at": begun,
+                "contact_id": contact, "status": "finished", "scheduled_at": started_at,
             });
-            put("step_contacts", stay);
+            add("step_contacts", step_contact);
         }
     }
-    let neighbours: Seed = serde_json::from_value(rows).expect("the world can be read");
-    let mut world = given();
-    world.contacts.extend(neighbours.contacts);
-    world.communication_preferences.extend(neighbours.communication_preferences);
-    world.conversations.extend(neighbours.conversations);
-    world.runs.extend(neighbours.runs);
-    world.step_contacts.extend(neighbours.step_contacts);
-    world.custom_records.extend(neighbours.custom_records);
-    world
+    let adjacent: Seed = serde_json::from_value(rows).expect("the seed is valid");
+    let mut seed = given();
+    seed.contacts.extend(adjacent.contacts);
+    seed.communication_preferences.extend(adjacent.communication_preferences);
+    seed.conversations.extend(adjacent.conversations);
+    seed.runs.extend(adjacent.runs);
+    seed.step_contacts.extend(adjacent.step_contacts);
+    seed.custom_records.extend(adjacent.custom_records);
+    seed
 }
 
-/// What is asked for in a case.
+/// A request of a case.
 #[derive(Clone)]
-pub(super) struct Asked {
+pub(super) struct TestRequest {
     pub(super) organization_id: OrganizationId,
     pub(super) sequence_id: SequenceId,
     pub(super) id: EnrollmentId,
@@ -270,9 +271,9 @@ pub(super) struct Asked {
     pub(super) policy: EnrollmentPolicy,
 }
 
-impl Asked {
-    /// Those entries, into the first step of the sequence.
-    #[expect(clippy::expect_used, reason = "an instant that cannot be read is a fault to be seen")]
+impl TestRequest {
+    /// Returns a request of the entries for the first step of the sequence.
+    #[expect(clippy::expect_used, reason = "the case fails")]
     #[expect(clippy::needless_pass_by_value, reason = "a case writes its entries in place")]
     pub(super) fn new(n: u64, to: Value) -> Self {
         let policy = EnrollmentPolicy { phone_required: false, ..EnrollmentPolicy::default() };
@@ -286,7 +287,7 @@ impl Asked {
         }
     }
 
-    /// Entries that have a phone and nothing else.
+    /// Returns a request whose entries have only a phone.
     pub(super) fn phones(n: u64, phones: &[&str]) -> Self {
         Self::new(n, phones.iter().map(|phone| json!({ "phone": phone })).collect())
     }
@@ -301,29 +302,29 @@ impl Asked {
         self
     }
 
-    fn ask<T>(&self, ask: impl AsyncFnOnce(&Engine<'_>, &Enrollment<'_>) -> T) -> impl Future<Output = T> {
-        let asked = self.clone();
+    fn with_enrollment<T>(&self, run: impl AsyncFnOnce(&Engine<'_>, &Enrollment<'_>) -> T) -> impl Future<Output = T> {
+        let test = self.clone();
         async move {
-            let body = asked.body.to_string();
+            let body = test.body.to_string();
             let request = EnrollmentRequest::from_json(body.as_bytes());
             let enrollment = Enrollment {
-                organization_id: asked.organization_id,
-                sequence_id: asked.sequence_id,
-                key: EnrollmentKey::Id(asked.id),
-                at: asked.at,
+                organization_id: test.organization_id,
+                sequence_id: test.sequence_id,
+                key: EnrollmentKey::Id(test.id),
+                at: test.at,
                 request: &request,
             };
-            ask(&Engine::new(&asked.policy), &enrollment).await
+            run(&Engine::new(&test.policy), &enrollment).await
         }
     }
 
-    /// The operation itself, with its retries.
+    /// Enrolls with the default retries.
     pub(super) async fn try_enroll<R: AsyncRepository>(&self, handle: &mut R) -> Result<EnrollmentReport, EnrollError> {
-        self.ask(async |engine, enrollment| enroll_contacts_async(handle, engine, enrollment).await).await
+        self.with_enrollment(async |engine, enrollment| enroll_contacts_async(handle, engine, enrollment).await).await
     }
 
     pub(super) async fn accept<R: AsyncInbox>(&self, handle: &mut R) -> Result<Receipt, EnrollError> {
-        self.ask(async |engine, enrollment| accept_async(handle, engine, enrollment).await).await
+        self.with_enrollment(async |engine, enrollment| accept_async(handle, engine, enrollment).await).await
     }
 
     #[expect(clippy::panic, reason = "the case fails")]
@@ -334,7 +335,7 @@ impl Asked {
         }
     }
 
-    /// The plan on what stands now, without its commit.
+    /// Plans on the current rows, without a commit.
     pub(super) async fn plan<R: AsyncRepository>(&self, handle: &mut R) -> EnrollmentPlan {
         let command = self.command(handle).await;
         let snapshot = load(handle, &command.snapshot_query()).await;
@@ -343,8 +344,9 @@ impl Asked {
 
     #[expect(clippy::expect_used, reason = "the case fails")]
     pub(super) async fn command<R: AsyncRepository>(&self, handle: &mut R) -> EnrollmentCommand {
-        self.ask(async |engine, enrollment| {
-            let reference = handle.reference_data(&enrollment.reference_query()).await.expect("the reference is told");
+        self.with_enrollment(async |engine, enrollment| {
+            let reference =
+                handle.reference_data(&enrollment.reference_query()).await.expect("the reference data loads");
             EnrollmentCommand::check(enrollment, &reference, engine).expect("the request is accepted")
         })
         .await
@@ -355,7 +357,7 @@ impl Asked {
 pub(super) fn plan(command: &EnrollmentCommand, snapshot: &Snapshot) -> EnrollmentPlan {
     match plan_enrollment(command, snapshot) {
         Ok(plan) => plan,
-        Err(rejection) => panic!("what was loaded does not allow the plan: {rejection}"),
+        Err(rejection) => panic!("the plan is rejected: {rejection}"),
     }
 }
 
@@ -367,20 +369,20 @@ pub(super) async fn load<R: AsyncRepository>(handle: &mut R, query: &SnapshotQue
     }
 }
 
-/// Commits; of an error only its kind.
+/// Commits, and returns only the kind of an error.
 pub(super) async fn commit<R: AsyncRepository>(handle: &mut R, changes: &ChangeSet) -> Result<(), RepositoryErrorKind> {
     handle.commit(changes).await.map_err(|e| e.kind())
 }
 
-/// Commits what nothing stands in the way of.
+/// Commits changes that must not conflict.
 #[expect(clippy::panic, reason = "the case fails")]
-pub(super) async fn commit_freely<R: AsyncRepository>(handle: &mut R, changes: &ChangeSet) {
+pub(super) async fn must_commit<R: AsyncRepository>(handle: &mut R, changes: &ChangeSet) {
     if let Err(e) = handle.commit(changes).await {
-        panic!("nothing stands in the way of the commit, and it failed: {}", chain(&e));
+        panic!("the commit failed: {}", chain(&e));
     }
 }
 
-/// A query of the people that keys name, with all that the suite's sequence, object and channel have of them.
+/// Returns a query of contacts by keys, with the related rows of the suite's sequence, object and channel.
 pub(super) fn snapshot_query(external_ids: &[&str], phones: &[&str], emails: &[&str]) -> SnapshotQuery {
     let texts = |texts: &[&str]| {
         let mut texts: Vec<crate::contact::Text> = texts.iter().map(|text| (*text).into()).collect();
@@ -407,13 +409,13 @@ pub(super) fn reference_query() -> ReferenceQuery {
     }
 }
 
-/// The seeded world of a case.
-pub(super) struct Scene<F, B> {
+/// The seeded database of a case.
+pub(super) struct Setup<F, B> {
     pub(super) fixture: F,
     runtime: PhantomData<fn() -> B>,
 }
 
-impl<F: Fixture, B: BlockOn> Scene<F, B> {
+impl<F: Fixture, B: BlockOn> Setup<F, B> {
     pub(super) async fn new() -> Self {
         Self::of(&given()).await
     }
@@ -428,7 +430,7 @@ impl<F: Fixture, B: BlockOn> Scene<F, B> {
         self.fixture.open().await
     }
 
-    /// All rows, in an order of their own, so that two dumps compare.
+    /// Returns all rows, sorted, so that two dumps can be compared.
     pub(super) async fn dump(&self) -> Value {
         sorted(&self.fixture.dump(ORGANIZATION).await)
     }
@@ -437,7 +439,7 @@ impl<F: Fixture, B: BlockOn> Scene<F, B> {
         self.fixture.host_write(&HostWrite::new(ORGANIZATION, kind, row)).await
     }
 
-    /// A host's write that nothing stands in the way of.
+    /// Writes a row as a host. The write must succeed.
     #[expect(clippy::panic, reason = "the case fails")]
     pub(super) async fn write(&self, kind: WriteKind, row: HostRow) {
         if let Err(e) = self.try_write(kind, row.clone()).await {
@@ -445,30 +447,30 @@ impl<F: Fixture, B: BlockOn> Scene<F, B> {
         }
     }
 
-    /// What stands under an enrollment's id.
+    /// Returns the stored enrollment with the id.
     #[expect(clippy::panic, reason = "the case fails")]
     pub(super) async fn stored(&self, enrollment_id: EnrollmentId) -> Option<Arc<StoredEnrollment>> {
         let mut query = reference_query();
         query.enrollment_id = Some(enrollment_id);
         match self.open().await.reference_data(&query).await {
             Ok(reference) => reference.enrollments.get(&enrollment_id).cloned(),
-            Err(e) => panic!("the reference failed: {}", chain(&e)),
+            Err(e) => panic!("the load of reference data failed: {}", chain(&e)),
         }
     }
 
-    /// The contact as a fresh handle sees it.
+    /// Loads the contact with a new handle.
     #[expect(clippy::panic, reason = "the case fails")]
-    pub(super) async fn person(&self, contact_id: ContactId, query: &SnapshotQuery) -> ContactAggregate {
+    pub(super) async fn load_contact(&self, contact_id: ContactId, query: &SnapshotQuery) -> ContactAggregate {
         let snapshot = load(&mut self.open().await, query).await;
         match snapshot.contacts.get(&contact_id) {
-            Some(person) => ContactAggregate::clone(person),
-            None => panic!("contact `{contact_id}` is not in what was loaded: {:?}", snapshot.contacts.keys()),
+            Some(contact) => ContactAggregate::clone(contact),
+            None => panic!("contact `{contact_id}` is not loaded, only {:?}", snapshot.contacts.keys()),
         }
     }
 }
 
-/// Puts the versions that a change set was planned on in place of the world's own: a storage may count otherwise.
-pub(super) fn at_the_versions_of(snapshot: &mut Snapshot, changes: &ChangeSet) {
+/// Sets the versions that a change set expects, since a storage counts versions in its own way.
+pub(super) fn set_expected_versions(snapshot: &mut Snapshot, changes: &ChangeSet) {
     let (reference, guards) = (&mut snapshot.reference, changes.guards());
     if let (id, Some(version)) = guards.sequence {
         reference.sequences.entry(id).and_modify(|row| row.version = version);
@@ -484,66 +486,66 @@ pub(super) fn at_the_versions_of(snapshot: &mut Snapshot, changes: &ChangeSet) {
     }
     let updated = changes.rows().contacts_updated.iter().map(|update| (update.id, update.expected));
     for (id, version) in guards.contacts.iter().copied().chain(updated) {
-        snapshot.contacts.entry(id).and_modify(|person| Arc::make_mut(person).version = version);
+        snapshot.contacts.entry(id).and_modify(|contact| Arc::make_mut(contact).version = version);
     }
 }
 
-/// RowChanges by table, each table sorted.
-#[expect(clippy::expect_used, reason = "a world that cannot be written is a fault to be seen")]
+/// Returns the rows of a seed as JSON, each table sorted.
+#[expect(clippy::expect_used, reason = "the case fails")]
 pub(super) fn sorted(given: &Seed) -> Value {
-    let mut world = serde_json::to_value(given).expect("a world can be written");
-    for rows in world.as_object_mut().into_iter().flat_map(|tables| tables.values_mut()) {
+    let mut seed = serde_json::to_value(given).expect("a seed serializes");
+    for rows in seed.as_object_mut().into_iter().flat_map(|tables| tables.values_mut()) {
         if let Some(rows) = rows.as_array_mut() {
             rows.sort_by_cached_key(Value::to_string);
         }
     }
-    // Steps and the like have an order of their own, which storage need not keep.
-    for sequence in world["sequences"].as_array_mut().into_iter().flatten() {
+    // A storage need not keep the order of steps.
+    for sequence in seed["sequences"].as_array_mut().into_iter().flatten() {
         if let Some(steps) = sequence["steps"].as_array_mut() {
             steps.sort_by_cached_key(Value::to_string);
         }
     }
-    world
+    seed
 }
 
-/// How many rows of a table a dump has, of the suite's own organization.
+/// Returns the number of rows of a table in a dump, without those of other organizations.
 pub(super) fn count(dump: &Value, table: &str) -> usize {
     let rows = dump[table].as_array().map_or(&[][..], Vec::as_slice);
     rows.iter().filter(|row| row["organization_id"].is_null()).count()
 }
 
-/// Fails with the first table in which two dumps differ.
-pub(super) fn same(before: &Value, after: &Value, what: &str) {
+/// Fails for the first table in which two dumps differ.
+pub(super) fn assert_same(before: &Value, after: &Value, what: &str) {
     for (table, rows) in before.as_object().into_iter().flatten() {
         assert!(after[table] == *rows, "{what}: `{table}` differs\n  expected {rows}\n  got      {}", after[table]);
     }
 }
 
-/// An error with all that caused it.
+/// Returns the text of an error and of all its sources.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-// ---- RowChanges that several cases write.
+// Rows that several cases write.
 
 pub(super) fn opt_in(contact_id: ContactId, opt_in: bool) -> HostRow {
     HostRow::CommunicationPreference(CommunicationPreference::new(contact_id, SMS, opt_in))
 }
 
-/// A contact of the world, to be changed and written back.
+/// Returns a contact of the seed.
 #[expect(clippy::panic, reason = "the case fails")]
 pub(super) fn contact(contact_id: ContactId) -> crate::contact::Contact {
     let found = given().contacts.into_iter().find(|row| row.row.id == contact_id && row.organization_id.is_none());
     match found {
         Some(row) => row.row,
-        None => panic!("`{contact_id}` is not in the world"),
+        None => panic!("`{contact_id}` is not in the seed"),
     }
 }
 
-/// A step contact of the world's, in another status.
+/// Returns the step contact of a contact of the seed, in another status.
 #[expect(clippy::panic, reason = "the case fails")]
-pub(super) fn stay(contact_id: ContactId, status: StepContactStatus) -> HostRow {
+pub(super) fn step_contact_row(contact_id: ContactId, status: StepContactStatus) -> HostRow {
     let found = given().step_contacts.into_iter().find(|row| row.row.contact_id == contact_id);
     match found {
         Some(row) => HostRow::StepContact(StepContact { status, ..row.row }),
@@ -551,8 +553,8 @@ pub(super) fn stay(contact_id: ContactId, status: StepContactStatus) -> HostRow 
     }
 }
 
-/// A run of a contact that has none, and a step contact in it.
-pub(super) fn run_and_stay(n: u64, contact_id: ContactId, at: Timestamp) -> (Run, StepContact) {
+/// Returns a new run of a contact, and a step contact in it.
+pub(super) fn new_run_and_step_contact(n: u64, contact_id: ContactId, at: Timestamp) -> (Run, StepContact) {
     let run = Run::new(id(7, n).into(), SEQUENCE, contact_id, at);
     (run, StepContact::new(id(8, n).into(), &run, step(2)))
 }
