@@ -33,6 +33,7 @@ mod enroll;
 mod format;
 mod text;
 mod time;
+mod words;
 
 pub use changes::ChangeSet;
 pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, Retry};
@@ -55,3 +56,4 @@ pub use repository::{AsyncRepository, DynAsyncRepository, Repository};
 pub use request::{EnrollmentRequest, Recipient};
 pub use snapshot::{ReferenceData, Snapshot};
 pub use time::{Timestamp, TimestampError};
+pub use words::UnknownWordError;

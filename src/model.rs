@@ -4,7 +4,6 @@
 //! that its field names. They serialize as the rows of a seed file (SPEC 8).
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 use crate::ids::{
     CallFlowId, ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, EnrollmentId, RunId, SequenceId,
@@ -13,6 +12,7 @@ use crate::ids::{
 use crate::text::Text;
 use crate::time::Timestamp;
 use crate::value::{Properties, Value};
+use crate::words::words;
 
 /// A channel of an organization: one address that messages come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,42 +38,29 @@ impl Channel {
     }
 }
 
-/// What a channel carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChannelKind {
-    /// SMS, MMS and voice.
-    Phone,
-    /// `WhatsApp` messages.
-    Whatsapp,
-    /// Fax.
-    Fax,
-    /// Email.
-    Email,
+words! {
+    "channel kind",
+    /// The kind of a channel: the messages that it carries.
+    ///
+    /// Exhaustive, because a host sends each kind in its own way.
+    #[derive(PartialOrd, Ord)]
+    pub enum ChannelKind {
+        /// SMS, MMS and voice.
+        Phone = "phone",
+        /// `WhatsApp` messages.
+        Whatsapp = "whatsapp",
+        /// Fax.
+        Fax = "fax",
+        /// Email.
+        Email = "email",
+    }
 }
 
 impl ChannelKind {
-    /// Whether its address is a phone number.
+    /// Returns true if the channel's address is a phone number.
     #[must_use]
     pub const fn is_phone(self) -> bool {
         !matches!(self, Self::Email)
-    }
-
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Phone => "phone",
-            Self::Whatsapp => "whatsapp",
-            Self::Fax => "fax",
-            Self::Email => "email",
-        }
-    }
-}
-
-impl fmt::Display for ChannelKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -114,25 +101,18 @@ impl Sequence {
     }
 }
 
-/// Whether a sequence takes contacts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the words are SPEC 2's")]
-pub enum SequenceStatus {
-    Draft,
-    Active,
-    Archived,
-}
-
-impl SequenceStatus {
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Active => "active",
-            Self::Archived => "archived",
-        }
+words! {
+    "sequence status",
+    /// The status of a sequence.
+    ///
+    /// Exhaustive, because each status decides whether contacts can be added.
+    pub enum SequenceStatus {
+        /// Not active yet. Contacts cannot be added.
+        Draft = "draft",
+        /// Contacts can be added.
+        Active = "active",
+        /// Not active any more. Contacts cannot be added.
+        Archived = "archived",
     }
 }
 
@@ -154,15 +134,19 @@ pub struct SequenceSettings {
     pub default_call_flow_id: Option<CallFlowId>,
 }
 
-/// Whether a contact that is done may be added again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnReAdd {
-    /// It is added again, within the limits.
-    #[default]
-    Include,
-    /// It is ignored.
-    Exclude,
+words! {
+    "setting of `on_re_add`",
+    /// Whether a contact that is not live in the sequence any more may be added again.
+    ///
+    /// Exhaustive, because these are the settings of the contract (spec 2).
+    #[derive(Default)]
+    pub enum OnReAdd {
+        /// The contact is added again, within the limits of the sequence.
+        #[default]
+        Include = "include",
+        /// The contact is ignored.
+        Exclude = "exclude",
+    }
 }
 
 /// A cap on adds within a sliding period that ends at the request.
@@ -238,27 +222,20 @@ impl Conversation {
     }
 }
 
-/// The status of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the words are SPEC 2's")]
-pub enum ConversationStatus {
-    Automated,
-    Open,
-    Closed,
-    Spam,
-}
-
-impl ConversationStatus {
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Automated => "automated",
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Spam => "spam",
-        }
+words! {
+    "conversation status",
+    /// The status of a conversation.
+    ///
+    /// Exhaustive, because a repository stores each status.
+    pub enum ConversationStatus {
+        /// Only the engine and the host's automation take part so far.
+        Automated = "automated",
+        /// A person of the organization takes part.
+        Open = "open",
+        /// The conversation is closed.
+        Closed = "closed",
+        /// The conversation is marked as spam.
+        Spam = "spam",
     }
 }
 
@@ -283,23 +260,16 @@ impl Run {
     }
 }
 
-/// The status of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the words are SPEC 8's")]
-pub enum RunStatus {
-    Active,
-    Finished,
-}
-
-impl RunStatus {
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Finished => "finished",
-        }
+words! {
+    "run status",
+    /// The status of a run.
+    ///
+    /// Exhaustive, because a repository stores each status.
+    pub enum RunStatus {
+        /// The contact is in the sequence.
+        Active = "active",
+        /// The run is over.
+        Finished = "finished",
     }
 }
 
@@ -349,32 +319,27 @@ impl StepContact {
     }
 }
 
-/// The status of a step contact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the words are SPEC 2's")]
-pub enum StepContactStatus {
-    Pending,
-    Active,
-    Inactive,
-    Moved,
-    Finished,
+words! {
+    "step contact status",
+    /// The status of a step contact.
+    ///
+    /// Exhaustive, because a host processes each status in its own way.
+    pub enum StepContactStatus {
+        /// Scheduled for a later instant. Live.
+        Pending = "pending",
+        /// The step can be processed for the contact. Live.
+        Active = "active",
+        /// Stopped before the step was finished.
+        Inactive = "inactive",
+        /// The contact was moved to another step.
+        Moved = "moved",
+        /// The step is finished for the contact.
+        Finished = "finished",
+    }
 }
 
 impl StepContactStatus {
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Moved => "moved",
-            Self::Finished => "finished",
-        }
-    }
-
-    /// Pending or active.
+    /// Returns true if the step contact is live: pending or active.
     #[must_use]
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Pending | Self::Active)
@@ -461,44 +426,40 @@ impl CustomProperty {
     }
 }
 
-/// The type of a property's values (SPEC 4.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PropertyKind {
-    /// Text.
-    Text,
-    /// A 64-bit integer: no fraction, not even `3.0`.
-    Number,
-    /// A finite number, integers too.
-    Float,
-    /// `true` or `false`.
-    Boolean,
-    /// A date, `YYYY-MM-DD`.
-    Date,
-    /// A list of anything.
-    List,
-    /// A map to anything.
-    Map,
+words! {
+    "property type",
+    /// The type of a property's values (spec 4.8).
+    ///
+    /// Exhaustive, because these are the types of the contract.
+    pub enum PropertyKind {
+        /// Text.
+        Text = "text",
+        /// A 64-bit integer without a fraction. `3.0` does not fit.
+        Number = "number",
+        /// A finite number. Integers fit too.
+        Float = "float",
+        /// `true` or `false`.
+        Boolean = "boolean",
+        /// A date in the form `YYYY-MM-DD`.
+        Date = "date",
+        /// A list of any values.
+        List = "list",
+        /// A map from text to any values.
+        Map = "map",
+    }
 }
 
-/// What a record belongs to: with the id of the resource and the object, its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Resource {
-    /// The contact, whatever sequence it is in.
-    Contact,
-    /// The contact in this step.
-    StepContact,
-}
-
-impl Resource {
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Contact => "contact",
-            Self::StepContact => "step_contact",
-        }
+words! {
+    "resource",
+    /// The kind of row that a custom record belongs to.
+    ///
+    /// Exhaustive, because these are the resources of the contract (spec 1, D9).
+    #[derive(PartialOrd, Ord)]
+    pub enum Resource {
+        /// The contact itself, in all sequences.
+        Contact = "contact",
+        /// The contact in one step of a sequence.
+        StepContact = "step_contact",
     }
 }
 

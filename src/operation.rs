@@ -409,7 +409,7 @@ fn stored_outcome(stored: &StoredEnrollment) -> Result<ProcessOutcome, EnrollErr
         EnrollmentState::Completed { report } => Ok(ProcessOutcome::Completed(report.clone())),
         EnrollmentState::Rejected { rejection } => Ok(ProcessOutcome::Rejected(rejection.clone())),
         state @ (EnrollmentState::Accepted | EnrollmentState::Failed) => {
-            Err(EnrollError::Unfinished { enrollment_id: stored.id, state: state.name() })
+            Err(EnrollError::Unfinished { enrollment_id: stored.id, state: state.as_str() })
         }
     }
 }

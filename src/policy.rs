@@ -1,10 +1,11 @@
-//! What a host may decide otherwise than documented.
+//! The settings of the engine that a host can change.
 
 use serde::{Deserialize, Serialize};
 
 use crate::contact::Region;
+use crate::words::words;
 
-/// The switches of the engine. The default of each is the documented behaviour.
+/// The settings of the engine. The default of each setting is the documented behaviour.
 ///
 /// ```
 /// use enroll::{EnrollmentPolicy, policy::ExistingContact};
@@ -18,21 +19,23 @@ use crate::contact::Region;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EnrollmentPolicy {
-    /// Whether an entry without `phone` is refused with the whole request (SPEC 3), or left to SPEC 4.2.
+    /// Whether the engine refuses a request if an entry has no `phone` (spec 3). Otherwise spec 4.2 applies to the entry.
     pub phone_required: bool,
-    /// The region in which phone numbers without `+` are read. `None`: the region of the phone of the channel
-    /// used, else of the organization's first enabled phone channel by id, else none (SPEC 4.1).
+    /// The region of phone numbers without `+`.
+    ///
+    /// If it is `None`, the engine uses the region of the channel's phone number. Without such a channel, it uses the
+    /// organization's first enabled phone channel by id (spec 4.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_region: Option<Region>,
-    /// Whose address makes a recipient eligible (SPEC 4.2).
+    /// Which address can satisfy the channel kind of the step (spec 4.2).
     pub address_source: AddressSource,
-    /// What becomes of a recipient whose keys name different contacts (SPEC 4.3).
+    /// What happens to a recipient whose keys belong to different contacts (spec 4.3).
     pub identity_conflict: IdentityConflict,
-    /// What an entry does to a contact that exists (SPEC 4.3).
+    /// What a recipient changes on an existing contact (spec 4.3).
     pub existing_contact: ExistingContact,
-    /// Whether blocked and opted-out contacts are ignored (SPEC 4.5).
+    /// Whether blocked and opted-out contacts are ignored (spec 4.5).
     pub consent: Consent,
-    /// Which contacts of the step are reprocessed (SPEC 4.6 b).
+    /// Which contacts of the specified step are reprocessed (spec 4.6 b).
     pub reprocess: Reprocess,
 }
 
@@ -50,59 +53,74 @@ impl Default for EnrollmentPolicy {
     }
 }
 
-/// Whose address makes a recipient eligible (SPEC 4.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AddressSource {
-    /// The entry must bring the address that the step needs.
-    #[default]
-    EntryOnly,
-    /// The matched contact's address does too, also where the entry's is bad.
-    EntryThenContact,
+words! {
+    "setting of `address_source`",
+    /// Which address can satisfy the channel kind of the step (spec 4.2).
+    #[non_exhaustive]
+    #[derive(Default)]
+    pub enum AddressSource {
+        /// Only the address of the entry.
+        #[default]
+        EntryOnly = "entry_only",
+        /// The address of the entry, or the address of the matched contact if the entry's is missing or not valid.
+        EntryThenContact = "entry_then_contact",
+    }
 }
 
-/// What becomes of a recipient whose keys name different contacts (SPEC 4.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IdentityConflict {
-    /// The first key's contact is enrolled, with a note for each key of another.
-    #[default]
-    PreferKeyOrder,
-    /// The recipient is ignored.
-    Refuse,
+words! {
+    "setting of `identity_conflict`",
+    /// What happens to a recipient whose keys belong to different contacts (spec 4.3).
+    #[non_exhaustive]
+    #[derive(Default)]
+    pub enum IdentityConflict {
+        /// The contact of the first key is enrolled, with a note for each key that belongs to another contact.
+        #[default]
+        PreferKeyOrder = "prefer_key_order",
+        /// The recipient is ignored.
+        Refuse = "refuse",
+    }
 }
 
-/// What an entry does to a contact that exists (SPEC 4.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExistingContact {
-    /// Blank fields are filled; nothing stored is replaced.
-    #[default]
-    FillBlank,
-    /// Nothing changes.
-    Keep,
-    /// What the entry gives replaces what is stored.
-    Overwrite,
+words! {
+    "setting of `existing_contact`",
+    /// What a recipient changes on an existing contact (spec 4.3).
+    #[non_exhaustive]
+    #[derive(Default)]
+    pub enum ExistingContact {
+        /// Blank fields are filled. Stored values are not replaced.
+        #[default]
+        FillBlank = "fill_blank",
+        /// No field changes.
+        Keep = "keep",
+        /// The recipient's values replace the stored values.
+        Overwrite = "overwrite",
+    }
 }
 
-/// Whether blocked and opted-out contacts are ignored (SPEC 4.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Consent {
-    /// They are ignored.
-    #[default]
-    Enforce,
-    /// They are enrolled; whoever sends has to ask.
-    LeaveToSender,
+words! {
+    "setting of `consent`",
+    /// Whether blocked and opted-out contacts are ignored (spec 4.5).
+    #[non_exhaustive]
+    #[derive(Default)]
+    pub enum Consent {
+        /// They are ignored.
+        #[default]
+        Enforce = "enforce",
+        /// They are enrolled. The sender must check consent before each message.
+        LeaveToSender = "leave_to_sender",
+    }
 }
 
-/// Which contacts of the step are reprocessed (SPEC 4.6 b).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reprocess {
-    /// Whoever is in the step, whatever the status.
-    #[default]
-    AnyStatus,
-    /// Only who is pending or active in it.
-    LiveOnly,
+words! {
+    "setting of `reprocess`",
+    /// Which contacts of the specified step are reprocessed (spec 4.6 b).
+    #[non_exhaustive]
+    #[derive(Default)]
+    pub enum Reprocess {
+        /// Contacts in the step, with any status.
+        #[default]
+        AnyStatus = "any_status",
+        /// Contacts that are pending or active in the step.
+        LiveOnly = "live_only",
+    }
 }

@@ -10,6 +10,7 @@ use crate::ids::{
 };
 use crate::text::Text;
 use crate::time::Timestamp;
+use crate::words::words;
 
 /// What an enrollment did: one outcome a recipient, in the order of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,48 +183,31 @@ impl Outcome {
     }
 }
 
-/// What became of a recipient. Exhaustive, since a host must tell each to its user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Disposition {
-    /// Added to the step for the first time.
-    Added,
-    /// Added to the step again, after it was done with the sequence.
-    ReAdded,
-    /// Was in the step, and is processed again.
-    Reprocessed,
-    /// Not enrolled, for the reasons given.
-    Ignored,
-    /// An earlier recipient of the request is the same contact.
-    Duplicate,
+words! {
+    "disposition",
+    /// The result for one recipient.
+    ///
+    /// Exhaustive, because a host must show each one to its user.
+    #[derive(PartialOrd, Ord)]
+    pub enum Disposition {
+        /// The contact was added to the step for the first time.
+        Added = "added",
+        /// The contact was in the sequence before, and was added to the step again.
+        ReAdded = "re_added",
+        /// The contact was in the step already, and is processed again.
+        Reprocessed = "reprocessed",
+        /// The recipient was not enrolled. The outcome has the reasons.
+        Ignored = "ignored",
+        /// An earlier recipient of the request resolved to the same contact.
+        Duplicate = "duplicate",
+    }
 }
 
 impl Disposition {
-    /// All dispositions.
-    pub const ALL: [Self; 5] = [Self::Added, Self::ReAdded, Self::Reprocessed, Self::Ignored, Self::Duplicate];
-
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::ReAdded => "re_added",
-            Self::Reprocessed => "reprocessed",
-            Self::Ignored => "ignored",
-            Self::Duplicate => "duplicate",
-        }
-    }
-
-    /// Whether the contact was enrolled.
+    /// Returns true if the contact was enrolled.
     #[must_use]
     pub const fn is_enrolled(self) -> bool {
         matches!(self, Self::Added | Self::ReAdded | Self::Reprocessed)
-    }
-}
-
-impl fmt::Display for Disposition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -70,14 +70,17 @@ pub enum EnrollmentState {
 }
 
 impl EnrollmentState {
-    /// Its name on the wire.
+    /// The words that name the states, in the order of their definition.
+    pub const WORDS: [&'static str; 4] = ["accepted", "completed", "rejected", "failed"];
+
+    /// Returns the word that names the state in JSON and in databases.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Accepted => "accepted",
-            Self::Completed { .. } => "completed",
-            Self::Rejected { .. } => "rejected",
-            Self::Failed => "failed",
+            Self::Accepted => Self::WORDS[0],
+            Self::Completed { .. } => Self::WORDS[1],
+            Self::Rejected { .. } => Self::WORDS[2],
+            Self::Failed => Self::WORDS[3],
         }
     }
 }

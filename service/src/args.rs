@@ -1,7 +1,7 @@
 //! What each command takes.
 
 use axum::http::HeaderName;
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -261,8 +261,8 @@ pub(crate) struct CsvArgs {
     #[arg(long, value_name = "ID", requires = "resource")]
     pub(crate) custom_object: Option<CustomObjectId>,
     /// What each record belongs to.
-    #[arg(long, value_enum, requires = "custom_object")]
-    pub(crate) resource: Option<ResourceArg>,
+    #[arg(long, value_parser = resource(), requires = "custom_object")]
+    pub(crate) resource: Option<Resource>,
     /// The call flow that answers inbound calls.
     #[arg(long, value_name = "ID")]
     pub(crate) call_flow: Option<CallFlowId>,
@@ -286,20 +286,9 @@ pub(crate) enum Format {
     Csv,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub(crate) enum ResourceArg {
-    Contact,
-    StepContact,
-}
-
-impl From<ResourceArg> for Resource {
-    fn from(resource: ResourceArg) -> Self {
-        match resource {
-            ResourceArg::Contact => Self::Contact,
-            ResourceArg::StepContact => Self::StepContact,
-        }
-    }
+/// Reads a resource, and lists the accepted words in the help.
+fn resource() -> impl TypedValueParser<Value = Resource> {
+    PossibleValuesParser::new(Resource::ALL.map(Resource::as_str)).try_map(|word| word.parse::<Resource>())
 }
 
 /// What `enroll seed` takes.

@@ -316,7 +316,7 @@ fn request_of(args: &CsvArgs) -> EnrollmentRequest<'static> {
     request.custom_data = args
         .custom_object
         .zip(args.resource)
-        .map(|(custom_object_id, resource)| CustomData { custom_object_id, resource: resource.into() });
+        .map(|(custom_object_id, resource)| CustomData { custom_object_id, resource });
     request.voice_options = args.call_flow.map(|default_call_flow_id| VoiceOptions { default_call_flow_id });
     request
 }

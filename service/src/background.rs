@@ -166,7 +166,7 @@ pub(crate) fn retry(args: &EnrollmentArgs) -> Result<ExitCode, Failure> {
     let retried = retried.map_err(|e| Failure::caused(database.name(), &e))?;
     let entry = found(&mut database, organization_id, args)?;
     if !retried {
-        let what = format!("is {}: only one that failed is tried again", entry.enrollment.state.name());
+        let what = format!("is {}: only one that failed is tried again", entry.enrollment.state.as_str());
         return Err(Failure::new(format!("enrollment `{}`", args.id), what));
     }
     if args.json {
@@ -197,7 +197,7 @@ fn found(
 fn described(entry: &InboxEntry) -> serde_json::Value {
     let InboxEntry { enrollment, attempts, error, .. } = entry;
     let mut value = json!({
-        "id": enrollment.id, "sequence_id": enrollment.sequence_id, "state": enrollment.state.name(),
+        "id": enrollment.id, "sequence_id": enrollment.sequence_id, "state": enrollment.state.as_str(),
         "accepted_at": enrollment.at, "completed_at": enrollment.completed_at, "attempts": attempts, "error": error,
     });
     match &enrollment.state {
@@ -215,7 +215,7 @@ fn described(entry: &InboxEntry) -> serde_json::Value {
 
 fn in_words(entry: &InboxEntry) -> String {
     let InboxEntry { enrollment, attempts, error, .. } = entry;
-    let mut text = format!("enrollment {} is {}\n", enrollment.id, enrollment.state.name());
+    let mut text = format!("enrollment {} is {}\n", enrollment.id, enrollment.state.as_str());
     let _infallible = writeln!(text, "accepted             {}", enrollment.at);
     if let Some(at) = enrollment.completed_at {
         let _infallible = writeln!(text, "ended                {at}");

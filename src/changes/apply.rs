@@ -101,7 +101,7 @@ pub enum Conflict {
     #[error("step contact `{0}` is gone")]
     StepContactGone(StepContactId),
     /// The resource has a record of the custom object already.
-    #[error("{} `{resource_id}` has a record of custom object `{custom_object_id}` already", resource.name())]
+    #[error("{} `{resource_id}` has a record of custom object `{custom_object_id}` already", resource.as_str())]
     RecordExists {
         /// The custom object.
         custom_object_id: CustomObjectId,

@@ -22,6 +22,7 @@ use crate::stored_enrollment::StoredEnrollment;
 use crate::text::Text;
 use crate::time::Timestamp;
 use crate::value::Properties;
+use crate::words::words;
 
 /// Everything that one enrollment writes, with what must still be true when it is written.
 ///
@@ -118,14 +119,17 @@ impl Completion {
     }
 }
 
-/// Whether an enrollment's own row is new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CompletionMode {
-    /// It has none: one that exists is a conflict.
-    Create,
-    /// It has one, and is accepted: any other state, and none, is a conflict.
-    Finish,
+words! {
+    "completion mode",
+    /// Whether the commit inserts or updates the enrollment's row.
+    ///
+    /// Exhaustive, because a repository must handle each mode.
+    pub enum CompletionMode {
+        /// The commit inserts the row. An existing row is a conflict.
+        Create = "create",
+        /// The commit updates the row, whose state must be `accepted`. Any other state, or no row, is a conflict.
+        Finish = "finish",
+    }
 }
 
 /// What must be true at the commit: every fact that something written rests on.

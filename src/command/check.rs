@@ -158,7 +158,7 @@ pub(crate) fn sequence_not_found(id: SequenceId) -> Fault {
 pub(crate) fn sequence_fault(sequence: &Sequence, step_id: Option<StepId>) -> Option<Fault> {
     let id = sequence.id;
     if sequence.status != SequenceStatus::Active {
-        let description = format!("sequence `{id}` is not active but {}", sequence.status.name());
+        let description = format!("sequence `{id}` is not active but {}", sequence.status.as_str());
         return Some(Fault::new(FaultCode::SequenceNotActive, "", description));
     }
     if sequence.steps.is_empty() {

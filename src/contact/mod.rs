@@ -14,12 +14,12 @@ pub use phonenumber_crate::PhonenumberCrate;
 pub use rlibphonenumber_crate::Libphonenumber;
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::sync::Arc;
 
 use crate::ids::{ChannelId, ContactId};
 use crate::text::trimmed;
 use crate::time::Timestamp;
+use crate::words::words;
 
 /// A contact of an organization, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,64 +89,38 @@ impl Contact {
     }
 }
 
-/// What a contact can be found by, in the order of precedence (SPEC 4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyKind {
-    /// The host's own key.
-    ExternalId,
-    /// E.164.
-    Phone,
-    /// The comparison key of the email.
-    Email,
-}
-
-impl KeyKind {
-    /// All kinds, in the order of precedence.
-    pub const ALL: [Self; 3] = [Self::ExternalId, Self::Phone, Self::Email];
-
-    /// The field's name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ExternalId => "external_id",
-            Self::Phone => "phone",
-            Self::Email => "email",
-        }
+words! {
+    "kind of key",
+    /// The kind of a contact's key, in the order of precedence (spec 4.3).
+    ///
+    /// Exhaustive, because a repository indexes each kind.
+    #[derive(PartialOrd, Ord)]
+    pub enum KeyKind {
+        /// The host's own id of the contact.
+        ExternalId = "external_id",
+        /// The phone number in E.164.
+        Phone = "phone",
+        /// The comparison key of the email address.
+        Email = "email",
     }
 }
 
-impl fmt::Display for KeyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// What became of a contact.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ContactState {
-    /// In use.
-    #[default]
-    Open,
-    /// Put away; still enrolled when it comes again, and stays archived.
-    Archived,
-    /// Not to be reached.
-    Blocked,
-    /// Merged into another contact: matches nothing, and its keys are free.
-    Merged,
-}
-
-impl ContactState {
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Archived => "archived",
-            Self::Blocked => "blocked",
-            Self::Merged => "merged",
-        }
+words! {
+    "contact state",
+    /// The state of a contact.
+    ///
+    /// Exhaustive, because a repository stores each state.
+    #[derive(Default)]
+    pub enum ContactState {
+        /// In use.
+        #[default]
+        Open = "open",
+        /// Archived. The contact can be enrolled, and stays archived.
+        Archived = "archived",
+        /// Blocked. The contact is ignored, unless the policy leaves consent to the sender.
+        Blocked = "blocked",
+        /// Merged into another contact. It matches no recipient, and its keys are unclaimed.
+        Merged = "merged",
     }
 }
 

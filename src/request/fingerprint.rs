@@ -72,7 +72,7 @@ pub(super) fn of(sequence_id: SequenceId, request: &EnrollmentRequest<'_>) -> Fi
     hash.bytes(sequence_id.as_uuid().as_bytes());
     if let Some(custom_data) = request.custom_data {
         hash.uuid(b'A', custom_data.custom_object_id.as_uuid());
-        hash.text(b'B', Some(custom_data.resource.name()));
+        hash.text(b'B', Some(custom_data.resource.as_str()));
     }
     hash.text(b'C', non_blank(request.from.as_ref()));
     if let Some(at) = request.schedule_at {

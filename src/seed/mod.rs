@@ -180,7 +180,7 @@ impl Seed {
                 if let Some(key) = row.row.key(kind)
                     && !keys.insert((self.organization(row), kind, key.to_owned()))
                 {
-                    return invalid("contacts", n, kind.name(), &format!("another contact has `{key}`"));
+                    return invalid("contacts", n, kind.as_str(), &format!("another contact has `{key}`"));
                 }
             }
         }

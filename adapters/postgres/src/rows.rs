@@ -1,15 +1,16 @@
 //! RowChanges as they are read. Each function takes the columns in the order of `columns!`.
 
-use enroll::contact::{BirthDate, Contact, ContactState, Email};
+use enroll::contact::{BirthDate, Contact, Email};
 use enroll::inbox::{Claim, InboxEntry};
 use enroll::model::{
-    CallFlow, Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject,
-    CustomRecord, Resource, Run, RunStatus, Sequence, SequenceStatus, Step, StepContact, StepContactStatus,
+    CallFlow, Channel, CommunicationPreference, Conversation, CustomObject, CustomRecord, Run, Sequence, Step,
+    StepContact,
 };
 use enroll::request::Fingerprint;
 use enroll::snapshot::{Version, Versioned};
 use enroll::stored_enrollment::{EnrollmentState, StoredEnrollment};
-use enroll::{ContactId, SequenceId, Timestamp};
+use enroll::{ContactId, SequenceId, Timestamp, UnknownWordError};
+use std::str::FromStr;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -47,7 +48,7 @@ pub(crate) fn claim(row: &Row, lease_end: Timestamp) -> Result<Claim, Error> {
 }
 
 pub(crate) fn channel(row: &Row) -> Result<Versioned<Channel>, Error> {
-    let mut channel = Channel::new(id(row, 0)?, wire("kind", row.try_get(2)?)?, row.try_get(3)?);
+    let mut channel = Channel::new(id(row, 0)?, word("kind", row.try_get(2)?)?, row.try_get(3)?);
     channel.enabled = row.try_get(4)?;
     channel.name = text(row, 5)?;
     Ok(Versioned::new(version(row, 1)?, channel))
@@ -56,13 +57,13 @@ pub(crate) fn channel(row: &Row) -> Result<Versioned<Channel>, Error> {
 /// Without its steps.
 pub(crate) fn sequence(row: &Row) -> Result<(Version, Sequence), Error> {
     let mut sequence = Sequence::new(id(row, 0)?, row.try_get(2)?, Vec::new());
-    sequence.status = wire("status", row.try_get(3)?)?;
+    sequence.status = word("status", row.try_get(3)?)?;
     sequence.settings = json("settings", row.try_get(4)?)?;
     Ok((version(row, 1)?, sequence))
 }
 
 pub(crate) fn step(row: &Row) -> Result<(SequenceId, Step), Error> {
-    let mut step = Step::new(id(row, 1)?, row.try_get(2)?, wire("channel_kind", row.try_get(3)?)?);
+    let mut step = Step::new(id(row, 1)?, row.try_get(2)?, word("channel_kind", row.try_get(3)?)?);
     step.channel_id = some_id(row, 4)?;
     Ok((id(row, 0)?, step))
 }
@@ -89,7 +90,7 @@ pub(crate) fn contact(row: &Row) -> Result<(Version, Contact), Error> {
     contact.default_channel_id = some_id(row, 8)?;
     contact.address = row.try_get::<_, Option<&str>>(9)?.map(|text| json("address", text)).transpose()?;
     contact.birth_date = birth_date(row.try_get(10)?, row.try_get(11)?, row.try_get(12)?)?;
-    contact.state = wire("state", row.try_get(13)?)?;
+    contact.state = word("state", row.try_get(13)?)?;
     contact.created_at = some_instant("created_at", row, 14)?;
     contact.updated_at = some_instant("updated_at", row, 15)?;
     Ok((version(row, 1)?, contact))
@@ -101,14 +102,14 @@ pub(crate) fn preference(row: &Row) -> Result<CommunicationPreference, Error> {
 
 pub(crate) fn conversation(row: &Row) -> Result<Conversation, Error> {
     let mut conversation = Conversation::new(id(row, 0)?, id(row, 1)?, id(row, 2)?);
-    conversation.status = wire("status", row.try_get(3)?)?;
+    conversation.status = word("status", row.try_get(3)?)?;
     conversation.created_at = some_instant("created_at", row, 4)?;
     Ok(conversation)
 }
 
 pub(crate) fn run(row: &Row) -> Result<Run, Error> {
     let mut run = Run::new(id(row, 0)?, id(row, 1)?, id(row, 2)?, instant("started_at", row.try_get(4)?)?);
-    run.status = wire("status", row.try_get(3)?)?;
+    run.status = word("status", row.try_get(3)?)?;
     Ok(run)
 }
 
@@ -116,7 +117,7 @@ pub(crate) fn step_contact(row: &Row) -> Result<StepContact, Error> {
     let scheduled_at = instant("scheduled_at", row.try_get(6)?)?;
     let run = Run::new(id(row, 1)?, id(row, 2)?, id(row, 4)?, scheduled_at);
     let mut step_contact = StepContact::new(id(row, 0)?, &run, id(row, 3)?);
-    step_contact.status = wire("status", row.try_get(5)?)?;
+    step_contact.status = word("status", row.try_get(5)?)?;
     step_contact.channel_id = some_id(row, 7)?;
     step_contact.default_call_flow_id = some_id(row, 8)?;
     step_contact.times_processed = number("times_processed", row.try_get::<_, i64>(9)?)?;
@@ -126,7 +127,7 @@ pub(crate) fn step_contact(row: &Row) -> Result<StepContact, Error> {
 
 /// With the contact whose record it is.
 pub(crate) fn record(row: &Row) -> Result<(ContactId, CustomRecord), Error> {
-    let resource = wire("resource", row.try_get(3)?)?;
+    let resource = word("resource", row.try_get(3)?)?;
     let mut record = CustomRecord::new(id(row, 1)?, id(row, 2)?, resource, row.try_get(4)?);
     record.properties = json("properties", row.try_get(5)?)?;
     Ok((id(row, 0)?, record))
@@ -140,43 +141,9 @@ pub(crate) fn version(row: &Row, place: usize) -> Result<Version, Error> {
     number("version", row.try_get::<_, i64>(place)?).map(Version)
 }
 
-/// What is written as a word, and read as one.
-pub(crate) trait Wire: Copy + Sized + 'static {
-    /// Each with its word.
-    const WORDS: &'static [(Self, &'static str)];
-
-    fn word(self) -> &'static str;
-}
-
-macro_rules! wire {
-    ($($type:ident { $($variant:ident = $word:literal),* $(,)? })*) => {$(
-        impl Wire for $type {
-            const WORDS: &'static [(Self, &'static str)] = &[$((Self::$variant, $word)),*];
-
-            fn word(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word),*
-                }
-            }
-        }
-    )*};
-}
-
-wire! {
-    ChannelKind { Phone = "phone", Whatsapp = "whatsapp", Fax = "fax", Email = "email" }
-    SequenceStatus { Draft = "draft", Active = "active", Archived = "archived" }
-    ContactState { Open = "open", Archived = "archived", Blocked = "blocked", Merged = "merged" }
-    ConversationStatus { Automated = "automated", Open = "open", Closed = "closed", Spam = "spam" }
-    RunStatus { Active = "active", Finished = "finished" }
-    StepContactStatus {
-        Pending = "pending", Active = "active", Inactive = "inactive", Moved = "moved", Finished = "finished",
-    }
-    Resource { Contact = "contact", StepContact = "step_contact" }
-}
-
-fn wire<T: Wire>(column: &'static str, word: &str) -> Result<T, Error> {
-    let known = T::WORDS.iter().find(|(_, known)| *known == word);
-    known.map(|(value, _)| *value).ok_or_else(|| unreadable(column, format!("`{word}` is not known")))
+/// Reads a word of an enum.
+fn word<T: FromStr<Err = UnknownWordError>>(column: &'static str, word: &str) -> Result<T, Error> {
+    word.parse().map_err(|e: UnknownWordError| unreadable(column, e.to_string()))
 }
 
 fn some_id<T: From<Uuid>>(row: &Row, place: usize) -> Result<Option<T>, Error> {

@@ -149,7 +149,7 @@ async fn check(url: &str, told: &Told) {
         let entry = repository.find(organization(), EnrollmentId::from_uuid(*id)).await.unwrap().unwrap();
         assert_eq!((entry.command, entry.error), (None, None));
         let EnrollmentState::Completed { report } = entry.enrollment.state else {
-            panic!("{id} is {}", entry.enrollment.state.name());
+            panic!("{id} is {}", entry.enrollment.state.as_str());
         };
         let counts = report.counts();
         assert_eq!(counts.added + counts.reprocessed, PEOPLE, "{id}");

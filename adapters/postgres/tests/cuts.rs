@@ -28,7 +28,7 @@ fn an_enrollment_is_processed_as_a_whole_wherever_the_connection_is_cut() {
             drop(worker);
             until_it_is_gone(&asking, pid).await;
             let entry = found(&mut other, &request).await;
-            let (state, written) = (entry.enrollment.state.name(), rows(&asking).await - before);
+            let (state, written) = (entry.enrollment.state.as_str(), rows(&asking).await - before);
             outcomes.push(state);
             let whole = state == "completed" && written == ROWS && entry.command.is_none();
             let nothing = state == "accepted" && written == 0 && entry.command.is_some();

@@ -323,7 +323,7 @@ fn a_failure_of_any_words_is_noted() {
         repository.record_failure(&claim, &failure).await.unwrap();
         let entry = repository.find(claim.organization_id, claim.enrollment_id).await.unwrap().unwrap();
         assert_eq!(entry.error.as_deref(), Some("it said `\u{fffd}`"));
-        assert_eq!(entry.enrollment.state.name(), "failed");
+        assert_eq!(entry.enrollment.state.as_str(), "failed");
     });
 }
 

@@ -1,17 +1,18 @@
 //! RowChanges as they are stored: their columns, and how the engine's types are read from them.
 
-use enroll::contact::{Address, BirthDate, Contact, ContactState, Email, Text};
+use enroll::contact::{Address, BirthDate, Contact, Email, Text};
 use enroll::model::{
-    CallFlow, Channel, ChannelKind, CommunicationPreference, Conversation, ConversationStatus, CustomObject,
-    CustomRecord, Resource, Run, RunStatus, Sequence, SequenceStatus, Step, StepContact, StepContactStatus,
+    CallFlow, Channel, CommunicationPreference, Conversation, CustomObject, CustomRecord, Run, Sequence, Step,
+    StepContact,
 };
 use enroll::request::Fingerprint;
 use enroll::snapshot::{Version, Versioned};
 use enroll::stored_enrollment::{EnrollmentState, StoredEnrollment};
-use enroll::{ContactId, Timestamp, TimestampError};
+use enroll::{ContactId, Timestamp, TimestampError, UnknownWordError};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use serde_json::from_str;
+use std::str::FromStr;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -47,7 +48,7 @@ impl<'r, 's> Columns<'r, 's> {
         Ok(self.take::<Option<Uuid>>()?.map(T::from))
     }
 
-    fn word<T: Word>(&mut self) -> rusqlite::Result<T> {
+    fn word<T: FromStr<Err = UnknownWordError>>(&mut self) -> rusqlite::Result<T> {
         self.take::<Stored<T>>().map(|stored| stored.0)
     }
 
@@ -189,11 +190,13 @@ pub(crate) fn enrollment(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Stor
     let (id, sequence_id) = (columns.id()?, columns.id()?);
     let fingerprint = Fingerprint::from_bytes(columns.take()?);
     let (at, completed_at) = (columns.at()?, columns.at_or_null()?);
-    let state = match columns.word()? {
-        State::Accepted => EnrollmentState::Accepted,
-        State::Completed => EnrollmentState::Completed { report: columns.json()? },
-        State::Rejected => EnrollmentState::Rejected { rejection: columns.json()? },
-        State::Failed => EnrollmentState::Failed,
+    let state = columns.text()?;
+    let state = match state.as_str() {
+        "accepted" => EnrollmentState::Accepted,
+        "completed" => EnrollmentState::Completed { report: columns.json()? },
+        "rejected" => EnrollmentState::Rejected { rejection: columns.json()? },
+        "failed" => EnrollmentState::Failed,
+        _ => return Err(other(format!("`{state}` is not the state of an enrollment")).into()),
     };
     let mut enrollment = StoredEnrollment::new(id, sequence_id, fingerprint, at, state);
     enrollment.completed_at = completed_at;
@@ -246,49 +249,6 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
-/// The word of an [`EnrollmentState`], without what belongs to it.
-#[derive(Clone, Copy)]
-enum State {
-    Accepted,
-    Completed,
-    Rejected,
-    Failed,
-}
-
-/// A value that is stored as its name on the wire.
-pub(crate) trait Word: Copy + 'static {
-    const ALL: &'static [Self];
-
-    fn word(self) -> &'static str;
-}
-
-macro_rules! words {
-    ($($type:ident { $($variant:ident = $word:literal),* })*) => {$(
-        impl Word for $type {
-            const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            fn word(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)*
-                }
-            }
-        }
-    )*};
-}
-
-words! {
-    ChannelKind { Phone = "phone", Whatsapp = "whatsapp", Fax = "fax", Email = "email" }
-    ContactState { Open = "open", Archived = "archived", Blocked = "blocked", Merged = "merged" }
-    ConversationStatus { Automated = "automated", Open = "open", Closed = "closed", Spam = "spam" }
-    Resource { Contact = "contact", StepContact = "step_contact" }
-    RunStatus { Active = "active", Finished = "finished" }
-    State { Accepted = "accepted", Completed = "completed", Rejected = "rejected", Failed = "failed" }
-    SequenceStatus { Draft = "draft", Active = "active", Archived = "archived" }
-    StepContactStatus {
-        Pending = "pending", Active = "active", Inactive = "inactive", Moved = "moved", Finished = "finished"
-    }
-}
-
 struct Shared(Text);
 
 impl FromSql for Shared {
@@ -299,11 +259,9 @@ impl FromSql for Shared {
 
 struct Stored<T>(T);
 
-impl<T: Word> FromSql for Stored<T> {
+impl<T: FromStr<Err = UnknownWordError>> FromSql for Stored<T> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let text = value.as_str()?;
-        let word = T::ALL.iter().find(|word| word.word() == text);
-        word.map(|word| Self(*word)).ok_or_else(|| other(format!("`{text}` is no word that this build knows")))
+        value.as_str()?.parse().map(Self).map_err(FromSqlError::other)
     }
 }
 

@@ -123,7 +123,7 @@ fn load_around(
         let rows = custom_records::table
             .filter(custom_records::contact_id.eq_any(&ids))
             .filter(custom_records::custom_object_id.eq(Id(object.id)))
-            .filter(custom_records::resource.eq(object.resource.name()))
+            .filter(custom_records::resource.eq(object.resource.as_str()))
             .select((
                 custom_records::contact_id,
                 custom_records::resource_id,
@@ -215,7 +215,7 @@ fn write(connection: &mut SqliteConnection, batch: Batch, target: &Target) -> Qu
             id: Id(row.id),
             organization_id,
             custom_object_id: Id(object.id),
-            resource: object.resource.name(),
+            resource: object.resource.as_str(),
             resource_id: Id(row.resource_id),
             contact_id: Id(row.contact_id),
             properties: row.properties,

@@ -283,7 +283,7 @@ impl Enrolling<'_> {
             true => None,
             false => custom_records::table
                 .filter(custom_records::custom_object_id.eq(Id(object.id)))
-                .filter(custom_records::resource.eq(object.resource.name()))
+                .filter(custom_records::resource.eq(object.resource.as_str()))
                 .filter(custom_records::resource_id.eq(Id(resource_id)))
                 .select((custom_records::id, custom_records::properties))
                 .first::<(Id, String)>(self.connection)
@@ -305,7 +305,7 @@ impl Enrolling<'_> {
                     id: Id(id),
                     organization_id: Id(self.target.organization_id),
                     custom_object_id: Id(object.id),
-                    resource: object.resource.name(),
+                    resource: object.resource.as_str(),
                     resource_id: Id(resource_id),
                     contact_id: Id(contact_id),
                     properties,

@@ -25,7 +25,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
             let values = (
                 channels::id.eq(Id(row.id.as_uuid())),
                 channels::organization_id.eq(organization_id),
-                channels::kind.eq(row.kind.name()),
+                channels::kind.eq(row.kind.as_str()),
                 channels::address.eq(&*row.address),
                 channels::enabled.eq(row.enabled),
             );
@@ -48,7 +48,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
             let values = (
                 sequences::id.eq(sequence_id),
                 sequences::organization_id.eq(organization_id),
-                sequences::status.eq(row.status.name()),
+                sequences::status.eq(row.status.as_str()),
                 sequences::settings.eq(serde_json::to_string(&row.settings)?),
             );
             diesel::insert_into(sequences::table).values(values).execute(c)?;
@@ -57,7 +57,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
                     steps::id.eq(Id(step.id.as_uuid())),
                     steps::sequence_id.eq(sequence_id),
                     steps::position.eq(step.position),
-                    steps::channel_kind.eq(step.channel_kind.name()),
+                    steps::channel_kind.eq(step.channel_kind.as_str()),
                     steps::channel_id.eq(step.channel_id.map(|id| Id(id.as_uuid()))),
                 );
                 diesel::insert_into(steps::table).values(values).execute(c)?;
@@ -91,7 +91,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
                 organization_id,
                 contact_id: Id(row.contact_id.as_uuid()),
                 channel_id: Id(row.channel_id.as_uuid()),
-                status: row.status.name(),
+                status: row.status.as_str(),
                 created_at: row.created_at.map(enroll::Timestamp::millis),
             };
             diesel::insert_into(conversations::table).values(values).execute(c)?;
@@ -102,7 +102,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
                 organization_id,
                 sequence_id: Id(row.sequence_id.as_uuid()),
                 contact_id: Id(row.contact_id.as_uuid()),
-                status: row.status.name(),
+                status: row.status.as_str(),
                 started_at: row.started_at.millis(),
             };
             diesel::insert_into(runs::table).values(values).execute(c)?;
@@ -115,7 +115,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
                 sequence_id: Id(row.sequence_id.as_uuid()),
                 step_id: Id(row.step_id.as_uuid()),
                 contact_id: Id(row.contact_id.as_uuid()),
-                status: row.status.name(),
+                status: row.status.as_str(),
                 scheduled_at: row.scheduled_at.millis(),
                 channel_id: row.channel_id.map(|id| Id(id.as_uuid())),
                 default_call_flow_id: row.default_call_flow_id.map(|id| Id(id.as_uuid())),
@@ -133,7 +133,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
                 id: Id(row.id.as_uuid()),
                 organization_id,
                 custom_object_id: Id(row.custom_object_id.as_uuid()),
-                resource: row.resource.name(),
+                resource: row.resource.as_str(),
                 resource_id: Id(row.resource_id),
                 contact_id: Id(contact_of(given, row.resource_id)),
                 properties: serde_json::to_string(&row.properties)?,
@@ -154,7 +154,7 @@ pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(),
     for row in given.channels.iter().map(|row| &row.row) {
         let sql = "insert into channels values ($1, $2, $3, $4, $5)";
         let query = sqlx::query(sql).bind(row.id.as_uuid()).bind(organization_id);
-        query.bind(row.kind.name()).bind(&*row.address).bind(row.enabled).execute(&mut *c).await?;
+        query.bind(row.kind.as_str()).bind(&*row.address).bind(row.enabled).execute(&mut *c).await?;
     }
     for row in given.call_flows.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into call_flows values ($1, $2)");
@@ -167,13 +167,13 @@ pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(),
     }
     for row in given.sequences.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into sequences values ($1, $2, $3, $4::jsonb)");
-        let query = query.bind(row.id.as_uuid()).bind(organization_id).bind(row.status.name());
+        let query = query.bind(row.id.as_uuid()).bind(organization_id).bind(row.status.as_str());
         query.bind(serde_json::to_string(&row.settings)?).execute(&mut *c).await?;
         for step in &row.steps {
             let query = sqlx::query("insert into steps values ($1, $2, $3, $4, $5)");
             let query = query.bind(step.id.as_uuid()).bind(row.id.as_uuid()).bind(step.position);
             let channel_id = step.channel_id.map(enroll::ChannelId::as_uuid);
-            query.bind(step.channel_kind.name()).bind(channel_id).execute(&mut *c).await?;
+            query.bind(step.channel_kind.as_str()).bind(channel_id).execute(&mut *c).await?;
         }
     }
     for row in given.tags.iter().map(|row| &row.row) {
@@ -215,19 +215,19 @@ pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(),
         let query = sqlx::query("insert into conversations values ($1, $2, $3, $4, $5, $6)");
         let query = query.bind(row.id.as_uuid()).bind(organization_id).bind(row.contact_id.as_uuid());
         let created_at = row.created_at.map(enroll::Timestamp::as_datetime);
-        query.bind(row.channel_id.as_uuid()).bind(row.status.name()).bind(created_at).execute(&mut *c).await?;
+        query.bind(row.channel_id.as_uuid()).bind(row.status.as_str()).bind(created_at).execute(&mut *c).await?;
     }
     for row in given.runs.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into runs values ($1, $2, $3, $4, $5, $6)");
         let query = query.bind(row.id.as_uuid()).bind(organization_id).bind(row.sequence_id.as_uuid());
-        let query = query.bind(row.contact_id.as_uuid()).bind(row.status.name());
+        let query = query.bind(row.contact_id.as_uuid()).bind(row.status.as_str());
         query.bind(row.started_at.as_datetime()).execute(&mut *c).await?;
     }
     for row in given.step_contacts.iter().map(|row| &row.row) {
         let sql = "insert into step_contacts values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
         let query = sqlx::query(sql).bind(row.id.as_uuid()).bind(organization_id).bind(row.run_id.as_uuid());
         let query = query.bind(row.sequence_id.as_uuid()).bind(row.step_id.as_uuid()).bind(row.contact_id.as_uuid());
-        let query = query.bind(row.status.name()).bind(row.scheduled_at.as_datetime());
+        let query = query.bind(row.status.as_str()).bind(row.scheduled_at.as_datetime());
         let query = query.bind(row.channel_id.map(enroll::ChannelId::as_uuid));
         let query = query.bind(row.default_call_flow_id.map(enroll::CallFlowId::as_uuid));
         let query = query.bind(i32::try_from(row.times_processed)?);
@@ -240,7 +240,7 @@ pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(),
     for row in given.custom_records.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into custom_records values ($1, $2, $3, $4, $5, $6, $7::jsonb)");
         let query = query.bind(row.id.as_uuid()).bind(organization_id).bind(row.custom_object_id.as_uuid());
-        let query = query.bind(row.resource.name()).bind(row.resource_id).bind(contact_of(given, row.resource_id));
+        let query = query.bind(row.resource.as_str()).bind(row.resource_id).bind(contact_of(given, row.resource_id));
         query.bind(serde_json::to_string(&row.properties)?).execute(&mut *c).await?;
     }
     Ok(c.commit().await?)
@@ -261,7 +261,7 @@ fn contact(row: &Contact) -> Result<rules::Contact, Error> {
         birth_day: day.map(i32::from),
         birth_month: month.map(i32::from),
         birth_year: year.map(i32::from),
-        state: row.state.name().to_owned(),
+        state: row.state.as_str().to_owned(),
     })
 }
 

@@ -111,7 +111,7 @@ async fn load_around(
         )
         .bind(&ids)
         .bind(object.id)
-        .bind(object.resource.name())
+        .bind(object.resource.as_str())
         .fetch_all(&mut *connection)
         .await?;
         for (contact_id, resource_id, id, properties) in rows {
@@ -306,7 +306,7 @@ async fn write_records(
     .bind(column(rows, |row| &*row.properties))
     .bind(target.organization_id)
     .bind(object.id)
-    .bind(object.resource.name())
+    .bind(object.resource.as_str())
     .execute(&mut *connection)
     .await?;
     let rows = &batch.records_merged;

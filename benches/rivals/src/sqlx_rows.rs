@@ -327,7 +327,7 @@ impl Enrolling<'_> {
                      where custom_object_id = $1 and resource = $2 and resource_id = $3",
                 )
                 .bind(object.id)
-                .bind(object.resource.name())
+                .bind(object.resource.as_str())
                 .bind(resource_id)
                 .fetch_optional(&mut *self.connection)
                 .await?
@@ -354,7 +354,7 @@ impl Enrolling<'_> {
                 .bind(id)
                 .bind(self.target.organization_id)
                 .bind(object.id)
-                .bind(object.resource.name())
+                .bind(object.resource.as_str())
                 .bind(resource_id)
                 .bind(contact_id)
                 .bind(properties)

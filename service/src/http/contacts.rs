@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use enroll::SequenceId;
 use enroll::contact::{Email, PhoneNumber};
+use enroll::model::StepContactStatus;
 
 use super::docs::{Refused, StatusDoc, WindowDoc};
 use super::enrollments::named;
@@ -39,7 +40,7 @@ pub(crate) async fn of_sequence(
 ) -> Result<Json<Page<StepContactRow>>, ApiError> {
     let mut parameters = Parameters::of(query.as_deref());
     let window = parameters.window();
-    let statuses = parameters.words("status", &STATUSES);
+    let statuses = parameters.words("status", &StepContactStatus::ALL.map(StepContactStatus::as_str));
     let steps = parameters.step_ids("step_ids");
     parameters.checked()?;
     let sequence_id: SequenceId = named(sequence).ok_or_else(no_sequence)?;
@@ -111,8 +112,6 @@ fn email_key(given: &str) -> String {
     let given = given.trim();
     Email::parse(given).unwrap_or_else(|_| Email::stored(given)).key().to_owned()
 }
-
-const STATUSES: [&str; 5] = ["pending", "active", "inactive", "moved", "finished"];
 
 #[cfg(test)]
 mod tests {

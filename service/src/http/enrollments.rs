@@ -187,7 +187,7 @@ pub(crate) async fn show(
 ) -> Result<Json<Data<EnrollmentDetail>>, ApiError> {
     let mut parameters = Parameters::of(query.as_deref());
     let window = parameters.window();
-    let dispositions = parameters.words("disposition", &Disposition::ALL.map(Disposition::name));
+    let dispositions = parameters.words("disposition", &Disposition::ALL.map(Disposition::as_str));
     let codes: Vec<&str> = Reason::CODES.iter().map(|(code, _)| *code).collect();
     let reasons = parameters.words("reason", &codes);
     parameters.checked()?;
@@ -203,7 +203,7 @@ pub(crate) async fn show(
     let row = EnrollmentRow {
         id,
         sequence_id: enrollment.sequence_id,
-        state: enrollment.state.name().to_owned(),
+        state: enrollment.state.as_str().to_owned(),
         accepted_at: enrollment.at,
         completed_at: enrollment.completed_at,
         attempts,
@@ -213,7 +213,7 @@ pub(crate) async fn show(
     let counts = report.as_ref().map(enroll::EnrollmentReport::counts);
     let (upload_tag, all) = report.map_or_else(Default::default, |report| (report.upload_tag, report.outcomes));
     let wanted = |outcome: &&Outcome| {
-        (dispositions.is_empty() || dispositions.iter().any(|name| name == outcome.disposition.name()))
+        (dispositions.is_empty() || dispositions.iter().any(|name| name == outcome.disposition.as_str()))
             && (reasons.is_empty() || outcome.reasons.iter().any(|has| reasons.iter().any(|code| code == has.code())))
     };
     let total = all.iter().filter(wanted).count();
@@ -238,7 +238,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<EnrollmentSummary>>, ApiError> {
     let mut parameters = Parameters::of(query.as_deref());
     let window = parameters.window();
-    let states = parameters.words("state", &STATES);
+    let states = parameters.words("state", &EnrollmentState::WORDS);
     parameters.checked()?;
     let mut lent = app.handles.lend().await?;
     let page = read::enrollments(lent.handle()?, caller.organization_id, &states, window).await?;
@@ -278,5 +278,3 @@ fn idempotency_key(headers: &HeaderMap) -> Option<String> {
     let given: Vec<_> = headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes).collect();
     (!given.is_empty()).then(|| String::from_utf8_lossy(&given.join(&b", "[..])).into_owned())
 }
-
-const STATES: [&str; 4] = ["accepted", "completed", "rejected", "failed"];

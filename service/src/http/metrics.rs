@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 
 use enroll::EnrollmentReport;
 use enroll::repository::RepositoryError;
+use enroll::stored_enrollment::EnrollmentState;
 
 use super::App;
 use super::errors::ApiError;
@@ -92,7 +93,7 @@ impl Metrics {
         self.enrollment_seconds.observe(took.as_secs_f64());
         for outcome in &report.outcomes {
             let reason = outcome.reasons.first().map_or("none", enroll::report::Reason::code);
-            let labels = RecipientLabels { disposition: outcome.disposition.name(), reason };
+            let labels = RecipientLabels { disposition: outcome.disposition.as_str(), reason };
             self.recipients.get_or_create(&labels).inc();
         }
     }
@@ -151,7 +152,7 @@ async fn ask(app: &App) -> Result<(), RepositoryError> {
     let counts = handle.query(sql, &[], |row| Ok((there(row.text()?)?, there(row.number()?)?))).await?;
     let sql = "select min(at) from enroll.enrollments where state = 'accepted'";
     let oldest = handle.query(sql, &[], |row| row.instant()).await?.into_iter().flatten().next();
-    for state in ["accepted", "completed", "rejected", "failed"] {
+    for state in EnrollmentState::WORDS {
         let count = counts.iter().find(|(name, _)| name == state).map_or(0, |(_, count)| *count);
         metrics.enrollments.get_or_create(&StateLabels { state: state.to_owned() }).set(count);
     }

@@ -371,11 +371,18 @@ impl Form<'_> for ResourceForm {
     const WHAT: &'static str = "a string";
 
     fn text(self, text: Cow<'_, str>, at: &Path<'_>, faults: &Faults) -> Option<Self::Out> {
-        let resource = |text: &str| [Resource::Contact, Resource::StepContact].into_iter().find(|r| r.name() == text);
-        parsed(&text, resource, || {
-            let given = excerpt(text.trim());
-            faults.push(FaultCode::InvalidResource, at, format!("`{given}` is neither `contact` nor `step_contact`"));
-        })
+        parsed(
+            &text,
+            |text| text.parse().ok(),
+            || {
+                let given = excerpt(text.trim());
+                faults.push(
+                    FaultCode::InvalidResource,
+                    at,
+                    format!("`{given}` is neither `contact` nor `step_contact`"),
+                );
+            },
+        )
     }
 }
 

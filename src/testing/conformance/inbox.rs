@@ -84,7 +84,7 @@ pub mod inserted_once {
         let request = TestRequest::phones(1, &[NEW_PHONE]);
         request.enroll(&mut setup.open().await).await;
         accepted(&setup, &request).await;
-        assert_eq!(found(&setup, request.id).await.enrollment.state.name(), "completed");
+        assert_eq!(found(&setup, request.id).await.enrollment.state.as_str(), "completed");
         assert_eq!(claimed(&setup, at(0), at(10)).await, None);
     }
 
@@ -335,7 +335,7 @@ pub mod one_worker_per_lease {
         assert!(by_id.values().all(|attempt| *attempt == 1));
         assert_eq!(setup.fixture.dump(ORGANIZATION).await.check_unique(), Ok(()));
         for id in by_id.into_keys() {
-            assert_eq!(found(&setup, id).await.enrollment.state.name(), "completed");
+            assert_eq!(found(&setup, id).await.enrollment.state.as_str(), "completed");
         }
     }
 }
@@ -386,7 +386,7 @@ pub mod failures_belong_to_attempts {
         assert_eq!(found(&setup, enrollment(1)).await.enrollment.state, EnrollmentState::Accepted);
         processed(&setup, enrollment(1), at(31)).await;
         give_up(&setup, second, "after the end").await;
-        assert_eq!(found(&setup, enrollment(1)).await.enrollment.state.name(), "completed");
+        assert_eq!(found(&setup, enrollment(1)).await.enrollment.state.as_str(), "completed");
     }
 }
 
@@ -423,7 +423,7 @@ pub mod retries_reset_the_attempts {
         processed(&setup, enrollment(1), at(1)).await;
         assert!(!ok(handle.retry(ORGANIZATION, enrollment(1), at(1)).await), "completed");
         assert!(!ok(handle.retry(ORGANIZATION, enrollment(2), at(1)).await), "nothing");
-        assert_eq!(found(&setup, enrollment(1)).await.enrollment.state.name(), "completed");
+        assert_eq!(found(&setup, enrollment(1)).await.enrollment.state.as_str(), "completed");
     }
 }
 

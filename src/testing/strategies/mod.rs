@@ -12,6 +12,7 @@ use std::fmt;
 
 use crate::contact::Email;
 use crate::ids::{EnrollmentId, SequenceId};
+use crate::policy::{AddressSource, Consent, ExistingContact, IdentityConflict, Reprocess};
 use crate::seed::Seed;
 use crate::time::Timestamp;
 use pool::{
@@ -155,11 +156,11 @@ fn policy() -> impl Strategy<Value = Value> {
     (
         any::<bool>(),
         option::weighted(0.3, of(&["US", "RW"])),
-        of(&["entry_only", "entry_then_contact"]),
-        of(&["prefer_key_order", "prefer_key_order", "refuse"]),
-        of(&["fill_blank", "keep", "overwrite"]),
-        of(&["enforce", "enforce", "enforce", "leave_to_sender"]),
-        of(&["any_status", "live_only"]),
+        select(&AddressSource::ALL[..]),
+        prop_oneof![2 => Just(IdentityConflict::PreferKeyOrder), 1 => Just(IdentityConflict::Refuse)],
+        select(&ExistingContact::ALL[..]),
+        prop_oneof![3 => Just(Consent::Enforce), 1 => Just(Consent::LeaveToSender)],
+        select(&Reprocess::ALL[..]),
     )
         .prop_map(|(phone_required, region, address_source, conflict, existing, consent, reprocess)| {
             json!({

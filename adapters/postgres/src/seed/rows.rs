@@ -12,7 +12,6 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
 use crate::Error;
-use crate::rows::Wire;
 
 /// Columns with their values; what stands for a value may be given.
 macro_rules! columns {
@@ -161,7 +160,7 @@ fn numbered(columns: &[Column], first: usize) -> Vec<String> {
 fn channel(row: &Channel) -> TableRow {
     let key = columns! { id: UUID = row.id.as_uuid() };
     let others = columns! {
-        kind: TEXT = row.kind.word(), address: TEXT = row.address.to_string(), enabled: BOOL = row.enabled,
+        kind: TEXT = row.kind.as_str(), address: TEXT = row.address.to_string(), enabled: BOOL = row.enabled,
         name: TEXT = row.name.as_deref().map(str::to_owned),
     };
     TableRow { table: "channels", key, others }
@@ -171,7 +170,7 @@ fn channel(row: &Channel) -> TableRow {
 fn sequence(row: &Sequence) -> Result<TableRow, Error> {
     let key = columns! { id: UUID = row.id.as_uuid() };
     let others = columns! {
-        title: TEXT = row.title.to_string(), status: TEXT = row.status.word(),
+        title: TEXT = row.title.to_string(), status: TEXT = row.status.as_str(),
         settings: TEXT = json(&row.settings)? => "#::json",
     };
     Ok(TableRow { table: "sequences", key, others })
@@ -180,7 +179,7 @@ fn sequence(row: &Sequence) -> Result<TableRow, Error> {
 fn step(sequence_id: SequenceId, row: &Step) -> TableRow {
     let key = columns! { sequence_id: UUID = sequence_id.as_uuid(), id: UUID = row.id.as_uuid() };
     let others = columns! {
-        position: INT8 = row.position, channel_kind: TEXT = row.channel_kind.word(),
+        position: INT8 = row.position, channel_kind: TEXT = row.channel_kind.as_str(),
         channel_id: UUID = row.channel_id.map(ChannelId::as_uuid),
     };
     TableRow { table: "steps", key, others }
@@ -221,7 +220,7 @@ fn contact(row: &Contact) -> Result<TableRow, Error> {
         birth_day: INT2 = born.day.map(i16::from),
         birth_month: INT2 = born.month.map(i16::from),
         birth_year: INT4 = born.year.map(i32::from),
-        state: TEXT = row.state.word(),
+        state: TEXT = row.state.as_str(),
         created_at: TIMESTAMPTZ = row.created_at.map(Timestamp::as_datetime),
         updated_at: TIMESTAMPTZ = row.updated_at.map(Timestamp::as_datetime),
     };
@@ -237,7 +236,7 @@ fn conversation(row: &Conversation) -> TableRow {
     let key = columns! { id: UUID = row.id.as_uuid() };
     let others = columns! {
         contact_id: UUID = row.contact_id.as_uuid(), channel_id: UUID = row.channel_id.as_uuid(),
-        status: TEXT = row.status.word(), created_at: TIMESTAMPTZ = row.created_at.map(Timestamp::as_datetime),
+        status: TEXT = row.status.as_str(), created_at: TIMESTAMPTZ = row.created_at.map(Timestamp::as_datetime),
         one_at_most: UUID = row.channel_id.as_uuid() => "coalesce((select c.kind <> 'email' from enroll.channels c \
             where c.organization_id = $1 and c.id = #), true)",
     };
@@ -248,7 +247,7 @@ fn run(row: &Run) -> TableRow {
     let key = columns! { id: UUID = row.id.as_uuid() };
     let others = columns! {
         sequence_id: UUID = row.sequence_id.as_uuid(), contact_id: UUID = row.contact_id.as_uuid(),
-        status: TEXT = row.status.word(), started_at: TIMESTAMPTZ = row.started_at.as_datetime(),
+        status: TEXT = row.status.as_str(), started_at: TIMESTAMPTZ = row.started_at.as_datetime(),
     };
     TableRow { table: "runs", key, others }
 }
@@ -260,7 +259,7 @@ fn step_contact(row: &StepContact) -> TableRow {
         sequence_id: UUID = row.sequence_id.as_uuid(),
         step_id: UUID = row.step_id.as_uuid(),
         contact_id: UUID = row.contact_id.as_uuid(),
-        status: TEXT = row.status.word(),
+        status: TEXT = row.status.as_str(),
         scheduled_at: TIMESTAMPTZ = row.scheduled_at.as_datetime(),
         channel_id: UUID = row.channel_id.map(ChannelId::as_uuid),
         default_call_flow_id: UUID = row.default_call_flow_id.map(CallFlowId::as_uuid),
@@ -279,7 +278,7 @@ fn contact_tag(row: &ContactTag) -> TableRow {
 fn record(row: &CustomRecord) -> Result<TableRow, Error> {
     let key = columns! { id: UUID = row.id.as_uuid() };
     let others = columns! {
-        custom_object_id: UUID = row.custom_object_id.as_uuid(), resource: TEXT = row.resource.word(),
+        custom_object_id: UUID = row.custom_object_id.as_uuid(), resource: TEXT = row.resource.as_str(),
         resource_id: UUID = row.resource_id, properties: TEXT = json(&row.properties)? => "#::json",
     };
     Ok(TableRow { table: "custom_records", key, others })

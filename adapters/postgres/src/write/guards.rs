@@ -10,7 +10,7 @@ use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
 use crate::Error;
-use crate::rows::{self, Wire};
+use crate::rows;
 use crate::statements::{Bound, Prepared, query_all};
 
 /// What the writes need of what is held.
@@ -87,7 +87,7 @@ pub(super) async fn hold(
     }
     let mut email_channels = HashSet::new();
     for row in &channels {
-        if row.try_get::<_, &str>(2)? == ChannelKind::Email.word() {
+        if row.try_get::<_, &str>(2)? == ChannelKind::Email.as_str() {
             email_channels.insert(rows::id(row, 0)?);
         }
     }

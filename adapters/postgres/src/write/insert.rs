@@ -15,7 +15,6 @@ use uuid::Uuid;
 use super::guards::Held;
 use super::statement::{Arrays, Write, arrays};
 use crate::Error;
-use crate::rows::Wire;
 use crate::statements::Prepared;
 
 /// The new rows of a table.
@@ -112,7 +111,7 @@ fn contacts(contacts: &[Contact]) -> Arrays<'_> {
         born(contact).day.map(i16::from),
         born(contact).month.map(i16::from),
         born(contact).year.map(i32::from),
-        contact.state.word(),
+        contact.state.as_str(),
         contact.created_at.map(Timestamp::as_datetime),
         contact.updated_at.map(Timestamp::as_datetime),
     )
@@ -124,7 +123,7 @@ fn conversations<'a>(rows: &'a [Conversation], held: &Held) -> Arrays<'a> {
         row => row.id.as_uuid(),
         row.contact_id.as_uuid(),
         row.channel_id.as_uuid(),
-        row.status.word(),
+        row.status.as_str(),
         row.created_at.map(Timestamp::as_datetime),
         held.one_at_most(row.channel_id),
     )
@@ -136,7 +135,7 @@ fn runs(rows: &[Run]) -> Arrays<'_> {
         row => row.id.as_uuid(),
         row.sequence_id.as_uuid(),
         row.contact_id.as_uuid(),
-        row.status.word(),
+        row.status.as_str(),
         row.started_at.as_datetime(),
     )
 }
@@ -149,7 +148,7 @@ fn step_contacts(rows: &[StepContact]) -> Arrays<'_> {
         row.sequence_id.as_uuid(),
         row.step_id.as_uuid(),
         row.contact_id.as_uuid(),
-        row.status.word(),
+        row.status.as_str(),
         row.scheduled_at.as_datetime(),
         row.channel_id.map(ChannelId::as_uuid),
         row.default_call_flow_id.map(CallFlowId::as_uuid),
@@ -164,7 +163,7 @@ fn records<'a>(rows: &'a [CustomRecord], owners: &'a [Uuid]) -> Arrays<'a> {
         owned,
         owned => owned.0.id.as_uuid(),
         owned.0.custom_object_id.as_uuid(),
-        owned.0.resource.word(),
+        owned.0.resource.as_str(),
         owned.0.resource_id,
         *owned.1,
         Json(&owned.0.properties),

@@ -8,7 +8,6 @@ use tokio_postgres::types::Json;
 
 use super::statement::{Arrays, Values, Write, arrays};
 use crate::Error;
-use crate::rows::Wire;
 use crate::statements::Prepared;
 
 /// What changes, each with how many rows of it must be there, and what is new but once in a commit. In this order: the
@@ -54,7 +53,7 @@ fn enrollment(enrollment: &StoredEnrollment) -> Result<Values<'_>, Error> {
         EnrollmentState::Completed { report } => (Some(Json(report)), None),
         EnrollmentState::Rejected { rejection } => (None, Some(Json(rejection))),
         state => {
-            let state = state.name();
+            let state = state.as_str();
             return Err(Error::Unstorable(format!("a commit ends its enrollment, and does not leave it `{state}`")));
         }
     };
@@ -63,7 +62,7 @@ fn enrollment(enrollment: &StoredEnrollment) -> Result<Values<'_>, Error> {
         Box::new(enrollment.sequence_id.as_uuid()),
         Box::new(&enrollment.fingerprint.as_bytes()[..]),
         Box::new(enrollment.at.as_datetime()),
-        Box::new(enrollment.state.name()),
+        Box::new(enrollment.state.as_str()),
         Box::new(report),
         Box::new(rejection),
         Box::new(enrollment.completed_at.map(Timestamp::as_datetime)),
@@ -115,7 +114,7 @@ fn updated_step_contacts(rows: &[&StepContactUpdate]) -> Arrays<'static> {
         rows,
         row => row.id.as_uuid(),
         row.contact_id.as_uuid(),
-        row.status.word(),
+        row.status.as_str(),
         row.scheduled_at.as_datetime(),
         row.enrollment_id.as_uuid(),
         i64::from(row.times_processed),

@@ -14,7 +14,6 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use uuid::Uuid;
 
 use crate::error::SqliteError;
-use crate::rows::Word;
 
 /// Inserts all rows of a seed, with their organizations, in one transaction.
 ///
@@ -148,7 +147,7 @@ fn row(
 
 fn channel(row: &Channel) -> Row {
     let rest = vec![
-        ("kind", word(row.kind)),
+        ("kind", text(row.kind.as_str())),
         ("address", text(&row.address)),
         ("enabled", row.enabled.into()),
         ("name", row.name.as_deref().map(text).into()),
@@ -160,7 +159,7 @@ fn channel(row: &Channel) -> Row {
 fn sequence(row: &Sequence) -> Result<Row, SqliteError> {
     let rest = vec![
         ("title", text(&row.title)),
-        ("status", word(row.status)),
+        ("status", text(row.status.as_str())),
         ("settings", serde_json::to_string(&row.settings)?.into()),
     ];
     Ok(Row::new("enroll_sequences", row.id.as_uuid(), rest))
@@ -170,7 +169,7 @@ fn step(sequence_id: SequenceId, row: &Step) -> Row {
     let key = vec![("sequence_id", blob(sequence_id.as_uuid())), ("id", blob(row.id.as_uuid()))];
     let rest = vec![
         ("position", row.position.into()),
-        ("channel_kind", word(row.channel_kind)),
+        ("channel_kind", text(row.channel_kind.as_str())),
         ("channel_id", row.channel_id.map(ChannelId::as_uuid).map(blob).into()),
     ];
     Row { table: "enroll_steps", key, rest }
@@ -196,7 +195,7 @@ fn contact(row: &Contact) -> Result<Row, SqliteError> {
         ("birth_day", birth_date.day.map(i64::from).into()),
         ("birth_month", birth_date.month.map(i64::from).into()),
         ("birth_year", birth_date.year.map(i64::from).into()),
-        ("state", word(row.state)),
+        ("state", text(row.state.as_str())),
         ("created_at", row.created_at.map(Timestamp::millis).into()),
         ("updated_at", row.updated_at.map(Timestamp::millis).into()),
     ];
@@ -219,8 +218,8 @@ fn conversation(
     let rest = vec![
         ("contact_id", blob(row.contact_id.as_uuid())),
         ("channel_id", blob(row.channel_id.as_uuid())),
-        ("one_at_most", kind.is_none_or(|kind| kind != ChannelKind::Email.word()).into()),
-        ("status", word(row.status)),
+        ("one_at_most", kind.is_none_or(|kind| kind != ChannelKind::Email.as_str()).into()),
+        ("status", text(row.status.as_str())),
         ("created_at", row.created_at.map(Timestamp::millis).into()),
     ];
     Ok(Row::new("enroll_conversations", row.id.as_uuid(), rest))
@@ -230,7 +229,7 @@ fn run(row: &Run) -> Row {
     let rest = vec![
         ("sequence_id", blob(row.sequence_id.as_uuid())),
         ("contact_id", blob(row.contact_id.as_uuid())),
-        ("status", word(row.status)),
+        ("status", text(row.status.as_str())),
         ("started_at", row.started_at.millis().into()),
     ];
     Row::new("enroll_runs", row.id.as_uuid(), rest)
@@ -242,7 +241,7 @@ fn step_contact(row: &StepContact) -> Row {
         ("sequence_id", blob(row.sequence_id.as_uuid())),
         ("step_id", blob(row.step_id.as_uuid())),
         ("contact_id", blob(row.contact_id.as_uuid())),
-        ("status", word(row.status)),
+        ("status", text(row.status.as_str())),
         ("scheduled_at", row.scheduled_at.millis().into()),
         ("channel_id", row.channel_id.map(ChannelId::as_uuid).map(blob).into()),
         ("default_call_flow_id", row.default_call_flow_id.map(CallFlowId::as_uuid).map(blob).into()),
@@ -268,7 +267,7 @@ fn record(
     };
     let rest = vec![
         ("custom_object_id", blob(row.custom_object_id.as_uuid())),
-        ("resource", word(row.resource)),
+        ("resource", text(row.resource.as_str())),
         ("resource_id", blob(row.resource_id)),
         ("contact_id", blob(contact)),
         ("properties", serde_json::to_string(&row.properties).map_err(SqliteError::from)?.into()),
@@ -286,10 +285,6 @@ fn blob(id: Uuid) -> Value {
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
-}
-
-fn word(word: impl Word) -> Value {
-    text(word.word())
 }
 
 fn absent(what: &str) -> RepositoryError {

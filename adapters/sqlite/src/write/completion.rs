@@ -32,7 +32,7 @@ impl Commit<'_> {
             EnrollmentState::Rejected { rejection } => (None, Some(serde_json::to_string(rejection)?)),
             _ => return Err(SqliteError::UnknownState),
         };
-        let (id, state) = (enrollment.id, enrollment.state.name());
+        let (id, state) = (enrollment.id, enrollment.state.as_str());
         let completed_at = enrollment.completed_at.map(Timestamp::millis);
         match completion.verb {
             CompletionMode::Create => {

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::Commit;
 use crate::error::{SqliteError, extended_code};
 use crate::read::array;
-use crate::rows::Word;
 
 /// How rows are put into a table.
 struct Insert {
@@ -51,7 +50,7 @@ impl Commit<'_> {
                     birth_date.day,
                     birth_date.month,
                     birth_date.year,
-                    Cell::Word(row.state.word()),
+                    Cell::Word(row.state.as_str()),
                     row.created_at.map(Timestamp::millis),
                     row.updated_at.map(Timestamp::millis),
                 ],
@@ -70,7 +69,7 @@ impl Commit<'_> {
                 places,
                 ids,
                 row.channel_id.as_uuid(),
-                row.status.word(),
+                row.status.as_str(),
                 row.created_at.map(Timestamp::millis),
             ];
             self.insert_all(&CONVERSATIONS, params, rows.iter().map(|row| row.id.as_uuid()))?;
@@ -88,7 +87,7 @@ impl Commit<'_> {
                 places,
                 ids,
                 row.sequence_id.as_uuid(),
-                row.status.word(),
+                row.status.as_str(),
                 row.started_at.millis(),
             ];
             self.insert_all(&RUNS, params, rows.iter().map(|row| row.id.as_uuid()))?;
@@ -111,7 +110,7 @@ impl Commit<'_> {
                 ids,
                 row.sequence_id.as_uuid(),
                 row.step_id.as_uuid(),
-                row.status.word(),
+                row.status.as_str(),
                 row.scheduled_at.millis(),
                 row.channel_id.map(ChannelId::as_uuid),
                 row.default_call_flow_id.map(CallFlowId::as_uuid),
@@ -148,7 +147,7 @@ impl Commit<'_> {
                     self.organization,
                     row.id.as_uuid(),
                     row.custom_object_id.as_uuid(),
-                    Cell::Word(row.resource.word()),
+                    Cell::Word(row.resource.as_str()),
                     row.resource_id,
                     self.owner(row)?,
                     &*serde_json::to_string(&row.properties)?,

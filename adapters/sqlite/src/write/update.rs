@@ -10,7 +10,6 @@ use super::Commit;
 use super::guards::Released;
 use crate::error::{SqliteError, extended_code};
 use crate::read::ids;
-use crate::rows::Word;
 
 impl Commit<'_> {
     /// Empties keys that go over to another contact, so that the order in which rows are written does not matter.
@@ -98,7 +97,7 @@ impl Commit<'_> {
                     contact,
                     sequence,
                     row.id.as_uuid(),
-                    row.status.word(),
+                    row.status.as_str(),
                     row.scheduled_at.millis(),
                     row.enrollment_id.as_uuid(),
                     row.times_processed,
