@@ -31,6 +31,7 @@ pub mod vectors;
 
 mod enroll;
 mod format;
+mod reference_checks;
 mod text;
 mod time;
 mod words;

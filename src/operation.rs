@@ -105,7 +105,7 @@ impl<'a, T> ReferenceDataStep<'a, T> {
     /// [`EnrollError::Rejected`] with every fault of the request; [`EnrollError::Unfinished`] if the same request was
     /// accepted before and waits, and the operation returns a report.
     pub fn resume(self, reference: ReferenceData) -> Result<Step<'a, T>, EnrollError> {
-        if let Some(stored) = self.enrollment.standing(&reference) {
+        if let Some(stored) = self.enrollment.previous(&reference) {
             return (self.replay)(stored, &self.enrollment).map(Step::Done);
         }
         let command = EnrollmentCommand::check(&self.enrollment, &reference, &self.engine)?;

@@ -21,10 +21,11 @@ use crate::words::words;
 pub struct EnrollmentPolicy {
     /// Whether the engine refuses a request if an entry has no `phone` (spec 3). Otherwise spec 4.2 applies to the entry.
     pub phone_required: bool,
-    /// The region of phone numbers without `+`.
+    /// The region in which phone numbers without `+` are read (spec 4.1).
     ///
-    /// If it is `None`, the engine uses the region of the channel's phone number. Without such a channel, it uses the
-    /// organization's first enabled phone channel by id (spec 4.1).
+    /// If it is absent, the engine uses the region of the phone of the channel used. If that has none, it uses the
+    /// region of the organization's enabled channel of any phone kind (`phone`, `whatsapp`, `fax`) with the smallest
+    /// id. If that has none either, only numbers with `+` are valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_region: Option<Region>,
     /// Which address can satisfy the channel kind of the step (spec 4.2).

@@ -269,7 +269,7 @@ fn check(
     enrollment: &Enrollment<'_>,
 ) -> Result<(), EnrollError> {
     let reference = repository.reference_data(&enrollment.reference_query())?;
-    if enrollment.standing(&reference).is_none() {
+    if enrollment.previous(&reference).is_none() {
         EnrollmentCommand::check(enrollment, &reference, engine)?;
     }
     Ok(())

@@ -106,16 +106,16 @@ fn bad_input_is_one_line_that_says_where() {
         (
             "r.json",
             r#"{"to": [{"phone": "1"}, {"name": 5}]}"#,
-            "/to/1/phone: `phone` is required (required); /to/1/name: must be a string (invalid_type)",
+            "/to/1/phone: `phone` is required; add it (required); /to/1/name: must be a string (invalid_type)",
         ),
-        ("r.json", r#"{"to": []}"#, "/to: `to` has no entries (too_few)"),
+        ("r.json", r#"{"to": []}"#, "/to: `to` has no entries; add at least one (too_few)"),
         ("r.csv", "", "r.csv: is empty"),
         ("r.csv", "phone\n", "no people below"),
         ("r.csv", "phone,nmae\n1,2\n", "column `nmae` is unknown; the columns are read as `phone` → phone, `nmae` → ?"),
         ("r.csv", "phone,name\n1\n", "row 2: has 1 cells, but the header has 2"),
         ("r.csv", "phone,phone\n1,2\n", "column `phone`: comes twice"),
         ("r.csv", "phone,birth_date.day\n1,x\n", "row 2, column `birth_date.day`: `x` is not an integer"),
-        ("r.csv", "phone,birth_date.month\n1,2\n1,13\n", "row 3, `birth_date`: there is no such date"),
+        ("r.csv", "phone,birth_date.month\n1,2\n1,13\n", "row 3, `birth_date`: month 13 is not a possible date"),
         ("r.csv", "name\nAnn\n", "row 2, `phone`: `phone` is required"),
     ] {
         let told = told(&folder.run(name, body, &[]));

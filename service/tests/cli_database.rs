@@ -234,7 +234,7 @@ fn an_import_is_checked_before_it_writes_and_goes_on_where_it_stopped() {
     let before = stands(&file);
     let bad = folder.file("bad.csv", &list(4500, "Late,+13035550000,13\n"));
     let refused = told(&run(path(&file), &bad, &["--id", ID]));
-    assert!(refused.contains("row 4502, `birth_date`: there is no such date"), "{refused}");
+    assert!(refused.contains("row 4502, `birth_date`: month 13 is not a possible date"), "{refused}");
     assert!(!refused.contains("are enrolled"), "{refused}");
     assert_eq!(stands(&file), before);
 

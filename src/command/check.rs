@@ -1,70 +1,75 @@
-//! Request and reference data in; a command, or everything that is wrong, out (SPEC 3).
+//! spec 3: the check of a request. It returns a command, or all faults of the request.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use super::{ChannelUsed, Checked, CheckedRecipient, Engine, Enrollment, EnrollmentCommand};
 use crate::contact::{Address, BirthDate, Email, PhoneNormalizer, PhoneNumber, Region};
 use crate::fault::{Fault, FaultCode, Path, Rejection};
 use crate::format::V1;
-use crate::ids::{CallFlowId, CustomObjectId, SequenceId, StepId};
-use crate::model::{Channel, ChannelKind, Sequence, SequenceStatus, Step};
-use crate::request::{EnrollmentRequest, MAX_RECIPIENTS, NUL, Recipient, in_body_order};
+use crate::ids::SequenceId;
+use crate::model::{Channel, ChannelKind, Step};
+use crate::reference_checks::{
+    ChannelRole, call_flow_fault, channel_fault, custom_object_fault, sequence_fault, sequence_not_found,
+};
+use crate::request::{EnrollmentRequest, MAX_RECIPIENTS, NUL, Recipient, WireBirthDate, in_body_order};
 use crate::snapshot::ReferenceData;
 use crate::text::{Text, non_blank};
 use crate::value::{Properties, Value};
 
-/// The most characters of a name or an email (D13).
+/// The maximum length of a name or an email (D13).
 const MAX_CHARACTERS: usize = 255;
 
 impl EnrollmentCommand {
-    /// Checks a request against its reference data (SPEC 3): the command that it asks for, or everything that is wrong
-    /// with it, each fault with its path and code.
+    /// Checks a request against its reference data (spec 3). It also normalizes phones and emails (spec 4.1).
     ///
-    /// Pure: the same arguments give the same answer. Whether the enrollment was done before is asked first, with
-    /// [`Enrollment::standing`].
+    /// The same arguments always give the same result. Call [`Enrollment::previous`] first: a repeated request needs no
+    /// check.
     ///
     /// # Errors
-    /// [`Rejection`] holds every fault of one status (404 before 409 before 422), in the order of the body, the
-    /// body's own before what it refers to.
+    /// Returns a [`Rejection`] with all faults of one status: 404 comes before 409, and 409 before 422. The faults are
+    /// in the order of the body. Faults of the body come before faults of the rows that it refers to.
     pub fn check(
         enrollment: &Enrollment<'_>,
         reference: &ReferenceData,
         engine: &Engine<'_>,
     ) -> Result<Self, Rejection> {
         let Enrollment { organization_id, sequence_id, at, request, .. } = *enrollment;
-        let mut faults = Faults::of(request);
+        let mut faults = Faults::new(request);
 
         let enrollment_id = enrollment.id();
         if enrollment_id.is_none() {
-            let description = "the idempotency key must be 1 to 255 visible ASCII characters";
-            faults.own.push(Fault::new(FaultCode::InvalidIdempotencyKey, "", description));
+            let description =
+                "the idempotency key is not 1 to 255 visible ASCII characters; send a shorter or plainer key";
+            faults.of_body.push(Fault::new(FaultCode::InvalidIdempotencyKey, "", description));
         }
         let fingerprint = request.fingerprint(sequence_id);
-        let stands = enrollment_id.and_then(|id| reference.enrollments.get(&id));
-        if stands.is_some_and(|stored| Some(stored.fingerprint) != fingerprint) {
-            faults.referred.push(Self::conflict());
+        let stored = enrollment_id.and_then(|id| reference.enrollments.get(&id));
+        if stored.is_some_and(|stored| Some(stored.fingerprint) != fingerprint) {
+            faults.of_references.push(Self::conflict());
         }
 
         if request.body.is_none() {
-            well_formed(request, &mut faults.own);
+            check_values(request, &mut faults.of_body);
         }
         let step = find_step(reference, sequence_id, request, &mut faults);
         let channel = find_channel(reference, step, request, engine.phones, &mut faults);
         let region = engine.policy.default_region.or_else(|| region(reference, channel, engine.phones));
-        faults.referred.extend(request.custom_object_id().and_then(|id| custom_object_fault(reference, id)));
+        faults.of_references.extend(request.custom_object_id().and_then(|id| custom_object_fault(reference, id)));
         if let Some(options) = request.voice_options {
-            faults.referred.extend(call_flow_fault(reference, options.default_call_flow_id));
+            faults.of_references.extend(call_flow_fault(reference, options.default_call_flow_id));
         }
 
-        if request.to.is_empty() && !faults.stands_at("/to") && !faults.stands_at("") {
-            faults.own.push(Fault::new(FaultCode::TooFew, "/to", "`to` has no entries"));
+        if request.to.is_empty() && !faults.has_fault_at("/to") && !faults.has_fault_at("") {
+            faults.of_body.push(Fault::new(FaultCode::TooFew, "/to", "`to` has no entries; add at least one"));
         }
         if request.to.len() > MAX_RECIPIENTS {
-            let description = format!("`to` has {} entries; at most {MAX_RECIPIENTS} are allowed", request.to.len());
-            faults.own.retain(|fault| !fault.path.starts_with("/to/"));
-            faults.own.push(Fault::new(FaultCode::TooMany, "/to", description));
+            let description =
+                format!("`to` has {} entries; send at most {MAX_RECIPIENTS} in one request", request.to.len());
+            faults.of_body.retain(|fault| !fault.path.starts_with("/to/"));
+            faults.of_body.push(Fault::new(FaultCode::TooMany, "/to", description));
             return Err(faults.into_rejection(request));
         }
         let check = CheckRecipient { engine, region, custom_data: request.custom_data.is_some() };
@@ -96,40 +101,42 @@ impl EnrollmentCommand {
     }
 }
 
-/// What is wrong: with the body itself, and with what it refers to.
+/// The faults of a request.
 struct Faults {
-    own: Vec<Fault>,
-    referred: Vec<Fault>,
-    /// Where reading the body found faults.
-    read_at: HashSet<String>,
+    of_body: Vec<Fault>,
+    /// Faults of the rows that the body refers to.
+    of_references: Vec<Fault>,
+    /// The paths of the faults that reading the body found.
+    paths_read: HashSet<String>,
 }
 
 impl Faults {
-    fn of(request: &EnrollmentRequest<'_>) -> Self {
-        let read_at = request.faults.iter().map(|fault| fault.path.clone()).collect();
-        Self { own: request.faults.clone(), referred: Vec::new(), read_at }
+    fn new(request: &EnrollmentRequest<'_>) -> Self {
+        let paths_read = request.faults.iter().map(|fault| fault.path.clone()).collect();
+        Self { of_body: request.faults.clone(), of_references: Vec::new(), paths_read }
     }
 
     fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.referred.is_empty()
+        self.of_body.is_empty() && self.of_references.is_empty()
     }
 
-    /// Whether reading the body already found the value at `path` faulty.
-    fn stands_at(&self, path: &str) -> bool {
-        self.read_at.contains(path)
+    /// Returns true if reading the body found a fault at the path.
+    fn has_fault_at(&self, path: &str) -> bool {
+        self.paths_read.contains(path)
     }
 
     fn into_rejection(mut self, request: &EnrollmentRequest<'_>) -> Rejection {
-        in_body_order(request.body, &mut self.own);
-        in_body_order(request.body, &mut self.referred);
-        self.own.append(&mut self.referred);
-        let fallback = || Fault::new(FaultCode::InvalidType, "", "the request cannot be read");
-        Rejection::of(self.own).unwrap_or_else(|| fallback().into())
+        in_body_order(request.body, &mut self.of_body);
+        in_body_order(request.body, &mut self.of_references);
+        self.of_body.append(&mut self.of_references);
+        let fallback = || Fault::new(FaultCode::InvalidType, "", "the body is not readable; send a JSON object");
+        Rejection::of(self.of_body).unwrap_or_else(|| fallback().into())
     }
 }
 
-/// The step that contacts are added to: the given one, else the first. Also of a sequence that takes nobody, so
-/// that what else is wrong can be told.
+/// Returns the given step, or the first step if none is given.
+///
+/// It also returns a step of a sequence that is not active, so that the check finds the remaining faults.
 fn find_step<'c>(
     reference: &'c ReferenceData,
     sequence_id: SequenceId,
@@ -139,37 +146,18 @@ fn find_step<'c>(
     let sequence = match reference.sequences.get(&sequence_id) {
         Some(sequence) => &*sequence.value,
         None => {
-            faults.referred.push(sequence_not_found(sequence_id));
+            faults.of_references.push(sequence_not_found(sequence_id));
             return None;
         }
     };
-    faults.referred.extend(sequence_fault(sequence, request.step_id));
+    faults.of_references.extend(sequence_fault(sequence, request.step_id));
     match request.step_id {
         Some(id) => sequence.step(id),
         None => sequence.first_step(),
     }
 }
 
-pub(crate) fn sequence_not_found(id: SequenceId) -> Fault {
-    Fault::new(FaultCode::SequenceNotFound, "", format!("there is no sequence `{id}`"))
-}
-
-/// The first that holds: the sequence takes nobody, has no steps, or does not have the one that is asked for.
-pub(crate) fn sequence_fault(sequence: &Sequence, step_id: Option<StepId>) -> Option<Fault> {
-    let id = sequence.id;
-    if sequence.status != SequenceStatus::Active {
-        let description = format!("sequence `{id}` is not active but {}", sequence.status.as_str());
-        return Some(Fault::new(FaultCode::SequenceNotActive, "", description));
-    }
-    if sequence.steps.is_empty() {
-        return Some(Fault::new(FaultCode::SequenceHasNoSteps, "", format!("sequence `{id}` has no steps")));
-    }
-    let step_id = step_id.filter(|step_id| sequence.step(*step_id).is_none())?;
-    let description = format!("sequence `{id}` has no step `{step_id}`");
-    Some(Fault::new(FaultCode::StepNotFound, "/step_id", description))
-}
-
-/// The channel used: the one that `from` names, else the step's own, else none.
+/// Returns the channel used: the channel of `from`, or else the step's channel, if it has one (spec 3).
 fn find_channel<'c>(
     reference: &'c ReferenceData,
     step: Option<&Step>,
@@ -177,68 +165,39 @@ fn find_channel<'c>(
     phones: &dyn PhoneNormalizer,
     faults: &mut Faults,
 ) -> Option<&'c Channel> {
-    if faults.stands_at("/from") {
+    if faults.has_fault_at("/from") {
         return None;
     }
     let kind = step.map(|step| step.channel_kind);
     let Some(from) = non_blank(request.from.as_ref()) else {
         let id = step?.channel_id?;
         let channel = reference.channels.get(&id).map(|channel| &*channel.value);
-        return found(channel, kind, "/step_id", &format!("channel `{id}` of the step"), faults);
+        return usable(channel, kind, ChannelRole::Step, id, faults);
     };
     let address = ChannelAddress::read(from, phones);
     let shared: Vec<&Channel> =
-        reference.channels.values().map(|channel| &*channel.value).filter(|channel| address.is_of(channel)).collect();
+        reference.channels.values().map(|channel| &*channel.value).filter(|channel| address.matches(channel)).collect();
     let fits = |channel: &&&Channel| channel.enabled && kind.is_none_or(|kind| channel.kind == kind);
-    // One that fits, else an enabled one of another kind, else any; of equals the smallest id.
+    // A channel that fits, else an enabled one of another kind, else any. The iteration is in the order of ids.
     let best = shared.iter().find(fits).or_else(|| shared.iter().find(|c| c.enabled)).or_else(|| shared.first());
-    found(best.copied(), kind, "/from", &format!("channel `{from}`"), faults)
+    usable(best.copied(), kind, ChannelRole::From, from, faults)
 }
 
-fn found<'c>(
+/// Returns the channel if it is usable for the step. Otherwise it adds the fault.
+fn usable<'c>(
     channel: Option<&'c Channel>,
     kind: Option<ChannelKind>,
-    path: &str,
-    what: &str,
+    role: ChannelRole,
+    name: impl Display,
     faults: &mut Faults,
 ) -> Option<&'c Channel> {
-    let fault = channel_fault(channel, kind, path, what);
-    let ok = fault.is_none();
-    faults.referred.extend(fault);
-    channel.filter(|_| ok)
+    let fault = channel_fault(channel, kind, role, name);
+    let usable = fault.is_none();
+    faults.of_references.extend(fault);
+    channel.filter(|_| usable)
 }
 
-/// What keeps a channel from being used for a step of a kind.
-pub(crate) fn channel_fault(
-    channel: Option<&Channel>,
-    kind: Option<ChannelKind>,
-    path: &str,
-    what: &str,
-) -> Option<Fault> {
-    let Some(channel) = channel else {
-        return Some(Fault::new(FaultCode::ChannelNotFound, path, format!("{what} does not exist")));
-    };
-    if !channel.enabled {
-        return Some(Fault::new(FaultCode::ChannelDisabled, path, format!("{what} is disabled")));
-    }
-    let kind = kind.filter(|kind| *kind != channel.kind)?;
-    let description = format!("{what} is of kind {}, but the step needs {kind}", channel.kind);
-    Some(Fault::new(FaultCode::ChannelKindMismatch, path, description))
-}
-
-pub(crate) fn custom_object_fault(reference: &ReferenceData, id: CustomObjectId) -> Option<Fault> {
-    let path = "/custom_data/custom_object_id";
-    (!reference.custom_objects.contains_key(&id))
-        .then(|| Fault::new(FaultCode::CustomObjectNotFound, path, format!("there is no custom object `{id}`")))
-}
-
-pub(crate) fn call_flow_fault(reference: &ReferenceData, id: CallFlowId) -> Option<Fault> {
-    let path = "/voice_options/default_call_flow_id";
-    (!reference.call_flows.contains_key(&id))
-        .then(|| Fault::new(FaultCode::CallFlowNotFound, path, format!("there is no call flow `{id}`")))
-}
-
-/// What `from` names a channel by.
+/// The text of `from`, read as the address of a channel.
 enum ChannelAddress {
     Phone(PhoneNumber),
     Email(Email),
@@ -255,7 +214,7 @@ impl ChannelAddress {
         phone.map_or(Self::None, Self::Phone)
     }
 
-    fn is_of(&self, channel: &Channel) -> bool {
+    fn matches(&self, channel: &Channel) -> bool {
         match self {
             Self::Phone(phone) => channel.kind.is_phone() && *channel.address == *phone.as_str(),
             Self::Email(email) => !channel.kind.is_phone() && Email::stored(&channel.address).key() == email.key(),
@@ -266,7 +225,8 @@ impl ChannelAddress {
 
 const FULLWIDTH_PLUS: char = '\u{ff0b}';
 
-/// The region in which phones without `+` are read: of the channel used, else of the first enabled phone channel.
+/// Returns the region of the channel used, or else of the organization's enabled channel of a phone kind with the
+/// smallest id (spec 4.1). The check reads phones without `+` in this region, and the command stores it.
 fn region(reference: &ReferenceData, channel: Option<&Channel>, phones: &dyn PhoneNormalizer) -> Option<Region> {
     let region_of = |channel: &Channel| {
         let phone = PhoneNumber::from_e164(&channel.address).filter(|_| channel.kind.is_phone())?;
@@ -274,19 +234,20 @@ fn region(reference: &ReferenceData, channel: Option<&Channel>, phones: &dyn Pho
     };
     channel.and_then(region_of).or_else(|| {
         let mut channels = reference.channels.values().map(|channel| &*channel.value);
-        channels.find(|channel| channel.enabled && channel.kind == ChannelKind::Phone).and_then(region_of)
+        channels.find(|channel| channel.enabled && channel.kind.is_phone()).and_then(region_of)
     })
 }
 
-/// Whether a request that was built in code is one that JSON could have said; one that was read from JSON is.
-fn well_formed(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
+/// Finds values that a request in JSON cannot have: too many levels, and U+0000. Only requests that are built in code
+/// need this check.
+fn check_values(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
     too_deep(request, faults);
     if faults.is_empty() {
-        no_nul(request, faults);
+        find_nul(request, faults);
     }
 }
 
-/// What is nested more deeply could be stored, and never be read again.
+/// Finds values with too many levels: a repository could store them, but not read them again.
 fn too_deep(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
     fn deeper_than(levels: usize, value: &Value) -> bool {
         match value {
@@ -300,24 +261,24 @@ fn too_deep(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
         for (key, _) in entry.properties.iter().filter(|(_, value)| deeper_than(MAX_LEVELS, value)) {
             let at = to.item(index);
             let path = at.member("properties").member(key).pointer();
-            let description = format!("a value is nested more than {MAX_LEVELS} levels deep");
+            let description = format!("the value has more than {MAX_LEVELS} levels of lists and maps; nest it less");
             faults.push(Fault::new(FaultCode::InvalidType, path, description));
         }
     }
 }
 
-/// How deep lists and maps of a property may be nested: a body of JSON, read to 128 levels, cannot say more.
+/// The maximum number of nested lists and maps in a property. The JSON reader stops at 128 levels of the whole body.
 const MAX_LEVELS: usize = 120;
 
-/// U+0000 anywhere.
-fn no_nul(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
-    let mut look = |text: &str, path: &Path<'_>| {
+/// Finds U+0000 in texts and keys.
+fn find_nul(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
+    let mut check_text = |text: &str, path: &Path<'_>| {
         if text.contains(NUL) {
-            faults.push(Fault::new(FaultCode::InvalidCharacter, path.pointer(), "U+0000 is not allowed in text"));
+            faults.push(Fault::new(FaultCode::InvalidCharacter, path.pointer(), "the text contains U+0000; remove it"));
         }
     };
     if let Some(from) = &request.from {
-        look(from, &Path::Root.member("from"));
+        check_text(from, &Path::Root.member("from"));
     }
     let to = Path::Root.member("to");
     for (index, entry) in request.to.iter().enumerate() {
@@ -330,39 +291,39 @@ fn no_nul(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
             ("language", &entry.language),
         ];
         for (name, text) in texts {
-            text.iter().for_each(|text| look(text, &at.member(name)));
+            text.iter().for_each(|text| check_text(text, &at.member(name)));
         }
         let address = at.member("address");
         for (name, part) in entry.address.iter().flat_map(|address| address.parts()) {
-            part.iter().for_each(|part| look(part, &address.member(name)));
+            part.iter().for_each(|part| check_text(part, &address.member(name)));
         }
         let properties = at.member("properties");
         for (key, value) in &entry.properties {
             let at = properties.member(key);
-            look(key, &at);
-            no_nul_in(value, &at, &mut look);
+            check_text(key, &at);
+            find_nul_in(value, &at, &mut check_text);
         }
     }
 }
 
-fn no_nul_in(value: &Value, at: &Path<'_>, look: &mut dyn FnMut(&str, &Path<'_>)) {
+fn find_nul_in(value: &Value, at: &Path<'_>, check_text: &mut dyn FnMut(&str, &Path<'_>)) {
     match value {
-        Value::Text(text) => look(text, at),
+        Value::Text(text) => check_text(text, at),
         Value::List(items) => {
-            items.iter().enumerate().for_each(|(index, item)| no_nul_in(item, &at.item(index), look));
+            items.iter().enumerate().for_each(|(index, item)| find_nul_in(item, &at.item(index), check_text));
         }
         Value::Map(members) => {
             for (key, value) in members {
                 let at = at.member(key);
-                look(key, &at);
-                no_nul_in(value, &at, look);
+                check_text(key, &at);
+                find_nul_in(value, &at, check_text);
             }
         }
         Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) => {}
     }
 }
 
-/// Judges one entry of `to`, and normalizes it.
+/// Checks and normalizes the entries of `to`.
 struct CheckRecipient<'e> {
     engine: &'e Engine<'e>,
     region: Option<Region>,
@@ -375,17 +336,16 @@ impl CheckRecipient<'_> {
         let at = to.item(index);
         if entry.phone.is_none() && self.engine.policy.phone_required {
             let path = at.member("phone").pointer();
-            if !faults.stands_at(&path) && !faults.stands_at(&at.pointer()) {
-                faults.own.push(Fault::new(FaultCode::Required, path, "`phone` is required"));
+            if !faults.has_fault_at(&path) && !faults.has_fault_at(&at.pointer()) {
+                faults.of_body.push(Fault::new(FaultCode::Required, path, "`phone` is required; add it"));
             }
         }
         for (name, text) in [("name", &entry.name), ("email", &entry.email)] {
             if let Some(text) = text.as_ref().filter(|text| text.len() > MAX_CHARACTERS) {
                 let characters = text.chars().count();
                 if characters > MAX_CHARACTERS {
-                    let description =
-                        format!("`{name}` has {characters} characters; at most {MAX_CHARACTERS} are allowed");
-                    faults.own.push(Fault::new(FaultCode::TooLong, at.member(name).pointer(), description));
+                    let description = format!("`{name}` has {characters} characters; shorten it to {MAX_CHARACTERS}");
+                    faults.of_body.push(Fault::new(FaultCode::TooLong, at.member(name).pointer(), description));
                 }
             }
         }
@@ -393,7 +353,7 @@ impl CheckRecipient<'_> {
             let checked = BirthDate::new(date.day, date.month, date.year);
             if checked.is_none() {
                 let path = at.member("birth_date").pointer();
-                faults.own.push(Fault::new(FaultCode::InvalidDate, path, "there is no such date"));
+                faults.of_body.push(Fault::new(FaultCode::InvalidDate, path, impossible_date(date)));
             }
             checked.filter(|date| !date.is_empty())
         });
@@ -418,10 +378,16 @@ impl CheckRecipient<'_> {
                 (!address.is_empty()).then(|| Arc::new(address))
             }),
             birth_date,
-            // Without custom data they are not used.
+            // spec 4.8: `properties` are used with `custom_data` only.
             properties: if self.custom_data { properties(entry) } else { Properties::new() },
         }
     }
+}
+
+fn impossible_date(WireBirthDate { day, month, year }: WireBirthDate) -> String {
+    let parts = [("day", day), ("month", month), ("year", year)];
+    let given: Vec<String> = parts.iter().filter_map(|(name, part)| Some(format!("{name} {}", (*part)?))).collect();
+    format!("{} is not a possible date; correct or omit it", given.join(", "))
 }
 
 fn checked<T, E>(text: Option<&str>, parse: impl FnOnce(&str) -> Result<T, E>) -> Checked<T, E> {
@@ -437,7 +403,7 @@ fn text(text: Option<&Cow<'_, str>>) -> Option<Text> {
 }
 
 fn properties(entry: &Recipient<'_>) -> Properties {
-    // Most are as they are stored already, and shared.
+    // Most properties need no trimming. They share the memory of the request.
     if entry.properties.values().all(|value| value.is_trimmed() && !value.is_blank()) {
         return entry.properties.clone();
     }

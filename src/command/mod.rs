@@ -1,8 +1,6 @@
-//! A request that was checked: valid by construction, its addresses normalized once.
+//! The command: a checked request with normalized addresses. It is valid by construction.
 
 mod check;
-
-pub(crate) use check::{call_flow_fault, channel_fault, custom_object_fault, sequence_fault, sequence_not_found};
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -23,32 +21,34 @@ use crate::text::Text;
 use crate::time::Timestamp;
 use crate::value::Properties;
 
-/// A request and what it is for: everything that comes from outside.
+/// A request together with its organization, sequence, key and instant: all input of one enrollment.
 #[derive(Clone, Copy, Debug)]
 pub struct Enrollment<'a> {
-    /// The organization that asks.
+    /// The organization that the request belongs to.
     pub organization_id: OrganizationId,
     /// The sequence to add contacts to.
     pub sequence_id: SequenceId,
-    /// By what this enrollment is known when it comes again.
+    /// The key that identifies the enrollment if it is sent again.
     pub key: EnrollmentKey<'a>,
     /// The instant of the request.
     pub at: Timestamp,
-    /// What the sender wrote.
+    /// The request as read.
     pub request: &'a EnrollmentRequest<'a>,
 }
 
-/// By what an enrollment is known when it comes again.
+/// The key that identifies an enrollment if it is sent again (spec 6).
+///
+/// It is exhaustive, since a host chooses between these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnrollmentKey<'a> {
-    /// An id of the host's making, new for each request.
+    /// An id that the host creates, unique for each request.
     Id(EnrollmentId),
-    /// What the sender calls its request: 1 to 255 visible ASCII characters. The id is derived from it.
+    /// An idempotency key: 1 to 255 visible ASCII characters. The engine derives the id from it.
     Idempotency(&'a str),
 }
 
 impl Enrollment<'_> {
-    /// The enrollment's id; `None` where the idempotency key is not 1 to 255 visible ASCII characters.
+    /// Returns the enrollment's id, or `None` if the idempotency key is not 1 to 255 visible ASCII characters.
     #[must_use]
     pub fn id(&self) -> Option<EnrollmentId> {
         match self.key {
@@ -59,7 +59,7 @@ impl Enrollment<'_> {
         }
     }
 
-    /// What to load before the request is checked.
+    /// Returns the query for the rows that the check of the request reads.
     #[must_use]
     pub fn reference_query(&self) -> ReferenceQuery {
         ReferenceQuery {
@@ -71,27 +71,29 @@ impl Enrollment<'_> {
         }
     }
 
-    /// The enrollment that stands, if it is of this very request. Asked first: nothing else is checked then (SPEC 6).
+    /// Returns the enrollment that an earlier, identical request created.
+    ///
+    /// Call it before [`EnrollmentCommand::check`]: the answer to a repeated request needs no further check (spec 6).
     #[must_use]
-    pub fn standing<'c>(&self, reference: &'c ReferenceData) -> Option<&'c StoredEnrollment> {
+    pub fn previous<'c>(&self, reference: &'c ReferenceData) -> Option<&'c StoredEnrollment> {
         let stored = reference.enrollments.get(&self.id()?)?;
         (self.request.fingerprint(self.sequence_id) == Some(stored.fingerprint)).then_some(stored)
     }
 }
 
-/// What a host decides once: the policy, the phone normalizer, and how often a lost race is run again.
+/// The settings that a host chooses once: the policy, the phone normalizer, and the number of attempts.
 #[derive(Clone, Copy)]
 pub struct Engine<'a> {
-    /// The switches.
+    /// The policy.
     pub policy: &'a EnrollmentPolicy,
-    /// What reads phone numbers.
+    /// The normalizer of phone numbers.
     pub phones: &'a dyn PhoneNormalizer,
-    /// How often a lost race is run again.
+    /// The limit of attempts if other writers commit first.
     pub retry: Retry,
 }
 
 impl<'a> Engine<'a> {
-    /// The engine's own phone normalizer, and 32 attempts.
+    /// Creates an engine with the default phone normalizer and 32 attempts.
     #[must_use]
     pub fn new(policy: &'a EnrollmentPolicy) -> Self {
         Self { policy, phones: &Libphonenumber, retry: Retry::default() }
@@ -104,11 +106,11 @@ impl std::fmt::Debug for Engine<'_> {
     }
 }
 
-/// How often a lost race is run again.
+/// The limit of attempts to commit an enrollment if other writers commit first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Attempts in all, at least 1. A conflict means that another writer committed, so as many attempts as there
-    /// are writers always do.
+    /// The total number of attempts, at least 1. Each conflict means that another writer has committed. So one attempt
+    /// for each concurrent writer is enough.
     pub attempts: u32,
 }
 
@@ -118,9 +120,9 @@ impl Default for Retry {
     }
 }
 
-/// A request that was checked against its reference data, frozen: what it means does not change any more.
+/// A request that was checked against its reference data. Its meaning does not change any more.
 ///
-/// It serializes, versioned, so that it can be stored before the 202 and processed after it.
+/// It serializes with a version: [`accept`](crate::accept) stores it, and [`process`](crate::process) reads it later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrollmentCommand {
@@ -145,11 +147,11 @@ pub struct EnrollmentCommand {
     recipients: Vec<CheckedRecipient>,
 }
 
-/// The channel that an enrollment uses, and who named it (SPEC 3).
+/// The channel that an enrollment uses, and its origin (spec 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChannelUsed {
     pub(crate) id: ChannelId,
-    /// Whether `from` named it, rather than the step.
+    /// True if `from` names the channel; false if it is the step's channel.
     pub(crate) from_request: bool,
 }
 
@@ -178,7 +180,7 @@ pub(crate) struct CheckedRecipient {
 }
 
 impl CheckedRecipient {
-    /// A valid key that the entry gives.
+    /// Returns a key of the entry, if it has a valid one of this kind.
     pub(crate) fn key(&self, kind: KeyKind) -> Option<&Text> {
         match kind {
             KeyKind::ExternalId => self.external_id.as_ref(),
@@ -188,7 +190,7 @@ impl CheckedRecipient {
     }
 }
 
-/// An address that was given or not, and if it was, is valid or not.
+/// An address of an entry: absent, valid or invalid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Checked<T, E> {
@@ -212,50 +214,50 @@ impl<T, E> Checked<T, E> {
 }
 
 impl EnrollmentCommand {
-    /// The enrollment.
+    /// Returns the id of the enrollment.
     #[must_use]
     pub fn enrollment_id(&self) -> EnrollmentId {
         self.enrollment_id
     }
 
-    /// The organization.
+    /// Returns the organization that the request belongs to.
     #[must_use]
     pub fn organization_id(&self) -> OrganizationId {
         self.organization_id
     }
 
-    /// The sequence.
+    /// Returns the sequence that contacts are added to.
     #[must_use]
     pub fn sequence_id(&self) -> SequenceId {
         self.sequence_id
     }
 
-    /// The instant of the request.
+    /// Returns the instant of the request.
     #[must_use]
     pub fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// By what the request is known when it comes again.
+    /// Returns the fingerprint of the request (spec 6).
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// How many recipients there are.
+    /// Returns the number of recipients.
     #[must_use]
     pub fn recipient_count(&self) -> usize {
         self.recipients.len()
     }
 
-    /// The row of the enrollment once it is accepted.
+    /// Returns the row of the enrollment to store when the request is accepted.
     #[must_use]
     pub fn accepted(&self) -> StoredEnrollment {
         let state = EnrollmentState::Accepted;
         StoredEnrollment::new(self.enrollment_id, self.sequence_id, self.fingerprint, self.at, state)
     }
 
-    /// What to load before the enrollment is planned: every row that any rule may ask for, in one call.
+    /// Returns the query for every row that a rule may read. One call loads all of them.
     #[must_use]
     pub fn snapshot_query(&self) -> SnapshotQuery {
         let keys = |kind| {
@@ -280,9 +282,10 @@ impl EnrollmentCommand {
         }
     }
 
-    /// The fault of a request whose key or id was used for another.
+    /// Returns the fault of a request whose key or id belongs to another request.
     pub(crate) fn conflict() -> Fault {
-        let description = "the idempotency key or enrollment id was used for another request";
+        let description =
+            "another request used this idempotency key or enrollment id; send a new key with a new request";
         Fault::new(FaultCode::IdempotencyConflict, "", description)
     }
 

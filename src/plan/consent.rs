@@ -1,4 +1,4 @@
-//! 4.5: consent. No path of the engine grants or weakens it.
+//! spec 4.5: consent. No stage of the planner grants or weakens it.
 
 use crate::contact::ContactState;
 use crate::ids::ChannelId;
@@ -6,16 +6,16 @@ use crate::policy::{Consent, EnrollmentPolicy};
 use crate::report::Reason;
 use crate::snapshot::ContactAggregate;
 
-/// Why a contact may not be reached on the channel used.
+/// Returns the reasons that forbid messages to a contact on the channel used: blocked, opted out, or both.
 pub(super) fn refusals(
-    person: &ContactAggregate,
+    aggregate: &ContactAggregate,
     channel_id: Option<ChannelId>,
     policy: &EnrollmentPolicy,
 ) -> impl Iterator<Item = Reason> {
     let enforced = policy.consent == Consent::Enforce;
-    let blocked = enforced && person.contact.state == ContactState::Blocked;
+    let blocked = enforced && aggregate.contact.state == ContactState::Blocked;
     let opted_out = channel_id.filter(|id| {
-        enforced && person.preferences.iter().any(|preference| preference.channel_id == *id && !preference.opt_in)
+        enforced && aggregate.preferences.iter().any(|preference| preference.channel_id == *id && !preference.opt_in)
     });
     let blocked = blocked.then_some(Reason::Blocked);
     blocked.into_iter().chain(opted_out.map(|channel_id| Reason::OptedOut { channel_id }))

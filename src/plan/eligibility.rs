@@ -1,44 +1,44 @@
-//! 4.2: the address that the step needs.
+//! spec 4.2: the address that the step needs.
 
-use super::identity::Standing;
+use super::key_index::WorkingContact;
 use crate::command::{Checked, CheckedRecipient};
 use crate::contact::KeyKind;
 use crate::model::ChannelKind;
 use crate::policy::{AddressSource, EnrollmentPolicy};
 use crate::report::{Note, Reason};
 
-/// Whether a recipient can be enrolled at all, and which of its addresses were left out.
+/// The result of the check: a reason if the recipient is not eligible, and notes about dropped addresses.
 pub(super) struct Eligibility {
     pub(super) reason: Option<Reason>,
     pub(super) notes: Vec<Note>,
 }
 
-/// The address that a step of a kind needs.
-pub(super) fn needed(kind: ChannelKind) -> KeyKind {
+/// Returns the key that a contact needs for a step of a kind.
+pub(super) fn required_key(kind: ChannelKind) -> KeyKind {
     if kind.is_phone() { KeyKind::Phone } else { KeyKind::Email }
 }
 
-/// Judges the entry, or under `EntryThenContact` the entry and the contact that it found.
-pub(super) fn judge(
+/// Checks the addresses of an entry. Under `EntryThenContact`, an address of the contact that was found also counts.
+pub(super) fn check(
     recipient: &CheckedRecipient,
     kind: ChannelKind,
     policy: &EnrollmentPolicy,
-    found: Option<&Standing<'_>>,
+    found: Option<&WorkingContact<'_>>,
 ) -> Eligibility {
-    let needed = needed(kind);
-    let contact_has_it = policy.address_source == AddressSource::EntryThenContact
-        && found.is_some_and(|standing| standing.key(needed).is_some());
+    let required = required_key(kind);
+    let contact_has_address = policy.address_source == AddressSource::EntryThenContact
+        && found.is_some_and(|contact| contact.key(required).is_some());
+    let entry_must_have = |key| key == required && !contact_has_address;
     let (mut reason, mut notes) = (None, Vec::new());
-    let refuses = |key| key == needed && !contact_has_it;
     match recipient.phone {
-        Checked::Absent if refuses(KeyKind::Phone) => reason = Some(Reason::MissingPhone),
-        Checked::Invalid(fault) if refuses(KeyKind::Phone) => reason = Some(Reason::InvalidPhone { fault }),
+        Checked::Absent if entry_must_have(KeyKind::Phone) => reason = Some(Reason::MissingPhone),
+        Checked::Invalid(fault) if entry_must_have(KeyKind::Phone) => reason = Some(Reason::InvalidPhone { fault }),
         Checked::Invalid(fault) => notes.push(Note::PhoneDropped { fault }),
         _ => {}
     }
     match recipient.email {
-        Checked::Absent if refuses(KeyKind::Email) => reason = Some(Reason::MissingEmail),
-        Checked::Invalid(fault) if refuses(KeyKind::Email) => reason = Some(Reason::InvalidEmail { fault }),
+        Checked::Absent if entry_must_have(KeyKind::Email) => reason = Some(Reason::MissingEmail),
+        Checked::Invalid(fault) if entry_must_have(KeyKind::Email) => reason = Some(Reason::InvalidEmail { fault }),
         Checked::Invalid(fault) => notes.push(Note::EmailDropped { fault }),
         _ => {}
     }

@@ -1,40 +1,54 @@
-//! The rules (SPEC 4): facts in, decisions out, one file a stage, in the order of the SPEC.
+//! The rules of spec section 4. They read a command and a snapshot, and return a plan.
 //!
-//! - `eligibility`: 4.2, the address that the step needs
-//! - `identity`: 4.3 and 4.4, who the recipient is
-//! - `consent`: 4.5
-//! - `enrollment`: 4.6, what becomes of them
-//! - `conversation`, `tag`, `custom_data`: 4.7 and 4.8, what goes with it
+//! The planner does no I/O, and reads no clock and no random source. It runs these stages for each recipient, in
+//! input order. Each stage has its own file.
 //!
-//! Phones and emails are normalized (4.1) when the request is checked.
+//! | Stage | Spec | File | Question |
+//! |---|---|---|---|
+//! | target | 6 | `target.rs` | Do the sequence, step, channel, custom object and call flow still allow the enrollment? |
+//! | eligibility | 4.2 | `eligibility.rs` | Does the recipient have the address that the step needs? |
+//! | identity | 4.3, 4.4 | `identity.rs` | Which contact is it, and which of its fields and keys change? |
+//! | consent | 4.5 | `consent.rs` | Is the contact blocked or opted out? |
+//! | enrollment | 4.6 | `enrollment.rs` | Is the contact added, added again, reprocessed or ignored? |
+//! | conversation | 4.7 | `conversation.rs` | Which conversation is used? |
+//! | tag | 4.7 | `tag.rs` | Does the contact get an upload tag? |
+//! | custom data | 4.8 | `custom_data.rs` | Which record is created or updated? |
+//!
+//! Two files hold the state that the stages share:
+//!
+//! - `key_index.rs`: the contacts and their keys, kept up to date from recipient to recipient.
+//! - `change_set.rs`: the rows to write, and the guards of the facts that these rows depend on.
+//!
+//! Stage 4.1, the normalization of phones and emails, runs earlier: [`EnrollmentCommand::check`] does it.
 
+mod change_set;
 mod consent;
 mod conversation;
 mod custom_data;
 mod eligibility;
 mod enrollment;
 mod identity;
-mod rows;
+mod key_index;
 mod tag;
+mod target;
 
 pub use enrollment::Row;
 
-use crate::changes::{ChangeSet, Completion, CompletionMode, ContactFields, RowChanges};
-use crate::command;
+use crate::changes::{ChangeSet, Completion, CompletionMode, RowChanges};
 use crate::command::{CheckedRecipient, EnrollmentCommand};
-use crate::fault::{Fault, Rejection};
-use crate::ids::{ChannelId, Minter};
-use crate::model::{Channel, Resource, Sequence, Step};
+use crate::fault::Rejection;
+use crate::ids::{ContactId, Minter};
 use crate::policy::AddressSource;
 use crate::report::{Disposition, EnrollmentReport, Outcome, Outcomes};
 use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot};
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use crate::time::Timestamp;
-use custom_data::Definitions;
-use identity::{Slot, World};
-use rows::Draft;
+use change_set::ChangeSetBuilder;
+use enrollment::Decision;
+use key_index::{ContactIndex, KeyIndex};
+use target::Target;
 
-/// What an enrollment would do: the change set to commit, and the report of it.
+/// The result of planning an enrollment: the change set to commit, and the report about it.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct EnrollmentPlan {
@@ -43,13 +57,13 @@ pub struct EnrollmentPlan {
 }
 
 impl EnrollmentPlan {
-    /// What it writes.
+    /// Returns the rows to write, with their guards and the completion of the enrollment.
     #[must_use]
     pub fn changes(&self) -> &ChangeSet {
         &self.changes
     }
 
-    /// What it does, in words for the sender.
+    /// Returns the report: one outcome for each recipient.
     #[must_use]
     pub fn report(&self) -> &EnrollmentReport {
         &self.report
@@ -59,36 +73,70 @@ impl EnrollmentPlan {
         (self.changes, self.report)
     }
 
-    /// The report alone.
+    /// Returns the report and drops the change set.
     #[must_use]
     pub fn into_report(self) -> EnrollmentReport {
         self.report
     }
 }
 
-/// Plans an enrollment on the facts of a snapshot: all the rules of SPEC 4, and no I/O.
+/// Plans an enrollment on the facts of a snapshot. It applies all rules of spec section 4 and does no I/O.
 ///
-/// Pure: the same command and the same facts give the same plan, to the byte. Facts that it does not rest on do not
-/// change it; those that something written rests on are its guards.
+/// The same command and the same facts always give the same plan, byte for byte. The plan guards each fact that its
+/// rows depend on. Other facts do not change it.
+///
+/// ```
+/// use enroll::model::{ChannelKind, Sequence, Step};
+/// use enroll::snapshot::{Version, Versioned};
+/// use enroll::{
+///     Engine, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, OrganizationId,
+///     ReferenceData, SequenceId, Snapshot, StepId, plan_enrollment,
+/// };
+/// use uuid::Uuid;
+///
+/// // The organization has an active sequence with one step, and no contacts.
+/// let organization_id = OrganizationId::from_uuid(Uuid::from_u128(1));
+/// let sequence_id = SequenceId::from_uuid(Uuid::from_u128(2));
+/// let step = Step::new(StepId::from_uuid(Uuid::from_u128(3)), 1, ChannelKind::Phone);
+/// let sequence = Sequence::new(sequence_id, "Welcome", vec![step]);
+/// let mut reference = ReferenceData::new(organization_id);
+/// reference.sequences.insert(sequence_id, Versioned::new(Version::FIRST, sequence));
+///
+/// let enrollment = Enrollment {
+///     organization_id,
+///     sequence_id,
+///     key: EnrollmentKey::Idempotency("import-7"),
+///     at: "2026-02-01T15:00:00Z".parse()?,
+///     request: &EnrollmentRequest::from_json(br#"{"to": [{"phone": "+1 202 555 0123", "name": "Ann"}]}"#),
+/// };
+/// let command = EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&EnrollmentPolicy::default()))?;
+/// let plan = plan_enrollment(&command, &Snapshot::new(reference))?;
+///
+/// assert_eq!(plan.report().counts().added, 1);
+/// let contact = &plan.changes().rows().contacts_created[0];
+/// assert_eq!(contact.phone.as_deref(), Some("+12025550123"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
-/// [`Rejection`] if the sequence, step, channel, custom object or call flow has become unusable since the command
-/// was checked, with the codes of SPEC 3.
+/// Returns a [`Rejection`] if the sequence, step, channel, custom object or call flow became unusable after the
+/// check of the command. Its codes are those of spec section 3.
 pub fn plan_enrollment(command: &EnrollmentCommand, snapshot: &Snapshot) -> Result<EnrollmentPlan, Rejection> {
     let target = Target::find(command, &snapshot.reference)?;
     let mut planner = Planner {
         command,
         reference: &snapshot.reference,
-        world: World::new(snapshot, command.recipients()),
-        minter: Minter::new(command.organization_id(), command.enrollment_id(), command.at()),
-        draft: Draft::new(command.recipients().len(), snapshot.contacts.len()),
         target,
+        keys: KeyIndex::new(snapshot, command.recipients()),
+        minter: Minter::new(command.organization_id(), command.enrollment_id(), command.at()),
+        changes: ChangeSetBuilder::new(command.recipients().len(), snapshot.contacts.len()),
     };
-    let outcomes = command.recipients().iter().enumerate().map(|(index, r)| planner.recipient(index, r)).collect();
+    let recipients = command.recipients().iter().enumerate();
+    let outcomes = recipients.map(|(index, recipient)| planner.plan_recipient(index, recipient)).collect();
     Ok(planner.finish(outcomes))
 }
 
-/// The end of an accepted enrollment that [`plan_enrollment`] refuses: it is rejected, and nothing else is written.
+/// Returns the change set for an accepted enrollment that [`plan_enrollment`] rejects. It writes only the rejection.
 pub(crate) fn reject_enrollment(
     command: &EnrollmentCommand,
     snapshot: &Snapshot,
@@ -104,81 +152,49 @@ pub(crate) fn reject_enrollment(
     );
     enrollment.completed_at = Some(at);
     let completion = Completion { verb: CompletionMode::Finish, enrollment };
-    let guards = rows::reference_guards(command, &snapshot.reference);
+    let guards = change_set::reference_guards(command, &snapshot.reference);
     ChangeSet::new(command.organization_id(), command.at(), guards, RowChanges::default(), completion)
 }
 
-/// What contacts are added to, found again on today's facts.
-struct Target<'a> {
-    sequence: &'a Sequence,
-    step: &'a Step,
-    channel: Option<&'a Channel>,
-    custom_data: Option<(Definitions<'a>, Resource)>,
-}
-
-impl<'a> Target<'a> {
-    fn find(command: &EnrollmentCommand, reference: &'a ReferenceData) -> Result<Self, Rejection> {
-        let id = command.sequence_id();
-        let Some(versioned) = reference.sequences.get(&id) else {
-            return Err(command::sequence_not_found(id).into());
-        };
-        let sequence = &*versioned.value;
-        let mut faults: Vec<Fault> = command::sequence_fault(sequence, Some(command.step_id())).into_iter().collect();
-        let step = sequence.step(command.step_id());
-        let mut channel = None;
-        if let Some(used) = command.channel() {
-            channel = reference.channels.get(&used.id).map(|channel| &*channel.value);
-            let path = if used.from_request { "/from" } else { "/step_id" };
-            let what = format!("channel `{}`", used.id);
-            faults.extend(command::channel_fault(channel, step.map(|step| step.channel_kind), path, &what));
-        }
-        let mut custom_data = None;
-        if let Some((id, resource)) = command.custom_data() {
-            faults.extend(command::custom_object_fault(reference, id));
-            custom_data = reference.custom_objects.get(&id).map(|object| (Definitions::of(&object.value), resource));
-        }
-        faults.extend(command.call_flow_id().and_then(|id| command::call_flow_fault(reference, id)));
-        match (Rejection::of(faults), step) {
-            (None, Some(step)) => Ok(Self { sequence, step, channel, custom_data }),
-            (Some(rejection), _) => Err(rejection),
-            (None, None) => Err(command::sequence_not_found(id).into()),
-        }
-    }
-}
-
-/// The state of planning: the facts, who took whom, and what is to be written so far.
+/// The state of planning: the facts, the current owners of keys, and the changes so far.
 struct Planner<'a> {
     command: &'a EnrollmentCommand,
     reference: &'a ReferenceData,
-    world: World<'a>,
-    minter: Minter,
-    draft: Draft<'a>,
     target: Target<'a>,
+    keys: KeyIndex<'a>,
+    minter: Minter,
+    changes: ChangeSetBuilder<'a>,
 }
 
 impl<'a> Planner<'a> {
-    fn recipient(&mut self, index: usize, recipient: &'a CheckedRecipient) -> Outcome {
-        let (command, kind) = (self.command, self.target.step.channel_kind);
-        let found = self.world.find(recipient);
-        let eligibility =
-            eligibility::judge(recipient, kind, command.policy(), found.map(|slot| self.world.slot(slot)));
+    /// Runs all stages for one recipient.
+    fn plan_recipient(&mut self, index: usize, recipient: &'a CheckedRecipient) -> Outcome {
+        let (policy, kind) = (self.command.policy(), self.target.step.channel_kind);
+        // spec 4.3: the first key that finds a contact decides.
+        let found = self.keys.find(recipient);
+        let contact = found.map(|found| self.keys.contact(found));
+        let reserved_by = contact.and_then(|contact| contact.reserved_by);
+        // spec 4.2
+        let eligibility = eligibility::check(recipient, kind, policy, contact);
 
         let mut outcome = Outcome::new(index, Disposition::Ignored);
-        outcome.contact_id = found.map(|slot| self.world.slot(slot).id);
+        outcome.contact_id = contact.map(|contact| contact.id);
         outcome.reasons.extend(eligibility.reason);
+        let eligible = outcome.reasons.is_empty();
 
-        // A new contact claims all its keys; whoever can never be enrolled rests on nothing.
-        let never = !outcome.reasons.is_empty() && command.policy().address_source == AddressSource::EntryOnly;
-        if !never && (found.is_some() || !outcome.reasons.is_empty()) {
-            self.draft.consult(recipient, &self.world);
+        // A new contact needs no record: it gets all its keys, and claiming a key guards it. A recipient that is
+        // rejected on its entry alone depends on no stored fact.
+        let rejected_by_entry = !eligible && policy.address_source == AddressSource::EntryOnly;
+        if !rejected_by_entry && (found.is_some() || !eligible) {
+            self.changes.record_dependencies(recipient, &self.keys);
         }
 
-        // 4.4: whom an earlier recipient took is a duplicate, and is asked no further.
-        if let Some(taken_by) = found.and_then(|slot| self.world.slot(slot).taken_by) {
+        // spec 4.4: an earlier recipient reserved this contact. The other stages do not run.
+        if reserved_by.is_some() {
             outcome.notes = eligibility.notes;
-            if outcome.reasons.is_empty() {
+            if eligible {
                 outcome.disposition = Disposition::Duplicate;
-                outcome.duplicate_of = Some(taken_by);
+                outcome.duplicate_of = reserved_by;
             }
             return outcome;
         }
@@ -186,143 +202,100 @@ impl<'a> Planner<'a> {
         outcome.notes.extend(eligibility.notes);
 
         match found {
-            None if outcome.reasons.is_empty() => self.enroll_new(index, recipient, &mut outcome),
+            None if eligible => self.enroll_new(recipient, &mut outcome),
             None => {}
-            Some(slot) => self.enroll_existing(slot, recipient, &mut outcome),
+            Some(found) => self.enroll_existing(found, recipient, &mut outcome),
         }
         outcome
     }
 
-    /// No contact corresponds to the entry: one is made (D2).
-    fn enroll_new(&mut self, index: usize, recipient: &'a CheckedRecipient, outcome: &mut Outcome) {
-        let contact = self.draft.contact(&self.minter, index, recipient, self.reference, self.command.at());
-        outcome.contact_id = Some(contact);
+    /// Creates a contact for a recipient whose keys find none, and adds it to the step (D2).
+    fn enroll_new(&mut self, recipient: &'a CheckedRecipient, outcome: &mut Outcome) {
+        let contact_id = self.create_contact(outcome.index, recipient);
+        outcome.contact_id = Some(contact_id);
         outcome.contact_created = true;
-        self.world.create(contact, index, recipient);
-        self.guard_default_channel(recipient);
-        let entered = self.draft.enter(&self.minter, index, contact, &self.target, self.command);
         outcome.disposition = Disposition::Added;
-        outcome.step_contact_id = Some(entered);
-        self.goes_with_it(contact, None, outcome);
+        outcome.step_contact_id = Some(self.add_to_step(outcome.index, contact_id));
+        self.add_related_rows(contact_id, None, outcome);
     }
 
-    /// The entry's keys find a contact that nobody took: every gate is asked, and every reason told (SPEC 5).
-    fn enroll_existing(&mut self, slot: Slot, recipient: &'a CheckedRecipient, outcome: &mut Outcome) {
-        let (command, index) = (self.command, outcome.index);
-        let Some(person) = self.world.slot(slot).person else {
+    /// Enrolls a contact that exists and that no earlier recipient reserved.
+    ///
+    /// All gates run, also after one has refused: the outcome reports every reason (spec 5).
+    fn enroll_existing(&mut self, found: ContactIndex, recipient: &'a CheckedRecipient, outcome: &mut Outcome) {
+        let (command, kind) = (self.command, self.target.step.channel_kind);
+        let Some(aggregate) = self.keys.contact(found).aggregate else {
             return;
         };
         let eligible = outcome.reasons.is_empty();
 
-        let identity = identity::reconcile(&self.world, slot, person, recipient, self.reference, command.policy());
-        outcome.notes.extend(identity.notes.iter().cloned());
-        outcome.reasons.extend(identity.reasons.iter().cloned());
+        // spec 4.3
+        let mut identity =
+            identity::reconcile(&self.keys, found, aggregate, recipient, self.reference, command.policy());
+        outcome.notes.append(&mut identity.notes);
+        outcome.reasons.append(&mut identity.reasons);
         if eligible {
-            outcome.reasons.extend(identity::unreachable(&identity, person, self.target.step.channel_kind));
+            outcome.reasons.extend(identity::unreachable(&identity, aggregate, kind));
         }
+        // spec 4.5
         let channel_id = self.target.channel.map(|channel| channel.id);
-        outcome.reasons.extend(consent::refusals(person, channel_id, command.policy()));
-        let decision = enrollment::decide(person, self.target.sequence, self.target.step.id, command);
-        outcome.reasons.extend(decision.refusal());
+        outcome.reasons.extend(consent::refusals(aggregate, channel_id, command.policy()));
+        // spec 4.6
+        let decision = enrollment::decide(aggregate, self.target.sequence, self.target.step.id, command);
+        let disposition = decision.disposition();
+        let reprocessed = match decision {
+            Decision::Refuse(reason) => {
+                outcome.reasons.push(reason);
+                None
+            }
+            Decision::Reprocess(step_contact) => Some(step_contact),
+            Decision::Add | Decision::ReAdd => None,
+        };
         if !outcome.reasons.is_empty() {
             return;
         }
 
-        self.world.take(slot, index, &identity);
-        self.guard_default_channel(recipient);
-        self.draft.update(person, identity.set);
-        let contact = person.contact.id;
-        outcome.disposition = decision.disposition();
-        outcome.step_contact_id = Some(match decision.reprocessed() {
-            Some(step_contact) => self.draft.reprocess(step_contact, person, &self.target, command),
-            None => self.draft.enter(&self.minter, index, contact, &self.target, command),
+        self.update_contact(found, aggregate, recipient, identity, outcome.index);
+        let contact_id = aggregate.contact.id;
+        outcome.disposition = disposition;
+        outcome.step_contact_id = Some(match reprocessed {
+            Some(step_contact) => self.reprocess(step_contact, aggregate),
+            None => self.add_to_step(outcome.index, contact_id),
         });
-        self.goes_with_it(contact, Some(person), outcome);
+        self.add_related_rows(contact_id, Some(aggregate), outcome);
     }
 
-    /// 4.7 and 4.8: what goes with an enrollment.
-    fn goes_with_it(
+    /// Adds the rows of spec 4.7 and 4.8 that an enrolled contact gets. `aggregate` is absent for a new contact.
+    fn add_related_rows(
         &mut self,
-        contact: crate::ids::ContactId,
-        person: Option<&'a ContactAggregate>,
+        contact_id: ContactId,
+        aggregate: Option<&'a ContactAggregate>,
         outcome: &mut Outcome,
     ) {
-        let index = outcome.index;
-        if let Some(channel) = self.target.channel {
-            let standing = person.and_then(|person| conversation::standing(person, channel));
-            outcome.conversation_created = standing.is_none();
-            outcome.conversation_id = Some(standing.unwrap_or_else(|| {
-                self.draft.conversation(&self.minter, index, contact, channel.id, self.command.at())
-            }));
-        }
-        self.draft.tag(&self.minter, contact, self.command);
-        if let (Some((definitions, resource)), Some(step_contact)) = (&self.target.custom_data, outcome.step_contact_id)
-        {
-            let object_id = definitions.object_id();
-            let resource_id = match resource {
-                Resource::Contact => contact.as_uuid(),
-                Resource::StepContact => step_contact.as_uuid(),
-            };
-            let standing = person.and_then(|person| custom_data::standing(person, object_id, *resource, resource_id));
-            let given = &self.command.recipients()[index].properties;
-            match definitions.merged(standing.map(|record| &record.properties), given) {
-                Ok(properties) => {
-                    let record = self.draft.record(
-                        &self.minter,
-                        index,
-                        contact,
-                        standing,
-                        (object_id, *resource, resource_id),
-                        properties,
-                    );
-                    outcome.record_id = Some(record);
-                }
-                Err(note) => outcome.notes.push(note),
-            }
-        }
-    }
-
-    fn guard_default_channel(&mut self, recipient: &CheckedRecipient) {
-        if let Some(id) = recipient.default_channel_id {
-            self.draft.guard_channel(id, self.reference);
-        }
+        self.add_conversation(contact_id, aggregate, outcome);
+        self.add_upload_tag(contact_id);
+        self.write_record(contact_id, aggregate, outcome);
     }
 
     fn finish(mut self, outcomes: Outcomes) -> EnrollmentPlan {
-        let (command, target) = (self.command, &self.target);
-        if let Some(channel) = target.channel {
-            self.draft.guard_channel(channel.id, self.reference);
+        let command = self.command;
+        let channel_id = self.target.channel.map(|channel| channel.id);
+        if let Some(id) = channel_id {
+            self.changes.guard_channel(id, self.reference);
         }
         let report = EnrollmentReport {
             v: 1,
             enrollment_id: command.enrollment_id(),
             at: command.at(),
             sequence_id: command.sequence_id(),
-            step_id: target.step.id,
-            channel_id: target.channel.map(|channel| channel.id),
-            upload_tag: self.draft.upload_tag(),
+            step_id: self.target.step.id,
+            channel_id,
+            upload_tag: self.upload_tag(),
             outcomes,
         };
-        let guards = self.draft.guards(self.reference, command, &self.world);
+        let (rows, guards) = self.changes.build(self.reference, command, &self.keys);
         let completion = Completion::create(StoredEnrollment::completed(command.fingerprint(), report.clone()));
-        let rows = self.draft.into_rows();
         let changes = ChangeSet::new(command.organization_id(), command.at(), guards, rows, completion);
         EnrollmentPlan { changes, report }
     }
-}
-
-/// Whether the organization has such a channel.
-fn known_channel(id: Option<ChannelId>, reference: &ReferenceData) -> Option<ChannelId> {
-    id.filter(|id| reference.channels.contains_key(id))
-}
-
-/// The fields of an entry that are not keys.
-fn plain_fields(recipient: &CheckedRecipient, reference: &ReferenceData) -> ContactFields {
-    let mut fields = ContactFields::default();
-    fields.name.clone_from(&recipient.name);
-    fields.language.clone_from(&recipient.language);
-    fields.default_channel_id = known_channel(recipient.default_channel_id, reference);
-    fields.address.clone_from(&recipient.address);
-    fields.birth_date = recipient.birth_date;
-    fields
 }

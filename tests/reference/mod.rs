@@ -95,9 +95,9 @@ impl<'a> Planner<'a> {
             let id = present(&step["channel_id"]);
             id.map(|id| by_id(channels, id).expect("the step's channel exists"))
         };
-        // 4.1: the policy's region, else of the channel used, else of the first enabled phone channel.
+        // 4.1: the policy's region, else of the channel used, else of the first enabled channel of a phone kind.
         let first_phone = (channels.iter())
-            .filter(|channel| channel["kind"] == "phone" && channel["enabled"] != false)
+            .filter(|channel| channel["kind"] != "email" && channel["enabled"] != false)
             .min_by_key(|channel| text(channel, "id"));
         let region_of = |channel: &Value| (addresses.region)(text(channel, "address"));
         let region = trimmed_text(&planner.policy["default_region"])

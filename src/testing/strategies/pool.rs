@@ -70,7 +70,7 @@ pub(super) const DAY: i64 = 24 * HOUR;
 
 /// Kind, address, and whether it is always enabled: of each kind one is, and it has not the smallest id.
 pub(super) const CHANNELS: [(&str, &str, bool); 9] = [
-    ("phone", "+250788123400", false),
+    ("whatsapp", "+250788123400", false),
     ("phone", "+12025550100", false),
     ("whatsapp", "+12025550100", false),
     ("phone", "+12025550100", true),
