@@ -106,7 +106,8 @@ fn whole(mut given: Fixture) -> (Fixture, EnrollmentReport) {
     let policy = EnrollmentPolicy::default();
     let request = EnrollmentRequest::from_json(&given.body);
     let enrollment = given.scene.enrollment(&request, "bench");
-    let report = enroll_contacts(&mut given.repository, &Engine::new(&policy), &enrollment).expect("they are enrolled");
+    let report =
+        enroll_contacts(&mut given.repository, &Engine::new(&policy), &enrollment).expect("they are enrolled").report;
     drop(request);
     (given, report)
 }

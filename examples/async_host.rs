@@ -31,7 +31,7 @@ async fn serve() -> Result<(), Box<dyn std::error::Error>> {
         at: "2026-02-01T15:00:00Z".parse()?,
         request: &request,
     };
-    let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await?;
+    let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await?.report;
     println!("{:?}", report.counts());
     Ok(())
 }

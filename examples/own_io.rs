@@ -6,8 +6,8 @@ mod shared;
 
 use enroll::operation::{self, Step};
 use enroll::{
-    Engine, EnrollError, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest,
-    InMemoryRepository, Repository,
+    Engine, EnrollError, Enrolled, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, InMemoryRepository,
+    Repository,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,8 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         request: &request,
     };
     let policy = EnrollmentPolicy::default();
-    let report = enroll_by_hand(&mut storage, &Engine::new(&policy), &enrollment)?;
-    println!("{:?}", report.counts());
+    let enrolled = enroll_by_hand(&mut storage, &Engine::new(&policy), &enrollment)?;
+    println!("{:?}", enrolled.report.counts());
     Ok(())
 }
 
@@ -33,7 +33,7 @@ fn enroll_by_hand(
     storage: &mut InMemoryRepository,
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
-) -> Result<EnrollmentReport, EnrollError> {
+) -> Result<Enrolled, EnrollError> {
     let mut step = operation::enroll(engine, enrollment);
     loop {
         step = match step {
@@ -52,7 +52,7 @@ fn enroll_by_hand(
                 let committed = storage.commit(commit.changes());
                 commit.resume(committed)?
             }
-            Step::Done(report) => return Ok(report),
+            Step::Done(enrolled) => return Ok(enrolled),
         };
     }
 }

@@ -175,7 +175,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             at: "2026-02-01T15:00:00Z".parse()?,
             request: &request,
         };
-        let report = enroll_contacts(&mut repository, &engine, &enrollment)?;
+        let report = enroll_contacts(&mut repository, &engine, &enrollment)?.report;
         let people = repository.now[&shared::ORGANIZATION].contacts.len();
         println!("{key}: {} of {people} contacts", report.outcomes[0].disposition);
     }

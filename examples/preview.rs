@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         request: &request,
     };
 
-    let foreseen = preview(&mut repository, &engine, &enrollment)?;
+    let foreseen = preview(&mut repository, &engine, &enrollment)?.report;
     println!("would do: {:?}", foreseen.counts());
 
     // The steps that `preview` takes, one by one: what would be written is a value.
@@ -34,6 +34,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("would write: {}", serde_json::to_string_pretty(plan.changes().rows())?);
 
     // Nothing has changed since, so the enrollment does exactly that.
-    assert_eq!(enroll_contacts(&mut repository, &engine, &enrollment)?, foreseen);
+    assert_eq!(enroll_contacts(&mut repository, &engine, &enrollment)?.report, foreseen);
     Ok(())
 }

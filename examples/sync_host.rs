@@ -25,14 +25,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         request: &request,
     };
 
-    let report = enroll_contacts(&mut repository, &engine, &enrollment)?;
+    let report = enroll_contacts(&mut repository, &engine, &enrollment)?.report;
     for outcome in &report.outcomes {
         let reasons: Vec<String> = outcome.reasons.iter().map(ToString::to_string).collect();
         println!("{}: {} {}", outcome.index, outcome.disposition, reasons.join("; "));
     }
 
     // A retry answers with the same report, and writes nothing.
-    assert_eq!(enroll_contacts(&mut repository, &engine, &enrollment)?, report);
+    let again = enroll_contacts(&mut repository, &engine, &enrollment)?;
+    assert!(again.replayed);
+    assert_eq!(again.report, report);
 
     // Another request under the same key is refused, and says why.
     let other = EnrollmentRequest::from_json(br#"{"to": [{"phone": "+12025550199"}]}"#);

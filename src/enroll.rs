@@ -48,7 +48,7 @@ impl From<Rejection> for EnrollError {
 
 /// Enrolls contacts: reads the reference data, checks the request, plans, and commits.
 ///
-/// If the same request was completed before, it returns the first report and writes nothing. After a conflict with
+/// If the same request was completed before, it returns the first report with `replayed: true` and writes nothing. After a conflict with
 /// another writer it plans again, as often as [`Engine::retry`] allows.
 ///
 #[cfg_attr(feature = "seed", doc = "```")]
@@ -68,8 +68,13 @@ impl From<Rejection> for EnrollError {
 ///     request: &request,
 /// };
 /// let policy = EnrollmentPolicy::default();
-/// let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment)?;
-/// assert_eq!(report.outcomes[0].disposition, Disposition::Added);
+/// let enrolled = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment)?;
+/// assert_eq!(enrolled.report.outcomes[0].disposition, Disposition::Added);
+///
+/// // The same request again.
+/// let again = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment)?;
+/// assert!(again.replayed);
+/// assert_eq!(again.report, enrolled.report);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -81,7 +86,7 @@ pub fn enroll_contacts<R: Repository + ?Sized>(
     repository: &mut R,
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
-) -> Result<EnrollmentReport, EnrollError> {
+) -> Result<Enrolled, EnrollError> {
     operation::drive(repository, operation::enroll(engine, enrollment))
 }
 
@@ -93,11 +98,11 @@ pub async fn enroll_contacts_async<R: AsyncRepository + ?Sized>(
     repository: &mut R,
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
-) -> Result<EnrollmentReport, EnrollError> {
+) -> Result<Enrolled, EnrollError> {
     operation::drive_async(repository, operation::enroll(engine, enrollment)).await
 }
 
-/// Returns the report that [`enroll_contacts`] would return now, and writes nothing.
+/// Returns what [`enroll_contacts`] would return now, and writes nothing.
 ///
 /// # Errors
 /// Those of [`enroll_contacts`], except [`EnrollError::Contended`].
@@ -105,7 +110,7 @@ pub fn preview<R: Repository + ?Sized>(
     repository: &mut R,
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
-) -> Result<EnrollmentReport, EnrollError> {
+) -> Result<Enrolled, EnrollError> {
     operation::drive(repository, operation::preview(engine, enrollment))
 }
 
@@ -117,14 +122,14 @@ pub async fn preview_async<R: AsyncRepository + ?Sized>(
     repository: &mut R,
     engine: &Engine<'_>,
     enrollment: &Enrollment<'_>,
-) -> Result<EnrollmentReport, EnrollError> {
+) -> Result<Enrolled, EnrollError> {
     operation::drive_async(repository, operation::preview(engine, enrollment)).await
 }
 
 /// Accepts a request: checks it and stores its command. [`process`] does the work later.
 ///
 /// The command is frozen: a later change of the sender, the policy or the phone normalizer does not affect it. If the
-/// same request was accepted before, it returns the first receipt, in any state of the enrollment.
+/// same request was accepted before, it returns the first receipt with `replayed: true`, in any state of the enrollment.
 ///
 #[cfg_attr(feature = "seed", doc = "```")]
 #[cfg_attr(not(feature = "seed"), doc = "```ignore")]
@@ -255,32 +260,52 @@ pub struct Receipt {
     pub accepted_at: Timestamp,
     /// The number of recipients.
     pub recipients: usize,
+    /// Whether the same request was accepted before (spec 6).
+    pub replayed: bool,
 }
 
 impl Receipt {
-    pub(crate) fn of(stored: &StoredEnrollment, recipients: usize) -> Self {
-        Self { enrollment_id: stored.id, accepted_at: stored.at, recipients }
+    pub(crate) fn new(stored: &StoredEnrollment, recipients: usize, replayed: bool) -> Self {
+        Self { enrollment_id: stored.id, accepted_at: stored.at, recipients, replayed }
     }
+}
+
+/// A completed enrollment: its report, and whether the report is from an earlier call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Enrolled {
+    /// The report.
+    pub report: EnrollmentReport,
+    /// Whether the enrollment was completed before this call, which then wrote nothing (spec 6).
+    pub replayed: bool,
 }
 
 /// How an enrollment ended. Exhaustive: there is no third end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessOutcome {
     /// It is completed.
-    Completed(EnrollmentReport),
+    Completed(Enrolled),
     /// It wrote nothing: a row that it refers to became unusable after it was accepted.
     Rejected(Rejection),
 }
 
 impl ProcessOutcome {
+    /// Returns a completed enrollment.
+    ///
+    /// # Errors
+    /// [`EnrollError::Rejected`] if the enrollment was rejected.
+    pub fn enrolled(self) -> Result<Enrolled, EnrollError> {
+        match self {
+            Self::Completed(enrolled) => Ok(enrolled),
+            Self::Rejected(rejection) => Err(rejection.into()),
+        }
+    }
+
     /// Returns the report of a completed enrollment.
     ///
     /// # Errors
     /// [`EnrollError::Rejected`] if the enrollment was rejected.
     pub fn report(self) -> Result<EnrollmentReport, EnrollError> {
-        match self {
-            Self::Completed(report) => Ok(report),
-            Self::Rejected(rejection) => Err(rejection.into()),
-        }
+        self.enrolled().map(|enrolled| enrolled.report)
     }
 }

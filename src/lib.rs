@@ -39,8 +39,8 @@ mod words;
 pub use changes::ChangeSet;
 pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, Retry};
 pub use enroll::{
-    EnrollError, ProcessOutcome, Receipt, accept, accept_async, enroll_contacts, enroll_contacts_async, preview,
-    preview_async, process, process_async,
+    EnrollError, Enrolled, ProcessOutcome, Receipt, accept, accept_async, enroll_contacts, enroll_contacts_async,
+    preview, preview_async, process, process_async,
 };
 pub use fault::Rejection;
 pub use ids::{

@@ -22,13 +22,13 @@
 //!
 //! ```
 //! use enroll::operation::{self, Step};
-//! # use enroll::{Engine, EnrollError, Enrollment, EnrollmentReport, InMemoryRepository, Repository};
+//! # use enroll::{Engine, EnrollError, Enrollment, Enrolled, InMemoryRepository, Repository};
 //!
 //! fn enroll(
 //!     storage: &mut InMemoryRepository,
 //!     engine: &Engine<'_>,
 //!     enrollment: &Enrollment<'_>,
-//! ) -> Result<EnrollmentReport, EnrollError> {
+//! ) -> Result<Enrolled, EnrollError> {
 //!     let mut step = operation::enroll(engine, enrollment);
 //!     loop {
 //!         step = match step {
@@ -44,7 +44,7 @@
 //!                 let committed = storage.commit(commit.changes());
 //!                 commit.resume(committed)?
 //!             }
-//!             Step::Done(report) => return Ok(report),
+//!             Step::Done(enrolled) => return Ok(enrolled),
 //!         };
 //!     }
 //! }
@@ -52,13 +52,12 @@
 
 use crate::changes::ChangeSet;
 use crate::command::{Engine, Enrollment, EnrollmentCommand, Retry};
-use crate::enroll::{EnrollError, ProcessOutcome, Receipt};
+use crate::enroll::{EnrollError, Enrolled, ProcessOutcome, Receipt};
 use crate::fault::Rejection;
 use crate::ids::EnrollmentId;
 use crate::inbox::InboxEntry;
 use crate::plan::{plan_enrollment, reject_enrollment};
 use crate::query::{ReferenceQuery, SnapshotQuery};
-use crate::report::EnrollmentReport;
 use crate::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
 use crate::snapshot::{ReferenceData, Snapshot};
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
@@ -224,21 +223,21 @@ enum CompletionMode {
 }
 
 /// Starts to enroll contacts: see [`enroll_contacts`](crate::enroll_contacts).
-pub fn enroll<'a>(engine: &Engine<'a>, enrollment: &Enrollment<'a>) -> Step<'a, EnrollmentReport> {
-    let then = |command, retry| Attempt::first(command, retry, CompletionMode::Create, ProcessOutcome::report);
-    start(engine, enrollment, |stored, _| stored_outcome(stored)?.report(), then)
+pub fn enroll<'a>(engine: &Engine<'a>, enrollment: &Enrollment<'a>) -> Step<'a, Enrolled> {
+    let then = |command, retry| Attempt::first(command, retry, CompletionMode::Create, ProcessOutcome::enrolled);
+    start(engine, enrollment, |stored, _| stored_outcome(stored)?.enrolled(), then)
 }
 
 /// Starts a preview, which needs no commit: see [`preview`](crate::preview).
-pub fn preview<'a>(engine: &Engine<'a>, enrollment: &Enrollment<'a>) -> Step<'a, EnrollmentReport> {
-    let then = |command, retry| Attempt::first(command, retry, CompletionMode::Preview, ProcessOutcome::report);
-    start(engine, enrollment, |stored, _| stored_outcome(stored)?.report(), then)
+pub fn preview<'a>(engine: &Engine<'a>, enrollment: &Enrollment<'a>) -> Step<'a, Enrolled> {
+    let then = |command, retry| Attempt::first(command, retry, CompletionMode::Preview, ProcessOutcome::enrolled);
+    start(engine, enrollment, |stored, _| stored_outcome(stored)?.enrolled(), then)
 }
 
 /// Starts to accept a request: see [`accept`](crate::accept). It needs reference data only.
 pub fn accept<'a>(engine: &Engine<'a>, enrollment: &Enrollment<'a>) -> Step<'a, Accepted> {
     let replay = |stored: &StoredEnrollment, enrollment: &Enrollment<'_>| {
-        Ok(Accepted::Before(Receipt::of(stored, enrollment.request.to.len())))
+        Ok(Accepted::Before(Receipt::new(stored, enrollment.request.to.len(), true)))
     };
     start(engine, enrollment, replay, |command, _| {
         Step::Done(Accepted::Insert(InsertStep { command: Box::new(command) }))
@@ -287,8 +286,10 @@ impl InsertStep {
     pub fn resume(self, existing: Option<StoredEnrollment>) -> Result<Receipt, EnrollError> {
         let recipients = self.command.recipient_count();
         match existing {
-            None => Ok(Receipt::of(&self.command.accepted(), recipients)),
-            Some(stored) if stored.fingerprint == self.command.fingerprint() => Ok(Receipt::of(&stored, recipients)),
+            None => Ok(Receipt::new(&self.command.accepted(), recipients, false)),
+            Some(stored) if stored.fingerprint == self.command.fingerprint() => {
+                Ok(Receipt::new(&stored, recipients, true))
+            }
             Some(_) => Err(Rejection::from(EnrollmentCommand::conflict()).into()),
         }
     }
@@ -393,7 +394,7 @@ fn plan(command: &EnrollmentCommand, snapshot: &Snapshot, mode: CompletionMode) 
                 Some(now) => changes.finishing(now),
                 None => changes,
             };
-            Ok(Planned::Commit(changes, ProcessOutcome::Completed(report)))
+            Ok(Planned::Commit(changes, ProcessOutcome::Completed(Enrolled { report, replayed: false })))
         }
         (Err(rejection), None) => Err(rejection.into()),
         (Err(rejection), Some(now)) => {
@@ -403,10 +404,12 @@ fn plan(command: &EnrollmentCommand, snapshot: &Snapshot, mode: CompletionMode) 
     }
 }
 
-/// Returns how a stored enrollment ended.
+/// Returns how a stored enrollment ended, as an answer to a later call.
 fn stored_outcome(stored: &StoredEnrollment) -> Result<ProcessOutcome, EnrollError> {
     match &stored.state {
-        EnrollmentState::Completed { report } => Ok(ProcessOutcome::Completed(report.clone())),
+        EnrollmentState::Completed { report } => {
+            Ok(ProcessOutcome::Completed(Enrolled { report: report.clone(), replayed: true }))
+        }
         EnrollmentState::Rejected { rejection } => Ok(ProcessOutcome::Rejected(rejection.clone())),
         state @ (EnrollmentState::Accepted | EnrollmentState::Failed) => {
             Err(EnrollError::Unfinished { enrollment_id: stored.id, state: state.as_str() })

@@ -62,7 +62,7 @@ fn measured(demo: &Demo, request: &EnrollmentRequest<'_>) -> Measured {
             at: demo.at,
             request: &request,
         };
-        let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).unwrap();
+        let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).unwrap().report;
         assert_eq!(report.outcomes.len(), RECIPIENTS);
     });
     Measured { allocations: (blocks - of_the_crate) as f64 / RECIPIENTS as f64, peak, body: body.len() }

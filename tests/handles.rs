@@ -38,22 +38,22 @@ async fn enroll_accept_process<I: AsyncInbox + ?Sized>(inbox: &mut I) {
     let policy = EnrollmentPolicy::default();
     let engine = Engine::new(&policy);
     let request = EnrollmentRequest::new([Recipient::new("+1 202 555 0123")]);
-    let report = is_send(enroll_contacts_async(inbox, &engine, &enrollment(&request, "one"))).await.unwrap();
+    let report = is_send(enroll_contacts_async(inbox, &engine, &enrollment(&request, "one"))).await.unwrap().report;
     assert_eq!(report.counts().added, 1);
 
     let request = EnrollmentRequest::new([Recipient::new("+1 202 555 0187")]);
     let receipt = is_send(accept_async(inbox, &engine, &enrollment(&request, "two"))).await.unwrap();
     let id = receipt.enrollment_id;
     let outcome = is_send(process_async(inbox, Retry::default(), shared::ORGANIZATION, id, now())).await.unwrap();
-    let ProcessOutcome::Completed(report) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(report.outcomes[0].disposition, Disposition::Added);
+    let ProcessOutcome::Completed(enrolled) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(enrolled.report.outcomes[0].disposition, Disposition::Added);
 }
 
 fn enroll_accept_process_blocking<I: Inbox + ?Sized>(inbox: &mut I) {
     let policy = EnrollmentPolicy::default();
     let engine = Engine::new(&policy);
     let request = EnrollmentRequest::new([Recipient::new("+1 202 555 0123")]);
-    let report = enroll_contacts(inbox, &engine, &enrollment(&request, "one")).unwrap();
+    let report = enroll_contacts(inbox, &engine, &enrollment(&request, "one")).unwrap().report;
     assert_eq!(report.counts().added, 1);
 
     let request = EnrollmentRequest::new([Recipient::new("+1 202 555 0187")]);
@@ -91,7 +91,7 @@ fn enroll_contacts_async_takes_a_boxed_repository_object() {
     let request = EnrollmentRequest::new([Recipient::new("+1 202 555 0123")]);
     let enrollment = enrollment(&request, "one");
     let enrolled = enroll_contacts_async(&mut *boxed, &engine, &enrollment);
-    assert_eq!(pollster::block_on(enrolled).unwrap().counts().added, 1);
+    assert_eq!(pollster::block_on(enrolled).unwrap().report.counts().added, 1);
 }
 
 #[test]

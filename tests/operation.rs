@@ -6,9 +6,8 @@ mod shared;
 use enroll::operation::{self, Accepted, CommitStep, ReferenceDataStep, SnapshotStep, Step};
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::{
-    Engine, EnrollError, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest,
-    InMemoryRepository, Inbox, ProcessOutcome, Recipient, Repository, Retry, Timestamp, accept, enroll_contacts,
-    process,
+    Engine, EnrollError, Enrolled, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, InMemoryRepository,
+    Inbox, ProcessOutcome, Recipient, Repository, Retry, Timestamp, accept, enroll_contacts, process,
 };
 
 fn repository() -> InMemoryRepository {
@@ -60,10 +59,7 @@ fn done<T: std::fmt::Debug>(step: Step<'_, T>) -> T {
 }
 
 /// Answers the steps from the repository up to the commit.
-fn up_to_the_commit(
-    storage: &mut InMemoryRepository,
-    step: Step<'_, EnrollmentReport>,
-) -> CommitStep<EnrollmentReport> {
+fn up_to_the_commit(storage: &mut InMemoryRepository, step: Step<'_, Enrolled>) -> CommitStep<Enrolled> {
     let read = reads(step);
     let reference = storage.reference_data(read.query()).unwrap();
     let load = loads(read.resume(reference).unwrap());
@@ -81,8 +77,9 @@ fn an_enrollment_reads_loads_and_commits_once_each() {
     let commit = up_to_the_commit(&mut storage, operation::enroll(&Engine::new(&policy), &enrollment(&request, "a")));
     assert_eq!(commit.changes().rows().contacts_created.len(), 1);
     let committed = storage.commit(commit.changes());
-    let report = done(commit.resume(committed).unwrap());
-    assert_eq!(report.counts().added, 1);
+    let enrolled = done(commit.resume(committed).unwrap());
+    assert!(!enrolled.replayed);
+    assert_eq!(enrolled.report.counts().added, 1);
 }
 
 #[test]
@@ -99,7 +96,9 @@ fn after_a_lost_race_the_operation_plans_again_on_a_new_snapshot() {
     let commit = commits(load.resume(snapshot).unwrap());
     assert_eq!(commit.changes().rows().contacts_created, []);
     let committed = storage.commit(commit.changes());
-    assert_eq!(done(commit.resume(committed).unwrap()).counts().reprocessed, 1);
+    let enrolled = done(commit.resume(committed).unwrap());
+    assert!(!enrolled.replayed);
+    assert_eq!(enrolled.report.counts().reprocessed, 1);
 }
 
 #[test]
@@ -111,7 +110,9 @@ fn two_workers_of_one_request_end_with_one_report() {
     let committed = storage.commit(commit.changes());
     let load = loads(commit.resume(committed).unwrap());
     let snapshot = storage.load(load.query()).unwrap();
-    assert_eq!(done(load.resume(snapshot).unwrap()), first);
+    let second = done(load.resume(snapshot).unwrap());
+    assert_eq!((first.replayed, second.replayed), (false, true));
+    assert_eq!(second.report, first.report);
 }
 
 #[test]
@@ -127,7 +128,9 @@ fn a_commit_whose_answer_is_lost_is_reported_and_found_by_the_next_call() {
     // The same request again finds the report with its first query.
     let read = reads(operation::enroll(&engine, &enrollment(&request, "lost")));
     let reference = storage.reference_data(read.query()).unwrap();
-    assert_eq!(done(read.resume(reference).unwrap()).counts().added, 1);
+    let enrolled = done(read.resume(reference).unwrap());
+    assert!(enrolled.replayed);
+    assert_eq!(enrolled.report.counts().added, 1);
 }
 
 #[test]
@@ -162,7 +165,14 @@ fn a_preview_never_needs_a_commit() {
     let reference = storage.reference_data(read.query()).unwrap();
     let load = loads(read.resume(reference).unwrap());
     let snapshot = storage.load(load.query()).unwrap();
-    assert_eq!(done(load.resume(snapshot).unwrap()).counts().added, 1);
+    let foreseen = done(load.resume(snapshot).unwrap());
+    assert!(!foreseen.replayed);
+    assert_eq!(foreseen.report.counts().added, 1);
+    // A preview of a request that was completed before is its first report.
+    enroll_contacts(&mut storage, &engine, &enrollment(&request, "a")).unwrap();
+    let read = reads(operation::preview(&engine, &enrollment(&request, "a")));
+    let reference = storage.reference_data(read.query()).unwrap();
+    assert!(done(read.resume(reference).unwrap()).replayed);
 }
 
 #[test]
@@ -178,11 +188,14 @@ fn accepting_needs_reference_data_and_an_insert() {
     assert!(existing.is_some());
     let receipt = insert.resume(existing).unwrap();
     assert_eq!((receipt.enrollment_id, receipt.accepted_at), (first.enrollment_id, first.accepted_at));
+    assert_eq!((first.replayed, receipt.replayed), (false, true));
 
     let read = reads(operation::accept(&engine, &enrollment(&request, "a")));
     let reference = storage.reference_data(read.query()).unwrap();
     let accepted = done(read.resume(reference).unwrap());
-    assert!(matches!(accepted, Accepted::Before(receipt) if receipt.enrollment_id == first.enrollment_id));
+    assert!(
+        matches!(accepted, Accepted::Before(receipt) if receipt.replayed && receipt.enrollment_id == first.enrollment_id)
+    );
 }
 
 #[test]
@@ -202,7 +215,8 @@ fn processing_that_loses_the_race_returns_the_first_outcome() {
     let (ProcessOutcome::Completed(first), ProcessOutcome::Completed(second)) = (&first, &second) else {
         panic!("{first:?}, {second:?}")
     };
-    assert_eq!(first, second);
+    assert_eq!((first.replayed, second.replayed), (false, true));
+    assert_eq!(first.report, second.report);
 }
 
 #[test]

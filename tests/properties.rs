@@ -357,7 +357,7 @@ fn four_thousand_recipients_are_three_calls_as_one_is() {
         let at = Timestamp::from_millis(0).unwrap();
         let enrollment = Enrollment { organization_id, sequence_id, key, at, request: &request };
         let policy = EnrollmentPolicy::default();
-        let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).unwrap();
+        let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).unwrap().report;
         assert_eq!(report.counts().added, recipients);
         assert_eq!(repository.calls, [1, 1, 1]);
     }
@@ -415,7 +415,7 @@ fn writers_that_race_for_the_same_people_end_with_one_contact_each() {
                 } else {
                     pollster::block_on(enroll_contacts_async(&mut repository, &engine, &enrollment))
                 };
-                let counts = report.unwrap().counts();
+                let counts = report.unwrap().report.counts();
                 assert_eq!(counts.added + counts.reprocessed, 100);
             });
         }
@@ -439,10 +439,10 @@ fn a_preview_that_was_overtaken_differs_in_the_one_recipient() {
     let one = EnrollmentRequest::new([Recipient::new("+12025550001")]);
     let enrollment =
         Enrollment { organization_id, sequence_id, key: EnrollmentKey::Idempotency("all"), at, request: &all };
-    let foreseen = preview(&mut repository, &engine, &enrollment).unwrap();
+    let foreseen = preview(&mut repository, &engine, &enrollment).unwrap().report;
     let other = Enrollment { key: EnrollmentKey::Idempotency("one"), request: &one, ..enrollment };
     enroll_contacts(&mut repository, &engine, &other).unwrap();
-    let done = enroll_contacts(&mut repository, &engine, &enrollment).unwrap();
+    let done = enroll_contacts(&mut repository, &engine, &enrollment).unwrap().report;
     let differs: Vec<usize> = (0..3).filter(|n| done.outcomes[*n] != foreseen.outcomes[*n]).collect();
     assert_eq!(differs, [1]);
     assert_eq!(done.outcomes[1].disposition, Disposition::Reprocessed);
@@ -493,7 +493,8 @@ fn a_fact_that_is_changed_is_refused_by_name() {
     let request = EnrollmentRequest::new([Recipient::new("+12025550123")]);
     let enrollment =
         Enrollment { organization_id, sequence_id, key: EnrollmentKey::Idempotency("a"), at, request: &request };
-    let id = enroll_contacts(&mut repository.clone(), &engine, &enrollment).unwrap().outcomes[0].contact_id.unwrap();
+    let report = enroll_contacts(&mut repository.clone(), &engine, &enrollment).unwrap().report;
+    let id = report.outcomes[0].contact_id.unwrap();
     type Edit = fn(&mut ContactAggregate);
     let edits: [(&str, Edit); 3] = [
         ("opted out", |person| {

@@ -57,7 +57,7 @@ fn enrolled(repository: &mut InMemoryRepository, scenario: &Scenario, n: usize) 
         at: request.at,
         request: &EnrollmentRequest::from_json(body.as_bytes()),
     };
-    enroll_contacts(repository, &Engine::new(&scenario.given.policy), &enrollment).unwrap()
+    enroll_contacts(repository, &Engine::new(&scenario.given.policy), &enrollment).unwrap().report
 }
 
 /// All that stands, as the reference reads it.

@@ -35,7 +35,7 @@ fn enroll(
     let at = Timestamp::from_millis(1_769_958_000_000).unwrap();
     let key = EnrollmentKey::Idempotency(key);
     let enrollment = Enrollment { organization_id: ORGANIZATION, sequence_id: SEQUENCE, key, at, request };
-    enroll_contacts(repository, &Engine::new(&EnrollmentPolicy::default()), &enrollment)
+    enroll_contacts(repository, &Engine::new(&EnrollmentPolicy::default()), &enrollment).map(|enrolled| enrolled.report)
 }
 
 /// The faults of a refused body, as `code path`.

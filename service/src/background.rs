@@ -43,16 +43,22 @@ pub(crate) fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
         });
     }
     let mut text = String::new();
-    for Receipt { enrollment_id, accepted_at, recipients, .. } in &receipts {
-        let _infallible = writeln!(text, "accepted {enrollment_id}: {recipients} recipients, at {accepted_at}");
+    for Receipt { enrollment_id, accepted_at, recipients, replayed, .. } in &receipts {
+        let replayed = if *replayed { " (replayed: it was accepted before)" } else { "" };
+        let _infallible =
+            writeln!(text, "accepted {enrollment_id}: {recipients} recipients, at {accepted_at}{replayed}");
     }
     out(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn receipt(receipt: &Receipt) -> serde_json::Value {
-    let Receipt { enrollment_id, accepted_at, recipients, .. } = receipt;
-    json!({ "enrollment_id": enrollment_id, "accepted_at": accepted_at, "recipients": recipients })
+    let Receipt { enrollment_id, accepted_at, recipients, replayed, .. } = receipt;
+    let mut value = json!({ "enrollment_id": enrollment_id, "accepted_at": accepted_at, "recipients": recipients });
+    if *replayed {
+        value["replayed"] = json!(true);
+    }
+    value
 }
 
 /// Works until Ctrl-C, or until nothing waits. What runs is finished first.

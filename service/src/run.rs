@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use enroll::report::Counts;
-use enroll::{Engine, EnrollmentReport, Repository, enroll_contacts, preview};
+use enroll::{Engine, Enrolled, EnrollmentReport, Repository, enroll_contacts, preview};
 
 use crate::again::Again;
 use crate::args::RunArgs;
@@ -58,14 +58,14 @@ impl Run<'_> {
         let engine = Engine::new(&self.sender.policy);
         let foreseen = self.args.preview && asked.parts() == 1;
         self.sender.each(asked, |part| {
-            let report = if foreseen {
+            let enrolled = if foreseen {
                 preview(repository, &engine, &part.enrollment)
             } else {
                 enroll_contacts(repository, &engine, &part.enrollment)
             };
-            let report = report.map_err(|e| part.stop(name, &e))?;
-            bar.inc(report.outcomes.len() as u64);
-            Ok(done.add(part, report)?)
+            let enrolled = enrolled.map_err(|e| part.stop(name, &e))?;
+            bar.inc(enrolled.report.outcomes.len() as u64);
+            Ok(done.add(part, enrolled)?)
         })
     }
 }
@@ -76,6 +76,8 @@ impl Run<'_> {
 /// are printed.
 struct Done {
     parts: usize,
+    /// The requests that were completed before.
+    replayed: usize,
     target: String,
     counts: Counts,
     tags: String,
@@ -87,7 +89,7 @@ struct Done {
 
 #[derive(Default)]
 struct Json {
-    reports: Vec<EnrollmentReport>,
+    reports: Vec<Enrolled>,
     again: Vec<serde_json::Value>,
 }
 
@@ -96,6 +98,7 @@ impl Done {
         let again = (parts > 1).then(Again::new).transpose().map_err(|e| failed(&e))?;
         Ok(Self {
             parts: 0,
+            replayed: 0,
             target: String::new(),
             counts: Counts::default(),
             tags: String::new(),
@@ -106,10 +109,12 @@ impl Done {
         })
     }
 
-    fn add(&mut self, part: &Part<'_>, report: EnrollmentReport) -> Result<(), Failure> {
+    fn add(&mut self, part: &Part<'_>, enrolled: Enrolled) -> Result<(), Failure> {
+        let report = &enrolled.report;
         self.parts += 1;
+        self.replayed += usize::from(enrolled.replayed);
         if self.parts == 1 {
-            self.target = print::target(&report, part.reference);
+            self.target = print::target(report, part.reference);
         }
         self.sum(&report.counts());
         if let Some(tag) = &report.upload_tag {
@@ -120,7 +125,7 @@ impl Done {
             self.numbered = "row";
         }
         let again = match &mut self.again {
-            Some(again) => again.rows(&report, rows).map_err(|e| failed(&e))?,
+            Some(again) => again.rows(report, rows).map_err(|e| failed(&e))?,
             None => Vec::new(),
         };
         for (entry, outcome) in part.enrollment.request.to.iter().zip(&report.outcomes) {
@@ -132,7 +137,7 @@ impl Done {
             }
         }
         if let Some(json) = &mut self.json {
-            json.reports.push(report);
+            json.reports.push(enrolled);
         }
         Ok(())
     }
@@ -155,9 +160,9 @@ impl Done {
                 tell(PREVIEW);
             }
             if let [report] = &reports[..] {
-                return json_out(&with_counts(report));
+                return json_out(&with_replayed(report));
             }
-            let reports: Vec<_> = reports.iter().map(with_counts).collect();
+            let reports: Vec<_> = reports.iter().map(with_replayed).collect();
             return json_out(&json!({ "import_id": sender.id, "reports": reports, "again": again }));
         }
         let mut text = String::new();
@@ -167,6 +172,10 @@ impl Done {
         text.push_str(&self.target);
         if self.parts > 1 {
             let _infallible = writeln!(text, "{} requests, import `{}`", self.parts, sender.id);
+        }
+        if self.replayed > 0 {
+            let _infallible =
+                writeln!(text, "replayed: {} of {} requests were enrolled before", self.replayed, self.parts);
         }
         text.push_str(&print::counts(&self.counts));
         text.push_str(&self.tags);
@@ -192,6 +201,15 @@ pub(crate) fn json_out(report: &serde_json::Value) -> Result<ExitCode, Failure> 
 pub(crate) fn with_counts(report: &EnrollmentReport) -> serde_json::Value {
     let mut value = json!(report);
     value["counts"] = json!(report.counts());
+    value
+}
+
+/// The report with its counts, and `replayed: true` if the request was completed before.
+pub(crate) fn with_replayed(enrolled: &Enrolled) -> serde_json::Value {
+    let mut value = with_counts(&enrolled.report);
+    if enrolled.replayed {
+        value["replayed"] = json!(true);
+    }
     value
 }
 

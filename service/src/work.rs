@@ -140,7 +140,8 @@ impl<T: Fn(Event) + Send> Worker<T> {
         let begun = Instant::now();
         let (organization_id, id) = (claim.organization_id, claim.enrollment_id);
         match process_async(&mut self.handle, Retry::default(), organization_id, id, now).await {
-            Ok(ProcessOutcome::Completed(report)) => {
+            Ok(ProcessOutcome::Completed(enrolled)) => {
+                let report = enrolled.report;
                 let span = tracing::Span::current();
                 span.record("sequence", field::display(report.sequence_id)).record("recipients", report.outcomes.len());
                 (self.told)(Event::Completed(claim, Box::new(report), begun.elapsed()));

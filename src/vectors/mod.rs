@@ -12,12 +12,11 @@ pub use self::matching::Difference;
 use self::matching::matches;
 use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey};
 use crate::contact::PhoneNormalizer;
-use crate::enroll::{EnrollError, enroll_contacts};
+use crate::enroll::{EnrollError, Enrolled, enroll_contacts};
 use crate::fault::Rejection;
 use crate::ids::{EnrollmentId, OrganizationId, SequenceId};
 use crate::memory::InMemoryRepository;
 use crate::plan::plan_enrollment;
-use crate::report::EnrollmentReport;
 use crate::repository::Repository;
 use crate::request::EnrollmentRequest;
 use crate::seed::{Seed, SeedError};
@@ -79,7 +78,7 @@ pub struct Repeat {
     entry: Value,
 }
 
-/// The expected result of a request: `{"rejected": …}`, or members of the report.
+/// The expected result of a request: `{"rejected": …}`, or members of the report with `counts` and `replayed`.
 pub type Expected = Value;
 
 impl Vector {
@@ -156,7 +155,8 @@ fn plan_only(vector: &Vector, phones: &dyn PhoneNormalizer, snapshots: &[Snapsho
         let empty = Snapshot::new(ReferenceData::new(enrollment.organization_id));
         let snapshot = snapshots.iter().find(of_organization).unwrap_or(&empty);
         let command = EnrollmentCommand::check(enrollment, &snapshot.reference, &engine)?;
-        Ok(plan_enrollment(&command, snapshot)?.into_report())
+        let report = plan_enrollment(&command, snapshot)?.into_report();
+        Ok(Enrolled { report, replayed: false })
     })?;
     check_answer(0, &vector.then[0], answer)
 }
@@ -165,8 +165,8 @@ fn run_request(
     vector: &Vector,
     n: usize,
     when: &When,
-    enroll: impl FnOnce(&Enrollment<'_>) -> Result<EnrollmentReport, EnrollError>,
-) -> Result<Result<EnrollmentReport, Rejection>, Difference> {
+    enroll: impl FnOnce(&Enrollment<'_>) -> Result<Enrolled, EnrollError>,
+) -> Result<Result<Enrolled, Rejection>, Difference> {
     let path = format!("/when/{n}");
     let key = match (&when.idempotency_key, when.enrollment_id) {
         (Some(key), _) => EnrollmentKey::Idempotency(key),
@@ -183,7 +183,7 @@ fn run_request(
     let organization_id = when.organization_id.unwrap_or(vector.given.organization_id);
     let enrollment = Enrollment { organization_id, sequence_id: when.sequence_id, key, at, request: &request };
     match enroll(&enrollment) {
-        Ok(report) => Ok(Ok(report)),
+        Ok(enrolled) => Ok(Ok(enrolled)),
         Err(EnrollError::Rejected(rejection)) => Ok(Err(rejection)),
         Err(e) => Err(Difference::new(&format!("/then/{n}"), "an answer", e)),
     }
@@ -208,12 +208,13 @@ fn numbered(value: &Value, number: &str) -> Value {
     }
 }
 
-fn check_answer(n: usize, then: &Expected, answer: Result<EnrollmentReport, Rejection>) -> Result<(), Difference> {
+fn check_answer(n: usize, then: &Expected, answer: Result<Enrolled, Rejection>) -> Result<(), Difference> {
     let actual = match answer {
-        Ok(report) => {
+        Ok(Enrolled { report, replayed }) => {
             let counts = report.counts();
             serde_json::to_value(report).map(|mut report| {
                 report["counts"] = json!(counts);
+                report["replayed"] = json!(replayed);
                 report
             })
         }

@@ -77,7 +77,7 @@ impl<'w> Host<'w> {
     }
 
     pub(crate) fn enroll(&self, n: usize) -> EnrollmentReport {
-        self.with(n, None, enroll_contacts).unwrap()
+        self.with(n, None, enroll_contacts).unwrap().report
     }
 
     /// How often enrolling asks for the reference data, loads, and commits.
@@ -90,7 +90,7 @@ impl<'w> Host<'w> {
     }
 
     pub(crate) fn preview(&self, n: usize) -> EnrollmentReport {
-        self.with(n, None, preview).unwrap()
+        self.with(n, None, preview).unwrap().report
     }
 
     /// Checks any body at all; it is refused or not.
@@ -133,7 +133,7 @@ impl<'w> Host<'w> {
         mutation: &Mutation,
     ) -> Result<(EnrollmentReport, Snapshot), EnrollError> {
         let edited = Cell::new(false);
-        let report = self.with(n, None, |walled, engine, enrollment| {
+        let enrolled = self.with(n, None, |walled, engine, enrollment| {
             let before_commit = || {
                 if !edited.replace(true) {
                     self.edit(mutation);
@@ -141,7 +141,7 @@ impl<'w> Host<'w> {
             };
             enroll_contacts(&mut Raced { inner: walled, before_commit }, engine, enrollment)
         })?;
-        Ok((report, self.snapshot()))
+        Ok((enrolled.report, self.snapshot()))
     }
 }
 

@@ -101,7 +101,7 @@ impl<'d> Case<'d> {
             let enrollment = scene.enrollment(&request, &turn.key);
             let report = enroll_contacts_async(repository, &engine, &enrollment).await;
             let took = start.elapsed();
-            self.sent.check(&report.expect("it is right, and nobody else writes").counts());
+            self.sent.check(&report.expect("it is right, and nobody else writes").report.counts());
             took
         })
     }

@@ -15,7 +15,7 @@
 //! # async fn example(enrollment: &Enrollment<'_>) -> Result<(), Box<dyn std::error::Error>> {
 //! let mut repository = PostgresRepository::connect("postgres://app@db.example/app", 8).await?;
 //! let policy = EnrollmentPolicy::default();
-//! let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), enrollment).await?;
+//! let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), enrollment).await?.report;
 //! # Ok(())
 //! # }
 //! ```

@@ -105,7 +105,7 @@ impl Host {
 
     async fn try_to_enroll(&mut self, request: &EnrollmentRequest<'_>) -> Result<EnrollmentReport, EnrollError> {
         let (repository, engine, enrollment) = self.engine(request);
-        enroll_contacts_async(repository, &engine, &enrollment).await
+        enroll_contacts_async(repository, &engine, &enrollment).await.map(|enrolled| enrolled.report)
     }
 
     /// Enrolls a person into a step.
@@ -229,7 +229,7 @@ async fn the_seed_file_of_the_page_makes_an_organization_that_accepts_enrollment
     };
     let policy = EnrollmentPolicy::default();
     let mut repository = PostgresClient::new(connect(&url).await);
-    let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await.unwrap();
+    let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await.unwrap().report;
     assert_eq!(report.counts().added, 1);
 }
 

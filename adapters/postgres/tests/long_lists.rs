@@ -34,7 +34,8 @@ fn what_is_copied_is_what_would_be_inserted() {
             let request = Request::new(1, &everything(PEOPLE));
             let (policy, enrollment) = (EnrollmentPolicy::default(), request.enrollment());
             let enrollment = Enrollment { sequence_id: id(2), ..enrollment };
-            let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await.unwrap();
+            let report =
+                enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await.unwrap().report;
             assert_eq!(report.counts().added, PEOPLE);
             assert_eq!(wire.take_copies(), copies);
         }

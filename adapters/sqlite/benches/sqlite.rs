@@ -158,7 +158,7 @@ fn enroll(
     policy: &EnrollmentPolicy,
     enrollment: &Enrollment<'_>,
 ) -> EnrollmentReport {
-    enroll_contacts(repository, &Engine::new(policy), enrollment).expect("it is right, and nobody else writes")
+    enroll_contacts(repository, &Engine::new(policy), enrollment).expect("it is right, and nobody else writes").report
 }
 
 /// A file that is the same at the beginning of each run.

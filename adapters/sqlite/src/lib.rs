@@ -34,7 +34,7 @@
 //!     request: &request,
 //! };
 //! let policy = EnrollmentPolicy::default();
-//! let report = enroll::enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment)?;
+//! let report = enroll::enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment)?.report;
 //! assert_eq!(report.counts().added, 1);
 //!
 //! let name: String = repository.connection().query_row("select name from enroll_contacts", [], |row| row.get(0))?;

@@ -101,7 +101,7 @@ impl Host {
     }
 
     fn try_to_enroll(&mut self, request: &EnrollmentRequest<'_>) -> Result<EnrollmentReport, EnrollError> {
-        self.with_enrollment(request, enroll_contacts)
+        self.with_enrollment(request, enroll_contacts).map(|enrolled| enrolled.report)
     }
 
     /// Enrolls a person into a step.
@@ -213,7 +213,7 @@ fn the_seed_file_of_the_page_makes_an_organization_that_accepts_enrollments() {
         request: &recipients,
     };
     let policy = EnrollmentPolicy::default();
-    let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).unwrap();
+    let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).unwrap().report;
     assert_eq!(report.counts().added, 1);
 }
 

@@ -83,7 +83,7 @@ impl<'s> InMemory<'s> {
         let request = EnrollmentRequest::from_json(body);
         let policy = EnrollmentPolicy::default();
         let enrollment = self.scene.enrollment(&request, key);
-        Ok(Answer::Enroll(enroll_contacts(&mut self.repository, &Engine::new(&policy), &enrollment)?))
+        Ok(Answer::Enroll(enroll_contacts(&mut self.repository, &Engine::new(&policy), &enrollment)?.report))
     }
 
     fn counts(&self) -> Counts {

@@ -134,6 +134,9 @@ pub(crate) struct ReportDoc {
     upload_tag: Option<UploadTagDoc>,
     outcomes: Vec<OutcomeDoc>,
     counts: CountsDoc,
+    /// Present if the same request was completed before.
+    #[schema(nullable = false)]
+    replayed: Option<bool>,
 }
 
 /// How many recipients had each outcome.

@@ -29,7 +29,7 @@ use super::query::Parameters;
 use super::{App, limits, no_sequence};
 use crate::keys::Caller;
 use crate::read::{self, EnrollmentRow, Page};
-use crate::run::with_counts;
+use crate::run::with_replayed;
 
 /// One thing, as it is answered with.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,6 +46,10 @@ pub(crate) struct Accepted {
     #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
     recipients: usize,
+    /// Present if the same request was accepted before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    replayed: bool,
     message: &'static str,
 }
 
@@ -143,8 +147,8 @@ pub(crate) async fn create(
     let engine = Engine::new(&app.policy);
     let mut lent = app.handles.lend().await?;
     if preview {
-        let report = preview_async(lent.handle()?, &engine, &enrollment).await?;
-        return Ok(Json(json!({ "data": with_counts(&report) })).into_response());
+        let enrolled = preview_async(lent.handle()?, &engine, &enrollment).await?;
+        return Ok(Json(json!({ "data": with_replayed(&enrolled) })).into_response());
     }
     let receipt = accept_async(lent.handle()?, &engine, &enrollment).await?;
     drop(lent);
@@ -154,7 +158,8 @@ pub(crate) async fn create(
         organization = %caller.organization_id, enrollment = %id, sequence = %sequence_id, recipients, "accepted"
     );
     let message = "The recipients are being added to the sequence";
-    let accepted = Accepted { enrollment_id: id, accepted_at: receipt.accepted_at, recipients, message };
+    let (accepted_at, replayed) = (receipt.accepted_at, receipt.replayed);
+    let accepted = Accepted { enrollment_id: id, accepted_at, recipients, replayed, message };
     let mut response = (StatusCode::ACCEPTED, Json(Data { data: accepted })).into_response();
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/enrollments/{id}")) {
         response.headers_mut().insert(header::LOCATION, location);

@@ -47,16 +47,18 @@ pub mod inserted_once {
         let setup = Setup::<F, B>::new().await;
         let request = request_with_everything(1);
         let receipt = accepted(&setup, &request).await;
+        assert!(!receipt.replayed);
+        let again = Receipt { replayed: true, ..receipt };
         let mut later = request.clone();
         later.at = at(60);
-        assert_eq!(accepted(&setup, &later).await, receipt, "while accepted");
+        assert_eq!(accepted(&setup, &later).await, again, "while accepted");
         let claim = claimed(&setup, at(0), at(10)).await;
-        assert_eq!(accepted(&setup, &later).await, receipt, "while claimed");
+        assert_eq!(accepted(&setup, &later).await, again, "while claimed");
         give_up(&setup, claim, "broken").await;
-        assert_eq!(accepted(&setup, &later).await, receipt, "after a failure");
+        assert_eq!(accepted(&setup, &later).await, again, "after a failure");
         assert!(ok(setup.open().await.retry(ORGANIZATION, request.id, at(10)).await));
         processed(&setup, request.id, at(11)).await;
-        assert_eq!(accepted(&setup, &later).await, receipt, "after the completion");
+        assert_eq!(accepted(&setup, &later).await, again, "after the completion");
     }
 
     pub async fn another_request_with_the_same_id_is_refused<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {

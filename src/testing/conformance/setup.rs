@@ -320,7 +320,10 @@ impl TestRequest {
 
     /// Enrolls with the default retries.
     pub(super) async fn try_enroll<R: AsyncRepository>(&self, handle: &mut R) -> Result<EnrollmentReport, EnrollError> {
-        self.with_enrollment(async |engine, enrollment| enroll_contacts_async(handle, engine, enrollment).await).await
+        let enrolled = async |engine: &Engine<'_>, enrollment: &Enrollment<'_>| {
+            enroll_contacts_async(handle, engine, enrollment).await.map(|enrolled| enrolled.report)
+        };
+        self.with_enrollment(enrolled).await
     }
 
     pub(super) async fn accept<R: AsyncInbox>(&self, handle: &mut R) -> Result<Receipt, EnrollError> {

@@ -117,7 +117,8 @@ impl Request {
 
     pub(crate) async fn enroll<R: AsyncRepository>(&self, repository: &mut R) -> Result<EnrollmentReport, EnrollError> {
         let policy = EnrollmentPolicy::default();
-        enroll_contacts_async(repository, &Engine::new(&policy), &self.enrollment()).await
+        let enrolled = enroll_contacts_async(repository, &Engine::new(&policy), &self.enrollment()).await?;
+        Ok(enrolled.report)
     }
 
     pub(crate) async fn accept<I: AsyncInbox>(&self, inbox: &mut I) -> Result<Receipt, EnrollError> {

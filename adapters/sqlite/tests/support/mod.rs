@@ -100,7 +100,7 @@ impl Asked {
     }
 
     pub(crate) fn enroll(&self, repository: &mut impl Repository) -> Result<EnrollmentReport, EnrollError> {
-        self.ask(|engine, enrollment| enroll_contacts(repository, engine, enrollment))
+        self.ask(|engine, enrollment| enroll_contacts(repository, engine, enrollment)).map(|enrolled| enrolled.report)
     }
 
     pub(crate) fn accept(&self, inbox: &mut impl Inbox) -> Result<Receipt, EnrollError> {

@@ -169,7 +169,7 @@ impl PostgresStore<'_> {
                     let request = EnrollmentRequest::from_json(body);
                     let policy = EnrollmentPolicy::default();
                     let enrollment = Enrollment { at, ..scene.enrollment(&request, key) };
-                    let report = enroll_contacts_async(repository, &Engine::new(&policy), &enrollment).await?;
+                    let report = enroll_contacts_async(repository, &Engine::new(&policy), &enrollment).await?.report;
                     Ok(Answer::Enroll(report))
                 }
                 Opened::Rows(connection) => Ok(Answer::Rival(sqlx_rows::enroll(connection, &request).await?)),

@@ -101,7 +101,7 @@ impl SqliteStore<'_> {
                 let request = EnrollmentRequest::from_json(body);
                 let policy = EnrollmentPolicy::default();
                 let enrollment = Enrollment { at, ..self.scene.enrollment(&request, key) };
-                Ok(Answer::Enroll(enroll_contacts(repository, &Engine::new(&policy), &enrollment)?))
+                Ok(Answer::Enroll(enroll_contacts(repository, &Engine::new(&policy), &enrollment)?.report))
             }
             Opened::Rows(connection) => Ok(Answer::Rival(diesel_rows::enroll(connection, &request)?)),
             Opened::Batched(connection) => Ok(Answer::Rival(diesel_batched::enroll(connection, &request)?)),
