@@ -1,6 +1,6 @@
-//! What one enrollment allocates: counted, so the same on every machine.
+//! Counts the allocations of one enrollment. The counts are the same on every machine.
 //!
-//! One test, since the counters are of the whole process.
+//! There is one test, since the counters belong to the process.
 
 use enroll::contact::{Libphonenumber, PhoneNormalizer, Region};
 use enroll::seed::Demo;
@@ -24,20 +24,20 @@ fn an_enrollment_allocates_within_its_bounds() {
     assert!(peak <= 2 * body + 3000 * RECIPIENTS, "{peak} bytes at the peak, of a body of {body}");
 
     let Measured { allocations, peak, body } = measured(&demo, &demo.request);
-    println!("as in the demo:                 {allocations:.1} allocations a recipient, {peak} bytes at the peak");
+    println!("with address and properties:    {allocations:.1} allocations a recipient, {peak} bytes at the peak");
     assert!(allocations <= 20.0, "{allocations} allocations a recipient");
     assert!(peak <= 2 * body + 3000 * RECIPIENTS, "{peak} bytes at the peak, of a body of {body}");
 }
 
 struct Measured {
-    /// A recipient's, without those of the phone crate.
+    /// The number per recipient, without the phone crate.
     allocations: f64,
-    /// Bytes above what stood before.
+    /// The greatest number of allocated bytes during the work.
     peak: usize,
     body: usize,
 }
 
-/// From the bytes of the body to the report, in a process that has seen the numbers before.
+/// Measures an enrollment from the bytes of the body to the report, after a warm-up of the phone crate.
 #[expect(clippy::cast_precision_loss, reason = "a few ten thousand")]
 fn measured(demo: &Demo, request: &EnrollmentRequest<'_>) -> Measured {
     let body = serde_json::to_vec(request).unwrap();
@@ -48,7 +48,7 @@ fn measured(demo: &Demo, request: &EnrollmentRequest<'_>) -> Measured {
         }
     };
     phones();
-    let (of_the_crate, ..) = counted(phones);
+    let (phone_blocks, ..) = counted(phones);
 
     let mut repository = InMemoryRepository::new();
     demo.given.snapshots().unwrap().into_iter().for_each(|snapshot| repository.insert(snapshot));
@@ -65,10 +65,10 @@ fn measured(demo: &Demo, request: &EnrollmentRequest<'_>) -> Measured {
         let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).unwrap().report;
         assert_eq!(report.outcomes.len(), RECIPIENTS);
     });
-    Measured { allocations: (blocks - of_the_crate) as f64 / RECIPIENTS as f64, peak, body: body.len() }
+    Measured { allocations: (blocks - phone_blocks) as f64 / RECIPIENTS as f64, peak, body: body.len() }
 }
 
-/// How many blocks `work` allocates, and how many bytes stand at once that did not stand before.
+/// Returns the number of allocated blocks, and the greatest number of bytes allocated at a time.
 fn counted(work: impl FnOnce()) -> (u64, usize) {
     let profiler = dhat::Profiler::builder().testing().build();
     work();

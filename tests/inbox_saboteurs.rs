@@ -1,4 +1,4 @@
-//! Inboxes that break one clause each: the suite must catch every one, and in the case that is named.
+//! Inboxes that violate one clause each. The conformance suite must detect every one, in the given case.
 
 mod memory;
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 type Answer<T> = Result<T, RepositoryError>;
 
-/// What a saboteur does otherwise. Everything else is done as it should be.
+/// The methods in which a saboteur differs from a correct inbox.
 trait Saboteur: Send + Sync + Sized + 'static {
     fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
         inner.commit(changes)
@@ -110,15 +110,15 @@ impl<S: Saboteur> Fixture for Sabotage<S> {
     }
 }
 
-struct AtOnce;
+struct BlockingRuntime;
 
-impl BlockOn for AtOnce {
+impl BlockOn for BlockingRuntime {
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         enroll::testing::block_on(future)
     }
 }
 
-/// Writes past everything that watches. What waits in the inbox is forgotten.
+/// Writes without checks. The stored commands are lost.
 fn tamper(inner: &InMemoryRepository, organization_id: OrganizationId, tamper: impl FnOnce(&mut Snapshot)) {
     if let Some(mut snapshot) = inner.snapshot(organization_id) {
         tamper(&mut snapshot);
@@ -126,18 +126,18 @@ fn tamper(inner: &InMemoryRepository, organization_id: OrganizationId, tamper: i
     }
 }
 
-/// Runs the inbox's suite, and tells which cases noticed.
-fn caught<S: Saboteur>(by: &str) {
-    let noticed: Vec<String> = all_inbox_cases::<Sabotage<S>, AtOnce>()
+/// Runs the suite of the inbox, and checks that the given case fails.
+fn assert_detected<S: Saboteur>(by: &str) {
+    let failed: Vec<String> = all_inbox_cases::<Sabotage<S>, BlockingRuntime>()
         .iter()
         .filter(|case| catch_unwind(AssertUnwindSafe(|| case.run())).is_err())
         .map(|case| format!("{case:?}"))
         .collect();
-    println!("{}: noticed by {} cases\n  {}", std::any::type_name::<S>(), noticed.len(), noticed.join("\n  "));
-    assert!(noticed.iter().any(|case| case == by), "`{by}` does not notice; these do: {noticed:#?}");
+    println!("{}: detected by {} cases\n  {}", std::any::type_name::<S>(), failed.len(), failed.join("\n  "));
+    assert!(failed.iter().any(|case| case == by), "`{by}` does not fail; these cases do: {failed:#?}");
 }
 
-/// A saboteur, the case that must notice it, and what it does.
+/// Defines saboteurs: the test, the type, the case that must fail, and the wrong method.
 macro_rules! saboteurs {
     ($($(#[doc = $doc:literal])* $test:ident, $name:ident, $by:literal => { $method:item })*) => {$(
         $(#[doc = $doc])*
@@ -149,13 +149,13 @@ macro_rules! saboteurs {
 
         #[test]
         fn $test() {
-            caught::<$name>($by);
+            assert_detected::<$name>($by);
         }
     )*};
 }
 
 saboteurs! {
-    /// Clause 1: what stands is replaced.
+    /// Clause 1: a stored enrollment is replaced.
     double_insert, DoubleInsert, "inserted_once::the_second_insert_returns_the_stored_enrollment" => {
         fn insert(inner: &mut InMemoryRepository, command: &EnrollmentCommand) -> Answer<Option<StoredEnrollment>> {
             tamper(inner, command.organization_id(), |snapshot| {
@@ -165,7 +165,7 @@ saboteurs! {
         }
     }
 
-    /// Clause 1: what was asked for is not kept.
+    /// Clause 1: the command is not stored.
     lost_command, LostCommand, "inserted_once::every_handle_finds_an_accepted_command" => {
         fn find(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
             let mut entry = inner.find(of, id)?;
@@ -176,8 +176,8 @@ saboteurs! {
         }
     }
 
-    /// Clause 2: the enrollment is completed, and what it writes is not there.
-    completion_apart_from_its_data, CompletionApart,
+    /// Clause 2: the completion is written without its rows.
+    completion_without_its_data, CompletionWithoutData,
     "completion_commits_with_its_data::a_refused_completion_leaves_the_enrollment_accepted" => {
         fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
             inner.commit(changes).inspect_err(|_| {
@@ -189,7 +189,7 @@ saboteurs! {
         }
     }
 
-    /// Clause 2: whatever is finished once is finished again.
+    /// Clause 2: an enrollment is completed twice.
     completed_twice, CompletedTwice,
     "completion_commits_with_its_data::the_second_worker_conflicts_then_returns_the_first_report" => {
         fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
@@ -201,24 +201,24 @@ saboteurs! {
         }
     }
 
-    /// Clause 3: a lease is over as soon as it is given.
+    /// Clause 3: a lease ends at once.
     lease_given_twice, LeaseGivenTwice, "one_worker_per_lease::a_leased_enrollment_is_not_claimed_before_the_lease_ends" => {
         fn claim(inner: &mut InMemoryRepository, now: Timestamp, _: Timestamp) -> Answer<Option<Claim>> {
             inner.claim(now, now)
         }
     }
 
-    /// Clause 3: a lease never ends, so what a worker took with it is lost.
+    /// Clause 3: a lease never ends, so that the enrollment of a crashed worker is lost.
     endless_lease, EndlessLease, "one_worker_per_lease::a_leased_enrollment_is_not_claimed_before_the_lease_ends" => {
         fn claim(inner: &mut InMemoryRepository, now: Timestamp, _: Timestamp) -> Answer<Option<Claim>> {
             inner.claim(now, "9999-12-31T23:59:59Z".parse().unwrap())
         }
     }
 
-    /// Clause 4: a worker that was overtaken still has its say.
+    /// Clause 4: a worker with an ended lease records its failure.
     stale_failure, StaleFailure, "failures_belong_to_attempts::an_outdated_attempt_records_no_failure" => {
         fn record_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
-            // As if it had been given its lease just now.
+            // As if the lease were new.
             let (now, attempts) = (claim.lease_end, inner.find(claim.organization_id, claim.enrollment_id)?);
             let mut latest = *claim;
             latest.attempt = attempts.map_or(claim.attempt, |entry| entry.attempts);
@@ -228,14 +228,14 @@ saboteurs! {
         }
     }
 
-    /// Clause 5: whatever is asked for is said to be retried.
+    /// Clause 5: every retry is reported as successful.
     retry_of_anything, RetryOfAnything, "retries_reset_the_attempts::only_a_failed_enrollment_is_retried" => {
         fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
             inner.retry(of, id, now).map(|_| true)
         }
     }
 
-    /// Clause 6: an id is enough, whoever asks.
+    /// Clause 6: every organization finds an id.
     leaking_inbox, LeakingInbox, "inbox_organizations_are_separate::an_enrollment_belongs_to_its_organization" => {
         fn find(inner: &mut InMemoryRepository, _: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
             let found = inner.organizations().into_iter().map(|of| inner.find(of, id)).find_map(Result::transpose);
@@ -244,12 +244,12 @@ saboteurs! {
     }
 }
 
-/// The suite finds nothing where there is nothing to find.
+/// The same fixture without sabotage passes, so that the failures above come from the saboteurs.
 #[test]
-fn an_honest_inbox_passes() {
-    struct Honest;
-    impl Saboteur for Honest {}
-    let cases = all_inbox_cases::<Sabotage<Honest>, AtOnce>();
+fn a_correct_inbox_passes() {
+    struct Correct;
+    impl Saboteur for Correct {}
+    let cases = all_inbox_cases::<Sabotage<Correct>, BlockingRuntime>();
     cases.iter().for_each(enroll::testing::conformance::Case::run);
     assert!(cases.len() >= 25);
 }

@@ -1,14 +1,14 @@
-//! A corpus of phone numbers with the answers of Google's libphonenumber: it tells when a release of the phone crate
-//! changes one.
+//! A corpus of phone numbers with the results of Google's libphonenumber, to detect changes in a release of the phone
+//! crate.
 #![expect(clippy::disallowed_methods, reason = "a test reads files")]
 
 use enroll::contact::{Libphonenumber, PhoneError, PhoneNormalizer, PhoneNumber, Region};
 
-/// How many answers may differ: metadata changes between releases.
+/// The accepted number of differences, since metadata changes between releases.
 const DRIFT: usize = 8;
 
 #[test]
-fn phone_numbers_are_read_as_google_reads_them() {
+fn phones_are_parsed_like_google_libphonenumber() {
     let corpus = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/phones.tsv")).unwrap();
     let (mut read, mut valid, mut wrong) = (0, 0, Vec::new());
     for line in corpus.lines().filter(|line| !line.starts_with('#')) {
@@ -21,7 +21,7 @@ fn phone_numbers_are_read_as_google_reads_them() {
         if answer != expected {
             wrong.push(format!("{line}: {answer}"));
         }
-        // What is answered is a fixed point, whatever the region.
+        // A result parses to itself in every region.
         if let Some(phone) = PhoneNumber::from_e164(answer) {
             assert_eq!(PhoneNumber::parse(answer, None).as_ref(), Ok(&phone), "{line}");
             assert_eq!(PhoneNumber::parse(answer, Some(&Region::new("GU").unwrap())), Ok(phone), "{line}");
@@ -51,7 +51,7 @@ fn hostile_text_is_refused_and_never_panics() {
 }
 
 #[test]
-fn a_number_knows_its_region() {
+fn the_region_of_a_number() {
     for (phone, region) in [("+12025550123", Some("US")), ("+250788123456", Some("RW")), ("+80012345678", None)] {
         let region = region.map(|region| Region::new(region).unwrap());
         assert_eq!(Libphonenumber.region(&PhoneNumber::from_e164(phone).unwrap()), region, "{phone}");

@@ -1,4 +1,4 @@
-//! The invariants of SPEC 7, each a property of that name over generated scenarios and requests.
+//! The invariants of spec 7. Each one is a property with its name, over generated scenarios.
 #![cfg(feature = "testing")]
 
 mod scenarios;
@@ -13,7 +13,7 @@ use enroll::snapshot::{ContactAggregate, Version};
 use enroll::testing::{Scenario, scenario};
 use enroll::*;
 use proptest::prelude::*;
-use scenarios::{Counting, Host, changed_people, mutations, unrelated};
+use scenarios::{Counting, Host, changed_contacts, mutations, unrelated};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -30,10 +30,10 @@ proptest! {
         let host = Host::new(&scenario);
         for n in 0..scenario.requests.len() {
             host.enroll(n);
-            for person in host.snapshot().contacts.values() {
+            for contact_rows in host.snapshot().contacts.values() {
                 for sequence in host.snapshot().reference.sequences.keys() {
-                    let live = person.step_contacts.iter().filter(|row| row.sequence_id == *sequence && row.status.is_live());
-                    prop_assert!(live.count() <= 1, "{:?}", person.contact.id);
+                    let live = contact_rows.step_contacts.iter().filter(|row| row.sequence_id == *sequence && row.status.is_live());
+                    prop_assert!(live.count() <= 1, "{:?}", contact_rows.contact.id);
                 }
             }
         }
@@ -64,23 +64,23 @@ proptest! {
         let report = host.enroll(0);
         let after = host.snapshot();
         let enrolled: Vec<_> = report.outcomes.iter().filter(|outcome| outcome.disposition.is_enrolled()).collect();
-        // Whatever changed belongs to someone who was enrolled.
-        for id in changed_people(&before, &after) {
+        // Every changed contact is enrolled.
+        for id in changed_contacts(&before, &after) {
             prop_assert!(enrolled.iter().any(|outcome| outcome.contact_id == Some(id)), "{id:?}");
         }
-        let tagged = after.contacts.values().flat_map(|person| &person.tags).count()
-            - before.contacts.values().flat_map(|person| &person.tags).count();
+        let tagged = after.contacts.values().flat_map(|contact_rows| &contact_rows.tags).count()
+            - before.contacts.values().flat_map(|contact_rows| &contact_rows.tags).count();
         let counts_for_the_tag = report.outcomes.len() > 1;
         prop_assert_eq!(tagged, if counts_for_the_tag { enrolled.len() } else { 0 });
         prop_assert_eq!(report.upload_tag.is_some(), counts_for_the_tag && !enrolled.is_empty());
-        // Without them, the others fare the same.
+        // Without them, the other recipients have the same outcomes.
         if !enrolled.is_empty() {
             let mut alone = scenario.clone();
             let entries = scenario.requests[0].body["to"].as_array().unwrap();
             alone.requests[0].body["to"] = enrolled.iter().map(|outcome| entries[outcome.index].clone()).collect();
-            let told = |outcome: &report::Outcome| (outcome.disposition, outcome.contact_created);
-            let others: Vec<_> = Host::new(&alone).enroll(0).outcomes.iter().map(told).collect();
-            prop_assert_eq!(others, enrolled.into_iter().map(told).collect::<Vec<_>>());
+            let summary = |outcome: &report::Outcome| (outcome.disposition, outcome.contact_created);
+            let others: Vec<_> = Host::new(&alone).enroll(0).outcomes.iter().map(summary).collect();
+            prop_assert_eq!(others, enrolled.into_iter().map(summary).collect::<Vec<_>>());
         }
     }
 
@@ -90,7 +90,7 @@ proptest! {
         let (command, snapshot, plan) = host.plan(0).unwrap();
         let bytes = |plan: &EnrollmentPlan| serde_json::to_vec(&(plan.changes(), plan.report())).unwrap();
         prop_assert_eq!(bytes(&plan), bytes(&plan_enrollment(&command, &snapshot).unwrap()));
-        // What is stored and read again means the same.
+        // A stored command gives the same plan.
         let stored = serde_json::to_string(&command).unwrap();
         let read: EnrollmentCommand = serde_json::from_str(&stored).unwrap();
         prop_assert_eq!(bytes(&plan), bytes(&plan_enrollment(&read, &snapshot).unwrap()));
@@ -115,9 +115,9 @@ proptest! {
             request.body["to"] = json!([request.body["to"][outcome.index]]);
             request.body["step_id"] = json!(report.step_id);
             request.enrollment_id = EnrollmentId::from_uuid(Uuid::from_u128(0xa6a1));
-            let host = Host::standing(&again, &after);
+            let host = Host::with_rows(&again, &after);
             let (command, ..) = host.plan(0).unwrap();
-            // Seed that every valid key of it is stored on the contact that it resolved to.
+            // The invariant applies only if every valid key is stored on the resolved contact.
             let contact = &after.contacts[&outcome.contact_id.unwrap()].contact;
             let SnapshotQuery { external_ids, phones, emails, .. } = command.snapshot_query();
             let stored = KeyKind::ALL.into_iter().zip([external_ids, phones, emails]);
@@ -130,9 +130,9 @@ proptest! {
             prop_assert_eq!(second.step_contact_id, outcome.step_contact_id);
             prop_assert!(!second.contact_created && !second.conversation_created);
             let rows = |snapshot: &Snapshot| {
-                let people = snapshot.contacts.values();
-                let runs: usize = people.clone().map(|person| person.runs.len()).sum();
-                (snapshot.contacts.len(), runs, people.map(|person| person.conversations.len()).sum::<usize>())
+                let contacts = snapshot.contacts.values();
+                let runs: usize = contacts.clone().map(|contact_rows| contact_rows.runs.len()).sum();
+                (snapshot.contacts.len(), runs, contacts.map(|contact_rows| contact_rows.conversations.len()).sum::<usize>())
             };
             prop_assert_eq!(rows(&host.snapshot()), rows(&after));
         }
@@ -150,20 +150,20 @@ proptest! {
     #[test]
     fn nothing_outside_the_organization_is_read_referenced_or_written(scenario in scenario()) {
         let host = Host::new(&scenario);
-        let strangers = host.strangers();
+        let other_organizations = host.other_organizations();
         for n in 0..scenario.requests.len() {
-            // The host's handle refuses to answer for another organization.
+            // The host's handle panics for another organization.
             host.enroll(n);
         }
-        prop_assert_eq!(host.strangers(), strangers);
+        prop_assert_eq!(host.other_organizations(), other_organizations);
         let snapshot = host.snapshot();
-        for person in snapshot.contacts.values() {
-            let made = person.step_contacts.iter().filter(|row| scenario.requests.iter().any(|r| Some(r.enrollment_id) == row.enrollment_id));
+        for contact_rows in snapshot.contacts.values() {
+            let made = contact_rows.step_contacts.iter().filter(|row| scenario.requests.iter().any(|r| Some(r.enrollment_id) == row.enrollment_id));
             for row in made {
                 prop_assert!(row.channel_id.is_none_or(|id| snapshot.reference.channels.contains_key(&id)));
             }
-            if person.contact.created_at.is_some_and(|at| at >= scenario.requests[0].at) {
-                prop_assert!(person.contact.default_channel_id.is_none_or(|id| snapshot.reference.channels.contains_key(&id)));
+            if contact_rows.contact.created_at.is_some_and(|at| at >= scenario.requests[0].at) {
+                prop_assert!(contact_rows.contact.default_channel_id.is_none_or(|id| snapshot.reference.channels.contains_key(&id)));
             }
         }
     }
@@ -177,13 +177,13 @@ proptest! {
         }
         for (id, after) in host.snapshot().contacts {
             let before = before.contacts.get(&id);
-            prop_assert_eq!(&after.preferences[..], before.map_or(&[][..], |person| &person.preferences));
-            prop_assert_eq!(after.contact.state, before.map_or(ContactState::Open, |person| person.contact.state));
+            prop_assert_eq!(&after.preferences[..], before.map_or(&[][..], |contact_rows| &contact_rows.preferences));
+            prop_assert_eq!(after.contact.state, before.map_or(ContactState::Open, |contact_rows| contact_rows.contact.state));
         }
     }
 
     #[test]
-    fn facts_that_the_plan_does_not_rest_on_do_not_change_it(scenario in scenario()) {
+    fn facts_that_the_plan_does_not_depend_on_do_not_change_it(scenario in scenario()) {
         let host = Host::new(&scenario);
         let (command, snapshot, plan) = host.plan(0).unwrap();
         let more = unrelated(snapshot, &host.snapshot());
@@ -204,26 +204,26 @@ proptest! {
             let refused = changed.commit(plan.changes());
             if !same {
                 prop_assert_eq!(refused.map_err(|e| e.kind()), Err(RepositoryErrorKind::Conflict), "{}", mutation.what);
-                prop_assert_eq!(changed.snapshot(), before, "a refused commit changed something: {}", mutation.what);
+                prop_assert_eq!(changed.snapshot(), before, "a refused commit wrote rows: {}", mutation.what);
             }
         }
-        // Whoever loses the race plans again, on what is true then.
+        // After a conflict, the operation plans again on the changed rows.
         if !mutations.is_empty() {
             let mutation = &mutations[pick.index(mutations.len())];
             let raced = host.copy().enroll_while(0, mutation);
             let changed = host.copy();
             changed.edit(mutation);
-            // The same command: what was read of the request before the change stays read.
+            // The command stays the same: the request is not read again after the change.
             let after = changed.plan_command(&command);
             match (raced, after) {
-                (Ok((report, stands)), Ok(after)) => {
+                (Ok((report, snapshot)), Ok(after)) => {
                     if after.changes().rows() != plan.changes().rows() {
                         prop_assert!(changed.commit(after.changes()).is_ok(), "{}", mutation.what);
                         prop_assert_eq!(&report, after.report(), "{}", mutation.what);
-                        prop_assert_eq!(stands.contacts, changed.snapshot().contacts, "{}", mutation.what);
+                        prop_assert_eq!(snapshot.contacts, changed.snapshot().contacts, "{}", mutation.what);
                     }
                 }
-                (Err(EnrollError::Rejected(told)), Err(rejection)) => prop_assert_eq!(told, rejection),
+                (Err(EnrollError::Rejected(actual)), Err(rejection)) => prop_assert_eq!(actual, rejection),
                 (raced, after) => prop_assert!(false, "{}: {raced:?}, {after:?}", mutation.what),
             }
         }
@@ -246,8 +246,8 @@ proptest! {
             host.enroll(n);
         }
         let after = host.snapshot();
-        for (id, person) in before.contacts {
-            let Value::Object(before) = json!(person.contact) else { unreachable!() };
+        for (id, contact_rows) in before.contacts {
+            let Value::Object(before) = json!(contact_rows.contact) else { unreachable!() };
             let after = json!(after.contacts[&id].contact);
             for (field, value) in before.iter().filter(|(field, _)| *field != "updated_at") {
                 let blank = value.as_str().is_some_and(|text| text.trim().is_empty()) || *value == json!({});
@@ -256,19 +256,19 @@ proptest! {
         }
     }
 
-    /// VECTORS 22.
+    /// Situation 22 of `tests/vectors/README.md`.
     #[test]
     fn a_preview_is_the_enrollment_without_the_commit(scenario in scenario()) {
         let host = Host::new(&scenario);
         let before = host.snapshot();
-        let foreseen = host.preview(0);
+        let previewed = host.preview(0);
         prop_assert_eq!(host.snapshot(), before);
-        prop_assert_eq!(host.enroll(0), foreseen);
+        prop_assert_eq!(host.enroll(0), previewed);
     }
 
-    /// VECTORS 10: the commit happened, and the answer was lost.
+    /// Situation 10 of `tests/vectors/README.md`: the commit succeeds, and the caller does not get the report.
     #[test]
-    fn a_lost_commit_is_done_once_by_the_retry(scenario in scenario()) {
+    fn a_retry_after_a_lost_answer_commits_nothing(scenario in scenario()) {
         let host = Host::new(&scenario);
         let (_, _, plan) = host.plan(0).unwrap();
         host.commit(plan.changes()).unwrap();
@@ -277,13 +277,13 @@ proptest! {
         prop_assert_eq!(host.snapshot(), once);
     }
 
-    /// VECTORS 6: split over several requests, the same people are enrolled.
+    /// Situation 6 of `tests/vectors/README.md`.
     #[test]
-    fn a_request_that_is_split_enrolls_the_same_people(scenario in scenario()) {
-        // No duplicates among them: whoever is enrolled and shares no key with another, and nobody else.
-        let taken = |note: &report::Note| note.code() == "key_taken";
+    fn a_split_request_enrolls_the_same_contacts(scenario in scenario()) {
+        // Only enrolled recipients that share no key with another one, so that there are no duplicates.
+        let key_taken = |note: &report::Note| note.code() == "key_taken";
         let outcomes = Host::new(&scenario).enroll(0).outcomes.into_iter();
-        let enrolled = outcomes.filter(|outcome| outcome.disposition.is_enrolled() && !outcome.notes.iter().any(taken));
+        let enrolled = outcomes.filter(|outcome| outcome.disposition.is_enrolled() && !outcome.notes.iter().any(key_taken));
         let mut scenario = scenario;
         let entries = scenario.requests[0].body["to"].clone();
         scenario.requests[0].body["to"] = enrolled.map(|outcome| entries[outcome.index].clone()).collect();
@@ -306,9 +306,9 @@ proptest! {
             prop_assert_eq!((part.disposition, part.contact_created), (whole.disposition, whole.contact_created));
         }
         let rows = |snapshot: &Snapshot| {
-            let people = snapshot.contacts.values();
-            let runs: usize = people.clone().map(|person| person.runs.len()).sum();
-            (snapshot.contacts.len(), runs, people.map(|person| person.conversations.len()).sum::<usize>())
+            let contacts = snapshot.contacts.values();
+            let runs: usize = contacts.clone().map(|contact_rows| contact_rows.runs.len()).sum();
+            (snapshot.contacts.len(), runs, contacts.map(|contact_rows| contact_rows.conversations.len()).sum::<usize>())
         };
         prop_assert_eq!(rows(&parts.snapshot()), rows(&host.snapshot()));
     }
@@ -318,12 +318,12 @@ proptest! {
         let host = Host::new(&scenario);
         let mut cut = scenario.requests[0].body.to_string().into_bytes();
         cut.truncate(bytes.len() * 4);
-        let mut spoiled = scenario.requests[0].body.to_string().into_bytes();
+        let mut corrupted = scenario.requests[0].body.to_string().into_bytes();
         for (n, byte) in bytes.iter().enumerate().filter(|(n, _)| n % 23 == 0) {
-            let place = (n * 7919 + usize::from(*byte)) % spoiled.len();
-            spoiled[place] = *byte;
+            let index = (n * 7919 + usize::from(*byte)) % corrupted.len();
+            corrupted[index] = *byte;
         }
-        for body in [&bytes[..], text.as_bytes(), &cut, &spoiled] {
+        for body in [&bytes[..], text.as_bytes(), &cut, &corrupted] {
             host.check(body);
         }
     }
@@ -338,7 +338,7 @@ proptest! {
                 }
             }
             if let Ok(email) = contact::Email::parse(text) {
-                // The key is a fixed point, and a stored address is compared by the same.
+                // The key of a key is the same key, and a stored email has it too.
                 prop_assert_eq!(contact::Email::parse(email.key()).map(|email| email.key().to_owned()), Ok(email.key().to_owned()));
                 let stored = contact::Email::stored(text);
                 prop_assert_eq!(stored.key(), email.key());
@@ -348,7 +348,7 @@ proptest! {
 }
 
 #[test]
-fn four_thousand_recipients_are_three_calls_as_one_is() {
+fn four_thousand_recipients_take_three_calls_like_one() {
     for recipients in [1, 100, 4000] {
         let (inner, organization_id, sequence_id) = scenarios::one_sequence();
         let mut repository = Counting { inner, calls: [0; 3] };
@@ -363,10 +363,10 @@ fn four_thousand_recipients_are_three_calls_as_one_is() {
     }
 }
 
-/// Someone else is always first.
-struct AlwaysSecond(InMemoryRepository);
+/// Refuses every commit with a conflict.
+struct AlwaysConflict(InMemoryRepository);
 
-impl Repository for AlwaysSecond {
+impl Repository for AlwaysConflict {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         Repository::reference_data(&mut self.0, query)
     }
@@ -376,35 +376,35 @@ impl Repository for AlwaysSecond {
     }
 
     fn commit(&mut self, _: &ChangeSet) -> Result<(), RepositoryError> {
-        Err(RepositoryError::new(RepositoryErrorKind::Conflict, "someone else was first"))
+        Err(RepositoryError::new(RepositoryErrorKind::Conflict, "another writer was first"))
     }
 }
 
 #[test]
-fn whoever_always_loses_the_race_is_told_so_after_a_bounded_number_of_attempts() {
+fn permanent_conflicts_end_after_a_bounded_number_of_attempts() {
     let (inner, organization_id, sequence_id) = scenarios::one_sequence();
     let request = EnrollmentRequest::new([Recipient::new("+12025550123")]);
     let at = Timestamp::from_millis(0).unwrap();
     let enrollment =
         Enrollment { organization_id, sequence_id, key: EnrollmentKey::Idempotency("k"), at, request: &request };
     let policy = EnrollmentPolicy::default();
-    match enroll_contacts(&mut AlwaysSecond(inner), &Engine::new(&policy), &enrollment) {
+    match enroll_contacts(&mut AlwaysConflict(inner), &Engine::new(&policy), &enrollment) {
         Err(EnrollError::Contended { attempts: 32 }) => {}
         other => panic!("{other:?}"),
     }
 }
 
-/// Real threads over the same people, in blocking and async hosts alike.
+/// Threads with blocking and async handles enroll the same recipients.
 #[test]
-fn writers_that_race_for_the_same_people_end_with_one_contact_each() {
+fn concurrent_writers_create_each_contact_once() {
     let (repository, organization_id, sequence_id) = scenarios::one_sequence();
     let policy = EnrollmentPolicy::default();
     std::thread::scope(|threads| {
         for writer in 0..16_usize {
             let (mut repository, policy) = (repository.clone(), &policy);
             threads.spawn(move || {
-                let people = (0..100).map(|n| Recipient::new(format!("+1202555{:04}", (n * 7 + writer) % 100)));
-                let request = EnrollmentRequest::new(people);
+                let contacts = (0..100).map(|n| Recipient::new(format!("+1202555{:04}", (n * 7 + writer) % 100)));
+                let request = EnrollmentRequest::new(contacts);
                 let key = format!("writer-{writer}");
                 let key = EnrollmentKey::Idempotency(&key);
                 let at = Timestamp::from_millis(0).unwrap();
@@ -420,17 +420,17 @@ fn writers_that_race_for_the_same_people_end_with_one_contact_each() {
             });
         }
     });
-    let people = repository.snapshot(organization_id).unwrap().contacts;
-    assert_eq!(people.len(), 100);
-    for person in people.values() {
-        assert_eq!((person.runs.len(), person.step_contacts.len()), (1, 1));
-        assert_eq!(person.step_contacts[0].times_processed, 16);
+    let contacts = repository.snapshot(organization_id).unwrap().contacts;
+    assert_eq!(contacts.len(), 100);
+    for contact_rows in contacts.values() {
+        assert_eq!((contact_rows.runs.len(), contact_rows.step_contacts.len()), (1, 1));
+        assert_eq!(contact_rows.step_contacts[0].times_processed, 16);
     }
 }
 
-/// VECTORS 22: between preview and commit someone else enrolls one of the people; that recipient alone differs.
+/// Situation 22 of `tests/vectors/README.md`: another request enrolls one recipient between the preview and the commit.
 #[test]
-fn a_preview_that_was_overtaken_differs_in_the_one_recipient() {
+fn an_outdated_preview_differs_in_the_changed_recipient() {
     let (mut repository, organization_id, sequence_id) = scenarios::one_sequence();
     let policy = EnrollmentPolicy::default();
     let engine = Engine::new(&policy);
@@ -439,18 +439,18 @@ fn a_preview_that_was_overtaken_differs_in_the_one_recipient() {
     let one = EnrollmentRequest::new([Recipient::new("+12025550001")]);
     let enrollment =
         Enrollment { organization_id, sequence_id, key: EnrollmentKey::Idempotency("all"), at, request: &all };
-    let foreseen = preview(&mut repository, &engine, &enrollment).unwrap().report;
+    let previewed = preview(&mut repository, &engine, &enrollment).unwrap().report;
     let other = Enrollment { key: EnrollmentKey::Idempotency("one"), request: &one, ..enrollment };
     enroll_contacts(&mut repository, &engine, &other).unwrap();
     let done = enroll_contacts(&mut repository, &engine, &enrollment).unwrap().report;
-    let differs: Vec<usize> = (0..3).filter(|n| done.outcomes[*n] != foreseen.outcomes[*n]).collect();
+    let differs: Vec<usize> = (0..3).filter(|n| done.outcomes[*n] != previewed.outcomes[*n]).collect();
     assert_eq!(differs, [1]);
     assert_eq!(done.outcomes[1].disposition, Disposition::Reprocessed);
 }
 
-/// With a seed that does not change: what is generated hits every outcome, reason and note.
+/// With a fixed random seed, the scenarios produce every outcome, reason and note.
 #[test]
-fn generated_cases_mean_something() {
+fn scenarios_cover_every_outcome_reason_and_note() {
     use proptest::strategy::{Strategy, ValueTree};
     use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
     use std::collections::BTreeMap;
@@ -483,9 +483,9 @@ fn generated_cases_mean_something() {
     }
 }
 
-/// The edits of [`mutations`] do what they say; else the property above would check nothing.
+/// Checks edits like those of [`mutations`], so that the property above checks something.
 #[test]
-fn a_fact_that_is_changed_is_refused_by_name() {
+fn a_changed_contact_conflicts() {
     let (repository, organization_id, sequence_id) = scenarios::one_sequence();
     let at = Timestamp::from_millis(0).unwrap();
     let policy = EnrollmentPolicy::default();
@@ -497,12 +497,12 @@ fn a_fact_that_is_changed_is_refused_by_name() {
     let id = report.outcomes[0].contact_id.unwrap();
     type Edit = fn(&mut ContactAggregate);
     let edits: [(&str, Edit); 3] = [
-        ("opted out", |person| {
-            let channel_id = person.conversations[0].channel_id;
-            person.preferences.push(CommunicationPreference::new(person.contact.id, channel_id, false));
+        ("opted out", |contact_rows| {
+            let channel_id = contact_rows.conversations[0].channel_id;
+            contact_rows.preferences.push(CommunicationPreference::new(contact_rows.contact.id, channel_id, false));
         }),
-        ("blocked", |person| person.contact.state = ContactState::Blocked),
-        ("finished", |person| person.step_contacts[0].status = StepContactStatus::Finished),
+        ("blocked", |contact_rows| contact_rows.contact.state = ContactState::Blocked),
+        ("finished", |contact_rows| contact_rows.step_contacts[0].status = StepContactStatus::Finished),
     ];
     for (what, edit) in edits {
         let copy = InMemoryRepository::new();

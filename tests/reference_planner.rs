@@ -1,4 +1,4 @@
-//! The engine against a second planner, written from the SPEC alone: they agree on every generated request.
+//! Compares the engine with a second planner, written only from the spec, for generated requests.
 #![cfg(feature = "testing")]
 
 mod reference;
@@ -15,23 +15,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_reference_planner_agrees(scenario in scenario()) {
+    fn the_reference_planner_returns_the_same_report(scenario in scenario()) {
         let mut repository = InMemoryRepository::new();
         scenario.given.snapshots().unwrap().into_iter().for_each(|snapshot| repository.insert(snapshot));
         for (n, request) in scenario.requests.iter().enumerate() {
             let before = dump(&repository, &scenario);
             let planned = reference::plan(&before, &request.when(), &addresses());
-            let report = enrolled(&mut repository, &scenario, n);
-            let made = told(&report, &before, &dump(&repository, &scenario));
-            for (planned, made) in list(&planned["outcomes"]).iter().zip(list(&made["outcomes"])) {
-                prop_assert_eq!(planned, made, "an outcome of request {}: the reference on the left", n);
+            let report = enroll(&mut repository, &scenario, n);
+            let actual = in_reference_format(&report, &before, &dump(&repository, &scenario));
+            for (planned, actual) in list(&planned["outcomes"]).iter().zip(list(&actual["outcomes"])) {
+                prop_assert_eq!(planned, actual, "an outcome of request {}, the reference planner on the left", n);
             }
-            prop_assert_eq!(planned, made, "request {}: the reference on the left", n);
+            prop_assert_eq!(planned, actual, "request {}, the reference planner on the left", n);
         }
     }
 }
 
-/// Validity and keys are the engine's own: the reference judges rules, not addresses.
+/// Uses the engine's address functions: the reference planner checks rules, not addresses.
 fn addresses() -> reference::Addresses<'static> {
     reference::Addresses {
         phone: &|text, region| {
@@ -47,7 +47,7 @@ fn addresses() -> reference::Addresses<'static> {
     }
 }
 
-fn enrolled(repository: &mut InMemoryRepository, scenario: &Scenario, n: usize) -> EnrollmentReport {
+fn enroll(repository: &mut InMemoryRepository, scenario: &Scenario, n: usize) -> EnrollmentReport {
     let request = &scenario.requests[n];
     let body = request.body.to_string();
     let enrollment = Enrollment {
@@ -60,7 +60,7 @@ fn enrolled(repository: &mut InMemoryRepository, scenario: &Scenario, n: usize) 
     enroll_contacts(repository, &Engine::new(&scenario.given.policy), &enrollment).unwrap().report
 }
 
-/// All that stands, as the reference reads it.
+/// Returns all rows as the input of the reference planner.
 fn dump(repository: &InMemoryRepository, scenario: &Scenario) -> Value {
     let snapshots: Vec<_> = repository.organizations().into_iter().filter_map(|id| repository.snapshot(id)).collect();
     let mut given = Seed::dump(&snapshots, scenario.given.organization_id);
@@ -69,20 +69,20 @@ fn dump(repository: &InMemoryRepository, scenario: &Scenario) -> Value {
     serde_json::to_value(given).unwrap()
 }
 
-/// The report in the words of the reference, with the rows as they stand afterwards.
-fn told(report: &EnrollmentReport, before: &Value, after: &Value) -> Value {
+/// Returns the report in the format of the reference planner, with the rows afterwards.
+fn in_reference_format(report: &EnrollmentReport, before: &Value, after: &Value) -> Value {
     let mut names = Map::new();
     let outcomes: Vec<Value> =
-        report.outcomes.iter().map(|outcome| outcome_told(outcome, before, after, &mut names)).collect();
-    let mut told = json!({ "outcomes": outcomes });
+        report.outcomes.iter().map(|outcome| formatted_outcome(outcome, before, after, &mut names)).collect();
+    let mut formatted = json!({ "outcomes": outcomes });
     if let Some(tag) = &report.upload_tag {
-        told["upload_tag"] = json!(tag.name);
+        formatted["upload_tag"] = json!(tag.name);
     }
-    told
+    formatted
 }
 
-/// `names` holds what was minted so far, as the reference calls it.
-fn outcome_told(outcome: &Outcome, before: &Value, after: &Value, names: &mut Map<String, Value>) -> Value {
+/// `names` maps new ids to the names of the reference planner.
+fn formatted_outcome(outcome: &Outcome, before: &Value, after: &Value, names: &mut Map<String, Value>) -> Value {
     let Outcome { index, disposition, contact_created, conversation_created, .. } = *outcome;
     let new = json!(format!("new:{index}"));
     let mut renamed = |id: Option<Value>, is_new: bool| {
@@ -93,30 +93,30 @@ fn outcome_told(outcome: &Outcome, before: &Value, after: &Value, names: &mut Ma
         }
         Some(names.get(&key).cloned().unwrap_or(id))
     };
-    let entered = matches!(disposition, Disposition::Added | Disposition::ReAdded);
+    let added = matches!(disposition, Disposition::Added | Disposition::ReAdded);
     let record = outcome.record_id.map(|id| json!(id));
     let record_created = record.as_ref().is_some_and(|id| row(before, "custom_records", id).is_none());
-    let mut told = json!({
+    let mut formatted = json!({
         "index": index, "disposition": disposition, "contact_created": contact_created,
         "conversation_created": conversation_created, "duplicate_of": outcome.duplicate_of,
         "reasons": outcome.reasons.iter().map(reason).collect::<Vec<_>>(),
         "notes": outcome.notes.iter().map(note).collect::<Vec<_>>(),
         "contact": renamed(outcome.contact_id.map(|id| json!(id)), contact_created),
-        "step_contact": renamed(outcome.step_contact_id.map(|id| json!(id)), entered),
+        "step_contact": renamed(outcome.step_contact_id.map(|id| json!(id)), added),
         "conversation": renamed(outcome.conversation_id.map(|id| json!(id)), conversation_created),
         "record": renamed(record.clone(), record_created),
     });
     if let Some(id) = &outcome.step_contact_id {
         let contact = row(after, "contacts", &json!(outcome.contact_id)).unwrap();
         let step_contact = row(after, "step_contacts", &json!(id)).unwrap();
-        told["contact_after"] = only(contact, &reference::CONTACT);
-        told["step_contact_after"] = only(step_contact, &reference::STEP_CONTACT);
+        formatted["contact_after"] = only(contact, &reference::CONTACT);
+        formatted["step_contact_after"] = only(step_contact, &reference::STEP_CONTACT);
     }
-    let mut told = without_empty(&told);
+    let mut formatted = without_empty(&formatted);
     if let Some(id) = record {
-        told["record_after"] = row(after, "custom_records", &id).unwrap()["properties"].clone();
+        formatted["record_after"] = row(after, "custom_records", &id).unwrap()["properties"].clone();
     }
-    told
+    formatted
 }
 
 fn reason(reason: &Reason) -> String {
@@ -147,7 +147,7 @@ fn only(row: &Value, fields: &[&str]) -> Value {
     fields.iter().map(|field| ((*field).to_owned(), row[*field].clone())).collect()
 }
 
-/// Without what is absent, at every depth of objects: the reference leaves it out.
+/// Removes absent members at every depth, like the reference planner.
 fn without_empty(value: &Value) -> Value {
     let Value::Object(members) = value else { return value.clone() };
     let members = members.iter().map(|(name, value)| (name.clone(), without_empty(value)));

@@ -1,5 +1,5 @@
-//! What a vector cannot say of a request: the order of its faults, hostile bytes, requests built in code, and what is
-//! asked first.
+//! Tests of requests that vectors cannot express: the order of faults, hostile bytes, requests built in code, and the order
+//! of the checks.
 
 use enroll::contact::PhoneNumber;
 use enroll::fault::FaultCode;
@@ -55,7 +55,7 @@ fn refused(request: &EnrollmentRequest<'_>) -> Vec<String> {
 }
 
 #[test]
-fn faults_come_in_the_order_of_the_body_and_its_own_before_what_it_refers_to() {
+fn faults_of_the_body_come_in_its_order_before_faults_of_references() {
     let body = br#"{
         "step_id": "00000000-0000-7000-8000-0000000000ff",
         "schedule_at": "soon",
@@ -102,10 +102,10 @@ fn hostile_bodies_are_refused_and_never_panic() {
     assert_eq!(faults(b"{}"), ["required /to"]);
     assert_eq!(faults(br#"{"to":""}"#), ["required /to"]);
     assert_eq!(faults(br#"{"to":[]}"#), ["too_few /to"]);
-    // The last of two counts, and only its faults do.
+    // If a key occurs twice, only the last value has faults.
     assert_eq!(faults(br#"{"to":5,"to":[]}"#), ["too_few /to"]);
     assert_eq!(faults(br#"{"to":[{"phone":5}],"to":[]}"#), ["too_few /to"]);
-    // U+0000 is told at every place, with its path escaped.
+    // U+0000 is reported at every place, with an escaped path.
     let nul = br#"{"to":[{"phone":"+1\u0000","x":{"a/b":["\u0000"]}}],"\u0000":1}"#;
     assert_eq!(
         faults(nul),
@@ -114,7 +114,7 @@ fn hostile_bodies_are_refused_and_never_panic() {
 }
 
 #[test]
-fn huge_values_are_an_entrys_matter_or_told_in_words() {
+fn huge_values_ignore_a_recipient_or_are_faults() {
     let digits = "1".repeat(10_000_000);
     let body = format!(r#"{{"to":[{{"phone":"{digits}"}}]}}"#);
     let report = enroll(&mut repository(), "k", &EnrollmentRequest::from_json(body.as_bytes())).unwrap();
@@ -129,7 +129,7 @@ fn huge_values_are_an_entrys_matter_or_told_in_words() {
 }
 
 #[test]
-fn a_request_that_is_built_in_code_is_checked_as_one_that_is_read() {
+fn a_request_built_in_code_is_checked_like_a_json_request() {
     let mut entry = Recipient::new("+1202\u{0}5550123");
     entry.name = Some("n".repeat(256).into());
     entry.birth_date = Some(WireBirthDate::new(Some(31), Some(2), None));
@@ -138,7 +138,7 @@ fn a_request_that_is_built_in_code_is_checked_as_one_that_is_read() {
     request.from = Some("\0".into());
     let object = CustomObjectId::from_uuid(Uuid::from_u128(9));
     request.custom_data = Some(CustomData { custom_object_id: object, resource: model::Resource::Contact });
-    let told = refused(&request);
+    let reported = refused(&request);
     for fault in [
         "invalid_character /to/0/phone",
         "invalid_character /to/0/properties/k\0",
@@ -148,15 +148,15 @@ fn a_request_that_is_built_in_code_is_checked_as_one_that_is_read() {
         "invalid_date /to/0/birth_date",
         "custom_object_not_found /custom_data/custom_object_id",
     ] {
-        assert!(told.iter().any(|told| told == fault), "{fault} is not in {told:?}");
+        assert!(reported.iter().any(|reported| reported == fault), "{fault} is not in {reported:?}");
     }
     assert_eq!(refused(&EnrollmentRequest::new([])), ["too_few /to"]);
     assert_eq!(refused(&EnrollmentRequest::new(vec![Recipient::new("+12025550123"); 4001])), ["too_many /to"]);
 }
 
-/// What is accepted can be stored and read again, whoever built it.
+/// An accepted request can always be stored and read again, also if it is built in code.
 #[test]
-fn a_value_is_nested_no_deeper_than_a_body_can_say() {
+fn a_value_is_nested_no_deeper_than_json_allows() {
     let nested = |levels: usize| (0..levels).fold(Value::Null, |value, _| Value::List(vec![value]));
     let request = |levels| {
         let mut entry = Recipient::new("+12025550123");
@@ -165,13 +165,13 @@ fn a_value_is_nested_no_deeper_than_a_body_can_say() {
     };
     assert_eq!(refused(&request(121)), ["invalid_type /to/0/properties/k"]);
     assert!(enroll(&mut repository(), "deep", &request(120)).is_ok());
-    // Within a stored command, its recipients, one of these, and its properties.
+    // The levels of a stored command above a property: the command, its recipients, one recipient, its properties.
     let stored = serde_json::to_string(&vec![vec![vec![vec![nested(120)]]]]).unwrap();
     assert!(serde_json::from_str::<serde_json::Value>(&stored).is_ok());
 }
 
 #[test]
-fn a_request_that_was_read_and_one_that_was_built_are_the_same_request() {
+fn a_json_request_and_a_built_request_have_the_same_fingerprint() {
     let read = EnrollmentRequest::from_json(br#"{"to":[{"phone":" +12025550123 ","name":null,"email":" "}],"x":1}"#);
     let built = EnrollmentRequest::new([Recipient::new("+12025550123")]);
     assert_eq!(read.fingerprint(SEQUENCE), built.fingerprint(SEQUENCE));
@@ -179,13 +179,13 @@ fn a_request_that_was_read_and_one_that_was_built_are_the_same_request() {
     let mut other = built.clone();
     other.to[0].external_id = Some("1".into());
     assert_ne!(other.fingerprint(SEQUENCE), built.fingerprint(SEQUENCE));
-    // What a host writes out again is what it read.
+    // A serialized request reads as the same request.
     let written = serde_json::to_vec(&read).unwrap();
     assert_eq!(EnrollmentRequest::from_json(&written).fingerprint(SEQUENCE), built.fingerprint(SEQUENCE));
 }
 
 #[test]
-fn whoever_asks_again_is_answered_before_anything_is_checked() {
+fn a_repeated_request_is_answered_before_any_check() {
     let mut repository = repository();
     let request = EnrollmentRequest::from_json(br#"{"to":[{"phone":"+12025550123"}]}"#);
     let first = enroll(&mut repository, "k", &request).unwrap();
@@ -204,7 +204,7 @@ fn whoever_asks_again_is_answered_before_anything_is_checked() {
 }
 
 #[test]
-fn what_is_stored_of_a_request_borrows_nothing_and_survives_a_round_trip() {
+fn a_command_is_owned_and_deserializes_unchanged() {
     let mut repository = repository();
     let body =
         br#"{"to":[{"phone":"(202) 555-0123","email":"Ann@Example.com","birth_date":{"day":3}},{"phone":"12"}]}"#;

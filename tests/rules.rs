@@ -1,6 +1,6 @@
-//! `docs/rules.md` is made from the code: this test makes it again and compares.
+//! Generates `docs/rules.md` from the code, and compares it with the file.
 //!
-//! `ENROLL_WRITE_RULES=1 cargo test --test rules` writes it.
+//! `ENROLL_WRITE_RULES=1 cargo test --test rules` writes the file.
 #![expect(clippy::disallowed_methods, reason = "a test reads and writes files")]
 
 use std::fmt::Write;
@@ -10,18 +10,21 @@ use enroll::plan::Row;
 use enroll::report::{Disposition, Note, Reason};
 
 #[test]
-fn the_page_of_rules_is_what_the_code_says() {
+fn the_page_of_rules_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rules.md");
-    let made = page();
+    let generated = page();
     if std::env::var_os("ENROLL_WRITE_RULES").is_some() {
-        std::fs::write(path, &made).unwrap();
+        std::fs::write(path, &generated).unwrap();
     }
-    let stands = std::fs::read_to_string(path).unwrap();
-    assert!(stands == made, "docs/rules.md is out of date; write it with ENROLL_WRITE_RULES=1 cargo test --test rules");
+    let stored = std::fs::read_to_string(path).unwrap();
+    assert!(
+        stored == generated,
+        "docs/rules.md is out of date: write it with ENROLL_WRITE_RULES=1 cargo test --test rules"
+    );
 }
 
 #[test]
-fn the_codes_of_the_table_are_codes_of_reasons() {
+fn every_ignored_row_has_known_reasons() {
     let ignored = Row::ALL.into_iter().filter(|row| row.outcome() == Disposition::Ignored);
     for row in ignored {
         assert!(!row.reasons().is_empty(), "{row:?}");
@@ -33,20 +36,20 @@ fn the_codes_of_the_table_are_codes_of_reasons() {
 
 fn page() -> String {
     let mut page = String::from(
-        "# The rules in tables\n\nMade from the code by `tests/rules.rs`; do not edit.\n\n\
-         ## What becomes of a contact (4.6)\n\nOver the contact's step contacts in the sequence; the first row that holds \
-         decides.\n\n| Row | When | Outcome | Reason |\n|---|---|---|---|\n",
+        "# The rules in tables\n\n`tests/rules.rs` generates this page from the code. Do not edit it.\n\n\
+         ## Enrollment of a contact (spec 4.6)\n\nThe conditions are about the contact's step contacts in the sequence. The \
+         first row that holds decides.\n\n| Row | Condition | Outcome | Reason |\n|---|---|---|---|\n",
     );
     for (letter, row) in ('a'..).zip(Row::ALL) {
         let reasons: Vec<String> = row.reasons().iter().map(|code| format!("`{code}`")).collect();
         let _ = writeln!(page, "| {letter} | {} | `{}` | {} |", row.condition(), row.outcome(), reasons.join(", "));
     }
-    page.push_str("\n## Why a request is refused (3)\n\n| Code | Status | Meaning |\n|---|---|---|\n");
+    page.push_str("\n## Faults of a request (spec 3)\n\n| Code | Status | Meaning |\n|---|---|---|\n");
     for code in FaultCode::ALL {
         let _ = writeln!(page, "| `{code}` | {} | {} |", code.status(), code.meaning());
     }
-    codes(&mut page, "Why a recipient is ignored (4, 5)", Reason::CODES);
-    codes(&mut page, "What a sender should know all the same (4, 5)", Note::CODES);
+    codes(&mut page, "Reasons of ignored recipients (spec 4 and 5)", Reason::CODES);
+    codes(&mut page, "Notes of recipients (spec 4 and 5)", Note::CODES);
     page
 }
 

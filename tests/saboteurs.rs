@@ -1,4 +1,4 @@
-//! Repositories that break one clause each: the conformance suite must catch every one, and in the case that is named.
+//! Repositories that violate one clause each. The conformance suite must detect every one, in the given case.
 
 mod memory;
 
@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a saboteur does otherwise. Everything else is done as it should be.
+/// The methods in which a saboteur differs from a correct repository.
 trait Saboteur: Send + Sync + Sized + 'static {
     fn reference_data(
         repository: &mut Sabotaged<Self>,
@@ -41,10 +41,10 @@ trait Saboteur: Send + Sync + Sized + 'static {
     }
 }
 
-/// A handle of a saboteur's.
+/// A handle to a saboteur.
 struct Sabotaged<S> {
     inner: InMemoryRepository,
-    /// What one handle keeps for itself.
+    /// A cache of the handle.
     kept: Option<Snapshot>,
     commits: usize,
     saboteur: PhantomData<S>,
@@ -66,7 +66,7 @@ impl<S: Saboteur> Repository for Sabotaged<S> {
 }
 
 impl<S> Sabotaged<S> {
-    /// Writes past everything that watches: no check, no version.
+    /// Writes without checks and without new versions.
     fn tamper(&self, changes: &ChangeSet, tamper: impl FnOnce(&mut Snapshot)) {
         if let Some(mut snapshot) = self.inner.snapshot(changes.organization_id()) {
             tamper(&mut snapshot);
@@ -74,10 +74,10 @@ impl<S> Sabotaged<S> {
         }
     }
 
-    /// Commits a change set with something in it changed.
-    fn forged(&mut self, changes: &ChangeSet, forge: impl FnOnce(&mut Value)) -> Result<(), RepositoryError> {
+    /// Commits the change set with an edit of its JSON.
+    fn commit_edited(&mut self, changes: &ChangeSet, edit: impl FnOnce(&mut Value)) -> Result<(), RepositoryError> {
         let mut value = serde_json::to_value(changes).unwrap();
-        forge(&mut value);
+        edit(&mut value);
         self.inner.commit(&serde_json::from_value(value).unwrap())
     }
 }
@@ -108,17 +108,17 @@ impl<S: Saboteur> Fixture for Sabotage<S> {
     }
 }
 
-struct AtOnce;
+struct BlockingRuntime;
 
-impl BlockOn for AtOnce {
+impl BlockOn for BlockingRuntime {
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         enroll::testing::block_on(future)
     }
 }
 
-/// Runs the suite, and tells which cases noticed. What takes long and is of one clause is run for that clause alone.
-fn caught<S: Saboteur>(by: &str) {
-    let noticed: Vec<String> = all_cases::<Sabotage<S>, AtOnce>()
+/// Runs the suite, and checks that the given case fails. Slow clauses run only for their own cases.
+fn assert_detected<S: Saboteur>(by: &str) {
+    let failed: Vec<String> = all_cases::<Sabotage<S>, BlockingRuntime>()
         .iter()
         .filter(|case| {
             !["any_size", "model", "concurrent_writers"].contains(&case.clause()) || by.starts_with(case.clause())
@@ -126,11 +126,11 @@ fn caught<S: Saboteur>(by: &str) {
         .filter(|case| catch_unwind(AssertUnwindSafe(|| case.run())).is_err())
         .map(|case| format!("{case:?}"))
         .collect();
-    println!("{}: noticed by {} cases\n  {}", std::any::type_name::<S>(), noticed.len(), noticed.join("\n  "));
-    assert!(noticed.iter().any(|case| case == by), "`{by}` does not notice; these do: {noticed:#?}");
+    println!("{}: detected by {} cases\n  {}", std::any::type_name::<S>(), failed.len(), failed.join("\n  "));
+    assert!(failed.iter().any(|case| case == by), "`{by}` does not fail; these cases do: {failed:#?}");
 }
 
-/// A saboteur, the case that must notice it, and what it does.
+/// Defines saboteurs: the test, the type, the case that must fail, and the wrong methods.
 macro_rules! saboteurs {
     ($($(#[doc = $doc:literal])* $test:ident, $name:ident, $by:literal => { $($method:item)* })*) => {$(
         $(#[doc = $doc])*
@@ -142,13 +142,13 @@ macro_rules! saboteurs {
 
         #[test]
         fn $test() {
-            caught::<$name>($by);
+            assert_detected::<$name>($by);
         }
     )*};
 }
 
 saboteurs! {
-    /// Clause 1: a handle that has looked once sees the same for ever.
+    /// Clause 1: a handle always returns its first load.
     stale_reads, StaleReads, "read_what_was_written::every_handle_sees_a_host_write" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
             let fresh = repository.inner.load(query)?;
@@ -156,8 +156,8 @@ saboteurs! {
         }
     }
 
-    /// Clause 2: people are not looked for by email.
-    forgotten_key, ForgottenKey, "complete_load::each_key_finds_its_contact" => {
+    /// Clause 2: contacts are not found by email.
+    missing_key, MissingKey, "complete_load::each_key_finds_its_contact" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
             let mut query = query.clone();
             query.emails.clear();
@@ -165,25 +165,25 @@ saboteurs! {
         }
     }
 
-    /// Clause 2: the runs are left out, and with them what caps the adds.
-    forgotten_runs, ForgottenRuns, "read_what_was_written::all_fields_of_all_rows_are_loaded" => {
+    /// Clause 2: runs are not loaded.
+    missing_runs, MissingRuns, "read_what_was_written::all_fields_of_all_rows_are_loaded" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
             let mut snapshot = repository.inner.load(query)?;
-            snapshot.contacts.values_mut().for_each(|person| Arc::make_mut(person).runs.clear());
+            snapshot.contacts.values_mut().for_each(|contact_rows| Arc::make_mut(contact_rows).runs.clear());
             Ok(snapshot)
         }
     }
 
-    /// Clause 2: the version is read after the rows that it covers, whenever something happens between.
-    version_read_after_what_it_covers, TornLoad, "concurrent_writers::a_load_during_writes_is_consistent" => {
+    /// Clause 2: versions are read after their rows, in a later snapshot.
+    version_read_after_its_rows, TornLoad, "concurrent_writers::a_load_during_writes_is_consistent" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
             let mut rows = repository.inner.load(query)?;
-            let versions = |snapshot: &Snapshot| snapshot.contacts.values().map(|person| person.version).collect::<Vec<_>>();
+            let versions = |snapshot: &Snapshot| snapshot.contacts.values().map(|contact_rows| contact_rows.version).collect::<Vec<_>>();
             for _ in 0..200 {
                 let later = repository.inner.load(query)?;
                 if versions(&later) != versions(&rows) {
-                    for (id, person) in &mut rows.contacts {
-                        Arc::make_mut(person).version = later.contacts.get(id).map_or(person.version, |later| later.version);
+                    for (id, contact_rows) in &mut rows.contacts {
+                        Arc::make_mut(contact_rows).version = later.contacts.get(id).map_or(contact_rows.version, |later| later.version);
                     }
                     break;
                 }
@@ -193,27 +193,27 @@ saboteurs! {
         }
     }
 
-    /// Clause 3: of a commit that is refused, something stays.
+    /// Clause 3: a refused commit leaves a contact.
     torn_batch, TornBatch, "all_or_nothing::a_stale_guard_refuses_all_rows" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.inner.commit(changes).inspect_err(|_| {
                 repository.tamper(changes, |snapshot| {
                     if let Some(contact) = changes.rows().contacts_created.first() {
-                        let person = Arc::new(ContactAggregate::new(contact.clone(), Version::FIRST));
-                        snapshot.contacts.entry(contact.id).or_insert(person);
+                        let contact_rows = Arc::new(ContactAggregate::new(contact.clone(), Version::FIRST));
+                        snapshot.contacts.entry(contact.id).or_insert(contact_rows);
                     }
                 });
             })
         }
     }
 
-    /// Clause 4: the sequence may have been archived.
+    /// Clause 4: an archived sequence is not detected.
     ignored_guard_of_the_sequence, UnguardedSequence, "guards_hold::sequence_archived" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let (id, _) = changes.guards().sequence;
-            let stands = repository.inner.snapshot(changes.organization_id());
-            let version = stands.and_then(|stands| Some(stands.reference.sequences.get(&id)?.version));
-            repository.forged(changes, |changes| {
+            let before = repository.inner.snapshot(changes.organization_id());
+            let version = before.and_then(|before| Some(before.reference.sequences.get(&id)?.version));
+            repository.commit_edited(changes, |changes| {
                 if let Some(version) = version {
                     changes["guards"]["sequence"] = json!([id, version]);
                 }
@@ -221,17 +221,17 @@ saboteurs! {
         }
     }
 
-    /// Clause 4: a channel may have been disabled.
+    /// Clause 4: a disabled channel is not detected.
     ignored_guard_of_the_channels, UnguardedChannels, "guards_hold::channel_disabled" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            repository.forged(changes, |changes| changes["guards"]["channels"] = json!([]))
+            repository.commit_edited(changes, |changes| changes["guards"]["channels"] = json!([]))
         }
     }
 
-    /// Clause 4: a channel that was not there may have appeared.
-    ignored_guard_of_an_absent_channel, UnguardedAbsence, "guards_hold::unknown_channel_inserted" => {
+    /// Clause 4: a new channel with an unknown id is not detected.
+    ignored_guard_of_an_absent_channel, UnguardedAbsentChannel, "guards_hold::unknown_channel_inserted" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            repository.forged(changes, |changes| {
+            repository.commit_edited(changes, |changes| {
                 if let Some(channels) = changes["guards"]["channels"].as_array_mut() {
                     channels.retain(|channel| !channel[1].is_null());
                 }
@@ -239,51 +239,51 @@ saboteurs! {
         }
     }
 
-    /// Clause 4: the custom object may ask for something else by now.
+    /// Clause 4: a changed custom object is not detected.
     ignored_guard_of_the_object, UnguardedObject, "guards_hold::custom_object_changed" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            repository.forged(changes, |changes| changes["guards"]["custom_object"] = Value::Null)
+            repository.commit_edited(changes, |changes| changes["guards"]["custom_object"] = Value::Null)
         }
     }
 
     /// Clause 4: the call flow may be gone.
     ignored_guard_of_the_call_flow, UnguardedCallFlow, "guards_hold::call_flow_deleted" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            repository.forged(changes, |changes| changes["guards"]["call_flow"] = Value::Null)
+            repository.commit_edited(changes, |changes| changes["guards"]["call_flow"] = Value::Null)
         }
     }
 
-    /// Clause 4: whoever is looked at and not written may have changed.
+    /// Clause 4: a change of a contact that is read and not written is not detected.
     ignored_guard_of_the_others, UnguardedContacts, "guards_hold::ignored_contact_changed" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            repository.forged(changes, |changes| changes["guards"]["contacts"] = json!([]))
+            repository.commit_edited(changes, |changes| changes["guards"]["contacts"] = json!([]))
         }
     }
 
-    /// Clause 4: whoever is written may have changed.
+    /// Clause 4: a change of a written contact is not detected.
     ignored_guard_of_those_written, UnguardedUpdates, "guards_hold::opt_out_inserted" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let people = repository.inner.snapshot(changes.organization_id()).map_or_else(BTreeMap::new, |now| now.contacts);
-            repository.forged(changes, |changes| {
+            repository.commit_edited(changes, |changes| {
                 for update in changes["rows"]["contacts_updated"].as_array_mut().into_iter().flatten() {
                     let id: ContactId = serde_json::from_value(update["id"].clone()).unwrap();
-                    if let Some(person) = people.get(&id) {
-                        update["expected"] = json!(person.version);
+                    if let Some(contact_rows) = people.get(&id) {
+                        update["expected"] = json!(contact_rows.version);
                     }
                 }
             })
         }
     }
 
-    /// Clause 4: a key that was vacant may be taken.
-    ignored_guard_of_vacant_keys, UnguardedVacancy, "guards_hold::unclaimed_phone_used" => {
+    /// Clause 4: the use of an unclaimed key is not detected.
+    ignored_guard_of_unclaimed_keys, UnguardedUnclaimedKeys, "guards_hold::unclaimed_phone_used" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            repository.forged(changes, |changes| changes["guards"]["vacant"] = json!({}))
+            repository.commit_edited(changes, |changes| changes["guards"]["vacant"] = json!({}))
         }
     }
 
-    /// Clause 5: a host may give two contacts one key.
-    host_write_that_is_not_unique, LaxConstraints, "unique_keys::a_host_cannot_give_two_contacts_the_same_key" => {
+    /// Clause 5: a host can give two contacts the same key.
+    host_write_with_a_duplicate_key, LaxConstraints, "unique_keys::a_host_cannot_give_two_contacts_the_same_key" => {
         fn host_write(memory: &Memory, write: &HostWrite) -> Result<(), RepositoryError> {
             let refused = memory.host_write(write);
             let unique = refused.as_ref().err().map(|error| error.inner().to_string());
@@ -291,22 +291,22 @@ saboteurs! {
         }
     }
 
-    /// Clause 5: a key that one contact gives up is still in the way of the next.
-    keys_in_the_way, KeysInTheWay, "unique_keys::a_key_moves_between_contacts_in_one_commit" => {
+    /// Clause 5: a key cannot move between contacts in one commit.
+    key_that_cannot_move, UnmovableKeys, "unique_keys::a_key_moves_between_contacts_in_one_commit" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            let stands = repository.inner.snapshot(changes.organization_id());
-            let held = |phone: &Option<enroll::contact::Text>| {
-                let people = stands.iter().flat_map(|stands| stands.contacts.values());
-                phone.is_some() && people.clone().any(|person| person.contact.phone == *phone)
+            let before = repository.inner.snapshot(changes.organization_id());
+            let used = |phone: &Option<enroll::contact::Text>| {
+                let people = before.iter().flat_map(|before| before.contacts.values());
+                phone.is_some() && people.clone().any(|contact_rows| contact_rows.contact.phone == *phone)
             };
-            if changes.rows().contacts_updated.iter().any(|update| held(&update.set.phone)) {
-                return Err(RepositoryError::new(Kind::Conflict, "the phone is held"));
+            if changes.rows().contacts_updated.iter().any(|update| used(&update.set.phone)) {
+                return Err(RepositoryError::new(Kind::Conflict, "another contact has the phone"));
             }
             repository.inner.commit(changes)
         }
     }
 
-    /// Clause 5: a contact may be live in a sequence twice.
+    /// Clause 5: a contact can be live twice in a sequence.
     second_live_step_contact, TwiceLive, "unique_keys::one_live_step_contact_per_contact_and_sequence" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let refused = repository.inner.commit(changes);
@@ -315,16 +315,16 @@ saboteurs! {
                 e.inner().downcast_ref() else { return refused };
             let mut lives = Vec::new();
             repository.tamper(changes, |snapshot| {
-                let person = Arc::make_mut(snapshot.contacts.get_mut(contact_id).unwrap());
-                for row in person.step_contacts.iter_mut().filter(|row| row.status.is_live()) {
+                let contact_rows = Arc::make_mut(snapshot.contacts.get_mut(contact_id).unwrap());
+                for row in contact_rows.step_contacts.iter_mut().filter(|row| row.status.is_live()) {
                     lives.push((row.id, row.status));
                     row.status = StepContactStatus::Finished;
                 }
             });
             let committed = repository.inner.commit(changes);
             repository.tamper(changes, |snapshot| {
-                let person = Arc::make_mut(snapshot.contacts.get_mut(contact_id).unwrap());
-                for row in &mut person.step_contacts {
+                let contact_rows = Arc::make_mut(snapshot.contacts.get_mut(contact_id).unwrap());
+                for row in &mut contact_rows.step_contacts {
                     row.status = lives.iter().find(|(id, _)| *id == row.id).map_or(row.status, |(_, status)| *status);
                 }
             });
@@ -332,8 +332,8 @@ saboteurs! {
         }
     }
 
-    /// Clause 5: an enrollment that has its row happens again.
-    enrollment_that_happens_twice, TwiceEnrolled, "unique_keys::an_enrollment_is_committed_once" => {
+    /// Clause 5: an enrollment is committed twice.
+    enrollment_committed_twice, TwiceCommitted, "unique_keys::an_enrollment_is_committed_once" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.tamper(changes, |snapshot| {
                 snapshot.reference.enrollments.remove(&changes.completion().enrollment.id);
@@ -346,7 +346,7 @@ saboteurs! {
         }
     }
 
-    /// Clause 6: what exists is overwritten.
+    /// Clause 6: existing contacts are overwritten.
     upsert_instead_of_create, Upserts, "create_never_overwrites::an_existing_contact_is_not_overwritten" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.tamper(changes, |snapshot| {
@@ -358,7 +358,7 @@ saboteurs! {
         }
     }
 
-    /// Clause 7: a conflict where nothing is in the way.
+    /// Clause 7: a conflict without a reason.
     phantom_conflict, PhantomConflict, "conflict_is_typed::sequential_enrollments_do_not_conflict" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             if repository.commits % 2 == 1 {
@@ -368,7 +368,7 @@ saboteurs! {
         }
     }
 
-    /// Clause 7: a lost race is told as something that trying again does not change.
+    /// Clause 7: a conflict has the wrong kind.
     untyped_conflict, UntypedConflict, "unique_keys::second_writer_of_a_phone_conflicts_then_reuses_the_contact" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.inner.commit(changes).map_err(|e| RepositoryError::new(Kind::Other, e))
@@ -378,18 +378,18 @@ saboteurs! {
     /// Clause 8: external ids are unique without regard to case.
     folded_case, FoldedCase, "byte_exact_keys::keys_are_compared_by_bytes" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            let stands = repository.inner.snapshot(changes.organization_id());
-            let held: Vec<String> = stands.iter().flat_map(|stands| stands.contacts.values())
-                .filter_map(|person| Some(person.contact.external_id.as_ref()?.to_lowercase())).collect();
+            let before = repository.inner.snapshot(changes.organization_id());
+            let used: Vec<String> = before.iter().flat_map(|before| before.contacts.values())
+                .filter_map(|contact_rows| Some(contact_rows.contact.external_id.as_ref()?.to_lowercase())).collect();
             let claims = changes.rows().contacts_created.iter().filter_map(|contact| contact.external_id.as_ref());
-            if claims.into_iter().any(|id| held.contains(&id.to_lowercase())) {
-                return Err(RepositoryError::new(Kind::Conflict, "the external id is held"));
+            if claims.into_iter().any(|id| used.contains(&id.to_lowercase())) {
+                return Err(RepositoryError::new(Kind::Conflict, "another contact has the external id"));
             }
             repository.inner.commit(changes)
         }
     }
 
-    /// Clause 9: a commit takes a thousand contacts at most.
+    /// Clause 9: a commit refuses more than a thousand contacts.
     bounded_commit, BoundedCommit, "any_size::four_thousand_contacts_are_created_then_reprocessed" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             if changes.rows().contacts_created.len() > 1000 {
@@ -399,7 +399,7 @@ saboteurs! {
         }
     }
 
-    /// Clause 10: a commit without contacts is left out, and with it the enrollment's own row.
+    /// Clause 10: a commit without contacts writes nothing, not even the row of the enrollment.
     lost_empty_commit, LostEmptyCommit, "empty_input::an_enrollment_without_enrolled_recipients_writes_only_its_own_row" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             let rows = changes.rows();
@@ -410,15 +410,15 @@ saboteurs! {
         }
     }
 
-    /// Clause 11: what one organization does not have, it gets from another.
-    leaking_tenant, LeakingTenant, "organizations_are_separate::rows_of_another_organization_are_not_loaded" => {
+    /// Clause 11: contacts of other organizations are loaded.
+    leaking_organization, LeakingOrganization, "organizations_are_separate::rows_of_another_organization_are_not_loaded" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
             let mut snapshot = repository.inner.load(query)?;
             for organization_id in repository.inner.organizations() {
-                let mut elsewhere = query.clone();
-                elsewhere.reference.organization_id = organization_id;
-                for (id, person) in repository.inner.load(&elsewhere)?.contacts {
-                    snapshot.contacts.entry(id).or_insert(person);
+                let mut other_query = query.clone();
+                other_query.reference.organization_id = organization_id;
+                for (id, contact_rows) in repository.inner.load(&other_query)?.contacts {
+                    snapshot.contacts.entry(id).or_insert(contact_rows);
                 }
             }
             Ok(snapshot)
@@ -428,19 +428,19 @@ saboteurs! {
     /// Clause 3: the conversations are not written.
     lost_conversation, LostConversation, "all_or_nothing::a_commit_writes_all_rows_of_its_plan" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            repository.forged(changes, |changes| changes["rows"]["conversations_created"] = json!([]))
+            repository.commit_edited(changes, |changes| changes["rows"]["conversations_created"] = json!([]))
         }
     }
 
-    /// Clause 12: a host's write raises no version.
-    host_write_that_raises_no_version, Unraised, "one_version_per_aggregate::preferences_of_a_contact" => {
+    /// Clause 12: a host's write does not increment the version.
+    host_write_without_a_new_version, NoVersionForHostWrites, "one_version_per_aggregate::preferences_of_a_contact" => {
         fn host_write(memory: &Memory, write: &HostWrite) -> Result<(), RepositoryError> {
             let before = memory.0.snapshot(write.organization_id);
             memory.host_write(write)?;
             if let (Some(before), Some(mut after)) = (before, memory.0.snapshot(write.organization_id)) {
-                for (id, person) in &mut after.contacts {
+                for (id, contact_rows) in &mut after.contacts {
                     if let Some(before) = before.contacts.get(id) {
-                        Arc::make_mut(person).version = before.version;
+                        Arc::make_mut(contact_rows).version = before.version;
                     }
                 }
                 memory.0.insert(after);
@@ -449,8 +449,8 @@ saboteurs! {
         }
     }
 
-    /// Clause 12: an enrollment raises no version of the contacts that it writes.
-    commit_that_raises_no_version, UnraisedCommit, "one_version_per_aggregate::an_enrollment_increments_the_version_of_written_contacts" => {
+    /// Clause 12: a commit does not increment the versions of its contacts.
+    commit_without_new_versions, NoVersionsForCommits, "one_version_per_aggregate::an_enrollment_increments_the_version_of_written_contacts" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.inner.commit(changes)?;
             repository.tamper(changes, |snapshot| {
@@ -463,13 +463,13 @@ saboteurs! {
     }
 }
 
-/// The suite finds nothing where there is nothing to find, so what it says above is of the saboteur.
+/// The same fixture without sabotage passes, so that the failures above come from the saboteurs.
 #[test]
-fn an_honest_repository_passes() {
-    struct Honest;
-    impl Saboteur for Honest {}
+fn a_correct_repository_passes() {
+    struct Correct;
+    impl Saboteur for Correct {}
     static RUN: AtomicUsize = AtomicUsize::new(0);
-    for case in all_cases::<Sabotage<Honest>, AtOnce>() {
+    for case in all_cases::<Sabotage<Correct>, BlockingRuntime>() {
         case.run();
         RUN.fetch_add(1, Ordering::Relaxed);
     }

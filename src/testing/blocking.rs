@@ -1,4 +1,4 @@
-//! What is blocking, where something async is asked for.
+//! Uses blocking repositories and inboxes as async ones.
 
 use std::pin::pin;
 use std::task::{Context as Task, Poll, Waker};
@@ -13,7 +13,7 @@ use crate::snapshot::{ReferenceData, Snapshot};
 use crate::stored_enrollment::StoredEnrollment;
 use crate::time::Timestamp;
 
-/// A blocking repository as an async one, so that one suite runs on both. It blocks whoever polls it.
+/// Wraps a blocking repository as an async one, so that one suite tests both. It blocks the thread that polls it.
 #[derive(Clone, Debug)]
 pub struct Blocking<R>(pub R);
 
@@ -62,11 +62,11 @@ impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
     }
 }
 
-/// Runs a future that never waits, such as all that [`Blocking`] makes.
+/// Runs a future that never waits, such as those of [`Blocking`].
 ///
 /// # Panics
-/// If the future waits for something: it needs the `block_on` of its own runtime.
-#[expect(clippy::panic, reason = "in a test, it says what to do")]
+/// Panics if the future waits: it needs the `block_on` of its runtime.
+#[expect(clippy::panic, reason = "a test must fail with a clear message")]
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Task::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,

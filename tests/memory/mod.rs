@@ -1,11 +1,11 @@
-//! The repository in memory as a database to test: seeds, host writes and dumps.
+//! Seeds, host writes and dumps of the repository in memory.
 
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::seed::{HostWrite, Seed};
 use enroll::snapshot::ReferenceData;
 use enroll::{InMemoryRepository, OrganizationId, Snapshot};
 
-/// A database that is a repository in memory.
+/// The repository in memory as a database.
 pub(crate) struct Memory(pub(crate) InMemoryRepository);
 
 impl Memory {

@@ -1,8 +1,8 @@
-//! The reference planner: SPEC sections 4 and 5, and what they need of 1 and 3, a second time, slow and
-//! plain.
+//! The reference planner: a second, slow and simple implementation of spec sections 4 and 5, and of the parts of 1 and 3
+//! that they need.
 //!
-//! It knows nothing of the engine: JSON in, JSON out, linear scans. Read it beside the SPEC, each rule
-//! bears its number. The request is taken as accepted (section 3 found no fault).
+//! It uses no code of the engine: JSON in, JSON out, linear scans. Each rule has the number of its section in the spec. The
+//! planner assumes an accepted request, without faults of section 3.
 
 mod rows;
 
@@ -11,29 +11,29 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use rows::{
-    ADDRESS, BIRTH_DATE, KEYS, by_id, has, is_of_type, members, millis, only, outcome, present, rfc3339, text, trimmed,
-    trimmed_text, without_empty,
+    ADDRESS, BIRTH_DATE, KEYS, TEXTS, by_id, has, is_of_type, members, millis, only, outcome, present, rfc3339, text,
+    trimmed, trimmed_text, without_empty,
 };
 pub(crate) use rows::{CONTACT, STEP_CONTACT};
 
-/// What the reference cannot decide for itself: whether an address is valid, and what it is compared by.
+/// Functions that validate addresses and return their comparison keys.
 pub(crate) struct Addresses<'a> {
-    /// Text and region (two letters) in; E.164 or `None` if it is not valid.
+    /// Takes a text and a region, and returns E.164, or `None` if the text is not valid.
     pub(crate) phone: &'a dyn Fn(&str, Option<&str>) -> Option<String>,
-    /// E.164 in; its region (two letters) out.
+    /// Takes E.164, and returns its region.
     pub(crate) region: &'a dyn Fn(&str) -> Option<String>,
-    /// Text in; the comparison key or `None` if it is not valid.
+    /// Takes a text, and returns the comparison key, or `None` if the text is not valid.
     pub(crate) email: &'a dyn Fn(&str) -> Option<String>,
-    /// A *stored* email in; its comparison key, never judged.
+    /// Takes a *stored* email, and returns its comparison key without validation.
     pub(crate) stored_email: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Plans one request over one organization; an id that would be minted reads `new:<recipient's index>`.
+/// Plans one request for one organization. A new id is `new:<index of the recipient>`.
 pub(crate) fn plan(given: &Value, when: &Value, addresses: &Addresses<'_>) -> Value {
     let mut planner = Planner::read(given, when, addresses);
     let to = planner.body["to"].as_array().expect("an accepted request has `to`").clone();
-    let outcomes: Vec<Value> = to.iter().enumerate().map(|(index, raw)| planner.take(index, raw)).collect();
-    // 4.7: one upload tag, if the raw `to` has more than one entry and some contact bears it.
+    let outcomes: Vec<Value> = to.iter().enumerate().map(|(index, raw)| planner.enroll(index, raw)).collect();
+    // 4.7: one upload tag, if the raw `to` has more than one entry and a contact gets it.
     let is_tagged = to.len() > 1 && outcomes.iter().any(|outcome| has(outcome, "step_contact"));
     let upload_tag = is_tagged.then(|| format!("Upload {}", rfc3339(planner.at)));
     without_empty(json!({ "upload_tag": upload_tag, "outcomes": outcomes }))
@@ -41,11 +41,10 @@ pub(crate) fn plan(given: &Value, when: &Value, addresses: &Addresses<'_>) -> Va
 
 struct Planner<'a> {
     addresses: &'a Addresses<'a>,
-    /// The organization's rows by table. A contact has three more fields here: `email_key` (what its
-    /// email is compared by), `taken_by` (the recipient that took it), `brought` (the keys that this
-    /// one brought).
-    world: BTreeMap<String, Vec<Value>>,
-    // What section 3 settles about the request.
+    /// The organization's rows by table. A contact has three more fields: `email_key` (its comparison key),
+    /// `reserved_by` (the index of a recipient), and `added_keys` (the keys that this recipient added).
+    tables: BTreeMap<String, Vec<Value>>,
+    // The results of section 3.
     policy: &'a Value,
     body: &'a Value,
     at: i64,
@@ -59,7 +58,7 @@ impl<'a> Planner<'a> {
     fn read(given: &'a Value, when: &'a Value, addresses: &'a Addresses<'a>) -> Self {
         let mut planner = Self {
             addresses,
-            world: BTreeMap::new(),
+            tables: BTreeMap::new(),
             policy: &given["policy"],
             body: &when["body"],
             at: (millis(&when["at"]).or(millis(&given["now"]))).expect("`at`, or the file's `now`"),
@@ -68,12 +67,12 @@ impl<'a> Planner<'a> {
             channel_id: None,
             region: None,
         };
-        // 2: nothing crosses organizations. 8: the file's own is the default of a row.
+        // 2: nothing crosses organizations. 8: the file's organization is the default of a row.
         let own = &given["organization_id"];
         for (table, rows) in given.as_object().into_iter().flatten() {
             let mut rows = rows.as_array().cloned().unwrap_or_default();
             rows.retain(|row| present(&row["organization_id"]).unwrap_or(own) == own);
-            planner.world.insert(table.clone(), rows);
+            planner.tables.insert(table.clone(), rows);
         }
         for contact in planner.rows_mut("contacts") {
             *contact = without_empty(contact.take());
@@ -82,12 +81,12 @@ impl<'a> Planner<'a> {
 
         let sequence = by_id(planner.rows("sequences"), &when["sequence_id"]);
         planner.sequence = sequence.expect("the sequence exists").clone();
-        // D1, 3: the given step, else the one of lowest position, then of smallest id.
+        // D1, 3: the given step, else the step with the lowest position, then with the smallest id.
         let steps = planner.sequence["steps"].as_array().expect("the sequence has steps");
         let first = steps.iter().min_by_key(|step| (step["position"].as_i64(), text(step, "id")));
-        let asked = present(&planner.body["step_id"]);
-        let step = asked.map_or(first, |id| by_id(steps, id)).expect("the step exists").clone();
-        // 3: the channel used is `from`, else the step's channel, else none.
+        let given = present(&planner.body["step_id"]);
+        let step = given.map_or(first, |id| by_id(steps, id)).expect("the step exists").clone();
+        // 3: the channel used is the channel of `from`, else the step's channel, else none.
         let channels = planner.rows("channels");
         let channel = if let Some(from) = trimmed_text(&planner.body["from"]) {
             Some(planner.channel_of(&step, &from).expect("`from` fits a channel"))
@@ -95,7 +94,7 @@ impl<'a> Planner<'a> {
             let id = present(&step["channel_id"]);
             id.map(|id| by_id(channels, id).expect("the step's channel exists"))
         };
-        // 4.1: the policy's region, else of the channel used, else of the first enabled channel of a phone kind.
+        // 4.1: the policy's region, else that of the channel used, else that of the first enabled channel of a phone kind.
         let first_phone = (channels.iter())
             .filter(|channel| channel["kind"] != "email" && channel["enabled"] != false)
             .min_by_key(|channel| text(channel, "id"));
@@ -107,56 +106,59 @@ impl<'a> Planner<'a> {
         Self { step, channel_id, region, ..planner }
     }
 
-    /// 3: `from` is a phone or an email; the enabled one of the step's kind, then the smallest id.
+    /// 3: returns the enabled channel of the step's kind with the address `from`, and with the smallest id.
     fn channel_of(&self, step: &Value, from: &str) -> Option<&Value> {
-        // E.164 is compared as it is, without a judgement.
+        // E.164 is compared without validation.
         let digits = from.strip_prefix('+').unwrap_or("none");
         let is_e164 = digits.bytes().all(|byte| byte.is_ascii_digit());
         let phone = if is_e164 { Some(from.to_owned()) } else { (self.addresses.phone)(from, None) };
         let email_key = |address: &str| (self.addresses.stored_email)(address);
-        let is_meant = |channel: &&Value| match text(channel, "kind") {
+        let matches_from = |channel: &&Value| match text(channel, "kind") {
             "email" => email_key(from).is_some_and(|key| email_key(text(channel, "address")) == Some(key)),
             _ => phone.as_deref() == Some(text(channel, "address")),
         };
-        (self.rows("channels").iter().filter(is_meant))
+        (self.rows("channels").iter().filter(matches_from))
             .filter(|channel| channel["kind"] == step["channel_kind"])
             .filter(|channel| channel["enabled"] != false)
             .min_by_key(|channel| text(channel, "id"))
     }
 
     fn rows(&self, table: &str) -> &[Value] {
-        self.world.get(table).map_or(&[], Vec::as_slice)
+        self.tables.get(table).map_or(&[], Vec::as_slice)
     }
 
     fn rows_mut(&mut self, table: &str) -> &mut Vec<Value> {
-        self.world.entry(table.to_owned()).or_default()
+        self.tables.entry(table.to_owned()).or_default()
     }
 
     fn policy_is(&self, switch: &str, value: &str) -> bool {
         self.policy[switch] == value
     }
 
-    /// 4.1: an entry of `to` in the shape of a contact, without what is absent or not valid.
+    /// 4.1: returns an entry of `to` as a contact, without absent and invalid values.
     fn normalize(&self, raw: &Value) -> Value {
         let given = |field: &str| trimmed_text(&raw[field]);
         let phone = |text: String| (self.addresses.phone)(&text, self.region.as_deref());
         let email_key = given("email").and_then(|email| (self.addresses.email)(&email));
-        // 3: a default channel that is none of the organization is dropped.
+        // 3: a default channel that is unknown in the organization is dropped.
         let channel = by_id(self.rows("channels"), &raw["default_channel_id"]);
-        without_empty(json!({
+        let mut entry = json!({
             "external_id": given("external_id"), "phone": given("phone").and_then(phone),
             "email": email_key.as_ref().and(given("email")), "email_key": email_key,
-            "name": given("name"), "language": given("language"),
             "default_channel_id": channel.map(|channel| &channel["id"]),
             "address": members(&raw["address"], &ADDRESS),
             "birth_date": members(&raw["birth_date"], &BIRTH_DATE),
-        }))
+        });
+        for field in TEXTS {
+            entry[field] = json!(given(field));
+        }
+        without_empty(entry)
     }
 
-    /// Section 4 for one recipient: its outcome, and the world changed if it is enrolled.
-    fn take(&mut self, index: usize, raw: &Value) -> Value {
+    /// Section 4: returns the outcome of one recipient, and changes the rows if it is enrolled.
+    fn enroll(&mut self, index: usize, raw: &Value) -> Value {
         let entry = self.normalize(raw);
-        // 4.3: external id, else phone, else email; the first key that finds a contact wins.
+        // 4.3: external id, else phone, else email. The first key that finds a contact decides.
         let holders = KEYS.map(|(_, compared)| self.holder(compared, &entry[compared]));
         let found: Option<usize> = holders.into_iter().flatten().next();
         let stored: Option<Value> = found.map(|position| self.rows("contacts")[position].clone());
@@ -169,12 +171,12 @@ impl<'a> Planner<'a> {
 
         // 4.2
         let is_email = self.step["channel_kind"] == "email";
-        let needed = if is_email { "email" } else { "phone" };
-        let contact_will_do = self.policy_is("address_source", "entry_then_contact")
-            && stored.as_ref().is_some_and(|contact| has(contact, needed));
+        let needed_address = if is_email { "email" } else { "phone" };
+        let contact_has_address = self.policy_is("address_source", "entry_then_contact")
+            && stored.as_ref().is_some_and(|contact| has(contact, needed_address));
         for address in ["phone", "email"] {
             let (is_valid, is_given) = (has(&entry, address), present(&raw[address]).is_some());
-            if address == needed && !is_valid && !contact_will_do {
+            if address == needed_address && !is_valid && !contact_has_address {
                 let fault = if is_given { "invalid" } else { "missing" };
                 reasons.push(format!("{fault}_{address}"));
             } else if is_given && !is_valid {
@@ -183,20 +185,20 @@ impl<'a> Planner<'a> {
         }
         let is_eligible = reasons.is_empty();
 
-        // 4.4, 5: who meets a taken contact is asked no further.
-        let taken_by = stored.as_ref().map_or(&Value::Null, |contact| &contact["taken_by"]);
-        if !taken_by.is_null() && !is_eligible {
+        // 4.4, 5: a recipient that matches a reserved contact is not checked further.
+        let reserved_by = stored.as_ref().map_or(&Value::Null, |contact| &contact["reserved_by"]);
+        if !reserved_by.is_null() && !is_eligible {
             return ignored(&reasons, &notes);
         }
-        if !taken_by.is_null() {
-            let more = json!({ "duplicate_of": taken_by, "notes": notes, "contact": found_id });
+        if !reserved_by.is_null() {
+            let more = json!({ "duplicate_of": reserved_by, "notes": notes, "contact": found_id });
             return outcome(index, "duplicate", &more);
         }
-        // 3: this note stands first, and not on duplicates.
+        // 3: this note comes first. Duplicates do not have it.
         if present(&raw["default_channel_id"]).is_some() && !has(&entry, "default_channel_id") {
             notes.insert(0, "default_channel_unknown".to_owned());
         }
-        // 5: the other gates are asked of an existing contact only.
+        // 5: the other gates are checked only for an existing contact.
         if stored.is_none() && !is_eligible {
             return ignored(&reasons, &notes);
         }
@@ -204,11 +206,11 @@ impl<'a> Planner<'a> {
         // 4.3: keys that name another contact, or differ from the stored one.
         let new = json!({ "id": format!("new:{index}") });
         let before = stored.as_ref().unwrap_or(&new);
-        let mut others_keys = Vec::new();
+        let mut keys_of_others = Vec::new();
         for ((key, compared), holder) in KEYS.into_iter().zip(holders) {
             if let Some(other) = holder.filter(|_| holder != found) {
-                others_keys.push(key);
-                if self.rows("contacts")[other]["brought"][key] == true {
+                keys_of_others.push(key);
+                if self.rows("contacts")[other]["added_keys"][key] == true {
                     notes.push(format!("key_taken:{key}"));
                 } else if self.policy_is("identity_conflict", "refuse") {
                     reasons.push(format!("identity_conflict:{key}"));
@@ -219,12 +221,12 @@ impl<'a> Planner<'a> {
                 notes.push(format!("key_mismatch:{key}"));
             }
         }
-        let contact = self.filled(index, &entry, before, stored.is_none(), &others_keys);
-        // 4.3: no way to reach them is no enrollment. Where 4.2 refused, it has told so already.
-        if is_eligible && !has(&contact, needed) && others_keys.contains(&needed) {
+        let contact = self.filled(index, &entry, before, stored.is_none(), &keys_of_others);
+        // 4.3: a contact without the needed_address address is not enrolled. 4.2 can already have a reason for it.
+        if is_eligible && !has(&contact, needed_address) && keys_of_others.contains(&needed_address) {
             reasons.push("address_taken".to_owned());
-        } else if is_eligible && !has(&contact, needed) {
-            reasons.push(format!("missing_{needed}"));
+        } else if is_eligible && !has(&contact, needed_address) {
+            reasons.push(format!("missing_{needed_address}"));
         }
 
         // 4.5
@@ -239,17 +241,17 @@ impl<'a> Planner<'a> {
         // 4.6
         let decided = self.decide(&contact["id"]);
         reasons.extend(decided.err().map(str::to_owned));
-        let (Ok((disposition, again)), true) = (decided, reasons.is_empty()) else {
+        let (Ok((disposition, reprocessed)), true) = (decided, reasons.is_empty()) else {
             return ignored(&reasons, &notes);
         };
 
-        // 4.7: from here on the recipient is enrolled and leaves its traces.
+        // 4.7: the recipient is enrolled, so its rows are written.
         match found {
             Some(position) => self.rows_mut("contacts")[position] = contact.clone(),
             None => self.rows_mut("contacts").push(contact.clone()),
         }
-        let step_contact = self.write_step_contact(index, &contact, again);
-        let (conversation, conversation_created) = self.converse(index, &contact);
+        let step_contact = self.write_step_contact(index, &contact, reprocessed);
+        let (conversation, conversation_created) = self.conversation_on_channel(index, &contact);
         let record = self.write_record(index, raw, &contact, &step_contact);
         notes.extend(record.as_ref().err().map(|note| (*note).to_owned()));
         let record = record.ok().flatten().unwrap_or_default();
@@ -267,12 +269,12 @@ impl<'a> Planner<'a> {
             }),
         );
         if has(&record, "properties") {
-            outcome["record_after"] = record["properties"].clone(); // as it is, also `{}`
+            outcome["record_after"] = record["properties"].clone(); // also `{}`
         }
         outcome
     }
 
-    /// 4.3: the position of the contact that holds a key; no merged one, and of several the smallest id.
+    /// 4.3: returns the position of the contact with a key. Merged contacts do not count. The smallest id decides.
     fn holder(&self, compared: &str, value: &Value) -> Option<usize> {
         (self.rows("contacts").iter().enumerate())
             .filter(|(_, contact)| contact["state"] != "merged")
@@ -281,8 +283,8 @@ impl<'a> Planner<'a> {
             .map(|(position, _)| position)
     }
 
-    /// 4.3: the contact as it will stand after this recipient, should it be enrolled.
-    fn filled(&self, index: usize, entry: &Value, before: &Value, is_new: bool, others_keys: &[&str]) -> Value {
+    /// 4.3: returns the contact as it is after the enrollment of this recipient.
+    fn filled(&self, index: usize, entry: &Value, before: &Value, is_new: bool, keys_of_others: &[&str]) -> Value {
         let mut after = before.clone();
         for field in CONTACT {
             let may_write = match text(self.policy, "existing_contact") {
@@ -290,17 +292,17 @@ impl<'a> Planner<'a> {
                 "keep" => is_new,
                 _ => !has(before, field), // `FillBlank`
             };
-            if may_write && has(entry, field) && !others_keys.contains(&field) {
+            if may_write && has(entry, field) && !keys_of_others.contains(&field) {
                 after[field] = entry[field].clone();
                 if field == "email" {
                     after["email_key"] = entry["email_key"].clone();
                 }
             }
         }
-        // 4.4, should it be enrolled. An email in a new spelling only is no new key.
-        after["taken_by"] = json!(index);
+        // 4.4: an enrolled recipient reserves its contact. A new spelling of an email is not a new key.
+        after["reserved_by"] = json!(index);
         for (key, compared) in KEYS {
-            after["brought"][key] = json!(before[compared] != after[compared]);
+            after["added_keys"][key] = json!(before[compared] != after[compared]);
         }
         after
     }
@@ -313,8 +315,8 @@ impl<'a> Planner<'a> {
             .any(|preference| preference["opt_in"] == false)
     }
 
-    /// 4.6: what the first row that holds says: the disposition, with the position of the step contact
-    /// to reprocess, or the reason to ignore.
+    /// 4.6: the first row that holds decides. Returns the disposition with the position of the step contact to reprocess,
+    /// or the reason to ignore the recipient.
     fn decide(&self, contact_id: &Value) -> Result<(&'static str, Option<usize>), &'static str> {
         let settings = &self.sequence["settings"];
         let sequence_id = &self.sequence["id"];
@@ -333,7 +335,7 @@ impl<'a> Planner<'a> {
         if !elsewhere.is_empty() {
             return Err("pending_in_other_step");
         }
-        // 4.6 b: the live one if there is one, else (`AnyStatus`) the newest.
+        // 4.6 b: the live step contact, else (`AnyStatus`) the newest one.
         if let Some(live) = self.newest(&history, |row| in_step(row) && is_live(row)) {
             return Ok(("reprocessed", Some(live)));
         }
@@ -366,17 +368,18 @@ impl<'a> Planner<'a> {
         Ok(("re_added", None))
     }
 
-    /// 4.6: of those meant the one of the latest run start, then of the greatest id; its position.
-    fn newest(&self, history: &[&Value], is_meant: impl Fn(&Value) -> bool) -> Option<usize> {
+    /// 4.6: returns the position of the step contact with the latest run start, then with the greatest id.
+    fn newest(&self, history: &[&Value], matches_from: impl Fn(&Value) -> bool) -> Option<usize> {
         let started = |row: &Value| millis(&by_id(self.rows("runs"), &row["run_id"])?["started_at"]);
-        let newest = (history.iter().filter(|row| is_meant(row))).max_by_key(|row| (started(row), text(row, "id")))?;
+        let newest =
+            (history.iter().filter(|row| matches_from(row))).max_by_key(|row| (started(row), text(row, "id")))?;
         self.rows("step_contacts").iter().position(|row| row["id"] == newest["id"])
     }
 
-    /// 4.6, 4.7: a new step contact in a new run, or the one at the position `again` reprocessed.
-    fn write_step_contact(&mut self, index: usize, contact: &Value, again: Option<usize>) -> Value {
+    /// 4.6, 4.7: writes a new step contact in a new run, or reprocesses the step contact at the position.
+    fn write_step_contact(&mut self, index: usize, contact: &Value, reprocessed: Option<usize>) -> Value {
         let (new_id, sequence_id) = (format!("new:{index}"), self.sequence["id"].clone());
-        let mut row = match again {
+        let mut row = match reprocessed {
             Some(position) => self.rows("step_contacts")[position].clone(),
             None => json!({
                 "id": new_id, "run_id": new_id, "sequence_id": sequence_id,
@@ -384,18 +387,18 @@ impl<'a> Planner<'a> {
                 "channel_id": self.channel_id,
             }),
         };
-        // 4.7: in the future is pending; now, past or absent is active, at the request's instant.
+        // 4.7: a schedule in the future is pending. Now, past or absent is active, at the request's instant.
         let later = millis(&self.body["schedule_at"]).filter(|scheduled| *scheduled > self.at);
         row["status"] = json!(later.map_or("active", |_| "pending"));
         row["scheduled_at"] = json!(rfc3339(later.unwrap_or(self.at)));
-        // 4.6: channel (by `from`) and call flow (D10) are replaced where given, else kept.
+        // 4.6: channel (by `from`) and call flow (D10) are replaced if given, else kept.
         if present(&self.body["from"]).is_some() {
             row["channel_id"] = json!(self.channel_id);
         }
         if let Some(id) = trimmed_text(&self.body["voice_options"]["default_call_flow_id"]) {
             row["default_call_flow_id"] = json!(id.to_lowercase());
         }
-        if let Some(position) = again {
+        if let Some(position) = reprocessed {
             row["times_processed"] = json!(row["times_processed"].as_u64().unwrap_or(1) + 1);
             for run in self.rows_mut("runs") {
                 if run["id"] == row["run_id"] {
@@ -415,8 +418,8 @@ impl<'a> Planner<'a> {
         row
     }
 
-    /// 4.7: the conversation on the channel used: the newest that stands, else a new one (`true`).
-    fn converse(&mut self, index: usize, contact: &Value) -> (Option<Value>, bool) {
+    /// 4.7: returns the newest conversation on the channel used, or creates one (`true`).
+    fn conversation_on_channel(&mut self, index: usize, contact: &Value) -> (Option<Value>, bool) {
         let Some(channel_id) = self.channel_id.clone() else {
             return (None, false);
         };
@@ -435,8 +438,8 @@ impl<'a> Planner<'a> {
         (Some(id), true)
     }
 
-    /// 4.8: the record (object, resource kind, resource id) created or merged into, if the request has
-    /// custom data; the note if it is not written.
+    /// 4.8: creates the record or merges into it, if the request has custom data. Returns the note if the record is not
+    /// written.
     fn write_record(
         &mut self,
         index: usize,
@@ -444,21 +447,21 @@ impl<'a> Planner<'a> {
         contact: &Value,
         step_contact: &Value,
     ) -> Result<Option<Value>, &'static str> {
-        let Some(asked) = present(&self.body["custom_data"]) else {
+        let Some(given) = present(&self.body["custom_data"]) else {
             return Ok(None);
         };
-        let object = by_id(self.rows("custom_objects"), &asked["custom_object_id"]);
+        let object = by_id(self.rows("custom_objects"), &given["custom_object_id"]);
         let object = object.expect("the custom object exists").clone();
-        let resource = trimmed_text(&asked["resource"]).expect("custom data has a resource");
+        let resource = trimmed_text(&given["resource"]).expect("custom data has a resource");
         let is_contact = resource == "contact";
         let resource_id = if is_contact { &contact["id"] } else { &step_contact["id"] };
-        let standing = (self.rows("custom_records").iter().enumerate())
+        let existing = (self.rows("custom_records").iter().enumerate())
             .filter(|(_, record)| record["custom_object_id"] == object["id"])
             .filter(|(_, record)| record["resource"] == resource)
             .filter(|(_, record)| record["resource_id"] == *resource_id)
             .min_by_key(|(_, record)| text(record, "id"));
-        let position = standing.map(|(position, _)| position);
-        let mut record = standing.map_or_else(
+        let position = existing.map(|(position, _)| position);
+        let mut record = existing.map_or_else(
             || {
                 json!({
                     "id": format!("new:{index}"), "custom_object_id": object["id"],
@@ -474,7 +477,7 @@ impl<'a> Planner<'a> {
         for (key, value) in raw["properties"].as_object().into_iter().flatten() {
             let value = trimmed(value);
             if value == "" {
-                continue; // a blank value is absent: what stands stays
+                continue; // a blank value is absent: the stored value stays
             }
             let property = properties.iter().find(|property| property["key"] == **key);
             let property = property.ok_or("custom_data_invalid")?;
@@ -483,7 +486,7 @@ impl<'a> Planner<'a> {
             } else if is_of_type(&value, text(property, "type")) {
                 values.insert(key.clone(), value);
             } else {
-                return Err("custom_data_invalid"); // also `null` for a required one
+                return Err("custom_data_invalid"); // also `null` for a required property
             }
         }
         for property in properties.iter().filter(|property| property["required"] == true) {
@@ -492,7 +495,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             if !is_of_type(default, text(property, "type")) {
-                return Err("custom_data_invalid"); // also a default that does not fit
+                return Err("custom_data_invalid"); // also a default of the wrong type
             }
             values.insert(key.to_owned(), default.clone());
         }

@@ -1,4 +1,4 @@
-//! What the reference planner asks of JSON rows.
+//! Functions on JSON rows for the reference planner.
 
 use chrono::{DateTime, Datelike, NaiveDate, Timelike};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(super) fn is_of_type(value: &Value, kind: &str) -> bool {
     }
 }
 
-/// 5: an outcome. What is absent is left out, the booleans are always there.
+/// 5: returns an outcome without absent members. The two flags are always present.
 pub(super) fn outcome(index: usize, disposition: &str, more: &Value) -> Value {
     let mut outcome = json!({
         "index": index, "disposition": disposition,
@@ -37,7 +37,7 @@ pub(super) fn has(row: &Value, field: &str) -> bool {
     !row[field].is_null()
 }
 
-/// A text of a row; an absent one reads as the empty text.
+/// Returns a text of a row, or an empty text.
 pub(super) fn text<'a>(row: &'a Value, field: &str) -> &'a str {
     row[field].as_str().unwrap_or_default()
 }
@@ -47,13 +47,13 @@ pub(super) fn only(row: &Value, fields: &[&str]) -> Value {
     fields.iter().map(field).collect()
 }
 
-/// The row of an id, which a request may write in capitals.
+/// Returns the row with an id. A request can contain the id in upper case.
 pub(super) fn by_id<'a>(rows: &'a [Value], id: &Value) -> Option<&'a Value> {
     let id = trimmed_text(id)?.to_lowercase();
     rows.iter().find(|row| text(row, "id") == id)
 }
 
-/// 1: `null` means absent, and so does a blank string.
+/// 1: `null` and blank strings mean absent.
 pub(super) fn present(value: &Value) -> Option<&Value> {
     let is_blank = value.as_str().is_some_and(|text| text.trim().is_empty());
     (!value.is_null() && !is_blank).then_some(value)
@@ -64,7 +64,7 @@ pub(super) fn trimmed_text(value: &Value) -> Option<String> {
     present(value)?.as_str().map(|text| text.trim().to_owned())
 }
 
-/// The value with every string in it trimmed, at every depth; keys are taken as they are.
+/// Trims every string in a value, at every depth. Keys do not change.
 pub(super) fn trimmed(value: &Value) -> Value {
     let member = |(key, value): (&String, &Value)| (key.clone(), trimmed(value));
     match value {
@@ -75,7 +75,7 @@ pub(super) fn trimmed(value: &Value) -> Value {
     }
 }
 
-/// 1: the known members of an object; `postal_code` is `post_code`, and of both the last counts.
+/// 1: returns the known members of an object. `postal_code` is an alias of `post_code`, and the last one counts.
 pub(super) fn members(object: &Value, known: &[&str]) -> Value {
     let mut found = json!({});
     for (name, value) in object.as_object().into_iter().flatten() {
@@ -88,7 +88,7 @@ pub(super) fn members(object: &Value, known: &[&str]) -> Value {
     found
 }
 
-/// The object without `null`s, blank strings, empty lists and empty objects; so the objects in it.
+/// Removes `null`, blank strings, empty lists and empty objects, at every depth.
 pub(super) fn without_empty(value: Value) -> Value {
     let Value::Object(members) = value else {
         return value;
@@ -98,7 +98,7 @@ pub(super) fn without_empty(value: Value) -> Value {
     members.filter(|(_, value)| is_kept(value)).collect()
 }
 
-/// 3: an instant in whole milliseconds since 1970, finer ones truncated.
+/// 3: reads an instant as milliseconds since 1970, truncated.
 pub(super) fn millis(instant: &Value) -> Option<i64> {
     let parsed = DateTime::parse_from_rfc3339(&trimmed_text(instant)?);
     Some(parsed.expect("an RFC 3339 instant").timestamp_millis())
@@ -112,8 +112,10 @@ pub(super) fn rfc3339(millis: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
-/// 4.3: the keys in their order, each with the field by which it is compared.
+/// 4.3: the keys in their order, each with the field that is compared.
 pub(super) const KEYS: [(&str, &str); 3] = [("external_id", "external_id"), ("phone", "phone"), ("email", "email_key")];
+/// The text fields of a contact that are not keys.
+pub(super) const TEXTS: [&str; 2] = ["name", "language"];
 pub(crate) const CONTACT: [&str; 8] =
     ["external_id", "phone", "email", "name", "language", "default_channel_id", "address", "birth_date"];
 pub(crate) const STEP_CONTACT: [&str; 5] =

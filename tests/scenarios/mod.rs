@@ -1,4 +1,4 @@
-//! Generated scenarios as a host has them: in memory, with edits past the engine.
+//! Runs generated scenarios in memory, with edits of a host between the calls.
 
 use enroll::changes::ChangeSet;
 use enroll::contact::{Contact, ContactState, Email, KeyKind};
@@ -17,36 +17,36 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The organization of a scenario, in memory, and its requests.
-pub(crate) struct Host<'w> {
-    scenario: &'w Scenario,
+/// The rows of a scenario in memory, and its requests.
+pub(crate) struct Host<'s> {
+    scenario: &'s Scenario,
     repository: InMemoryRepository,
 }
 
-impl<'w> Host<'w> {
-    pub(crate) fn new(scenario: &'w Scenario) -> Self {
+impl<'s> Host<'s> {
+    pub(crate) fn new(scenario: &'s Scenario) -> Self {
         let repository = InMemoryRepository::new();
         scenario.given.snapshots().unwrap().into_iter().for_each(|snapshot| repository.insert(snapshot));
         Self { scenario, repository }
     }
 
-    /// The organization as it stands in `snapshot`.
-    pub(crate) fn standing(scenario: &'w Scenario, snapshot: &Snapshot) -> Self {
+    /// Returns a host with the rows of the snapshot.
+    pub(crate) fn with_rows(scenario: &'s Scenario, snapshot: &Snapshot) -> Self {
         let repository = InMemoryRepository::new();
         repository.insert(snapshot.clone());
         Self { scenario, repository }
     }
 
     pub(crate) fn copy(&self) -> Self {
-        Self::standing(self.scenario, &self.snapshot())
+        Self::with_rows(self.scenario, &self.snapshot())
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.repository.snapshot(self.scenario.given.organization_id).unwrap()
     }
 
-    /// The other organizations.
-    pub(crate) fn strangers(&self) -> Vec<Snapshot> {
+    /// Returns the snapshots of all other organizations.
+    pub(crate) fn other_organizations(&self) -> Vec<Snapshot> {
         let others =
             self.repository.organizations().into_iter().filter(|id| *id != self.scenario.given.organization_id);
         others.filter_map(|id| self.repository.snapshot(id)).collect()
@@ -60,7 +60,7 @@ impl<'w> Host<'w> {
         &self,
         n: usize,
         body: Option<&[u8]>,
-        ask: impl FnOnce(&mut Walled, &Engine<'_>, &Enrollment<'_>) -> T,
+        run: impl FnOnce(&mut OneOrganization, &Engine<'_>, &Enrollment<'_>) -> T,
     ) -> T {
         let request = &self.scenario.requests[n];
         let own = request.body.to_string();
@@ -72,15 +72,15 @@ impl<'w> Host<'w> {
             request: &EnrollmentRequest::from_json(body.unwrap_or(own.as_bytes())),
         };
         let organization_id = self.scenario.given.organization_id;
-        let mut walled = Walled { inner: self.repository.clone(), organization_id };
-        ask(&mut walled, &Engine::new(&self.scenario.given.policy), &enrollment)
+        let mut repository = OneOrganization { inner: self.repository.clone(), organization_id };
+        run(&mut repository, &Engine::new(&self.scenario.given.policy), &enrollment)
     }
 
     pub(crate) fn enroll(&self, n: usize) -> EnrollmentReport {
         self.with(n, None, enroll_contacts).unwrap().report
     }
 
-    /// How often enrolling asks for the reference data, loads, and commits.
+    /// Returns the numbers of reference queries, loads and commits of an enrollment.
     pub(crate) fn calls(&self, n: usize) -> [usize; 3] {
         self.with(n, None, |repository, engine, enrollment| {
             let mut counting = Counting { inner: &mut *repository, calls: [0; 3] };
@@ -93,7 +93,7 @@ impl<'w> Host<'w> {
         self.with(n, None, preview).unwrap().report
     }
 
-    /// Checks any body at all; it is refused or not.
+    /// Checks any body. It can be accepted or rejected, without a panic.
     pub(crate) fn check(&self, body: &[u8]) {
         self.with(0, Some(body), |repository, engine, enrollment| {
             let reference = repository.reference_data(&enrollment.reference_query()).unwrap();
@@ -126,32 +126,32 @@ impl<'w> Host<'w> {
         self.repository.edit(self.scenario.given.organization_id, |snapshot| (mutation.edit)(snapshot)).unwrap();
     }
 
-    /// Enrolls while someone else edits, once, between load and commit.
+    /// Enrolls, with one edit of the host between load and commit.
     pub(crate) fn enroll_while(
         self,
         n: usize,
         mutation: &Mutation,
     ) -> Result<(EnrollmentReport, Snapshot), EnrollError> {
         let edited = Cell::new(false);
-        let enrolled = self.with(n, None, |walled, engine, enrollment| {
+        let enrolled = self.with(n, None, |repository, engine, enrollment| {
             let before_commit = || {
                 if !edited.replace(true) {
                     self.edit(mutation);
                 }
             };
-            enroll_contacts(&mut Raced { inner: walled, before_commit }, engine, enrollment)
+            enroll_contacts(&mut EditedBeforeCommit { inner: repository, before_commit }, engine, enrollment)
         })?;
         Ok((enrolled.report, self.snapshot()))
     }
 }
 
-/// Answers for one organization alone.
-pub(crate) struct Walled {
+/// Panics for any other organization.
+pub(crate) struct OneOrganization {
     inner: InMemoryRepository,
     organization_id: OrganizationId,
 }
 
-impl Repository for Walled {
+impl Repository for OneOrganization {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         assert_eq!(query.organization_id, self.organization_id);
         Repository::reference_data(&mut self.inner, query)
@@ -168,7 +168,7 @@ impl Repository for Walled {
     }
 }
 
-/// Counts what it passes on.
+/// Counts the calls.
 pub(crate) struct Counting<R> {
     pub(crate) inner: R,
     pub(crate) calls: [usize; 3],
@@ -191,13 +191,13 @@ impl<R: Repository> Repository for Counting<R> {
     }
 }
 
-/// Something happens before each commit.
-struct Raced<'r, F> {
-    inner: &'r mut Walled,
+/// Calls a function before each commit.
+struct EditedBeforeCommit<'r, F> {
+    inner: &'r mut OneOrganization,
     before_commit: F,
 }
 
-impl<F: FnMut()> Repository for Raced<'_, F> {
+impl<F: FnMut()> Repository for EditedBeforeCommit<'_, F> {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         self.inner.reference_data(query)
     }
@@ -212,13 +212,13 @@ impl<F: FnMut()> Repository for Raced<'_, F> {
     }
 }
 
-/// A host's own write.
+/// A write of a host.
 pub(crate) struct Mutation {
     pub(crate) what: String,
     edit: Box<dyn Fn(&mut Snapshot)>,
 }
 
-/// Every way in which a host could change what the command's plan may rest on.
+/// Returns all kinds of host writes that can change a fact behind the command's plan.
 pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec<Mutation> {
     let mut all = Vec::new();
     let mut add = |what: String, edit: Box<dyn Fn(&mut Snapshot)>| all.push(Mutation { what, edit });
@@ -245,10 +245,10 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
     }
     for &id in snapshot.reference.custom_objects.keys() {
         add(
-            "ask for one more property".into(),
+            "require another property".into(),
             Box::new(move |snapshot| {
                 let object = snapshot.reference.custom_objects.get_mut(&id).unwrap();
-                let mut property = CustomProperty::new("one more", PropertyKind::Text);
+                let mut property = CustomProperty::new("another", PropertyKind::Text);
                 property.required = true;
                 Arc::make_mut(&mut object.value).properties.push(property);
             }),
@@ -261,12 +261,12 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
     for (&id, found) in &snapshot.contacts {
         type Edit = fn(&mut ContactAggregate);
         let edits: [(&str, Edit); 6] = [
-            ("block", |person| person.contact.state = ContactState::Blocked),
-            ("merge", |person| person.contact.state = ContactState::Merged),
-            ("take the phone of", |person| person.contact.phone = None),
-            ("take the email of", |person| person.contact.email = None),
-            ("take the external id of", |person| person.contact.external_id = None),
-            ("name", |person| person.contact.name = Some("Someone Else".into())),
+            ("block", |contact| contact.contact.state = ContactState::Blocked),
+            ("merge", |contact| contact.contact.state = ContactState::Merged),
+            ("remove the phone of", |contact| contact.contact.phone = None),
+            ("remove the email of", |contact| contact.contact.email = None),
+            ("remove the external id of", |contact| contact.contact.external_id = None),
+            ("name", |contact| contact.contact.name = Some("Someone Else".into())),
         ];
         for (what, edit) in edits {
             add(format!("{what} {id}"), with(id, edit));
@@ -274,63 +274,63 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
         if let Some(channel_id) = query.channel_id {
             add(
                 format!("opt out {id}"),
-                with(id, move |person| {
-                    person.preferences.retain(|preference| preference.channel_id != channel_id);
-                    person.preferences.push(CommunicationPreference::new(id, channel_id, false));
+                with(id, move |contact| {
+                    contact.preferences.retain(|preference| preference.channel_id != channel_id);
+                    contact.preferences.push(CommunicationPreference::new(id, channel_id, false));
                 }),
             );
             add(
-                format!("talk to {id}"),
-                with(id, move |person| {
+                format!("start a conversation with {id}"),
+                with(id, move |contact| {
                     let mut conversation =
                         Conversation::new(ConversationId::from_uuid(Uuid::from_u128(0x7a1c)), id, channel_id);
                     conversation.created_at = Some(at);
-                    if person.conversations.iter().all(|other| other.channel_id != channel_id) {
-                        person.conversations.push(conversation);
+                    if contact.conversations.iter().all(|other| other.channel_id != channel_id) {
+                        contact.conversations.push(conversation);
                     }
                 }),
             );
         }
         add(
-            format!("begin a run of {id} in a step that is gone"),
-            with(id, move |person| {
-                person.step_contacts.iter_mut().for_each(|row| row.status = StepContactStatus::Finished);
+            format!("start a run of {id} in a deleted step"),
+            with(id, move |contact| {
+                contact.step_contacts.iter_mut().for_each(|row| row.status = StepContactStatus::Finished);
                 let run = Run::new(RunId::from_uuid(Uuid::from_u128(0x4a2)), sequence_id, id, at);
                 let step_id = StepId::from_uuid(Uuid::from_u128(0x57e9));
-                person.step_contacts.push(StepContact::new(
+                contact.step_contacts.push(StepContact::new(
                     StepContactId::from_uuid(Uuid::from_u128(0x57ec)),
                     &run,
                     step_id,
                 ));
-                person.runs.push(run);
+                contact.runs.push(run);
             }),
         );
         for n in 0..found.step_contacts.len() {
             for status in [StepContactStatus::Finished, StepContactStatus::Active] {
                 add(
                     format!("set step contact {n} of {id} to {status:?}"),
-                    with(id, move |person| {
-                        // As a database would have it: live once in a sequence.
-                        let sequence_id = person.step_contacts[n].sequence_id;
-                        for row in person.step_contacts.iter_mut().filter(|row| row.sequence_id == sequence_id) {
+                    with(id, move |contact| {
+                        // Like a database, at most one step contact is live in a sequence.
+                        let sequence_id = contact.step_contacts[n].sequence_id;
+                        for row in contact.step_contacts.iter_mut().filter(|row| row.sequence_id == sequence_id) {
                             if status.is_live() && row.status.is_live() {
                                 row.status = StepContactStatus::Finished;
                             }
                         }
-                        person.step_contacts[n].status = status;
+                        contact.step_contacts[n].status = status;
                     }),
                 );
             }
         }
     }
-    // Someone turns up with a key that nobody had.
+    // A new contact uses an unclaimed key.
     for (kind, keys) in KeyKind::ALL.into_iter().zip([query.external_ids, query.phones, query.emails]) {
         for key in keys {
-            if snapshot.contacts.values().any(|person| person.contact.key(kind) == Some(&key)) {
+            if snapshot.contacts.values().any(|contact| contact.contact.key(kind) == Some(&key)) {
                 continue;
             }
             add(
-                format!("someone with {kind} {key}"),
+                format!("create a contact with {kind} {key}"),
                 Box::new(move |snapshot| {
                     let mut contact = Contact::new(ContactId::from_uuid(Uuid::from_u128(0x9e4)));
                     match kind {
@@ -354,11 +354,11 @@ fn with(id: ContactId, edit: impl Fn(&mut ContactAggregate) + 'static) -> Box<dy
     Box::new(move |snapshot| edit(Arc::make_mut(snapshot.contacts.get_mut(&id).unwrap())))
 }
 
-/// What was loaded, and beside it everyone and everything else of the organization, and then some.
+/// Adds to a loaded snapshot all other rows of the organization, and new unrelated ones.
 pub(crate) fn unrelated(loaded: Snapshot, whole: &Snapshot) -> Snapshot {
     let mut more = loaded;
-    for (id, person) in &whole.contacts {
-        more.contacts.entry(*id).or_insert_with(|| person.clone());
+    for (id, contact) in &whole.contacts {
+        more.contacts.entry(*id).or_insert_with(|| contact.clone());
     }
     more.tags.clone_from(&whole.tags);
     for (id, row) in &whole.reference.sequences {
@@ -366,34 +366,34 @@ pub(crate) fn unrelated(loaded: Snapshot, whole: &Snapshot) -> Snapshot {
     }
     let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(0xcccc)), ChannelKind::Fax, "+12025550199");
     let other = SequenceId::from_uuid(Uuid::from_u128(0x5555));
-    for person in more.contacts.values_mut() {
-        let person = Arc::make_mut(person);
-        let id = person.contact.id;
-        person.preferences.push(CommunicationPreference::new(id, channel.id, false));
-        person.conversations.push(Conversation::new(
+    for contact in more.contacts.values_mut() {
+        let contact = Arc::make_mut(contact);
+        let id = contact.contact.id;
+        contact.preferences.push(CommunicationPreference::new(id, channel.id, false));
+        contact.conversations.push(Conversation::new(
             ConversationId::from_uuid(Uuid::from_u128(0xaaaa)),
             id,
             channel.id,
         ));
         let run = Run::new(RunId::from_uuid(Uuid::from_u128(0xbbbb)), other, id, Timestamp::from_millis(0).unwrap());
         let step_id = StepId::from_uuid(Uuid::from_u128(0xdddd));
-        person.step_contacts.push(StepContact::new(StepContactId::from_uuid(Uuid::from_u128(0xeeee)), &run, step_id));
-        person.runs.push(run);
+        contact.step_contacts.push(StepContact::new(StepContactId::from_uuid(Uuid::from_u128(0xeeee)), &run, step_id));
+        contact.runs.push(run);
     }
     more.reference.channels.insert(channel.id, Versioned::new(Version(7), channel));
-    let mut nobody = Contact::new(ContactId::from_uuid(Uuid::from_u128(0xffff)));
-    nobody.phone = Some("+12025550198".into());
-    more.contacts.insert(nobody.id, Arc::new(ContactAggregate::new(nobody, Version(3))));
+    let mut other_contact = Contact::new(ContactId::from_uuid(Uuid::from_u128(0xffff)));
+    other_contact.phone = Some("+12025550198".into());
+    more.contacts.insert(other_contact.id, Arc::new(ContactAggregate::new(other_contact, Version(3))));
     more
 }
 
-/// The contacts that are new or otherwise than before.
-pub(crate) fn changed_people(before: &Snapshot, after: &Snapshot) -> BTreeSet<ContactId> {
-    let changed = after.contacts.iter().filter(|(id, person)| before.contacts.get(id) != Some(person));
+/// Returns the contacts that are new or changed.
+pub(crate) fn changed_contacts(before: &Snapshot, after: &Snapshot) -> BTreeSet<ContactId> {
+    let changed = after.contacts.iter().filter(|(id, contact)| before.contacts.get(id) != Some(contact));
     changed.map(|(id, _)| *id).collect()
 }
 
-/// An organization with one phone channel and one sequence of one step.
+/// Returns an organization with one phone channel and one sequence of one step.
 pub(crate) fn one_sequence() -> (InMemoryRepository, OrganizationId, SequenceId) {
     let organization_id = OrganizationId::from_uuid(Uuid::from_u128(1));
     let sequence_id = SequenceId::from_uuid(Uuid::from_u128(2));

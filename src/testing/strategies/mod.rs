@@ -1,4 +1,4 @@
-//! Generated scenarios, small enough that everything collides: for property tests, of the engine and of hosts.
+//! Generated scenarios for property tests of the engine and of hosts. The pools are small, so that keys often collide.
 
 mod pool;
 
@@ -17,17 +17,17 @@ use crate::seed::Seed;
 use crate::time::Timestamp;
 use pool::{
     BAD_EMAILS, BAD_PHONES, CALL_FLOW, CHANNEL, CHANNELS, CONTACT, CONVERSATION, DAY, EMAILS, ENROLLMENT, EXTERNAL_IDS,
-    GONE, HOUR, NOW, OBJECT, ORGANIZATION, PHONES, PROPERTIES, RECORD, RUN, SEQUENCE, STEP_CONTACT, STRANGERS, TAG, id,
-    nth, read, spelled, step_id, time, uuid,
+    GONE, HOUR, NOW, OBJECT, ORGANIZATION, OTHER_ORGANIZATION, PHONES, PROPERTIES, RECORD, RUN, SEQUENCE, STEP_CONTACT,
+    TAG, id, nth, read, spell, step_id, time, uuid,
 };
 
-/// A scenario, and two requests that come to it one after the other. Both are acceptable (SPEC 3).
+/// The rows of two organizations, and two requests in order. The engine accepts both requests (spec 3).
 ///
-/// It displays, and debugs, as the beginning of a test vector.
+/// `Display` and `Debug` print the `given` and `when` of a test vector.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Scenario {
-    /// The organization of interest, and a second one with the same keys and addresses.
+    /// The organization of the requests, and a second one with the same keys and addresses.
     pub given: Seed,
     /// The requests, in order.
     pub requests: Vec<Request>,
@@ -39,7 +39,7 @@ pub struct Scenario {
 pub struct Request {
     /// The sequence.
     pub sequence_id: SequenceId,
-    /// The enrollment's id, another for each request.
+    /// The enrollment's id, different in each request.
     pub enrollment_id: EnrollmentId,
     /// The instant.
     pub at: Timestamp,
@@ -48,7 +48,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The request as an item of a vector's `when`.
+    /// Returns the request as an item of `when` in a test vector.
     #[must_use]
     pub fn when(&self) -> Value {
         let Self { sequence_id, enrollment_id, at, body } = self;
@@ -69,20 +69,20 @@ impl fmt::Debug for Scenario {
     }
 }
 
-/// Scenarios: 0 to 12 contacts of every state and history, all switches of the policy, and two requests of 1 to 12
-/// entries, that draw their keys and addresses from the same small pools.
+/// Returns a strategy for scenarios: 0 to 12 contacts of every state and history, all policy switches, and two requests of
+/// 1 to 12 entries. Contacts and entries have keys and addresses from the same small pools.
 pub fn scenario() -> impl Strategy<Value = Scenario> {
     let organization = (vec(any::<bool>(), CHANNELS.len()), [sequence(), sequence()], vec(person(), 0..=12), object());
     let later = select(&[0, 1, HOUR, 2 * DAY][..]);
     (policy(), organization, vec(person(), 0..=3), [request(), request()], later).prop_map(
-        |(policy, organization, strangers, requests, later)| {
+        |(policy, organization, other_people, requests, later)| {
             let (enabled, sequences, people, object) = organization;
-            let mut rows = RowChanges::default();
+            let mut rows = Rows::default();
             rows.organization(0, &enabled, &sequences, &object, &people);
-            rows.organization(STRANGERS, &enabled, &sequences, &object, &strangers);
+            rows.organization(OTHER_ORGANIZATION, &enabled, &sequences, &object, &other_people);
             let times = [NOW, NOW + later];
             let requests = (requests.iter().zip(times).enumerate())
-                .map(|(n, (request, at))| request.made(n, at, &enabled, &sequences, &policy))
+                .map(|(n, (request, at))| request.build(n, at, &enabled, &sequences, &policy))
                 .collect();
             let mut given = rows.0;
             given.insert("organization_id".to_owned(), id(ORGANIZATION, 0));
@@ -93,13 +93,13 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
     )
 }
 
-// ---- What is drawn: shapes that refer to each other by place, and become rows when all is known.
+// Generated shapes. They refer to each other by index, and become rows afterwards.
 
 #[derive(Clone, Debug)]
 struct Step {
     kind: &'static str,
     position: i64,
-    /// Out of the channels of its kind; beyond the last of them: one that is gone.
+    /// The index of a channel of this kind. An index after the last one means a deleted channel.
     channel: Option<usize>,
 }
 
@@ -110,29 +110,29 @@ struct Sequence {
 }
 
 #[derive(Clone, Debug)]
-struct ContactAggregate {
+struct Person {
     external_id: Option<&'static str>,
     phone: Option<&'static str>,
     email: Option<&'static str>,
     fields: Value,
     preferences: Vec<(usize, bool)>,
     conversations: Vec<(usize, &'static str, Option<i64>)>,
-    passes: Vec<Pass>,
+    runs: Vec<GeneratedRun>,
     record: Option<Value>,
     tagged: bool,
 }
 
 /// A run with its step contacts.
 #[derive(Clone, Debug)]
-struct Pass {
+struct GeneratedRun {
     sequence: usize,
     started: i64,
     status: &'static str,
-    stays: Vec<Stay>,
+    step_contacts: Vec<GeneratedStepContact>,
 }
 
 #[derive(Clone, Debug)]
-struct Stay {
+struct GeneratedStepContact {
     step: usize,
     status: &'static str,
     channel: Option<usize>,
@@ -141,7 +141,7 @@ struct Stay {
 }
 
 #[derive(Clone, Debug)]
-struct Asked {
+struct GeneratedRequest {
     sequence: usize,
     step: Option<usize>,
     from: Option<(usize, usize)>,
@@ -191,11 +191,11 @@ fn sequence() -> impl Strategy<Value = Sequence> {
     })
 }
 
-/// The properties of a custom object, each with whether it is required and a default that fits or does not.
+/// Properties of a custom object, required or not, with a valid or an invalid default.
 fn object() -> impl Strategy<Value = Value> {
     let property = (prop::bool::weighted(0.9), prop::bool::weighted(0.25), option::weighted(0.75, 0..8_usize));
     vec(property, PROPERTIES.len()).prop_map(|drawn| {
-        let properties = PROPERTIES.iter().zip(drawn).filter(|(_, (stands, ..))| *stands);
+        let properties = PROPERTIES.iter().zip(drawn).filter(|(_, (exists, ..))| *exists);
         let row = |((key, kind, fits, not), (_, required, default)): (&(_, _, &str, &str), (_, _, Option<usize>))| {
             let default = default.map(|n| if n < 7 { nth(fits, n) } else { nth(not, n) });
             json!({ "key": key, "type": kind, "required": required, "default": default })
@@ -204,7 +204,7 @@ fn object() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Values for some properties: that fit, do not, or are `null`; now and then of a key that is none.
+/// Values of some properties: valid, invalid or `null`, and sometimes an unknown key.
 fn values(wrong: usize) -> impl Strategy<Value = Value> {
     let values = vec(option::weighted(0.3, 0..30 + wrong), PROPERTIES.len());
     (values, prop::bool::weighted(0.01)).prop_map(move |(drawn, odd)| {
@@ -224,10 +224,10 @@ fn values(wrong: usize) -> impl Strategy<Value = Value> {
     })
 }
 
-/// What a contact or an entry says beside its keys.
+/// The fields of a contact or an entry that are not keys.
 fn fields() -> impl Strategy<Value = Map<String, Value>> {
     let json = |texts: &'static [&'static str]| select(texts).prop_map(|text| nth(text, 0));
-    let channel = select(&[1, 3, 6, 77, STRANGERS + 3][..]).prop_map(|n| id(CHANNEL, n));
+    let channel = select(&[1, 3, 6, 77, OTHER_ORGANIZATION + 3][..]).prop_map(|n| id(CHANNEL, n));
     let address = [r#"[{"city":"Kigali"}]"#, r#"[{"city":"Paris","post_code":"75001","country":"FR"}]"#, "[{}]"];
     let birth_date = [r#"[{"day":29,"month":2}]"#, r#"[{"year":1980}]"#, r#"[{"day":1,"month":5,"year":1990}]"#];
     (
@@ -247,7 +247,7 @@ fn fields() -> impl Strategy<Value = Map<String, Value>> {
         })
 }
 
-fn person() -> impl Strategy<Value = ContactAggregate> {
+fn person() -> impl Strategy<Value = Person> {
     let state = select(&["open", "open", "open", "open", "open", "archived", "blocked", "merged"][..]);
     let phone = prop_oneof![
         9 => (0..PHONES.len()).prop_map(|n| PHONES[n][0]),
@@ -265,58 +265,54 @@ fn person() -> impl Strategy<Value = ContactAggregate> {
         (fields(), state),
         vec((channel, prop::bool::weighted(0.4)), 0..4),
         vec(conversation, 0..5),
-        vec(pass(), 0..4),
+        vec(run(), 0..4),
         option::weighted(0.3, values(0)),
         any::<bool>(),
     )
         .prop_map(
-            |((external_id, phone, email), (mut fields, state), preferences, conversations, passes, record, tagged)| {
+            |((external_id, phone, email), (mut fields, state), preferences, conversations, runs, record, tagged)| {
                 fields.insert("state".to_owned(), state.into());
                 let fields = fields.into();
-                ContactAggregate {
-                    external_id,
-                    phone,
-                    email,
-                    fields,
-                    preferences,
-                    conversations,
-                    passes,
-                    record,
-                    tagged,
-                }
+                Person { external_id, phone, email, fields, preferences, conversations, runs, record, tagged }
             },
         )
 }
 
-fn pass() -> impl Strategy<Value = Pass> {
+fn run() -> impl Strategy<Value = GeneratedRun> {
     let status = select(&["pending", "active", "inactive", "moved", "finished", "finished"][..]);
-    let stay = (
+    let step_contact = (
         0..3_usize,
         status,
         option::of(0..CHANNELS.len()),
         option::weighted(0.3, 1..3_usize),
         option::weighted(0.2, values(0)),
     );
-    let stay =
-        stay.prop_map(|(step, status, channel, call_flow, record)| Stay { step, status, channel, call_flow, record });
-    (select(&[0, 0, 0, 1][..]), past(), select(&["active", "finished"][..]), vec(stay, 0..3))
-        .prop_map(|(sequence, started, status, stays)| Pass { sequence, started, status, stays })
+    let step_contact = step_contact.prop_map(|(step, status, channel, call_flow, record)| GeneratedStepContact {
+        step,
+        status,
+        channel,
+        call_flow,
+        record,
+    });
+    (select(&[0, 0, 0, 1][..]), past(), select(&["active", "finished"][..]), vec(step_contact, 0..3)).prop_map(
+        |(sequence, started, status, step_contacts)| GeneratedRun { sequence, started, status, step_contacts },
+    )
 }
 
-/// Instants round the edges of the periods, and one that is not past.
+/// Instants near the limits of the periods, and one in the future.
 fn past() -> impl Strategy<Value = i64> {
     let ago = [40 * DAY, 10 * DAY, 9 * DAY, DAY, DAY - 1, HOUR, HOUR - 1, 1, 0, -HOUR];
     select(ago.to_vec()).prop_map(|ago| NOW - ago)
 }
 
-fn request() -> impl Strategy<Value = Asked> {
+fn request() -> impl Strategy<Value = GeneratedRequest> {
     let from = option::weighted(0.4, (0..4_usize, 0..4_usize));
     let schedule = option::weighted(0.4, (select(&[-DAY, 0, 1, DAY, 60 * DAY][..]), any::<bool>()));
     let custom_data = option::weighted(0.5, select(&["contact", " step_contact "][..]));
     let call_flow = option::weighted(0.3, 1..3_usize);
     let step = option::weighted(0.7, 0..3_usize);
     (select(&[0, 0, 0, 0, 0, 1][..]), step, from, schedule, custom_data, call_flow, vec(entry(), 1..=12)).prop_map(
-        |(sequence, step, from, schedule, custom_data, call_flow, to)| Asked {
+        |(sequence, step, from, schedule, custom_data, call_flow, to)| GeneratedRequest {
             sequence,
             step,
             from,
@@ -361,31 +357,31 @@ fn entry() -> impl Strategy<Value = Value> {
     )
 }
 
-// ---- What becomes of it: rows (SPEC 8), and bodies.
+// Rows (spec 8) and bodies from the generated shapes.
 
-impl Asked {
-    fn made(&self, n: usize, at: i64, enabled: &[bool], sequences: &[Sequence; 2], policy: &Value) -> Request {
+impl GeneratedRequest {
+    fn build(&self, n: usize, at: i64, enabled: &[bool], sequences: &[Sequence; 2], policy: &Value) -> Request {
         let steps = &sequences[self.sequence].steps;
         let first = (0..steps.len()).min_by_key(|&n| (steps[n].position, n)).unwrap_or_default();
-        let asked = self.step.map(|step| step % steps.len());
-        let step = &steps[asked.unwrap_or(first)];
+        let given_step = self.step.map(|step| step % steps.len());
+        let step = &steps[given_step.unwrap_or(first)];
         let usable = |n: usize| CHANNELS[n].0 == step.kind && (enabled[n] || CHANNELS[n].2);
         let channels: Vec<usize> = (0..CHANNELS.len()).filter(|&n| usable(n)).collect();
-        // Where the step's own channel cannot be used, the request has to name one.
+        // If the step's own channel cannot be used, the request needs `from`.
         let own = step.own_channel();
         let from = self.from.or_else(|| own.filter(|own| !channels.contains(own)).map(|_| (0, 0)));
-        let from = from.map(|(n, spelling)| spelled(CHANNELS[channels[n % channels.len()]].1, spelling));
+        let from = from.map(|(n, spelling)| spell(CHANNELS[channels[n % channels.len()]].1, spelling));
         let mut to = self.to.clone();
         for entry in &mut to {
             if policy["phone_required"] == true && entry["phone"].is_null() {
                 entry["phone"] = json!("");
             }
         }
-        let step_id = asked.map(|step| step_id(0, self.sequence, step));
-        let schedule = self.schedule.map(|(after, elsewhere)| {
-            let text = time(NOW + after + if elsewhere { 2 * HOUR } else { 0 });
+        let step_id = given_step.map(|step| step_id(0, self.sequence, step));
+        let schedule = self.schedule.map(|(after, with_offset)| {
+            let text = time(NOW + after + if with_offset { 2 * HOUR } else { 0 });
             let text = text.as_str().unwrap_or_default();
-            if elsewhere { text.replace('Z', "+02:00").replace('T', " ") } else { text.to_owned() }
+            if with_offset { text.replace('Z', "+02:00").replace('T', " ") } else { text.to_owned() }
         });
         let custom_data =
             self.custom_data.map(|resource| json!({ "custom_object_id": id(OBJECT, 1), "resource": resource }));
@@ -412,9 +408,9 @@ impl Step {
 
 /// The rows of all organizations, by table.
 #[derive(Default)]
-struct RowChanges(Map<String, Value>);
+struct Rows(Map<String, Value>);
 
-impl RowChanges {
+impl Rows {
     fn push(&mut self, table: &str, base: usize, mut row: Value) -> usize {
         if base != 0 {
             row["organization_id"] = id(ORGANIZATION, base);
@@ -425,7 +421,7 @@ impl RowChanges {
         rows.len()
     }
 
-    /// An id for the next row of a table.
+    /// Returns an id for the next row of a table.
     fn next(&self, table: &str, code: u8) -> Value {
         id(code, self.0.get(table).and_then(Value::as_array).map_or(1, |rows| rows.len() + 1))
     }
@@ -436,7 +432,7 @@ impl RowChanges {
         enabled: &[bool],
         sequences: &[Sequence; 2],
         object: &Value,
-        people: &[ContactAggregate],
+        people: &[Person],
     ) {
         for (n, (kind, address, always)) in CHANNELS.iter().enumerate() {
             let enabled = *always || enabled[n];
@@ -463,9 +459,9 @@ impl RowChanges {
             self.push("call_flows", base, json!({ "id": id(CALL_FLOW, base + n), "name": "" }));
             self.push("tags", base, json!({ "id": id(TAG, base + n), "name": "VIP", "system_created": false }));
         }
-        let mut taken = BTreeSet::new();
+        let mut used = BTreeSet::new();
         for (n, person) in people.iter().enumerate() {
-            self.contact(base, base + n, person, sequences, &mut taken);
+            self.contact(base, base + n, person, sequences, &mut used);
         }
     }
 
@@ -473,16 +469,16 @@ impl RowChanges {
         &mut self,
         base: usize,
         n: usize,
-        person: &ContactAggregate,
+        person: &Person,
         sequences: &[Sequence; 2],
-        taken: &mut BTreeSet<(u8, String)>,
+        used: &mut BTreeSet<(u8, String)>,
     ) {
         let contact_id = id(CONTACT, n);
         let mut row = person.fields.clone();
         row["id"] = contact_id.clone();
-        // A merged contact still shows its keys; of all others each has its own.
+        // A merged contact keeps its keys. All other contacts have different ones.
         let merged = row["state"] == "merged";
-        let mut free = |kind, key: String| merged || taken.insert((kind, key));
+        let mut free = |kind, key: String| merged || used.insert((kind, key));
         row["external_id"] = json!(person.external_id.filter(|text| free(0, (*text).to_owned())));
         row["phone"] = json!(person.phone.filter(|text| free(1, (*text).to_owned())));
         row["email"] = json!(person.email.filter(|text| free(2, Email::stored(text).key().to_owned())));
@@ -509,36 +505,36 @@ impl RowChanges {
             self.push("contact_tags", base, json!({ "contact_id": contact_id, "tag_id": id(TAG, base + 1) }));
         }
         self.record(base, "contact", &contact_id, person.record.as_ref());
-        for pass in &person.passes {
+        for run in &person.runs {
             let run_id = self.next("runs", RUN);
-            let sequence_id = id(SEQUENCE, base + pass.sequence);
-            let started_at = time(pass.started);
+            let sequence_id = id(SEQUENCE, base + run.sequence);
+            let started_at = time(run.started);
             let row = json!({
-                "id": run_id, "sequence_id": sequence_id, "contact_id": contact_id, "status": pass.status,
+                "id": run_id, "sequence_id": sequence_id, "contact_id": contact_id, "status": run.status,
                 "started_at": started_at,
             });
             self.push("runs", base, row);
-            for stay in &pass.stays {
-                // One at most is live in a sequence.
-                let live = matches!(stay.status, "pending" | "active");
-                let stands = !live || once.insert(("live", pass.sequence));
-                let step = stay.step % sequences[pass.sequence].steps.len();
+            for step_contact in &run.step_contacts {
+                // At most one step contact is live in a sequence.
+                let live = matches!(step_contact.status, "pending" | "active");
+                let allowed = !live || once.insert(("live", run.sequence));
+                let step = step_contact.step % sequences[run.sequence].steps.len();
                 let id_of = |n: usize| id(CHANNEL, base + n);
                 let step_contact_id = self.next("step_contacts", STEP_CONTACT);
                 let row = json!({
                     "id": step_contact_id, "run_id": run_id, "sequence_id": sequence_id,
-                    "step_id": step_id(base, pass.sequence, step), "contact_id": contact_id,
-                    "status": if stands { stay.status } else { "finished" }, "scheduled_at": started_at,
-                    "channel_id": stay.channel.map(id_of), "times_processed": 1 + stay.step,
-                    "default_call_flow_id": stay.call_flow.map(|n| id(CALL_FLOW, base + n)),
+                    "step_id": step_id(base, run.sequence, step), "contact_id": contact_id,
+                    "status": if allowed { step_contact.status } else { "finished" }, "scheduled_at": started_at,
+                    "channel_id": step_contact.channel.map(id_of), "times_processed": 1 + step_contact.step,
+                    "default_call_flow_id": step_contact.call_flow.map(|n| id(CALL_FLOW, base + n)),
                 });
                 self.push("step_contacts", base, row);
-                self.record(base, "step_contact", &step_contact_id, stay.record.as_ref());
+                self.record(base, "step_contact", &step_contact_id, step_contact.record.as_ref());
             }
         }
     }
 
-    /// The same values on both custom objects: whatever is merged into one must not reach the other.
+    /// Adds the same values for both custom objects. A merge into one record must not change the other one.
     fn record(&mut self, base: usize, resource: &str, resource_id: &Value, properties: Option<&Value>) {
         for (object, properties) in [1, 2].into_iter().zip([properties, properties].into_iter().flatten()) {
             let row = json!({

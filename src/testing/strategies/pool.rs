@@ -1,4 +1,4 @@
-//! The small pools that generated scenarios draw from, and how rows of them are named.
+//! The small pools of values for generated scenarios, and the ids of generated rows.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::time::Timestamp;
 
-/// An address as a sender may write it in `from`.
-pub(super) fn spelled(address: &str, spelling: usize) -> String {
+/// Returns a spelling of an address for `from`.
+pub(super) fn spell(address: &str, spelling: usize) -> String {
     match spelling {
         0 => format!("  {address} "),
         1 => address.to_uppercase(),
@@ -32,13 +32,13 @@ pub(super) fn time(millis: i64) -> Value {
     json!(Timestamp::from_millis(millis).ok())
 }
 
-/// What is generated as JSON, in its own type.
-#[expect(clippy::expect_used, reason = "a generator that makes something else is a fault to be seen")]
+/// Deserializes generated JSON.
+#[expect(clippy::expect_used, reason = "a generator that makes something else is a bug of the test")]
 pub(super) fn read<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).expect("what is generated can be read")
+    serde_json::from_value(value).expect("generated JSON is valid")
 }
 
-/// An item of a JSON array, from the front again where it is too short.
+/// Returns an item of a JSON array. An index after the last item starts from the front again.
 pub(super) fn nth(array: &str, n: usize) -> Value {
     let Ok(Value::Array(mut items)) = serde_json::from_str(array) else { return Value::Null };
     items.swap_remove(n % items.len())
@@ -58,9 +58,9 @@ pub(super) const RECORD: u8 = 11;
 pub(super) const CALL_FLOW: u8 = 12;
 pub(super) const ENROLLMENT: u8 = 13;
 
-/// Where the ids of the second organization begin.
-pub(super) const STRANGERS: usize = 1000;
-/// A channel that is none.
+/// The first id of the second organization.
+pub(super) const OTHER_ORGANIZATION: usize = 1000;
+/// A channel that does not exist.
 pub(super) const GONE: usize = 88;
 
 /// 2026-02-01T15:00:00Z.
@@ -68,7 +68,8 @@ pub(super) const NOW: i64 = 1_769_958_000_000;
 pub(super) const HOUR: i64 = 3_600_000;
 pub(super) const DAY: i64 = 24 * HOUR;
 
-/// Kind, address, and whether it is always enabled: of each kind one is, and it has not the smallest id.
+/// The kind, the address, and whether the channel is always enabled. One channel of each kind is, not the one with the
+/// smallest id.
 pub(super) const CHANNELS: [(&str, &str, bool); 9] = [
     ("whatsapp", "+250788123400", false),
     ("phone", "+12025550100", false),
@@ -83,7 +84,7 @@ pub(super) const CHANNELS: [(&str, &str, bool); 9] = [
 
 pub(super) const EXTERNAL_IDS: &[&str] = &["ext-1", "EXT-1", "ext-2", "ext-3", "ext-4", "ext-5", "ext-6", "Zoë"];
 
-/// As stored, and as people write them.
+/// Each stored phone with other spellings.
 pub(super) const PHONES: [[&str; 5]; 8] = [
     ["+12025550123", "+1 (202) 555-0123", "2025550123", "(202) 555-0123", "+1 202 555 0123 ext. 5"],
     ["+12025550187", "+1 202-555-0187", "202 555 0187", "1-202-555-0187", "tel:+1-202-555-0187"],
@@ -98,7 +99,7 @@ pub(super) const PHONES: [[&str; 5]; 8] = [
 pub(super) const BAD_PHONES: &[&str] =
     &["12", "not a phone", "+1 555", "+999 123 456 789", "2025550123;phone-context=+1"];
 
-/// Three spellings of each.
+/// Three spellings of each email.
 pub(super) const EMAILS: [[&str; 3]; 7] = [
     ["ann@example.com", "Ann@Example.COM", "  ANN@example.com "],
     ["bob@b\u{fc}cher.example", "BOB@xn--bcher-kva.example", "bob@B\u{dc}CHER.example"],
@@ -111,7 +112,7 @@ pub(super) const EMAILS: [[&str; 3]; 7] = [
 
 pub(super) const BAD_EMAILS: &[&str] = &["nope", "a@b", "x y@example.com", "\"q\"@example.com", "@example.com"];
 
-/// Key, type, values that fit, values that do not.
+/// The key, the type, valid values and invalid values.
 pub(super) const PROPERTIES: [(&str, &str, &str, &str); 7] = [
     ("title", "text", r#"["blue", " padded ", " "]"#, r#"[5, ["x"]]"#),
     ("size", "number", "[3, -1, 9223372036854775807]", r#"[3.0, "3", 18446744073709551615]"#),
