@@ -35,6 +35,16 @@ pub enum EnrollError {
         /// `accepted` or `failed`.
         state: &'static str,
     },
+    /// A newer build accepted the enrollment, under a rule that this build does not know.
+    ///
+    /// This is not a failed attempt: give the claim back with [`Inbox::release`], for a newer worker.
+    #[error("the command of enrollment `{enrollment_id}` has version {version}; a newer build must process it")]
+    NewerVersion {
+        /// The enrollment.
+        enrollment_id: EnrollmentId,
+        /// The version of its command.
+        version: u32,
+    },
     /// The organization has no such enrollment.
     #[error("the organization has no enrollment `{0}`")]
     NotFound(EnrollmentId),
@@ -222,7 +232,7 @@ pub async fn accept_async<I: AsyncInbox + ?Sized>(
 ///
 /// # Errors
 /// [`EnrollError::NotFound`] if the organization has no such enrollment; [`EnrollError::Unfinished`] if it is `failed`:
-/// call [`Inbox::retry`] first. After [`EnrollError::Repository`] and [`EnrollError::Contended`] it still waits and can
+/// call [`Inbox::retry`] first; [`EnrollError::NewerVersion`] if only a newer build can process it. After [`EnrollError::Repository`] and [`EnrollError::Contended`] it still waits and can
 /// be processed again.
 pub fn process<I: Inbox + ?Sized>(
     inbox: &mut I,

@@ -1,24 +1,45 @@
-//! The version of what is stored as JSON.
+//! The versions of stored JSON: commands, reports and change sets.
+//!
+//! Stored data outlives the code (spec 6). Three rules keep it readable:
+//!
+//! 1. *Old data is read by new code.* A version, once released, is read from then on.
+//! 2. *A rule raises the version.* If a new field changes what a command means, the commands that use the field get a
+//!    higher version; all others keep theirs. See `LATER_RULES` of the command.
+//! 3. *Other new fields do not.* A reader ignores fields that it does not know, in a version that it knows.
+//!
+//! So a reader never applies a rule halfway: it knows all rules of a version, or it refuses the version by number.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Version 1 of a stored shape: written as `1`, and any other number is refused when it is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct V1;
+/// The version of a stored shape, of which this build reads 1 to `LATEST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FormatVersion<const LATEST: u32>(u32);
 
-impl Serialize for V1 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(1)
+impl<const LATEST: u32> FormatVersion<LATEST> {
+    /// The first version.
+    pub(crate) const FIRST: Self = Self(1);
+
+    /// Returns the version with this number, if this build reads it.
+    pub(crate) const fn known(number: u32) -> Option<Self> {
+        if 1 <= number && number <= LATEST { Some(Self(number)) } else { None }
     }
 }
 
-impl<'de> Deserialize<'de> for V1 {
+impl<const LATEST: u32> Serialize for FormatVersion<LATEST> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0)
+    }
+}
+
+impl<'de, const LATEST: u32> Deserialize<'de> for FormatVersion<LATEST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u64::deserialize(deserializer)? {
-            1 => Ok(Self),
-            other => Err(D::Error::custom(format_args!("version {other} is not known: this engine reads version 1"))),
-        }
+        let number = u32::deserialize(deserializer)?;
+        Self::known(number).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "version {number} is not known: this build reads versions 1 to {LATEST}; use a newer build"
+            ))
+        })
     }
 }
 
@@ -27,10 +48,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_version_is_refused_by_number() {
-        assert_eq!(serde_json::to_string(&V1).unwrap(), "1");
-        assert_eq!(serde_json::from_str::<V1>("1").unwrap(), V1);
-        let refused = serde_json::from_str::<V1>("2").unwrap_err().to_string();
-        assert!(refused.starts_with("version 2 is not known"), "{refused}");
+    fn an_unknown_version_is_refused_by_number() {
+        assert_eq!(serde_json::to_string(&FormatVersion::<2>::FIRST).unwrap(), "1");
+        assert_eq!(serde_json::from_str::<FormatVersion<2>>("1").unwrap(), FormatVersion::FIRST);
+        assert_eq!(serde_json::from_str::<FormatVersion<2>>("2").unwrap(), FormatVersion(2));
+        for unknown in ["0", "3"] {
+            let refused = serde_json::from_str::<FormatVersion<2>>(unknown).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("version {unknown} is not known")), "{refused}");
+        }
     }
 }

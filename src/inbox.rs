@@ -4,7 +4,7 @@
 //! that writes its rows also completes it, so there is no second record to reconcile and no gap between storing and
 //! queueing. A worker must call [`process`](crate::process) at least once; the inbox makes sure that it applies once.
 
-use crate::command::EnrollmentCommand;
+use crate::command::{EnrollmentCommand, StoredCommand};
 use crate::ids::{EnrollmentId, OrganizationId};
 use crate::repository::{
     AsyncRepository, BoxFuture, DynAsyncRepository, Repository, RepositoryError, impl_async_repository_for_dyn,
@@ -28,6 +28,8 @@ use crate::time::Timestamp;
 /// 5. *A retry starts over.* `retry` makes a failed enrollment accepted, with no attempts, due at `now`. It changes no
 ///    enrollment in another state.
 /// 6. *Tenants are isolated.* An enrollment id belongs to one organization.
+/// 7. *A release takes the attempt back.* Under the conditions of clause 4, `release` ends the lease and makes the
+///    enrollment due at the given instant, with one attempt less. It does not change the recorded error.
 pub trait Inbox: Repository {
     /// Stores an accepted enrollment, or returns the one that exists under its id.
     ///
@@ -56,6 +58,12 @@ pub trait Inbox: Repository {
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError>;
+
+    /// Gives a claim back without a failed attempt: another worker can claim the enrollment from `due_at` on.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
+    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError>;
 
     /// Makes a failed enrollment wait again, due from `now` on. Returns false if it was not failed.
     ///
@@ -91,6 +99,10 @@ macro_rules! forward_inbox {
 
             fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
                 (**self).record_failure(claim, failure)
+            }
+
+            fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+                (**self).release(claim, due_at)
             }
 
             fn retry(
@@ -151,6 +163,13 @@ pub trait AsyncInbox: AsyncRepository {
         failure: &Failure,
     ) -> impl Future<Output = Result<(), RepositoryError>> + Send;
 
+    /// Gives a claim back without a failed attempt: another worker can claim the enrollment from `due_at` on.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
+    fn release(&mut self, claim: &Claim, due_at: Timestamp)
+    -> impl Future<Output = Result<(), RepositoryError>> + Send;
+
     /// Makes a failed enrollment wait again, due from `now` on. Returns false if it was not failed.
     ///
     /// # Errors
@@ -165,7 +184,7 @@ pub trait AsyncInbox: AsyncRepository {
 
 /// Implements [`AsyncInbox`] for a type that awaits each method of the same meaning.
 macro_rules! forward_async_inbox {
-    ([$($generics:tt)*] $type:ty, $inner:ident => $to:expr, $insert:ident, $find:ident, $claim:ident, $record_failure:ident, $retry:ident) => {
+    ([$($generics:tt)*] $type:ty, $inner:ident => $to:expr, $insert:ident, $find:ident, $claim:ident, $record_failure:ident, $release:ident, $retry:ident) => {
         impl<$($generics)*> AsyncInbox for $type {
             async fn insert(
                 &mut self,
@@ -194,6 +213,11 @@ macro_rules! forward_async_inbox {
                 $to.$record_failure(claim, failure).await
             }
 
+            async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+                let $inner = self;
+                $to.$release(claim, due_at).await
+            }
+
             async fn retry(
                 &mut self,
                 organization_id: OrganizationId,
@@ -207,8 +231,8 @@ macro_rules! forward_async_inbox {
     };
 }
 
-forward_async_inbox!([I: AsyncInbox + ?Sized] &mut I, it => (**it), insert, find, claim, record_failure, retry);
-forward_async_inbox!([I: AsyncInbox + ?Sized] Box<I>, it => (**it), insert, find, claim, record_failure, retry);
+forward_async_inbox!([I: AsyncInbox + ?Sized] &mut I, it => (**it), insert, find, claim, record_failure, release, retry);
+forward_async_inbox!([I: AsyncInbox + ?Sized] Box<I>, it => (**it), insert, find, claim, record_failure, release, retry);
 
 /// The dyn-safe twin of [`AsyncInbox`], for a host that chooses its storage at run time.
 ///
@@ -271,6 +295,16 @@ pub trait DynAsyncInbox: DynAsyncRepository {
         failure: &'a Failure,
     ) -> BoxFuture<'a, Result<(), RepositoryError>>;
 
+    /// [`AsyncInbox::release`], boxed.
+    ///
+    /// # Errors
+    /// Those of [`AsyncInbox::release`].
+    fn release_boxed<'a>(
+        &'a mut self,
+        claim: &'a Claim,
+        due_at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), RepositoryError>>;
+
     /// [`AsyncInbox::retry`], boxed.
     ///
     /// # Errors
@@ -316,6 +350,14 @@ impl<I: AsyncInbox> DynAsyncInbox for I {
         Box::pin(self.record_failure(claim, failure))
     }
 
+    fn release_boxed<'a>(
+        &'a mut self,
+        claim: &'a Claim,
+        due_at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), RepositoryError>> {
+        Box::pin(self.release(claim, due_at))
+    }
+
     fn retry_boxed(
         &mut self,
         organization_id: OrganizationId,
@@ -328,7 +370,7 @@ impl<I: AsyncInbox> DynAsyncInbox for I {
 
 impl_async_repository_for_dyn!(dyn DynAsyncInbox + '_);
 forward_async_inbox!(
-    [] dyn DynAsyncInbox + '_, it => it, insert_boxed, find_boxed, claim_boxed, record_failure_boxed, retry_boxed
+    [] dyn DynAsyncInbox + '_, it => it, insert_boxed, find_boxed, claim_boxed, record_failure_boxed, release_boxed, retry_boxed
 );
 
 /// An enrollment as the inbox stores it.
@@ -337,8 +379,8 @@ forward_async_inbox!(
 pub struct InboxEntry {
     /// The enrollment and its state.
     pub enrollment: StoredEnrollment,
-    /// Its command; present while it is accepted or failed.
-    pub command: Option<EnrollmentCommand>,
+    /// Its command; present while it is accepted or failed. Read it with [`StoredCommand::from_json`].
+    pub command: Option<StoredCommand>,
     /// The number of claims since it was accepted or retried.
     pub attempts: u32,
     /// Why the last attempt failed, if one failed.
@@ -348,7 +390,7 @@ pub struct InboxEntry {
 impl InboxEntry {
     /// Returns an enrollment that was never claimed.
     #[must_use]
-    pub fn new(enrollment: StoredEnrollment, command: Option<EnrollmentCommand>) -> Self {
+    pub fn new(enrollment: StoredEnrollment, command: Option<StoredCommand>) -> Self {
         Self { enrollment, command, attempts: 0, error: None }
     }
 }

@@ -31,13 +31,14 @@ pub mod vectors;
 
 mod enroll;
 mod format;
+mod lenient;
 mod reference_checks;
 mod text;
 mod time;
 mod words;
 
 pub use changes::ChangeSet;
-pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, Retry};
+pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, Retry, StoredCommand};
 pub use enroll::{
     EnrollError, Enrolled, ProcessOutcome, Receipt, accept, accept_async, enroll_contacts, enroll_contacts_async,
     preview, preview_async, process, process_async,

@@ -179,6 +179,18 @@ impl Repository for InMemoryRepository {
     }
 }
 
+/// Returns the enrollment of a claim, if the claim is its latest and it still waits.
+fn claimed<'o>(
+    organizations: &'o mut BTreeMap<OrganizationId, Organization>,
+    claim: &Claim,
+) -> Option<(&'o mut Arc<StoredEnrollment>, &'o mut Waiting)> {
+    let organization = organizations.get_mut(&claim.organization_id)?;
+    let stored = organization.snapshot.reference.enrollments.get_mut(&claim.enrollment_id)?;
+    let row = organization.waiting.get_mut(&claim.enrollment_id)?;
+    let is_latest = row.attempts == claim.attempt && row.due_at == claim.lease_end;
+    (stored.state == EnrollmentState::Accepted && is_latest).then_some((stored, row))
+}
+
 impl Inbox for InMemoryRepository {
     fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
         let mut organizations = self.lock();
@@ -204,7 +216,7 @@ impl Inbox for InMemoryRepository {
         let Some(organization) = organizations.get(&organization_id) else { return Ok(None) };
         let Some(stored) = organization.snapshot.reference.enrollments.get(&enrollment_id) else { return Ok(None) };
         let waiting = organization.waiting.get(&enrollment_id);
-        let mut entry = InboxEntry::new(StoredEnrollment::clone(stored), waiting.map(|row| row.command.clone()));
+        let mut entry = InboxEntry::new(StoredEnrollment::clone(stored), waiting.map(|row| row.command.clone().into()));
         if let Some(Waiting { attempts, error, .. }) = waiting {
             entry.attempts = *attempts;
             entry.error.clone_from(error);
@@ -232,18 +244,21 @@ impl Inbox for InMemoryRepository {
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         let mut organizations = self.lock();
-        let Some(organization) = organizations.get_mut(&claim.organization_id) else { return Ok(()) };
-        let stored = organization.snapshot.reference.enrollments.get_mut(&claim.enrollment_id);
-        let row = organization.waiting.get_mut(&claim.enrollment_id);
-        let (Some(stored), Some(row)) = (stored, row) else { return Ok(()) };
-        let its = row.attempts == claim.attempt && row.due_at == claim.lease_end;
-        if stored.state != EnrollmentState::Accepted || !its {
-            return Ok(());
+        if let Some((stored, row)) = claimed(&mut organizations, claim) {
+            row.error = Some(failure.error.clone());
+            match failure.retry_at {
+                Some(at) => row.due_at = at,
+                None => Arc::make_mut(stored).state = EnrollmentState::Failed,
+            }
         }
-        row.error = Some(failure.error.clone());
-        match failure.retry_at {
-            Some(at) => row.due_at = at,
-            None => Arc::make_mut(stored).state = EnrollmentState::Failed,
+        Ok(())
+    }
+
+    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        let mut organizations = self.lock();
+        if let Some((_, row)) = claimed(&mut organizations, claim) {
+            row.attempts = row.attempts.saturating_sub(1);
+            row.due_at = due_at;
         }
         Ok(())
     }
@@ -305,6 +320,10 @@ impl AsyncInbox for InMemoryRepository {
         Inbox::record_failure(self, claim, failure)
     }
 
+    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        Inbox::release(self, claim, due_at)
+    }
+
     async fn retry(
         &mut self,
         organization_id: OrganizationId,
@@ -364,7 +383,7 @@ mod tests {
     fn creation(organization_id: OrganizationId, enrollment_id: EnrollmentId, contact: Contact) -> ChangeSet {
         let at = Timestamp::from_millis(1_769_958_000_123).unwrap();
         let report = EnrollmentReport {
-            v: 1,
+            v: crate::report::ReportVersion::FIRST,
             enrollment_id,
             at,
             sequence_id: id(1),

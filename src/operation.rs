@@ -51,7 +51,7 @@
 //! ```
 
 use crate::changes::ChangeSet;
-use crate::command::{Engine, Enrollment, EnrollmentCommand, Retry};
+use crate::command::{Engine, Enrollment, EnrollmentCommand, Retry, StoredCommand};
 use crate::enroll::{EnrollError, Enrolled, ProcessOutcome, Receipt};
 use crate::fault::Rejection;
 use crate::ids::EnrollmentId;
@@ -299,7 +299,8 @@ impl InsertStep {
 /// [`process`](crate::process). It needs snapshots and commits only.
 ///
 /// # Errors
-/// [`EnrollError::NotFound`] without an entry; [`EnrollError::Unfinished`] if the enrollment is `failed`.
+/// [`EnrollError::NotFound`] without an entry; [`EnrollError::Unfinished`] if the enrollment is `failed`;
+/// [`EnrollError::NewerVersion`] if this build does not know a rule of its command.
 pub fn process<'a>(
     retry: Retry,
     enrollment_id: EnrollmentId,
@@ -308,7 +309,10 @@ pub fn process<'a>(
 ) -> Result<Step<'a, ProcessOutcome>, EnrollError> {
     let entry = found.ok_or(EnrollError::NotFound(enrollment_id))?;
     match (entry.enrollment.state == EnrollmentState::Accepted, entry.command) {
-        (true, Some(command)) => Ok(Attempt::first(command, retry, CompletionMode::Finish(now), Ok)),
+        (true, Some(StoredCommand::Known(command))) => {
+            Ok(Attempt::first(*command, retry, CompletionMode::Finish(now), Ok))
+        }
+        (true, Some(StoredCommand::Newer { version })) => Err(EnrollError::NewerVersion { enrollment_id, version }),
         _ => stored_outcome(&entry.enrollment).map(Step::Done),
     }
 }

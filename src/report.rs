@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::contact::{EmailError, KeyKind, PhoneError};
+use crate::format::FormatVersion;
 use crate::ids::{
     ChannelId, ContactId, ConversationId, CustomRecordId, EnrollmentId, SequenceId, StepContactId, StepId, TagId,
 };
@@ -16,8 +17,8 @@ use crate::words::words;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EnrollmentReport {
-    /// The version of this shape: 1.
-    pub v: u8,
+    /// The version of this shape. A report of a newer version is not read.
+    pub(crate) v: ReportVersion,
     /// The enrollment.
     pub enrollment_id: EnrollmentId,
     /// The instant of the request.
@@ -35,6 +36,9 @@ pub struct EnrollmentReport {
     /// One a recipient, in the order of `to`.
     pub outcomes: Outcomes,
 }
+
+/// The versions of a report that this build reads.
+pub(crate) type ReportVersion = FormatVersion<1>;
 
 impl EnrollmentReport {
     /// How many recipients had each outcome.

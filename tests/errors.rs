@@ -95,6 +95,7 @@ fn no_error_prints_its_source() {
         Box::new(EnrollError::from(rejection())),
         Box::new(EnrollError::Contended { attempts: 32 }),
         Box::new(EnrollError::Unfinished { enrollment_id, state: "accepted" }),
+        Box::new(EnrollError::NewerVersion { enrollment_id, version: 2 }),
         Box::new(EnrollError::NotFound(enrollment_id)),
         Box::new(ApplyError::from(conflict())),
         Box::new(ApplyError::IdExists(Uuid::from_u128(9))),

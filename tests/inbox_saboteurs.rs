@@ -41,6 +41,10 @@ trait Saboteur: Send + Sync + Sized + 'static {
         inner.record_failure(claim, failure)
     }
 
+    fn release(inner: &mut InMemoryRepository, claim: &Claim, due_at: Timestamp) -> Answer<()> {
+        inner.release(claim, due_at)
+    }
+
     fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
         inner.retry(of, id, now)
     }
@@ -77,6 +81,10 @@ impl<S: Saboteur> Inbox for Sabotaged<S> {
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Answer<()> {
         S::record_failure(&mut self.0, claim, failure)
+    }
+
+    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Answer<()> {
+        S::release(&mut self.0, claim, due_at)
     }
 
     fn retry(&mut self, organization_id: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
@@ -242,6 +250,37 @@ saboteurs! {
             found.transpose()
         }
     }
+
+    /// Clause 7: a release counts as a failed attempt.
+    release_that_counts, ReleaseThatCounts,
+    "releases_take_the_attempt_back::a_released_enrollment_is_claimed_again_with_the_same_attempt" => {
+        fn release(inner: &mut InMemoryRepository, claim: &Claim, due_at: Timestamp) -> Answer<()> {
+            let error = "left to a newer worker".to_owned();
+            inner.record_failure(claim, &Failure { error, retry_at: Some(due_at) })
+        }
+    }
+
+    /// Clause 7: a release keeps the lease.
+    release_without_effect, ReleaseWithoutEffect,
+    "releases_take_the_attempt_back::a_released_enrollment_is_claimed_again_with_the_same_attempt" => {
+        fn release(_: &mut InMemoryRepository, _: &Claim, _: Timestamp) -> Answer<()> {
+            Ok(())
+        }
+    }
+
+    /// Clause 7: an outdated claim releases the lease of another worker.
+    stale_release, StaleRelease, "releases_take_the_attempt_back::an_outdated_claim_releases_nothing" => {
+        fn release(inner: &mut InMemoryRepository, claim: &Claim, due_at: Timestamp) -> Answer<()> {
+            let mut latest = *claim;
+            if let Some(entry) = inner.find(claim.organization_id, claim.enrollment_id)? {
+                latest.attempt = entry.attempts;
+            }
+            // As if the lease were the latest one.
+            latest.lease_end = Timestamp::from_millis(claim.lease_end.millis() + 10_000).unwrap();
+            inner.release(&latest, due_at)?;
+            inner.release(claim, due_at)
+        }
+    }
 }
 
 /// The same fixture without sabotage passes, so that the failures above come from the saboteurs.
@@ -251,5 +290,5 @@ fn a_correct_inbox_passes() {
     impl Saboteur for Correct {}
     let cases = all_inbox_cases::<Sabotage<Correct>, BlockingRuntime>();
     cases.iter().for_each(enroll::testing::conformance::Case::run);
-    assert!(cases.len() >= 25);
+    assert!(cases.len() >= 28);
 }

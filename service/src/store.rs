@@ -173,6 +173,10 @@ impl AsyncInbox for Handle {
         ask!(self, AsyncInbox::record_failure, claim, failure)
     }
 
+    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        ask!(self, AsyncInbox::release, claim, due_at)
+    }
+
     async fn retry(
         &mut self,
         organization_id: OrganizationId,

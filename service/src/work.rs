@@ -1,13 +1,17 @@
 //! Workers: they claim what was accepted, process it, and say of what fails when it is tried again.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, field};
 
 use enroll::inbox::{AsyncInbox, Claim, Failure as AttemptFailure};
-use enroll::{EnrollError, EnrollmentReport, ProcessOutcome, Rejection, Timestamp, command::Retry, process_async};
+use enroll::{
+    EnrollError, EnrollmentId, EnrollmentReport, OrganizationId, ProcessOutcome, Rejection, Timestamp, command::Retry,
+    process_async,
+};
 
 use crate::ask::clock;
 use crate::store::{Handle, Store};
@@ -35,6 +39,8 @@ pub(crate) enum Event {
     Postponed(Claim, String, Timestamp),
     /// The last attempt failed.
     GivenUp(Claim, String),
+    /// A newer build must process it. This is not a failed attempt.
+    Left(Claim, String),
     /// The database could not be asked; the worker goes on asking.
     Trouble(String),
 }
@@ -49,12 +55,14 @@ pub(crate) async fn work(
     told: impl Fn(Event) + Clone + Send + 'static,
 ) -> Result<(), Failure> {
     let mut workers = JoinSet::new();
+    let left = Arc::default();
     for _ in 0..settings.workers {
         let worker = Worker {
             handle: store.handle()?,
             name: store.name.clone(),
             settings,
             wake: Arc::clone(wake),
+            left: Arc::clone(&left),
             told: told.clone(),
         };
         workers.spawn(worker.run(stop.clone()));
@@ -72,6 +80,8 @@ struct Worker<T> {
     name: String,
     settings: Settings,
     wake: Arc<Notify>,
+    /// The enrollments that need a newer build, shared by all workers.
+    left: Arc<Mutex<BTreeSet<(OrganizationId, EnrollmentId)>>>,
     told: T,
 }
 
@@ -109,7 +119,8 @@ impl<T: Fn(Event) + Send> Worker<T> {
 
     async fn is_empty(&mut self) -> Result<bool, Failure> {
         let unfinished = self.handle.unfinished().await;
-        Ok(unfinished.map_err(|e| Failure::caused(&self.name, &e))? == 0)
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
+        Ok(unfinished.map_err(|e| Failure::caused(&self.name, &e))? <= left)
     }
 
     /// Claims and processes one enrollment; false if none waits.
@@ -147,6 +158,12 @@ impl<T: Fn(Event) + Send> Worker<T> {
                 (self.told)(Event::Completed(claim, Box::new(report), begun.elapsed()));
             }
             Ok(ProcessOutcome::Rejected(rejection)) => (self.told)(Event::Rejected(claim, rejection)),
+            Err(e @ EnrollError::NewerVersion { .. }) => {
+                let due_at = later(self::now()?, NEWER_WAIT);
+                self.handle.release(&claim, due_at).await.map_err(|e| causes(&e))?;
+                self.left.lock().unwrap_or_else(PoisonError::into_inner).insert((organization_id, id));
+                (self.told)(Event::Left(claim, causes(&e)));
+            }
             // Somebody else ended it meanwhile, or took it away.
             Err(EnrollError::NotFound(_) | EnrollError::Unfinished { .. }) => {}
             Err(e) if claim.attempt >= self.settings.attempts => self.give_up(claim, causes(&e)).await?,
@@ -191,6 +208,8 @@ fn later(now: Timestamp, by: Duration) -> Timestamp {
 
 /// How long a worker waits before it asks again, where nothing waits.
 const IDLE: Duration = Duration::from_millis(200);
+/// How long an enrollment that needs a newer build is left to newer workers.
+const NEWER_WAIT: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 

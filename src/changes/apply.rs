@@ -404,7 +404,7 @@ mod tests {
     use crate::changes::{Completion, ContactFields, ContactUpdate, Guards};
     use crate::contact::Contact;
     use crate::model::{Channel, ChannelKind, Conversation, Run, Sequence, Tag};
-    use crate::report::{EnrollmentReport, Outcomes};
+    use crate::report::{EnrollmentReport, Outcomes, ReportVersion};
     use crate::request::Fingerprint;
     use crate::snapshot::{ReferenceData, Versioned};
     use crate::stored_enrollment::StoredEnrollment;
@@ -445,7 +445,7 @@ mod tests {
         let sequence = (id(1), Some(Version(5)));
         let (channels, contacts, vacant) = (Vec::new(), Vec::new(), VacantKeys::default());
         let guards = Guards { sequence, channels, custom_object: None, call_flow: None, contacts, vacant };
-        let (v, channel_id, upload_tag, outcomes) = (1, None, None, Outcomes::default());
+        let (v, channel_id, upload_tag, outcomes) = (ReportVersion::FIRST, None, None, Outcomes::default());
         let (enrollment_id, sequence_id, step_id, at) = (id(1), id(1), id(1), at());
         let report = EnrollmentReport { v, enrollment_id, at, sequence_id, step_id, channel_id, upload_tag, outcomes };
         let completion = Completion::create(StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report));

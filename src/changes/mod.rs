@@ -11,11 +11,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
 use crate::contact::{Address, BirthDate, Contact, Email};
-use crate::format::V1;
+use crate::format::FormatVersion;
 use crate::ids::{
     CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
     StepContactId,
 };
+use crate::lenient;
 use crate::model::{ContactTag, Conversation, CustomRecord, Run, StepContact, StepContactStatus, Tag};
 use crate::snapshot::Version;
 use crate::stored_enrollment::StoredEnrollment;
@@ -29,17 +30,20 @@ use crate::words::words;
 /// Each list is sorted by its key and holds each key once, so that every writer takes rows in the same order.
 /// It serializes, versioned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ChangeSet {
-    v: V1,
+    v: ChangeSetVersion,
     organization_id: OrganizationId,
     at: Timestamp,
     #[serde(deserialize_with = "Guards::read")]
     guards: Guards,
     #[serde(deserialize_with = "RowChanges::read")]
     rows: RowChanges,
+    #[serde(deserialize_with = "lenient::read")]
     completion: Completion,
 }
+
+/// The versions of a change set that this build reads.
+type ChangeSetVersion = FormatVersion<1>;
 
 impl ChangeSet {
     /// The only way to make one: whatever order the rows came in, they leave sorted, each key once.
@@ -50,7 +54,14 @@ impl ChangeSet {
         rows: RowChanges,
         completion: Completion,
     ) -> Self {
-        Self { v: V1, organization_id, at, guards: guards.sorted(), rows: rows.sorted(), completion }
+        Self {
+            v: ChangeSetVersion::FIRST,
+            organization_id,
+            at,
+            guards: guards.sorted(),
+            rows: rows.sorted(),
+            completion,
+        }
     }
 
     /// Whose rows.
@@ -165,7 +176,7 @@ impl Guards {
 
     /// In whatever order they were stored.
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::deserialize(deserializer).map(Self::sorted)
+        lenient::read(deserializer).map(Self::sorted)
     }
 }
 
@@ -228,7 +239,7 @@ impl RowChanges {
 
     /// In whatever order they were stored.
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::deserialize(deserializer).map(Self::sorted)
+        lenient::read(deserializer).map(Self::sorted)
     }
 }
 

@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::{ChannelUsed, Checked, CheckedRecipient, Engine, Enrollment, EnrollmentCommand};
+use super::{ChannelUsed, Checked, CheckedRecipient, CommandVersion, Engine, Enrollment, EnrollmentCommand};
 use crate::contact::{Address, BirthDate, Email, PhoneNormalizer, PhoneNumber, Region};
 use crate::fault::{Fault, FaultCode, Path, Rejection};
-use crate::format::V1;
 use crate::ids::SequenceId;
 use crate::model::{Channel, ChannelKind, Step};
 use crate::reference_checks::{
@@ -78,7 +77,7 @@ impl EnrollmentCommand {
 
         match (faults.is_empty(), enrollment_id, fingerprint, step) {
             (true, Some(enrollment_id), Some(fingerprint), Some(step)) => Ok(Self {
-                v: V1,
+                v: CommandVersion::FIRST,
                 organization_id,
                 sequence_id,
                 enrollment_id,
@@ -95,7 +94,8 @@ impl EnrollmentCommand {
                 custom_data: request.custom_data.map(|data| (data.custom_object_id, data.resource)),
                 call_flow_id: request.voice_options.map(|options| options.default_call_flow_id),
                 recipients,
-            }),
+            }
+            .versioned()),
             _ => Err(faults.into_rejection(request)),
         }
     }

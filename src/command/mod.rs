@@ -9,7 +9,7 @@ use crate::contact::{
     Address, BirthDate, Email, EmailError, KeyKind, Libphonenumber, PhoneError, PhoneNormalizer, PhoneNumber, Region,
 };
 use crate::fault::{Fault, FaultCode};
-use crate::format::V1;
+use crate::format::FormatVersion;
 use crate::ids::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, StepId};
 use crate::model::Resource;
 use crate::policy::EnrollmentPolicy;
@@ -123,10 +123,10 @@ impl Default for Retry {
 /// A request that was checked against its reference data. Its meaning does not change any more.
 ///
 /// It serializes with a version: [`accept`](crate::accept) stores it, and [`process`](crate::process) reads it later.
+/// [`StoredCommand::from_json`] reads it and distinguishes a newer version from a damaged command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EnrollmentCommand {
-    v: V1,
+    v: CommandVersion,
     organization_id: OrganizationId,
     sequence_id: SequenceId,
     enrollment_id: EnrollmentId,
@@ -137,6 +137,7 @@ pub struct EnrollmentCommand {
     channel: Option<ChannelUsed>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     region: Option<Region>,
+    #[serde(deserialize_with = "crate::lenient::read")]
     policy: EnrollmentPolicy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     schedule_at: Option<Timestamp>,
@@ -144,7 +145,91 @@ pub struct EnrollmentCommand {
     custom_data: Option<(CustomObjectId, Resource)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     call_flow_id: Option<CallFlowId>,
+    #[serde(deserialize_with = "crate::lenient::read")]
     recipients: Vec<CheckedRecipient>,
+}
+
+/// The versions of a command that this build reads.
+type CommandVersion = FormatVersion<1>;
+
+/// A rule that a command may use, and the version in which it came.
+struct LaterRule<const LATEST: u32> {
+    version: FormatVersion<LATEST>,
+    is_used: fn(&EnrollmentCommand) -> bool,
+}
+
+/// The rules that came after version 1.
+///
+/// A new field with a rule, such as a policy switch, gets an entry here, and raises the number in [`CommandVersion`]. A
+/// worker that does not know the rule then leaves the commands that use it to newer workers. All other commands keep
+/// their version, so that old workers still process them.
+const LATER_RULES: &[LaterRule<1>] = &[];
+
+/// Returns the version that a worker must know to process the command.
+fn required_version<const LATEST: u32>(
+    command: &EnrollmentCommand,
+    rules: &[LaterRule<LATEST>],
+) -> FormatVersion<LATEST> {
+    let used = rules.iter().filter(|rule| (rule.is_used)(command)).map(|rule| rule.version);
+    used.max().unwrap_or(FormatVersion::FIRST)
+}
+
+/// A stored command: one that this build can process, or one that is left to a newer build.
+#[derive(Clone, Debug, PartialEq)]
+// Exhaustive: a host must handle both.
+pub enum StoredCommand {
+    /// This build knows every rule of the command.
+    Known(Box<EnrollmentCommand>),
+    /// A newer build stored the command, and it uses a rule that this build does not know.
+    Newer {
+        /// The version of the command.
+        version: u32,
+    },
+}
+
+impl StoredCommand {
+    /// Reads a command as a repository stores it: the JSON of an [`EnrollmentCommand`].
+    ///
+    /// Unknown fields in a version that this build reads are ignored.
+    ///
+    /// ```
+    /// use enroll::StoredCommand;
+    ///
+    /// let stored = StoredCommand::from_json(br#"{"v": 1000000, "any": "shape"}"#)?;
+    /// assert_eq!(stored, StoredCommand::Newer { version: 1_000_000 });
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The error of `serde_json` if the command is damaged.
+    pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            v: u32,
+        }
+        serde_json::from_slice(json).map(Self::Known).or_else(|error| {
+            match serde_json::from_slice(json) {
+                Ok(Versioned { v }) if v > 0 && CommandVersion::known(v).is_none() => Ok(Self::Newer { version: v }),
+                // The first error says what is wrong.
+                _ => Err(error),
+            }
+        })
+    }
+
+    /// Returns the command, if this build can process it.
+    #[must_use]
+    pub fn known(&self) -> Option<&EnrollmentCommand> {
+        match self {
+            Self::Known(command) => Some(command),
+            Self::Newer { .. } => None,
+        }
+    }
+}
+
+impl From<EnrollmentCommand> for StoredCommand {
+    fn from(command: EnrollmentCommand) -> Self {
+        Self::Known(Box::new(command))
+    }
 }
 
 /// The channel that an enrollment uses, and its origin (spec 3).
@@ -157,7 +242,7 @@ pub(crate) struct ChannelUsed {
 
 /// An entry of `to`, trimmed and normalized.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(crate) struct CheckedRecipient {
     #[serde(skip_serializing_if = "Checked::is_absent")]
     pub(crate) phone: Checked<PhoneNumber, PhoneError>,
@@ -214,6 +299,12 @@ impl<T, E> Checked<T, E> {
 }
 
 impl EnrollmentCommand {
+    /// Sets the version.
+    fn versioned(mut self) -> Self {
+        self.v = required_version(&self, LATER_RULES);
+        self
+    }
+
     /// Returns the id of the enrollment.
     #[must_use]
     pub fn enrollment_id(&self) -> EnrollmentId {
@@ -315,5 +406,21 @@ impl EnrollmentCommand {
 
     pub(crate) fn recipients(&self) -> &[CheckedRecipient] {
         &self.recipients
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMAND: &str = include_str!("../../tests/stored/command-v1.json");
+
+    #[test]
+    fn a_rule_raises_the_version_of_the_commands_that_use_it() {
+        let mut command: EnrollmentCommand = serde_json::from_str(COMMAND).unwrap();
+        let rules = [LaterRule { version: FormatVersion::<2>::known(2).unwrap(), is_used: |c| c.region.is_some() }];
+        assert_eq!(Some(required_version(&command, &rules)), FormatVersion::known(2));
+        command.region = None;
+        assert_eq!(required_version(&command, &rules), FormatVersion::FIRST);
     }
 }

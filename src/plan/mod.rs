@@ -39,7 +39,7 @@ use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::fault::Rejection;
 use crate::ids::{ContactId, Minter};
 use crate::policy::AddressSource;
-use crate::report::{Disposition, EnrollmentReport, Outcome, Outcomes};
+use crate::report::{Disposition, EnrollmentReport, Outcome, Outcomes, ReportVersion};
 use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot};
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use crate::time::Timestamp;
@@ -284,7 +284,7 @@ impl<'a> Planner<'a> {
             self.changes.guard_channel(id, self.reference);
         }
         let report = EnrollmentReport {
-            v: 1,
+            v: ReportVersion::FIRST,
             enrollment_id: command.enrollment_id(),
             at: command.at(),
             sequence_id: command.sequence_id(),

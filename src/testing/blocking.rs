@@ -52,6 +52,10 @@ impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
         self.0.record_failure(claim, failure)
     }
 
+    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        self.0.release(claim, due_at)
+    }
+
     async fn retry(
         &mut self,
         organization_id: OrganizationId,

@@ -91,6 +91,11 @@ impl AsyncInbox for PostgresClient {
         Ok(inbox::record_failure(&mut self.client, &statements.0, claim, failure).await?)
     }
 
+    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::release(&mut self.client, &statements.0, claim, due_at).await?)
+    }
+
     async fn retry(
         &mut self,
         organization_id: OrganizationId,

@@ -78,6 +78,21 @@ pub(crate) async fn record_failure(
     Ok(transaction.commit().await?)
 }
 
+/// Gives a claim back: its attempt does not count. Does nothing if a later claim exists.
+pub(crate) async fn release(
+    client: &mut impl Begin,
+    statements: &Prepared,
+    claim: &Claim,
+    due_at: Timestamp,
+) -> Result<(), Error> {
+    let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
+    let (attempts, due_at, lease_end) = (i64::from(claim.attempt), due_at.as_datetime(), claim.lease_end.as_datetime());
+    let transaction = client.begin().await?;
+    let parameters: [&(dyn ToSql + Sync); 5] = [&organization, &id, &attempts, &due_at, &lease_end];
+    transaction.execute(&statements.release, &parameters).await?;
+    Ok(transaction.commit().await?)
+}
+
 pub(crate) async fn retry(
     client: &mut impl Begin,
     statements: &Prepared,

@@ -122,6 +122,11 @@ impl AsyncInbox for PostgresRepository {
         Ok(inbox::record_failure(&mut **connection, &statements.0, claim, failure).await?)
     }
 
+    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        let (mut connection, statements) = self.ready().await?;
+        Ok(inbox::release(&mut **connection, &statements.0, claim, due_at).await?)
+    }
+
     async fn retry(
         &mut self,
         organization_id: OrganizationId,

@@ -9,7 +9,7 @@ use enroll::model::{
 use enroll::request::Fingerprint;
 use enroll::snapshot::{Version, Versioned};
 use enroll::stored_enrollment::{EnrollmentState, StoredEnrollment};
-use enroll::{ContactId, SequenceId, Timestamp, UnknownWordError};
+use enroll::{ContactId, SequenceId, StoredCommand, Timestamp, UnknownWordError};
 use std::str::FromStr;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -35,7 +35,8 @@ pub(crate) fn enrollment(row: &Row) -> Result<StoredEnrollment, Error> {
 
 /// With what an inbox knows besides.
 pub(crate) fn inbox_entry(row: &Row) -> Result<InboxEntry, Error> {
-    let command = row.try_get::<_, Option<&str>>(8)?.map(|text| json("command", text)).transpose()?;
+    let command = row.try_get::<_, Option<&str>>(8)?.map(|text| StoredCommand::from_json(text.as_bytes()));
+    let command = command.transpose().map_err(|e| unreadable("command", e.to_string()))?;
     let mut entry = InboxEntry::new(enrollment(row)?, command);
     entry.attempts = number("attempts", row.try_get::<_, i64>(9)?)?;
     entry.error = row.try_get(10)?;

@@ -475,6 +475,9 @@ statements! {
             error = $4, due_at = $5, state = case when $5::timestamptz is null then 'failed' else 'accepted' end
         where organization_id = $1 and id = $2 and state = 'accepted' and attempts = $3
             and due_at = $6";
+    release = "update enroll.enrollments set attempts = greatest(attempts - 1, 0), due_at = $4
+        where organization_id = $1 and id = $2 and state = 'accepted' and attempts = $3
+            and due_at = $5";
     retry = "update enroll.enrollments set state = 'accepted', attempts = 0, due_at = $3
         where organization_id = $1 and id = $2 and state = 'failed'";
 }

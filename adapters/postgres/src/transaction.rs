@@ -117,6 +117,11 @@ impl AsyncInbox for PostgresTransaction<'_, '_> {
         Ok(inbox::record_failure(self.transaction, &statements.0, claim, failure).await?)
     }
 
+    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        let statements = self.statements().await?;
+        Ok(inbox::release(self.transaction, &statements.0, claim, due_at).await?)
+    }
+
     async fn retry(
         &mut self,
         organization_id: OrganizationId,

@@ -35,7 +35,7 @@ pub(crate) fn find(
 ) -> Result<Option<InboxEntry>, SqliteError> {
     let mut found = None;
     each(connection, FIND, [organization_id.as_uuid(), enrollment_id.as_uuid()], |columns| {
-        let (attempts, error, command) = (columns.take()?, columns.take()?, columns.json_or_null()?);
+        let (attempts, error, command) = (columns.take()?, columns.take()?, columns.command_or_null()?);
         let mut entry = InboxEntry::new(rows::enrollment(columns)?, command);
         (entry.attempts, entry.error) = (attempts, error);
         found = Some(entry);
@@ -66,6 +66,18 @@ pub(crate) fn record_failure(connection: &Connection, claim: &Claim, failure: &F
         claim.attempt,
         failure.error,
         failure.retry_at.map(Timestamp::millis),
+        claim.lease_end.millis(),
+    ])?;
+    Ok(())
+}
+
+/// Gives a claim back: its attempt does not count. Does nothing if a later claim exists.
+pub(crate) fn release(connection: &Connection, claim: &Claim, due_at: Timestamp) -> Result<(), SqliteError> {
+    connection.prepare_cached(RELEASE)?.execute(params![
+        claim.organization_id.as_uuid(),
+        claim.enrollment_id.as_uuid(),
+        claim.attempt,
+        due_at.millis(),
         claim.lease_end.millis(),
     ])?;
     Ok(())
@@ -114,6 +126,8 @@ const CLAIM: &str = "with recursive waiting (organization_id) as ( \
 const NOTE_FAILURE: &str = "update enroll_enrollments set error = ?4, due_at = ?5, \
      state = case when ?5 is null then 'failed' else state end \
      where organization_id = ?1 and id = ?2 and state = 'accepted' and attempts = ?3 and due_at = ?6";
+const RELEASE: &str = "update enroll_enrollments set attempts = max(attempts - 1, 0), due_at = ?4 \
+     where organization_id = ?1 and id = ?2 and state = 'accepted' and attempts = ?3 and due_at = ?5";
 const RETRY: &str = "update enroll_enrollments set state = 'accepted', attempts = 0, due_at = ?3 \
      where organization_id = ?1 and id = ?2 and state = 'failed'";
 

@@ -159,6 +159,10 @@ impl Inbox for SqliteRepository {
         Ok(self.writing(|connection| inbox::record_failure(connection, claim, failure))?)
     }
 
+    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        Ok(self.writing(|connection| inbox::release(connection, claim, due_at))?)
+    }
+
     fn retry(
         &mut self,
         organization_id: OrganizationId,

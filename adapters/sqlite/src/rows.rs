@@ -8,7 +8,7 @@ use enroll::model::{
 use enroll::request::Fingerprint;
 use enroll::snapshot::{Version, Versioned};
 use enroll::stored_enrollment::{EnrollmentState, StoredEnrollment};
-use enroll::{ContactId, Timestamp, TimestampError, UnknownWordError};
+use enroll::{ContactId, StoredCommand, Timestamp, TimestampError, UnknownWordError};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use serde_json::from_str;
@@ -66,6 +66,10 @@ impl<'r, 's> Columns<'r, 's> {
 
     pub(crate) fn json_or_null<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<Option<T>> {
         Ok(self.take::<Option<Json<T>>>()?.map(|json| json.0))
+    }
+
+    pub(crate) fn command_or_null(&mut self) -> rusqlite::Result<Option<StoredCommand>> {
+        Ok(self.take::<Option<Command>>()?.map(|command| command.0))
     }
 
     fn version(&mut self) -> rusqlite::Result<Version> {
@@ -278,6 +282,14 @@ struct Json<T>(T);
 impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         from_str(value.as_str()?).map(Self).map_err(FromSqlError::other)
+    }
+}
+
+struct Command(StoredCommand);
+
+impl FromSql for Command {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        StoredCommand::from_json(value.as_bytes()?).map(Self).map_err(FromSqlError::other)
     }
 }
 

@@ -201,6 +201,10 @@ impl Inbox for Database {
         self.store.ask(|inbox| inbox.record_failure(claim, failure))
     }
 
+    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        self.store.ask(|inbox| inbox.release(claim, due_at))
+    }
+
     fn retry(
         &mut self,
         organization_id: OrganizationId,

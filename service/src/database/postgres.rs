@@ -124,6 +124,10 @@ impl<R: AsyncInbox> Inbox for Waiting<'_, R> {
         self.runtime.block_on(self.repository.record_failure(claim, failure))
     }
 
+    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        self.runtime.block_on(self.repository.release(claim, due_at))
+    }
+
     fn retry(
         &mut self,
         organization_id: OrganizationId,

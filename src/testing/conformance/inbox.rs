@@ -10,7 +10,7 @@ use super::setup::{
     assert_same, chain, commit, enrollment, given, id, load, opt_in, plan,
 };
 use super::{BlockOn, Fixture};
-use crate::command::Retry;
+use crate::command::{EnrollmentCommand, Retry, StoredCommand};
 use crate::enroll::{EnrollError, ProcessOutcome, Receipt, process_async};
 use crate::ids::EnrollmentId;
 use crate::inbox::{AsyncInbox, Claim, Failure, InboxEntry};
@@ -34,7 +34,7 @@ pub mod inserted_once {
         let receipt = accepted(&setup, &request).await;
         assert_eq!((receipt.enrollment_id, receipt.accepted_at, receipt.recipients), (request.id, request.at, 3));
         let entry = found(&setup, request.id).await;
-        assert_eq!(entry.command.as_ref(), Some(&command));
+        assert_eq!(entry.command.as_ref().and_then(StoredCommand::known), Some(&command));
         assert_eq!((entry.attempts, &entry.error), (0, &None));
         let stored = entry.enrollment;
         assert_eq!((stored.id, stored.sequence_id, stored.at), (request.id, request.sequence_id, request.at));
@@ -66,7 +66,8 @@ pub mod inserted_once {
         accepted(&setup, &request_with_everything(1)).await;
         let answer = TestRequest::phones(1, &[NEW_PHONE]).accept(&mut setup.open().await).await;
         assert!(matches!(answer, Err(EnrollError::Rejected(ref e)) if e.status() == 409), "{answer:?}");
-        assert!(found(&setup, enrollment(1)).await.command.is_some_and(|command| command.recipient_count() == 3));
+        let stored = found(&setup, enrollment(1)).await.command;
+        assert_eq!(stored.as_ref().and_then(StoredCommand::known).map(EnrollmentCommand::recipient_count), Some(3));
     }
 
     /// Both commands are checked before the first one is stored.
@@ -78,7 +79,7 @@ pub mod inserted_once {
         assert_eq!(ok(first.insert(&one).await), None);
         let stored = ok(second.insert(&two).await);
         assert_eq!(stored.map(|stored| stored.fingerprint), Some(one.fingerprint()));
-        assert_eq!(found(&setup, enrollment(1)).await.command, Some(one));
+        assert_eq!(found(&setup, enrollment(1)).await.command, Some(one.into()));
     }
 
     pub async fn a_completed_enrollment_is_not_accepted_again<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
@@ -456,6 +457,57 @@ pub mod inbox_organizations_are_separate {
     }
 }
 
+/// Clause 7.
+#[doc(hidden)]
+pub mod releases_take_the_attempt_back {
+    use super::*;
+
+    pub async fn a_released_enrollment_is_claimed_again_with_the_same_attempt<
+        F: Fixture<Repository: AsyncInbox>,
+        B: BlockOn,
+    >() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let claim = claimed(&setup, at(0), at(100)).await;
+        note(&setup, claim, "the network", Some(at(10))).await;
+        let second = claimed(&setup, at(10), at(100)).await;
+        assert_eq!(second.map(|claim| claim.attempt), Some(2));
+        release(&setup, second, at(50)).await;
+        let entry = found(&setup, enrollment(1)).await;
+        assert_eq!((entry.attempts, entry.error.as_deref()), (1, Some("the network")));
+        assert_eq!(entry.enrollment.state, EnrollmentState::Accepted);
+        assert_eq!(claimed(&setup, at(49), at(200)).await, None);
+        assert_eq!(claimed(&setup, at(50), at(200)).await.map(|claim| claim.attempt), Some(2));
+    }
+
+    pub async fn a_release_lets_the_next_enrollment_be_claimed<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        accepted(&setup, &TestRequest::phones(2, &[NEW_PHONE])).await;
+        let first = claimed(&setup, at(0), at(100)).await;
+        assert_eq!(first.map(|claim| claim.enrollment_id), Some(enrollment(1)));
+        release(&setup, first, at(50)).await;
+        assert_eq!(claimed(&setup, at(1), at(100)).await.map(|claim| claim.enrollment_id), Some(enrollment(2)));
+    }
+
+    pub async fn an_outdated_claim_releases_nothing<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let first = claimed(&setup, at(0), at(10)).await;
+        let second = claimed(&setup, at(10), at(20)).await;
+        release(&setup, first, at(11)).await;
+        assert_eq!(found(&setup, enrollment(1)).await.attempts, 2);
+        assert_eq!(claimed(&setup, at(12), at(30)).await, None, "the second claim keeps its lease");
+        let elsewhere = second.map(|claim| Claim { organization_id: OTHER_ORGANIZATION, ..claim });
+        release(&setup, elsewhere, at(11)).await;
+        assert_eq!(claimed(&setup, at(12), at(30)).await, None, "an organization releases its own claims only");
+        give_up(&setup, second, "broken").await;
+        release(&setup, second, at(11)).await;
+        let entry = found(&setup, enrollment(1)).await;
+        assert_eq!((entry.enrollment.state, entry.attempts), (EnrollmentState::Failed, 2));
+    }
+}
+
 const CONFLICT: Result<(), RepositoryErrorKind> = Err(RepositoryErrorKind::Conflict);
 
 /// Returns the instant of the requests plus a number of seconds.
@@ -513,6 +565,15 @@ async fn note<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
 ) {
     let failure = Failure { error: error.to_owned(), retry_at };
     ok(setup.open().await.record_failure(&claim.expect("a claim"), &failure).await);
+}
+
+#[expect(clippy::expect_used, reason = "the case fails")]
+async fn release<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
+    setup: &Setup<F, B>,
+    claim: Option<Claim>,
+    due_at: Timestamp,
+) {
+    ok(setup.open().await.release(&claim.expect("a claim"), due_at).await);
 }
 
 async fn give_up<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(

@@ -210,7 +210,7 @@ pub mod cases {
     pub use super::guarding::{guards_hold, one_version_per_aggregate};
     pub use super::inbox::{
         completion_commits_with_its_data, failures_belong_to_attempts, inbox_organizations_are_separate, inserted_once,
-        one_worker_per_lease, retries_reset_the_attempts,
+        one_worker_per_lease, releases_take_the_attempt_back, retries_reset_the_attempts,
     };
     pub use super::reading::{
         byte_exact_keys, complete_load, empty_input, organizations_are_separate, read_what_was_written,
@@ -405,6 +405,11 @@ macro_rules! __inbox_conformance_cases {
             }
             inbox_organizations_are_separate {
                 an_enrollment_belongs_to_its_organization,
+            }
+            releases_take_the_attempt_back {
+                a_released_enrollment_is_claimed_again_with_the_same_attempt,
+                a_release_lets_the_next_enrollment_be_claimed,
+                an_outdated_claim_releases_nothing,
             }
         }
     };
