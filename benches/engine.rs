@@ -1,4 +1,4 @@
-//! What an enrollment costs in memory, against the crates that it stands on, called alone on the same bytes.
+//! The time of an enrollment in memory, compared with the crates that it uses, called on the same bytes.
 //!
 //! `cargo bench --bench engine`
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
@@ -13,12 +13,12 @@ use enroll_bench::people::{Scene, strangers};
 use enroll_bench::rounds::{Contender, compare};
 use std::time::{Duration, Instant};
 
-/// What is sent, and who stands when it comes.
+/// A request, and the rows before it.
 struct Case {
     name: &'static str,
     scene: Scene,
     body: fn(&Scene, usize) -> Vec<u8>,
-    /// Whether the same people were enrolled before.
+    /// Whether the same recipients are enrolled before the measurement.
     known: bool,
 }
 
@@ -47,10 +47,10 @@ fn case(c: &mut Criterion, parameter: &str, scene: &Scene, body: &[u8], recipien
     let policy = EnrollmentPolicy::default();
     let engine = Engine::new(&policy);
     let request = EnrollmentRequest::from_json(body);
-    let snapshot = standing(scene, known.then_some(body), &engine);
+    let snapshot = organization(scene, known.then_some(body), &engine);
     let enrollment = scene.enrollment(&request, "bench");
-    let command = EnrollmentCommand::check(&enrollment, &snapshot.reference, &engine).expect("the request is whole");
-    let loaded = repository(&snapshot).load(&command.snapshot_query()).expect("memory answers");
+    let command = EnrollmentCommand::check(&enrollment, &snapshot.reference, &engine).expect("the request is valid");
+    let loaded = repository(&snapshot).load(&command.snapshot_query()).expect("the load in memory succeeds");
     let times = (SIZES[3] / recipients / 4).max(1);
 
     let floors = || {
@@ -76,7 +76,7 @@ fn case(c: &mut Criterion, parameter: &str, scene: &Scene, body: &[u8], recipien
             total += start.elapsed();
             assert!(report.is_ok());
         }
-        total / u32::try_from(times).expect("it is small")
+        total / u32::try_from(times).expect("the number is small")
     }));
     compare(c, ("engine", parameter), recipients, ROUNDS, contenders);
 
@@ -89,16 +89,17 @@ fn case(c: &mut Criterion, parameter: &str, scene: &Scene, body: &[u8], recipien
     );
 }
 
-/// The organization, with whoever is known enrolled by an earlier request.
-fn standing(scene: &Scene, known: Option<&[u8]>, engine: &Engine<'_>) -> Snapshot {
-    let snapshots = scene.given.snapshots().expect("the scene is whole");
+/// Returns the organization. With a body, its recipients are enrolled.
+fn organization(scene: &Scene, known: Option<&[u8]>, engine: &Engine<'_>) -> Snapshot {
+    let snapshots = scene.given.snapshots().expect("the seed is valid");
     let mut repository = InMemoryRepository::new();
     snapshots.into_iter().for_each(|snapshot| repository.insert(snapshot));
     if let Some(body) = known {
         let request = EnrollmentRequest::from_json(body);
-        enroll_contacts(&mut repository, engine, &scene.enrollment(&request, "before")).expect("they are enrolled");
+        enroll_contacts(&mut repository, engine, &scene.enrollment(&request, "before"))
+            .expect("the enrollment succeeds");
     }
-    repository.snapshot(scene.organization_id()).expect("the organization stands")
+    repository.snapshot(scene.organization_id()).expect("the organization exists")
 }
 
 fn repository(snapshot: &Snapshot) -> InMemoryRepository {
@@ -107,7 +108,7 @@ fn repository(snapshot: &Snapshot) -> InMemoryRepository {
     repository
 }
 
-/// The work several times over, where once would be too short for the clock. What it answers is dropped afterwards.
+/// Repeats the work, since one run can be too short for the clock. Drops the results after the measurement.
 fn repeated<'a, T: 'a>(name: &'a str, times: usize, mut work: impl FnMut() -> T + 'a) -> Contender<'a> {
     let mut answers = Vec::with_capacity(times);
     Contender::timing(name, move || {

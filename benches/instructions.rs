@@ -1,13 +1,13 @@
-//! Instructions for 4000 recipients under valgrind, held against the figures below: `.ci/run` fails where one is passed
-//! by more than 3 %. Whoever changes one on purpose writes the new one down.
+//! Counts the instructions for 4000 recipients with valgrind. `.ci/run` fails if a count exceeds its figure below by more
+//! than 3 %. If a change is intended, write the new figure here.
 //!
-//! `cargo bench --bench instructions`, which needs valgrind and `cargo install gungraun-runner --version 0.20.0`.
+//! `cargo bench --bench instructions` needs valgrind and `cargo install gungraun-runner --version 0.20.0`.
 #![allow(
     missing_docs,
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::must_use_candidate,
-    reason = "what the macros expand to"
+    reason = "the macros expand to such code"
 )]
 
 use enroll::{
@@ -32,7 +32,7 @@ fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
     config
 }
 
-/// The request of `enroll demo`, in a process that has compiled the patterns which it needs.
+/// The request of `enroll demo`, after a warm-up of the phone crate.
 struct Fixture {
     scene: Scene,
     body: Vec<u8>,
@@ -48,68 +48,69 @@ impl Fixture {
         scene
             .given
             .snapshots()
-            .expect("the scene is whole")
+            .expect("the seed is valid")
             .into_iter()
             .for_each(|snapshot| repository.insert(snapshot));
-        let reference = repository.snapshot(scene.organization_id()).expect("it stands").reference;
-        let given = Self { scene, body, reference, repository };
-        given.check(&EnrollmentRequest::from_json(&given.body));
-        given
+        let reference = repository.snapshot(scene.organization_id()).expect("the organization exists").reference;
+        let fixture = Self { scene, body, reference, repository };
+        fixture.check(&EnrollmentRequest::from_json(&fixture.body));
+        fixture
     }
 
     fn check(&self, request: &EnrollmentRequest<'_>) -> EnrollmentCommand {
         let policy = EnrollmentPolicy::default();
         EnrollmentCommand::check(&self.scene.enrollment(request, "bench"), &self.reference, &Engine::new(&policy))
-            .expect("the request is whole")
+            .expect("the request is valid")
     }
 }
 
 fn checked() -> (Fixture, EnrollmentRequest<'static>) {
-    let given = Fixture::new();
-    let request = EnrollmentRequest::from_json(&given.body).into_owned();
-    (given, request)
+    let fixture = Fixture::new();
+    let request = EnrollmentRequest::from_json(&fixture.body).into_owned();
+    (fixture, request)
 }
 
 fn loaded() -> (EnrollmentCommand, Snapshot) {
-    let (mut given, request) = checked();
-    let command = given.check(&request);
-    let snapshot = given.repository.load(&command.snapshot_query()).expect("memory answers");
+    let (mut fixture, request) = checked();
+    let command = fixture.check(&request);
+    let snapshot = fixture.repository.load(&command.snapshot_query()).expect("the load in memory succeeds");
     (command, snapshot)
 }
 
 #[library_benchmark(config = at_most(PARSE))]
 #[bench::mixed(Fixture::new())]
-fn parse(given: Fixture) -> Fixture {
-    black_box(EnrollmentRequest::from_json(&given.body));
-    given
+fn parse(fixture: Fixture) -> Fixture {
+    black_box(EnrollmentRequest::from_json(&fixture.body));
+    fixture
 }
 
 #[library_benchmark(config = at_most(CHECK))]
 #[bench::mixed(checked())]
 fn check(
-    (given, request): (Fixture, EnrollmentRequest<'static>),
+    (fixture, request): (Fixture, EnrollmentRequest<'static>),
 ) -> (Fixture, EnrollmentRequest<'static>, EnrollmentCommand) {
-    let command = given.check(&request);
-    (given, request, command)
+    let command = fixture.check(&request);
+    (fixture, request, command)
 }
 
 #[library_benchmark(config = at_most(PLAN))]
 #[bench::mixed(loaded())]
 fn plan((command, snapshot): (EnrollmentCommand, Snapshot)) -> (EnrollmentCommand, Snapshot, EnrollmentPlan) {
-    let plan = plan_enrollment(&command, &snapshot).expect("it can be planned");
+    let plan = plan_enrollment(&command, &snapshot).expect("the plan succeeds");
     (command, snapshot, plan)
 }
 
 #[library_benchmark(config = at_most(WHOLE))]
 #[bench::mixed(Fixture::new())]
-fn whole(mut given: Fixture) -> (Fixture, EnrollmentReport) {
+fn whole(mut fixture: Fixture) -> (Fixture, EnrollmentReport) {
     let policy = EnrollmentPolicy::default();
-    let request = EnrollmentRequest::from_json(&given.body);
-    let enrollment = given.scene.enrollment(&request, "bench");
-    let report =
-        enroll_contacts(&mut given.repository, &Engine::new(&policy), &enrollment).expect("they are enrolled").report;
+    let request = EnrollmentRequest::from_json(&fixture.body);
+    let enrollment = fixture.scene.enrollment(&request, "bench");
+    let report = enroll_contacts(&mut fixture.repository, &Engine::new(&policy), &enrollment)
+        .expect("the enrollment succeeds")
+        .report;
     drop(request);
-    (given, report)
+    (fixture, report)
 }
 
 library_benchmark_group!(name = instructions, benchmarks = [parse, check, plan, whole]);

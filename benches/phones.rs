@@ -1,4 +1,4 @@
-//! What reading phone numbers costs, in the crate that the engine uses and in the one of the feature `phonenumber`.
+//! The time to parse phone numbers, with the default phone crate and with the one of the feature `phonenumber`.
 //!
 //! `cargo bench --bench phones --features phonenumber`
 
@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use enroll::contact::{Libphonenumber, PhoneNormalizer, Region};
 use std::hint::black_box;
 
-/// Numbers of many countries as one writes them, from the corpus of `tests/phones.rs`; every tenth is none.
+/// Returns numbers of many countries and spellings from the corpus of `tests/phones.rs`. Every tenth one is invalid.
 fn numbers(count: usize) -> Vec<(&'static str, Option<Region>)> {
     let lines = include_str!("../tests/phones.tsv").lines().filter(|line| !line.starts_with('#'));
     let read = lines.filter_map(|line| {

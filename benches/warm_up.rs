@@ -1,6 +1,7 @@
-//! What the first request of a process pays for the phone crate's patterns, and what `warm_up` takes off it.
+//! The time of the first request of a process, with and without `warm_up`. The phone crate compiles its patterns at the
+//! first use.
 //!
-//! A process warms up once, so each figure comes from a process of its own.
+//! Each figure needs a new process.
 //!
 //! `cargo bench --bench warm_up`, and with `--no-default-features` for the light variant.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock and its environment")]
@@ -26,20 +27,20 @@ fn parent() {
     println!("{:<28}{:>10}{:>16}{:>16}", "", "warm_up", "first command", "second command");
     let regions = regions_of(&Scene::demo().mixed(4000));
     let after = format!("after warm_up of {}", regions.len());
-    for (name, regions) in [("as it comes", Vec::new()), (&after, regions)] {
+    for (name, regions) in [("without warm_up", Vec::new()), (&after, regions)] {
         let times: Vec<Vec<f64>> = (0..rounds).map(|_| run(&regions)).collect();
-        let median = |place: usize| {
-            let mut of_place: Vec<f64> = times.iter().map(|times| times[place]).collect();
-            of_place.sort_by(f64::total_cmp);
-            of_place[of_place.len() / 2]
+        let median = |index: usize| {
+            let mut column: Vec<f64> = times.iter().map(|times| times[index]).collect();
+            column.sort_by(f64::total_cmp);
+            column[column.len() / 2]
         };
         println!("{name:<28}{:>10.1}{:>16.1}{:>16.1}", median(0), median(1), median(2));
     }
 }
 
 fn run(regions: &[String]) -> Vec<f64> {
-    let this = std::env::current_exe().expect("a bench is a file");
-    let output = Command::new(this).env(REGIONS, regions.join(",")).output().expect("a bench runs");
+    let this = std::env::current_exe().expect("the executable has a path");
+    let output = Command::new(this).env(REGIONS, regions.join(",")).output().expect("the executable runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     text.split_whitespace().map(|time| time.parse().expect("a child prints times")).collect()
@@ -48,13 +49,14 @@ fn run(regions: &[String]) -> Vec<f64> {
 fn child(regions: &str) {
     let scene = Scene::demo();
     let body = scene.mixed(4000);
-    let snapshots = scene.given.snapshots().expect("the scene is whole");
+    let snapshots = scene.given.snapshots().expect("the seed is valid");
     let policy = EnrollmentPolicy::default();
     let warmed = timed(|| Libphonenumber.warm_up(regions.split(',').filter_map(|code| Region::new(code).ok())));
     let command = || {
         let request = EnrollmentRequest::from_json(&body);
         let enrollment = scene.enrollment(&request, "bench");
-        EnrollmentCommand::check(&enrollment, &snapshots[0].reference, &Engine::new(&policy)).expect("it is whole");
+        EnrollmentCommand::check(&enrollment, &snapshots[0].reference, &Engine::new(&policy))
+            .expect("the request is valid");
     };
     let (first, second) = (timed(command), timed(command));
     println!("{} {} {}", ms(warmed), ms(first), ms(second));
@@ -80,5 +82,5 @@ fn regions_of(body: &[u8]) -> Vec<String> {
     regions.into_iter().collect()
 }
 
-/// What a child is to do: the regions to warm up, or nothing.
+/// The regions that a child process warms up.
 const REGIONS: &str = "ENROLL_BENCH_REGIONS";

@@ -1,7 +1,8 @@
-//! A host with its own I/O: it drives the operation by hand and does each step itself.
+//! A host with its own I/O. It runs each step of the operation itself.
 //!
 //! `cargo run --example own_io`
 
+mod clock;
 mod shared;
 
 use enroll::operation::{self, Step};
@@ -19,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         organization_id: shared::ORGANIZATION,
         sequence_id: shared::SEQUENCE,
         key: EnrollmentKey::Idempotency("by-hand"),
-        at: "2026-02-01T15:00:00Z".parse()?,
+        at: clock::now()?,
         request: &request,
     };
     let policy = EnrollmentPolicy::default();

@@ -1,12 +1,13 @@
-//! One's own repository: an append-only log of what was written, one line each, replayed by whoever opens it.
+//! A repository for another storage: an append-only log with one line for each write. A handle replays the log.
 //!
-//! `cargo run --features testing --example own_repository`, and the suite that it keeps:
-//! `cargo test --features testing --example own_repository`. `docs/repositories.md` goes through it step by step.
+//! Run it with `cargo run --features testing --example own_repository`, and its conformance tests with
+//! `cargo test --features testing --example own_repository`. `docs/repositories.md` explains it step by step.
 //!
-//! A line is written and synced before it counts, so an enrollment is in the log whole, or not at all: a line that a crash
-//! cut short is dropped by the next writer. A lock on the file makes one writer of many processes.
-#![expect(clippy::disallowed_types, reason = "a host does I/O; the engine does not")]
+//! A line is written and synced before the commit returns. An enrollment is one line, so it is written completely or not
+//! at all: the next writer removes a line that a crash cut off. A lock on the file allows one writer at a time.
+#![expect(clippy::disallowed_types, reason = "a host does I/O, the engine never does")]
 
+mod clock;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -25,42 +26,44 @@ use enroll::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A handle on the log: what it has read of it so far, as organizations.
+/// A handle to the log.
 struct LogRepository {
     log: File,
+    /// The number of bytes that this handle has replayed.
     read: u64,
-    now: BTreeMap<OrganizationId, Snapshot>,
+    /// The organizations after these bytes.
+    organizations: BTreeMap<OrganizationId, Snapshot>,
 }
 
 /// A line of the log.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    /// What the engine wrote.
+    /// A commit of the engine.
     Commit(Box<ChangeSet>),
-    /// What the rest of the host wrote.
+    /// A write of the host.
     Host(Box<HostWrite>),
 }
 
 impl LogRepository {
     fn open(path: &Path) -> io::Result<Self> {
         let log = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
-        Ok(Self { log, read: 0, now: BTreeMap::new() })
+        Ok(Self { log, read: 0, organizations: BTreeMap::new() })
     }
 
-    /// The rest of the host writes here too, and raises the versions of what it changes: clause 12.
+    /// Writes a row as a host, and increments the version of its aggregate (clause 12).
     fn host_write(&mut self, write: &HostWrite) -> Result<(), RepositoryError> {
         self.append(write.organization_id, &Line::Host(Box::new(write.clone())), |snapshot| {
             write.apply(snapshot).map_err(failed)
         })
     }
 
-    /// Reads what others have written since.
-    fn catch_up(&mut self) -> Result<(), RepositoryError> {
+    /// Replays the lines that other handles have written.
+    fn replay(&mut self) -> Result<(), RepositoryError> {
         let mut lines = String::new();
-        self.log.seek(SeekFrom::Start(self.read)).map_err(lost)?;
-        self.log.read_to_string(&mut lines).map_err(lost)?;
-        // What a crash cut short has no end of line.
+        self.log.seek(SeekFrom::Start(self.read)).map_err(unavailable)?;
+        self.log.read_to_string(&mut lines).map_err(unavailable)?;
+        // A line that a crash cut off has no line end.
         for line in lines.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             match serde_json::from_str(line).map_err(failed)? {
                 Line::Commit(changes) => changes.apply(self.organization(changes.organization_id())).map_err(failed)?,
@@ -72,28 +75,28 @@ impl LogRepository {
     }
 
     fn organization(&mut self, id: OrganizationId) -> &mut Snapshot {
-        self.now.entry(id).or_insert_with(|| Snapshot::new(ReferenceData::new(id)))
+        self.organizations.entry(id).or_insert_with(|| Snapshot::new(ReferenceData::new(id)))
     }
 
-    /// The organization as it is now, under a lock that keeps writers out.
+    /// Returns the current rows of an organization, under a lock against writers.
     fn current(&mut self, id: OrganizationId) -> Result<Snapshot, RepositoryError> {
-        self.log.lock_shared().map_err(lost)?;
-        let read = self.catch_up();
-        self.log.unlock().map_err(lost)?;
+        self.log.lock_shared().map_err(unavailable)?;
+        let read = self.replay();
+        self.log.unlock().map_err(unavailable)?;
         read?;
-        Ok(self.now.get(&id).cloned().unwrap_or_else(|| Snapshot::new(ReferenceData::new(id))))
+        Ok(self.organizations.get(&id).cloned().unwrap_or_else(|| Snapshot::new(ReferenceData::new(id))))
     }
 
-    /// One writer at a time: reads what is new, applies, and only then writes. What does not apply is not written.
+    /// Applies a change to the current rows and appends its line, under a lock. A change that does not apply is not written.
     fn append(
         &mut self,
         id: OrganizationId,
         line: &Line,
         apply: impl FnOnce(&mut Snapshot) -> Result<(), RepositoryError>,
     ) -> Result<(), RepositoryError> {
-        self.log.lock().map_err(lost)?;
+        self.log.lock().map_err(unavailable)?;
         let written = self.append_locked(id, line, apply);
-        self.log.unlock().map_err(lost)?;
+        self.log.unlock().map_err(unavailable)?;
         written
     }
 
@@ -103,12 +106,12 @@ impl LogRepository {
         line: &Line,
         apply: impl FnOnce(&mut Snapshot) -> Result<(), RepositoryError>,
     ) -> Result<(), RepositoryError> {
-        self.catch_up()?;
-        let mut next = self.now.get(&id).cloned().unwrap_or_else(|| Snapshot::new(ReferenceData::new(id)));
+        self.replay()?;
+        let mut next = self.organizations.get(&id).cloned().unwrap_or_else(|| Snapshot::new(ReferenceData::new(id)));
         apply(&mut next)?;
         let mut text = serde_json::to_vec(line).map_err(failed)?;
         text.push(b'\n');
-        // Half a line that a crash left goes first; and half of this one must not stay in front of the next.
+        // Remove a line that a crash cut off. If this write fails, remove its partial line too.
         let end = SeekFrom::Start(self.read);
         let write = |log: &mut File| {
             log.set_len(self.read)?;
@@ -116,20 +119,20 @@ impl LogRepository {
             log.write_all(&text)?;
             log.sync_data()
         };
-        write(&mut self.log).map_err(|e| self.log.set_len(self.read).map_or_else(lost, |()| failed(e)))?;
+        write(&mut self.log).map_err(|e| self.log.set_len(self.read).map_or_else(unavailable, |()| failed(e)))?;
         self.read += text.len() as u64;
-        self.now.insert(id, next);
+        self.organizations.insert(id, next);
         Ok(())
     }
 }
 
-/// Trying again changes nothing.
+/// An error that a retry cannot solve.
 fn failed(e: impl Into<Box<dyn Error + Send + Sync>>) -> RepositoryError {
     RepositoryError::new(Kind::Other, e)
 }
 
-/// The log could not be reached.
-fn lost(e: io::Error) -> RepositoryError {
+/// An error of the file.
+fn unavailable(e: io::Error) -> RepositoryError {
     RepositoryError::new(Kind::Unavailable, e)
 }
 
@@ -138,7 +141,7 @@ impl Repository for LogRepository {
         Ok(self.current(query.organization_id)?.reference)
     }
 
-    /// Everything: more rows than a query names are allowed, and change nothing.
+    /// Loads the whole organization. A load can return more rows than the query covers.
     fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
         self.current(query.reference.organization_id)
     }
@@ -166,18 +169,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::new(&policy);
     let request = EnrollmentRequest::from_json(br#"{"to": [{"phone": "(202) 555-0123"}]}"#);
     for key in ["first", "second"] {
-        // Opened anew each time: the second enrollment finds what the first one wrote.
+        // A new handle replays the log, so the second enrollment finds the contact of the first one.
         let mut repository = LogRepository::open(&path)?;
         let enrollment = Enrollment {
             organization_id: shared::ORGANIZATION,
             sequence_id: shared::SEQUENCE,
             key: EnrollmentKey::Idempotency(key),
-            at: "2026-02-01T15:00:00Z".parse()?,
+            at: clock::now()?,
             request: &request,
         };
         let report = enroll_contacts(&mut repository, &engine, &enrollment)?.report;
-        let people = repository.now[&shared::ORGANIZATION].contacts.len();
-        println!("{key}: {} of {people} contacts", report.outcomes[0].disposition);
+        let contacts = repository.organizations[&shared::ORGANIZATION].contacts.len();
+        println!("{key}: {} of {contacts} contacts", report.outcomes[0].disposition);
     }
     std::fs::remove_file(path)?;
     Ok(())
@@ -192,7 +195,7 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A log of its own in the temporary folder, removed at the end.
+    /// A log in the temporary folder. It is removed at the end.
     struct LogFixture(PathBuf);
 
     impl LogFixture {
@@ -232,8 +235,8 @@ mod tests {
 
         async fn dump(&self, organization_id: OrganizationId) -> Seed {
             let mut handle = self.handle();
-            handle.catch_up().unwrap();
-            Seed::dump(&handle.now.into_values().collect::<Vec<_>>(), organization_id)
+            handle.replay().unwrap();
+            Seed::dump(&handle.organizations.into_values().collect::<Vec<_>>(), organization_id)
         }
     }
 

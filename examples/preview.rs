@@ -1,7 +1,8 @@
-//! A preview: the same plan, without the commit; and the plan itself, for a host that wants to look inside.
+//! A preview of an enrollment, and the plan behind it. A preview writes nothing.
 //!
 //! `cargo run --example preview`
 
+mod clock;
 mod shared;
 
 use enroll::{
@@ -18,22 +19,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let enrollment = Enrollment {
         organization_id: shared::ORGANIZATION,
         sequence_id: shared::SEQUENCE,
-        key: EnrollmentKey::Idempotency("look-first"),
-        at: "2026-02-01T15:00:00Z".parse()?,
+        key: EnrollmentKey::Idempotency("preview-first"),
+        at: clock::now()?,
         request: &request,
     };
 
-    let foreseen = preview(&mut repository, &engine, &enrollment)?.report;
-    println!("would do: {:?}", foreseen.counts());
+    let previewed = preview(&mut repository, &engine, &enrollment)?.report;
+    println!("outcomes: {:?}", previewed.counts());
 
-    // The steps that `preview` takes, one by one: what would be written is a value.
+    // These are the steps of `preview`. The plan contains the rows to write as plain data.
     let reference = repository.reference_data(&enrollment.reference_query())?;
     let command = EnrollmentCommand::check(&enrollment, &reference, &engine)?;
     let snapshot = repository.load(&command.snapshot_query())?;
     let plan = plan_enrollment(&command, &snapshot)?;
-    println!("would write: {}", serde_json::to_string_pretty(plan.changes().rows())?);
+    println!("rows to write: {}", serde_json::to_string_pretty(plan.changes().rows())?);
 
-    // Nothing has changed since, so the enrollment does exactly that.
-    assert_eq!(enroll_contacts(&mut repository, &engine, &enrollment)?.report, foreseen);
+    // Nothing has changed since the preview, so the report of the enrollment is the same.
+    assert_eq!(enroll_contacts(&mut repository, &engine, &enrollment)?.report, previewed);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One small organization, which the examples share.
+//! A small organization for the examples.
 
 use enroll::model::{Channel, ChannelKind, Sequence, Step};
 use enroll::snapshot::{Version, Versioned};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 pub(crate) const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(Uuid::from_u128(1));
 pub(crate) const SEQUENCE: SequenceId = SequenceId::from_uuid(Uuid::from_u128(2));
 
-/// An SMS channel, and a sequence of two steps that uses it.
+/// Returns an organization with an SMS channel and a sequence of two steps on it.
 pub(crate) fn organization() -> Snapshot {
     let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(3)), ChannelKind::Phone, "+12025550100");
     let steps = [4, 5].map(|n| {

@@ -1,4 +1,4 @@
-//! What the engine's work must cost at least: the crates that it stands on, called alone on the same bytes.
+//! Lower limits of the engine's time: the crates that it uses, called on the same bytes.
 
 use enroll::EnrollmentRequest;
 use enroll::contact::Email;
@@ -10,16 +10,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hint::black_box;
 
-/// The body through `serde_json` into typed structs that borrow from it, and nothing judged.
+/// Deserializes the body with `serde_json` into typed structs that borrow from it, without checks.
 ///
 /// # Panics
-/// If it is no request.
+/// Panics if the body is not a request.
 pub fn json(body: &[u8]) {
     let text = std::str::from_utf8(body).expect("a body is UTF-8");
     black_box(serde_json::from_str::<Body<'_>>(text).expect("a body is a request"));
 }
 
-/// The phones of a request through the phone crate: read, judged, and written in E.164.
+/// Parses, validates and formats the phones of a request with the phone crate.
 pub fn phones(request: &EnrollmentRequest<'_>) {
     for phone in request.to.iter().filter_map(|entry| entry.phone.as_deref()) {
         if let Ok(number) = PHONE_NUMBER_UTIL.parse(phone.trim(), Some(Region::US))
@@ -30,7 +30,7 @@ pub fn phones(request: &EnrollmentRequest<'_>) {
     }
 }
 
-/// The emails of a request through the check: the crate, IDNA, and the rules that it lacks.
+/// Validates the emails of a request.
 pub fn emails(request: &EnrollmentRequest<'_>) {
     for email in request.to.iter().filter_map(|entry| entry.email.as_deref()) {
         let _ = black_box(Email::parse(email));
@@ -38,7 +38,7 @@ pub fn emails(request: &EnrollmentRequest<'_>) {
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "it is read and dropped")]
+#[expect(dead_code, reason = "it is deserialized and dropped")]
 struct Body<'a> {
     #[serde(borrow)]
     to: Vec<Entry<'a>>,
@@ -53,7 +53,7 @@ struct Body<'a> {
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "it is read and dropped")]
+#[expect(dead_code, reason = "it is deserialized and dropped")]
 struct CustomData<'a> {
     #[serde(borrow)]
     custom_object_id: Text<'a>,
@@ -62,7 +62,7 @@ struct CustomData<'a> {
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "it is read and dropped")]
+#[expect(dead_code, reason = "it is deserialized and dropped")]
 struct Entry<'a> {
     #[serde(borrow)]
     phone: Option<Text<'a>>,
@@ -84,8 +84,8 @@ struct Entry<'a> {
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "it is read and dropped")]
-#[expect(clippy::struct_field_names, reason = "they are the body's")]
+#[expect(dead_code, reason = "it is deserialized and dropped")]
+#[expect(clippy::struct_field_names, reason = "the body has these names")]
 struct Address<'a> {
     #[serde(borrow)]
     address_line_one: Option<Text<'a>>,
@@ -102,14 +102,14 @@ struct Address<'a> {
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "it is read and dropped")]
+#[expect(dead_code, reason = "it is deserialized and dropped")]
 struct BirthDate {
     day: Option<u8>,
     month: Option<u8>,
     year: Option<u16>,
 }
 
-/// Text that borrows wherever it can: the derived `Option<Cow<str>>` never does.
+/// A text that borrows from the body if possible. A derived `Option<Cow<str>>` never borrows.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Text<'a>(Cow<'a, str>);
 

@@ -1,4 +1,4 @@
-//! What the benches share: who is sent, what the work must cost at least, and how it is timed.
+//! Shared code of the benches: requests, lower limits of the time, and measurement.
 
 pub mod floors;
 pub mod people;

@@ -1,33 +1,33 @@
-//! Who stands, and who is sent.
+//! The organization of the benches, and requests to it.
 
 use enroll::seed::{Demo, Seed};
 use enroll::{Enrollment, EnrollmentKey, EnrollmentRequest, OrganizationId, SequenceId, StepId, Timestamp};
 use std::ops::Range;
 
-/// An organization with a sequence, and the bodies that are sent to it.
+/// An organization with a sequence, and a request to it.
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// The organization.
     pub given: Seed,
     /// Its sequence.
     pub sequence_id: SequenceId,
-    /// The instant of what is sent.
+    /// The instant of requests.
     pub at: Timestamp,
     mixed: EnrollmentRequest<'static>,
 }
 
 impl Scene {
-    /// The organization of `enroll demo` with the 1200 people that it knows.
+    /// Returns the organization of `enroll demo` with its 1200 contacts.
     ///
     /// # Panics
-    /// Never: a test of `enroll` makes it.
+    /// Never, since a test of `enroll` checks the demo.
     #[must_use]
     pub fn demo() -> Self {
-        let Demo { given, sequence_id, request, at, .. } = Demo::new().expect("the demo is whole");
+        let Demo { given, sequence_id, request, at, .. } = Demo::new().expect("the demo is valid");
         Self { given, sequence_id, at, mixed: request }
     }
 
-    /// The same organization, which knows nobody yet.
+    /// Returns the same organization without contacts.
     #[must_use]
     pub fn empty() -> Self {
         let mut scene = Self::demo();
@@ -40,13 +40,13 @@ impl Scene {
         scene
     }
 
-    /// The organization.
+    /// Returns the id of the organization.
     #[must_use]
     pub fn organization_id(&self) -> OrganizationId {
         self.given.organization_id
     }
 
-    /// The first `recipients` entries of the request of `enroll demo`.
+    /// Returns the body of `enroll demo` with its first `recipients` entries.
     #[must_use]
     pub fn mixed(&self, recipients: usize) -> Vec<u8> {
         let mut request = self.mixed.clone();
@@ -54,7 +54,7 @@ impl Scene {
         bytes(&request)
     }
 
-    /// A request to this organization. What has the same key is the same enrollment.
+    /// Returns an enrollment of the request. The same key means the same enrollment.
     #[must_use]
     pub fn enrollment<'a>(&self, request: &'a EnrollmentRequest<'a>, key: &'a str) -> Enrollment<'a> {
         Enrollment {
@@ -66,29 +66,29 @@ impl Scene {
         }
     }
 
-    /// The second step of the sequence: whoever is sent there is ignored where they are sent without a step.
+    /// Returns the second step of the sequence. Contacts of the first step are ignored there.
     #[must_use]
     pub fn second_step(&self) -> Option<StepId> {
         Some(self.given.sequences.first()?.row.steps.get(1)?.id)
     }
 }
 
-/// People whom nobody knows: see [`Demo::strangers`].
+/// Returns the body of [`Demo::strangers`].
 #[must_use]
 pub fn strangers(people: Range<usize>) -> Vec<u8> {
     bytes(&Demo::strangers(people))
 }
 
-/// People of a large organization: see [`Demo::crowd`].
+/// Returns the body of [`Demo::crowd`].
 #[must_use]
 pub fn crowd(people: Range<usize>) -> Vec<u8> {
     bytes(&Demo::crowd(people))
 }
 
-/// The same people, sent into another step.
+/// Returns the body with another step.
 ///
 /// # Panics
-/// If the body is none that this crate made.
+/// Panics if the body does not come from this crate.
 #[must_use]
 pub fn into_step(body: &[u8], step: StepId) -> Vec<u8> {
     let mut request = EnrollmentRequest::from_json(body).into_owned();
@@ -96,11 +96,11 @@ pub fn into_step(body: &[u8], step: StepId) -> Vec<u8> {
     bytes(&request)
 }
 
-/// A request as its sender writes it.
+/// Returns the request as a body.
 ///
 /// # Panics
-/// Never: a request can be written.
+/// Never, since every request serializes.
 #[must_use]
 pub fn bytes(request: &EnrollmentRequest<'_>) -> Vec<u8> {
-    serde_json::to_vec(request).expect("a request can be written")
+    serde_json::to_vec(request).expect("a request serializes")
 }

@@ -1,8 +1,8 @@
-//! Contenders are timed in turns, so that whatever else the machine does strikes all of them alike.
+//! Measures contenders in turns, so that other load of the machine affects all of them.
 //!
-//! Criterion runs one function to its end before the next; on a busy machine the second may meet another machine than
-//! the first. Here each round runs every contender once, in an order that rotates, and criterion is given the times.
-#![expect(clippy::cast_precision_loss, reason = "nothing takes so long")]
+//! Criterion finishes one function before the next one, and the load can change in between. Here, each round runs every
+//! contender once, in a rotating order, and criterion gets the times.
+#![expect(clippy::cast_precision_loss, reason = "the times are short")]
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// One way to do the work, or a part of it.
+/// An implementation of the work, or a part of it.
 pub struct Contender<'a> {
     name: &'a str,
     floor: bool,
@@ -19,7 +19,7 @@ pub struct Contender<'a> {
 }
 
 impl<'a> Contender<'a> {
-    /// Times `run` as it stands, and drops what it answers outside of the time.
+    /// Measures `run`. Its result is dropped after the measurement.
     pub fn new<T>(name: &'a str, mut run: impl FnMut() -> T + 'a) -> Self {
         Self::timing(name, move || {
             let start = Instant::now();
@@ -30,12 +30,12 @@ impl<'a> Contender<'a> {
         })
     }
 
-    /// `run` tells how long its work took, without what comes before and after it.
+    /// Uses the time that `run` returns.
     pub fn timing(name: &'a str, run: impl FnMut() -> Duration + 'a) -> Self {
         Self { name, floor: false, run: Box::new(run) }
     }
 
-    /// A part of what the work must cost at least. The sum of these is the floor that the others are held against.
+    /// Marks the contender as a part of the floor. The other contenders are compared with the sum of these parts.
     #[must_use]
     pub fn as_floor(mut self) -> Self {
         self.floor = true;
@@ -49,45 +49,45 @@ impl std::fmt::Debug for Contender<'_> {
     }
 }
 
-/// What came out of the rounds of one group.
+/// The results of one group.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// What was compared.
+    /// The name of the group.
     pub group: String,
-    /// On what.
+    /// The input.
     pub parameter: String,
-    /// How many recipients each run enrolled.
+    /// The number of recipients in each run.
     pub recipients: u64,
-    /// How often each ran.
+    /// The number of runs of each contender.
     pub rounds: usize,
-    /// How each did, in the order of the group.
+    /// The contenders in order.
     pub contenders: Vec<Timed>,
 }
 
-/// How one contender did.
+/// The result of one contender.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Timed {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Whether it is a part of the floor.
+    /// Whether the contender is a part of the floor.
     pub floor: bool,
-    /// The median of its times, in nanoseconds.
+    /// The median time in nanoseconds.
     pub median: u64,
 }
 
 impl Outcome {
-    /// The sum of the floor's parts, in nanoseconds.
+    /// Returns the sum of the floor's parts in nanoseconds.
     #[must_use]
     pub fn floor(&self) -> u64 {
         self.contenders.iter().filter(|contender| contender.floor).map(|contender| contender.median).sum()
     }
 }
 
-/// Runs the contenders in turns, hands their times to criterion, and prints medians and ratios.
+/// Runs the contenders in turns, passes their times to criterion, and prints medians and ratios.
 ///
-/// Each run does the work for `recipients`. A single round is run under `--test`.
+/// Each run works on `recipients`. With `--test`, there is one round.
 pub fn compare(
     criterion: &mut Criterion,
     (name, parameter): (&str, &str),
@@ -98,7 +98,7 @@ pub fn compare(
     let rounds = if std::env::args().any(|arg| arg == "--test") { 1 } else { rounds.max(10) };
     let names: Vec<&str> = contenders.iter().map(|contender| contender.name).collect();
     let floors: Vec<bool> = contenders.iter().map(|contender| contender.floor).collect();
-    // Only once criterion asks, so that a filter on the command line holds.
+    // The contenders run only if criterion calls them, so that a filter on the command line works.
     let times = OnceCell::new();
     let mut take = move || take_turns(&mut contenders, rounds);
     let mut group = criterion.benchmark_group(name);
@@ -108,12 +108,12 @@ pub fn compare(
         .warm_up_time(Duration::from_nanos(1))
         .measurement_time(Duration::from_nanos(1))
         .throughput(Throughput::Elements(recipients as u64));
-    for (place, contender) in names.iter().enumerate() {
+    for (index, contender) in names.iter().enumerate() {
         let mut next = 0;
         group.bench_function(BenchmarkId::new(*contender, parameter), |bencher| {
             bencher.iter_custom(|iterations| {
                 let times: &Vec<Vec<Duration>> = times.get_or_init(&mut take);
-                let of_contender = &times[place];
+                let of_contender = &times[index];
                 let mut sum = Duration::ZERO;
                 for _ in 0..iterations {
                     sum += of_contender[next % of_contender.len()];
@@ -125,7 +125,7 @@ pub fn compare(
     }
     group.finish();
     let Some(times) = times.into_inner() else { return };
-    let did = names.iter().zip(&floors).zip(times).map(|((name, floor), times)| Timed {
+    let contenders = names.iter().zip(&floors).zip(times).map(|((name, floor), times)| Timed {
         name: (*name).to_owned(),
         floor: *floor,
         median: median(times),
@@ -135,18 +135,18 @@ pub fn compare(
         parameter: parameter.to_owned(),
         recipients: recipients as u64,
         rounds,
-        contenders: did.collect(),
+        contenders: contenders.collect(),
     };
-    print!("{}", told(&outcome));
-    // One round says that it runs, and nothing else.
+    print!("{}", table(&outcome));
+    // One round is only a test, so its times are not stored.
     if rounds > 1 {
-        keep(&outcome);
+        store(&outcome);
     }
 }
 
 fn take_turns(contenders: &mut [Contender<'_>], rounds: usize) -> Vec<Vec<Duration>> {
     let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
-    // The first of each is not counted: it meets cold caches.
+    // The first run of each contender does not count, since caches are cold.
     if rounds > 1 {
         contenders.iter_mut().for_each(|contender| {
             (contender.run)();
@@ -154,8 +154,8 @@ fn take_turns(contenders: &mut [Contender<'_>], rounds: usize) -> Vec<Vec<Durati
     }
     for round in 0..rounds {
         for turn in 0..contenders.len() {
-            let place = (round + turn) % contenders.len();
-            times[place].push((contenders[place].run)());
+            let index = (round + turn) % contenders.len();
+            times[index].push((contenders[index].run)());
         }
     }
     times
@@ -167,7 +167,7 @@ fn median(mut times: Vec<Duration>) -> u64 {
     u64::try_from(middle.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn told(outcome: &Outcome) -> String {
+fn table(outcome: &Outcome) -> String {
     let Outcome { group, parameter, rounds, .. } = outcome;
     let floor = outcome.floor();
     let mut text = format!("\n{group}, {parameter}: medians of {rounds} rounds\n");
@@ -182,18 +182,18 @@ fn told(outcome: &Outcome) -> String {
     text
 }
 
-/// Where the report reads it: beside criterion's own files.
-fn keep(outcome: &Outcome) {
+/// Stores the outcome for the report, next to criterion's files.
+fn store(outcome: &Outcome) {
     let folder = folder();
     let name = format!("{} {}.json", outcome.group, outcome.parameter).replace([' ', '/', ','], "-");
-    let kept = std::fs::create_dir_all(&folder)
+    let stored = std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(folder.join(name), serde_json::to_vec_pretty(outcome)?));
-    if let Err(e) = kept {
+    if let Err(e) = stored {
         eprintln!("{}: {e}", folder.display());
     }
 }
 
-/// The folder of outcomes.
+/// Returns the folder of stored outcomes.
 #[must_use]
 pub fn folder() -> PathBuf {
     std::env::var_os("ENROLL_BENCH_RESULTS")

@@ -1,4 +1,4 @@
-//! The organizations that enrollments into databases are timed in, and what is sent to them.
+//! The organizations for the benches of databases, and the requests to them.
 
 use enroll::Timestamp;
 use enroll::report::Counts;
@@ -8,52 +8,54 @@ use std::ops::Range;
 
 use crate::people::{self, Scene};
 
-/// How many each body names: the most that a request can.
+/// The number of recipients of each body: the maximum of a request.
 pub const RECIPIENTS: usize = 4000;
-/// A stranger whom no body names, for what comes before the timing.
+/// A recipient that no body contains, for a warm-up before the measurement.
 pub const LAST_STRANGER: usize = 379_999;
 
-/// How many contacts stand: the sizes that `ENROLL_BENCH_STANDING` names, as in `0,100000,1000000`; 0 without it.
+/// Returns the numbers of existing contacts in `ENROLL_BENCH_STANDING`, such as `0,100000,1000000`, or 0 without it.
 ///
 /// # Panics
-/// If it names no numbers.
+/// Panics if the variable contains something else than numbers.
 #[must_use]
 pub fn sizes() -> Vec<usize> {
-    let asked = env::var("ENROLL_BENCH_STANDING").unwrap_or_else(|_| "0".to_owned());
-    asked.split(',').map(|size| size.trim().parse().expect("`ENROLL_BENCH_STANDING` is numbers with commas")).collect()
+    let sizes = env::var("ENROLL_BENCH_STANDING").unwrap_or_else(|_| "0".to_owned());
+    sizes
+        .split(',')
+        .map(|size| size.trim().parse().expect("`ENROLL_BENCH_STANDING` is a list of numbers, such as `0,100000`"))
+        .collect()
 }
 
-/// How often each contender runs: the larger, the longer a run takes, and the less its time wavers.
+/// Returns the number of rounds. With more contacts, a run takes longer and its time varies less.
 #[must_use]
 pub fn rounds(size: usize) -> usize {
     if size == 0 { 15 } else { 11 }
 }
 
-/// What is sent.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// People whom nobody knows.
+    /// Recipients that match no contact.
     New,
-    /// A list that was sent before: its people stand in the first step, and come into the same step again.
+    /// Recipients of one earlier request, for the same step again.
     Reprocessed,
-    /// The same list, into the second step: all of them are active in another.
+    /// Recipients of one earlier request, for the second step. All are active in the first step.
     Ignored,
-    /// As many who stand in the first step, into the same step again, but from all over the crowd: no two of them were in
-    /// one list, and no two of them lie side by side in the tables.
+    /// Recipients of different earlier requests, for the same step again. Their ids are not adjacent.
     Scattered,
     /// The request of `enroll demo`.
     Mixed,
 }
 
 impl Sent {
-    /// What is sent where so many stand: a crowd of one list lies side by side.
+    /// Returns the kinds for a number of existing contacts. `Scattered` needs contacts of at least two requests.
     #[must_use]
     pub fn all(size: usize) -> Vec<Self> {
         let scattered = (size >= 2 * RECIPIENTS).then_some(Self::Scattered);
         [Self::New, Self::Reprocessed, Self::Ignored].into_iter().chain(scattered).chain([Self::Mixed]).collect()
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -65,21 +67,21 @@ impl Sent {
         }
     }
 
-    /// Makes sure that it did what it is sent for.
+    /// Checks the outcomes of the request.
     ///
     /// # Panics
-    /// If it did not.
+    /// Panics if the request has other outcomes.
     pub fn check(self, counts: &Counts) {
-        let did = match self {
+        let as_expected = match self {
             Self::New => counts.added == RECIPIENTS,
             Self::Reprocessed | Self::Scattered => counts.reprocessed == RECIPIENTS,
             Self::Ignored => counts.ignored == RECIPIENTS,
             Self::Mixed => counts.added > 0 && counts.re_added > 0 && counts.reprocessed > 0 && counts.ignored > 0,
         };
-        assert!(did, "{}: {counts:?}", self.name());
+        assert!(as_expected, "{}: {counts:?}", self.name());
     }
 
-    /// Who stands when it is sent to an organization of that size: where nobody does, those whom it must know.
+    /// Returns the existing contacts for a number of contacts. With 0, only the contacts that the request needs exist.
     #[must_use]
     pub fn standing(self, size: usize) -> Standing {
         match (self, size) {
@@ -89,10 +91,10 @@ impl Sent {
         }
     }
 
-    /// The body. At each turn it names other people, but for the mixed one.
+    /// Returns the body. Except for `Mixed`, it has other recipients at each turn.
     ///
     /// # Panics
-    /// Never: the demo has a second step.
+    /// Never, since the demo has a second step.
     #[must_use]
     pub fn body(self, size: usize, turn: usize) -> Vec<u8> {
         let scene = Scene::empty();
@@ -102,62 +104,63 @@ impl Sent {
             Self::New => people::strangers(turn * RECIPIENTS..(turn + 1) * RECIPIENTS),
             Self::Reprocessed => known(),
             Self::Scattered => scattered(crowd, turn),
-            Self::Ignored => people::into_step(&known(), scene.second_step().expect("there is a second step")),
+            Self::Ignored => people::into_step(&known(), scene.second_step().expect("the demo has a second step")),
             Self::Mixed => Scene::demo().mixed(RECIPIENTS),
         }
     }
 }
 
-/// One of the lists that made the crowd: from its middle on, another at each turn.
+/// Returns the recipients of one earlier request, another one at each turn, starting in the middle.
 fn list(crowd: usize, turn: usize) -> Range<usize> {
     let lists = (crowd / RECIPIENTS).max(1);
     let start = (lists / 2 + turn) % lists * RECIPIENTS;
     start..start + RECIPIENTS
 }
 
-/// People from all over the crowd, which is of two lists or more, so that they do not lie side by side in the tables.
+/// Returns recipients of all earlier requests, so that their ids are not adjacent.
 fn scattered(crowd: usize, turn: usize) -> Vec<u8> {
-    let apart = crowd / RECIPIENTS;
+    let distance = crowd / RECIPIENTS;
     let mut request = Demo::crowd(0..0);
     for n in 0..RECIPIENTS {
-        let person = n * apart + turn % apart;
+        let person = n * distance + turn % distance;
         request.to.append(&mut Demo::crowd(person..person + 1).to);
     }
     people::bytes(&request)
 }
 
-/// Who stands in an organization.
+/// The existing contacts of an organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// How many of the crowd: each has a conversation, a run, a step contact and a tag, as the engine makes them.
+    /// The number of contacts from [`Demo::crowd`]. The engine enrolled them, so each has a conversation, a run, a step
+    /// contact and a tag.
     pub crowd: usize,
-    /// Whether the people of `enroll demo` stand too.
+    /// Whether the contacts of `enroll demo` exist too.
     pub demo: bool,
 }
 
 impl Standing {
-    /// Its name, for a file or a database.
+    /// Returns the name of a file or a database.
     #[must_use]
     pub fn name(self) -> String {
         format!("{}{}", self.crowd, if self.demo { "_demo" } else { "" })
     }
 
-    /// What is there before the crowd comes.
+    /// Returns the rows before the requests of the crowd.
     #[must_use]
     pub fn given(self) -> Seed {
         if self.demo { Scene::demo().given } else { Scene::empty().given }
     }
 
-    /// The crowd in requests, with the instant and the key of each: all of them were sent before.
+    /// Returns the requests of the crowd, each with its instant and its key.
     ///
     /// # Panics
-    /// Never: the instants are of the last few months.
+    /// Never, since all instants are in the last few months.
     pub fn requests(self) -> impl Iterator<Item = (Vec<u8>, Timestamp, String)> {
         let at = Scene::empty().at.millis() - EARLIER;
         let starts = (0..self.crowd).step_by(RECIPIENTS);
         starts.zip(0..).map(move |(start, minute)| {
             let people: Range<usize> = start..self.crowd.min(start + RECIPIENTS);
-            let at = Timestamp::from_millis(at + minute * 60_000).expect("it is of the last few months");
+            let at = Timestamp::from_millis(at + minute * 60_000).expect("the instant is in the range");
             (people::crowd(people), at, format!("crowd-{start}"))
         })
     }

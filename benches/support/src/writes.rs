@@ -1,24 +1,24 @@
-//! Which rows a commit writes: a floor reads them back after it, and writes the same ones its own way.
+//! The rows that a commit writes. A floor reads them after the commit, and writes the same rows in its own way.
 
 use enroll::ChangeSet;
 use enroll::changes::ContactFields;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// RowChanges of one table that a change set creates, in its order.
+/// The rows of one table that a change set creates, in order.
 #[derive(Clone, Debug)]
 pub struct Created {
     /// The table, without the prefix or the schema that a database has.
     pub table: &'static str,
-    /// The column by which its rows are found.
+    /// The column that identifies the rows.
     pub by: &'static str,
-    /// The column that they are ordered by.
+    /// The column that orders the rows.
     pub order: &'static str,
-    /// What stands in the first of these columns.
+    /// The values of the identifying column.
     pub ids: Vec<Uuid>,
 }
 
-/// What a change set creates, table by table, with the enrollment's own row.
+/// Returns the rows that a change set creates, by table, with the row of the enrollment.
 #[must_use]
 pub fn created(changes: &ChangeSet) -> Vec<Created> {
     let rows = changes.rows();
@@ -38,7 +38,7 @@ pub fn created(changes: &ChangeSet) -> Vec<Created> {
     created
 }
 
-/// RowChanges of one table of which a change set sets the same columns.
+/// The rows of one table of which a change set sets the same columns.
 #[derive(Clone, Debug)]
 pub struct Updated {
     /// The table, without the prefix or the schema that a database has.
@@ -49,7 +49,7 @@ pub struct Updated {
     pub ids: Vec<Uuid>,
 }
 
-/// What a change set changes: no column but those that it sets.
+/// Returns the rows that a change set updates, with the columns that it sets.
 #[must_use]
 pub fn updated(changes: &ChangeSet) -> Vec<Updated> {
     let rows = changes.rows();

@@ -1,4 +1,4 @@
-//! Tables and plots of what the benches left behind: the tables on standard output, the plots in `docs/performance`.
+//! Prints tables of the stored results of the benches, and writes plots to `docs/performance`.
 //!
 //! `cargo run -p enroll-bench --bin report`
 
@@ -21,8 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     plot(
         &folder.join("standing.svg"),
-        "Cost of 4000 new recipients against contacts standing",
-        "contacts standing",
+        "Cost of 4000 new recipients against existing contacts",
+        "existing contacts",
         &by_standing(&outcomes),
     )?;
     Ok(())
@@ -33,7 +33,7 @@ fn outcomes() -> Result<Vec<Outcome>, Box<dyn Error>> {
     let mut outcomes: Vec<Outcome> = Vec::new();
     for file in std::fs::read_dir(&folder).map_err(|e| format!("{}: {e}; run the benches first", folder.display()))? {
         let path = file?.path();
-        // Files of another shape are of benches that are no comparison.
+        // Other files come from benches without a comparison.
         if let Ok(outcome) = serde_json::from_slice(&std::fs::read(&path)?) {
             outcomes.push(outcome);
         }
@@ -57,7 +57,7 @@ fn tables(outcomes: &[Outcome]) {
     }
 }
 
-/// A line a contender: where it stands on the axis, and its milliseconds.
+/// One line for each contender: positions on the axis and milliseconds.
 type Lines = BTreeMap<String, Vec<(f64, f64)>>;
 
 fn by_recipients(outcomes: &[Outcome]) -> Lines {
@@ -85,7 +85,7 @@ fn by_standing(outcomes: &[Outcome]) -> Lines {
         if !outcome.parameter.contains("new") {
             continue;
         }
-        // A place for none on an axis that grows by factors.
+        // The axis is logarithmic, so 0 contacts need another position.
         let at = precise(standing.max(1000));
         lines.entry(outcome.group.clone()).or_default().push((at, ms(whole.median)));
         lines.entry(format!("{}, floor", outcome.group)).or_default().push((at, ms(outcome.floor())));
