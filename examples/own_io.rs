@@ -44,7 +44,7 @@ fn enroll_by_hand(
                 read.resume(reference)?
             }
             Step::Snapshot(load) => {
-                println!("load the contacts with the phones {:?}", load.query().phones);
+                println!("load the contacts with the phones {:?}", load.query().keys.phones());
                 let snapshot = storage.load(load.query())?;
                 load.resume(snapshot)?
             }

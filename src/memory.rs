@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::changes::{ApplyError, ChangeSet, Conflict, Keys};
+use crate::changes::{ApplyError, ChangeSet, Conflict, KeyHolders};
 use crate::command::EnrollmentCommand;
-use crate::contact::KeyKind;
 use crate::ids::{ContactId, EnrollmentId, OrganizationId};
 use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
 use crate::query::{ReferenceQuery, SnapshotQuery};
@@ -37,7 +36,7 @@ pub enum EditError {
 #[derive(Debug)]
 struct Organization {
     snapshot: Snapshot,
-    keys: Keys,
+    keys: KeyHolders,
     /// What was accepted and has not ended.
     waiting: BTreeMap<EnrollmentId, Waiting>,
 }
@@ -53,7 +52,7 @@ struct Waiting {
 
 impl Organization {
     fn new(snapshot: Snapshot) -> Self {
-        Self { keys: Keys::of(&snapshot), snapshot, waiting: BTreeMap::new() }
+        Self { keys: KeyHolders::from_snapshot(&snapshot), snapshot, waiting: BTreeMap::new() }
     }
 }
 
@@ -113,7 +112,7 @@ impl InMemoryRepository {
                 Arc::make_mut(person).version = before.version.next();
             }
         }
-        organization.keys = Keys::unique(&after)?;
+        organization.keys = KeyHolders::from_unique(&after)?;
         organization.snapshot = after;
         Ok(answer)
     }
@@ -148,12 +147,8 @@ impl Repository for InMemoryRepository {
         let Some(Organization { snapshot, keys, .. }) = organizations.get(&query.reference.organization_id) else {
             return Ok(Snapshot::new(ReferenceData::new(query.reference.organization_id)));
         };
-        let lists = [&query.external_ids, &query.phones, &query.emails];
-        let found: BTreeSet<ContactId> = KeyKind::ALL
-            .into_iter()
-            .zip(lists)
-            .flat_map(|(kind, texts)| texts.iter().filter_map(move |text| keys.holder(kind, text)))
-            .collect();
+        let holders = query.keys.iter().flat_map(|(kind, texts)| texts.iter().map(move |text| keys.holder(kind, text)));
+        let found: BTreeSet<ContactId> = holders.flatten().collect();
         let person = |id: ContactId| Some((id, Arc::<ContactAggregate>::clone(snapshot.contacts.get(&id)?)));
         let mut loaded = Snapshot::new(snapshot.reference.only(&query.reference));
         loaded.contacts = found.into_iter().filter_map(person).collect();
@@ -337,15 +332,14 @@ impl AsyncInbox for InMemoryRepository {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::changes::{Completion, Guards, RowChanges, VacantKeys};
-    use crate::contact::Contact;
+    use crate::changes::{Completion, Guards, RowChanges};
+    use crate::contact::{Contact, ContactKeys, KeyKind};
     use crate::ids::{ChannelId, EnrollmentId, SequenceId};
     use crate::model::{CommunicationPreference, Sequence, SequenceStatus};
     use crate::report::{EnrollmentReport, Outcomes};
     use crate::request::Fingerprint;
     use crate::snapshot::Version;
     use crate::stored_enrollment::StoredEnrollment;
-    use crate::text::Text;
     use crate::time::Timestamp;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use uuid::Uuid;
@@ -398,7 +392,7 @@ mod tests {
             custom_object: None,
             call_flow: None,
             contacts: Vec::new(),
-            vacant: VacantKeys::default(),
+            unclaimed_keys: ContactKeys::default(),
         };
         let rows = RowChanges { contacts_created: vec![contact], ..RowChanges::default() };
         let completion = Completion::create(StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report));
@@ -413,15 +407,8 @@ mod tests {
             custom_object_id: None,
             call_flow_id: None,
         };
-        let phones = vec![Text::from(phone)];
-        let query = SnapshotQuery {
-            reference,
-            external_ids: Vec::new(),
-            phones,
-            emails: Vec::new(),
-            channel_id: None,
-            resource: None,
-        };
+        let keys = ContactKeys::from_iter([(KeyKind::Phone, phone)]);
+        let query = SnapshotQuery { reference, keys, channel_id: None, resource: None };
         Repository::load(repository, &query).unwrap().contacts.into_keys().collect()
     }
 

@@ -1,18 +1,18 @@
-//! What the engine reads from a repository: two queries, both plain data.
+//! The two queries that the engine sends to a repository. Both are plain data.
 
 use serde::{Deserialize, Serialize};
 
+use crate::contact::ContactKeys;
 use crate::ids::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId};
 use crate::model::Resource;
-use crate::text::Text;
 
-/// What is loaded before a request is checked.
+/// The reference data that the engine loads before it checks a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReferenceQuery {
-    /// Whose rows. Nothing of another organization may be answered.
+    /// The organization. The answer must not contain rows of another organization.
     pub organization_id: OrganizationId,
-    /// The enrollment: answered if one stands under that id.
+    /// The enrollment, which often does not exist yet.
     pub enrollment_id: Option<EnrollmentId>,
     /// The sequence, with its steps.
     pub sequence_id: SequenceId,
@@ -22,22 +22,18 @@ pub struct ReferenceQuery {
     pub call_flow_id: Option<CallFlowId>,
 }
 
-/// What is loaded before an enrollment is planned: the reference data again, and the people that it may concern.
+/// The facts that the engine loads before it plans an enrollment: the reference data again, and the contacts.
 ///
-/// Over-approximate, and all of it in one call.
+/// The query can name more rows than the plan needs, so that one call is enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SnapshotQuery {
     /// The reference data.
     pub reference: ReferenceQuery,
-    /// Contacts with these external ids, compared byte by byte; sorted, each once.
-    pub external_ids: Vec<Text>,
-    /// Contacts with these phones in E.164; sorted, each once.
-    pub phones: Vec<Text>,
-    /// Contacts with these email keys; sorted, each once.
-    pub emails: Vec<Text>,
-    /// The channel whose preferences and conversations matter, if any.
+    /// The keys of the contacts to load.
+    pub keys: ContactKeys,
+    /// The channel whose preferences and conversations are loaded.
     pub channel_id: Option<ChannelId>,
-    /// What the records of the custom object belong to, if the request has custom data.
+    /// The kind of row that the records of the custom object belong to, if the request has custom data.
     pub resource: Option<Resource>,
 }

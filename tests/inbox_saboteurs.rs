@@ -202,7 +202,7 @@ saboteurs! {
     "completion_commits_with_its_data::the_second_worker_conflicts_then_returns_the_first_report" => {
         fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
             let refused = inner.commit(changes);
-            match changes.completion().verb {
+            match changes.completion().mode {
                 CompletionMode::Finish if refused.is_err() => Ok(()),
                 _ => refused,
             }

@@ -218,5 +218,5 @@ fn a_command_is_owned_and_deserializes_unchanged() {
     let stored = serde_json::to_string(&command).unwrap();
     assert!(stored.contains(r#""v":1"#));
     assert_eq!(serde_json::from_str::<EnrollmentCommand>(&stored).unwrap(), command);
-    assert_eq!(command.snapshot_query().phones, [PhoneNumber::parse("+12025550123", None).unwrap().as_str()]);
+    assert_eq!(command.snapshot_query().keys.phones(), [PhoneNumber::parse("+12025550123", None).unwrap().as_str()]);
 }

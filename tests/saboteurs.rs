@@ -3,6 +3,7 @@
 mod memory;
 
 use enroll::changes::{ApplyError, ChangeSet, Conflict};
+use enroll::contact::ContactKeys;
 use enroll::model::StepContactStatus;
 use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::repository::{RepositoryError, RepositoryErrorKind as Kind};
@@ -160,7 +161,8 @@ saboteurs! {
     missing_key, MissingKey, "complete_load::each_key_finds_its_contact" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
             let mut query = query.clone();
-            query.emails.clear();
+            let keys = [query.keys.external_ids().to_vec(), query.keys.phones().to_vec(), Vec::new()];
+            query.keys = ContactKeys::new(keys);
             repository.inner.load(&query)
         }
     }
@@ -278,7 +280,7 @@ saboteurs! {
     /// Clause 4: the use of an unclaimed key is not detected.
     ignored_guard_of_unclaimed_keys, UnguardedUnclaimedKeys, "guards_hold::unclaimed_phone_used" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
-            repository.commit_edited(changes, |changes| changes["guards"]["vacant"] = json!({}))
+            repository.commit_edited(changes, |changes| changes["guards"]["unclaimed_keys"] = json!({}))
         }
     }
 

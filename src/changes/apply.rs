@@ -1,148 +1,46 @@
-//! How a change set is written into a snapshot: all of it, or nothing.
+//! Applies a change set to a snapshot: all of it, or nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::keys::{KeyTransfer, Keys, key_text};
-use super::people::People;
-use super::{ChangeSet, CompletionMode, RowChanges, VacantKeys};
-use crate::contact::KeyKind;
-use crate::ids::{
-    CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
-    StepContactId,
-};
-use crate::model::{CustomRecord, Resource, RunStatus, StepContact};
+use super::key_holders::{KeyHolders, KeyTransfer, key_text};
+use super::written_contacts::WrittenContacts;
+use super::{ApplyError, ChangeSet, CompletionMode, Conflict};
+use crate::contact::{ContactKeys, KeyKind};
+use crate::ids::ContactId;
+use crate::model::{CustomRecord, RunStatus, StepContact};
 use crate::snapshot::{ContactAggregate, Snapshot, Version};
 use crate::stored_enrollment::EnrollmentState;
-use crate::text::Text;
-
-/// Why a change set was not written. Nothing of it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ApplyError {
-    /// Something that the change set rests on is no longer true: load and plan again.
-    #[error(transparent)]
-    Conflict(#[from] Conflict),
-    /// A row stands under an id that was derived for a new one: planning again derives the same.
-    #[error("a row under the derived id `{0}` exists already")]
-    IdExists(Uuid),
-}
-
-/// What did not hold when a change set was to be written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Conflict {
-    /// The rows are another organization's.
-    #[error("the change set is of another organization, `{0}`")]
-    OtherOrganization(OrganizationId),
-    /// The enrollment has its row already.
-    #[error("enrollment `{0}` exists already")]
-    EnrollmentExists(EnrollmentId),
-    /// The enrollment was to be finished, and is finished already, given up, or gone.
-    #[error("enrollment `{0}` is not waiting to be processed")]
-    EnrollmentNotAccepted(EnrollmentId),
-    /// The sequence or one of its steps changed, or is gone.
-    #[error("sequence `{0}` changed")]
-    SequenceChanged(SequenceId),
-    /// A channel changed, is gone, or has appeared.
-    #[error("channel `{0}` changed")]
-    ChannelChanged(ChannelId),
-    /// The custom object changed, or is gone.
-    #[error("custom object `{0}` changed")]
-    CustomObjectChanged(CustomObjectId),
-    /// The call flow changed, or is gone.
-    #[error("call flow `{0}` changed")]
-    CallFlowChanged(CallFlowId),
-    /// A contact or a row round it changed, or the contact is gone.
-    #[error("contact `{0}` changed")]
-    ContactChanged(ContactId),
-    /// A row belongs to a contact that the change set neither creates nor raises.
-    #[error("contact `{0}` is not written")]
-    ContactNotWritten(ContactId),
-    /// A key that must be vacant, or is claimed, belongs to a contact that keeps it.
-    #[error("{key} `{text}` is held by contact `{holder}`")]
-    KeyHeld {
-        /// The kind of key.
-        key: KeyKind,
-        /// The key.
-        text: Text,
-        /// The contact that holds it.
-        holder: ContactId,
-    },
-    /// Two contacts of the change set claim one key.
-    #[error("{key} `{text}` is claimed twice")]
-    KeyClaimedTwice {
-        /// The kind of key.
-        key: KeyKind,
-        /// The key.
-        text: Text,
-    },
-    /// The contact has a conversation on the channel, of which there is one at most.
-    #[error("contact `{contact_id}` has a conversation on channel `{channel_id}` already")]
-    ConversationExists {
-        /// The contact.
-        contact_id: ContactId,
-        /// The channel, of a phone kind.
-        channel_id: ChannelId,
-    },
-    /// The contact would be live in the sequence twice.
-    #[error("contact `{contact_id}` is live in sequence `{sequence_id}` already")]
-    StepContactLive {
-        /// The contact.
-        contact_id: ContactId,
-        /// The sequence.
-        sequence_id: SequenceId,
-    },
-    /// A run that was to be active again is gone.
-    #[error("run `{0}` is gone")]
-    RunGone(RunId),
-    /// A step contact that is to be processed again, or to have a record, is gone.
-    #[error("step contact `{0}` is gone")]
-    StepContactGone(StepContactId),
-    /// The resource has a record of the custom object already.
-    #[error("{} `{resource_id}` has a record of custom object `{custom_object_id}` already", resource.as_str())]
-    RecordExists {
-        /// The custom object.
-        custom_object_id: CustomObjectId,
-        /// What the record belongs to.
-        resource: Resource,
-        /// The id of the contact or of the step contact.
-        resource_id: Uuid,
-    },
-    /// A record that was to be merged into is gone.
-    #[error("record `{0}` is gone")]
-    RecordGone(CustomRecordId),
-}
 
 impl ChangeSet {
-    /// Writes the rows into the organization that they were planned for.
+    /// Writes the change set into a snapshot of its organization.
     ///
-    /// It first checks that the enrollment has no row, that every guard holds, that no derived id exists, and that
-    /// what must be unique is so once everything is written; then it writes. On an error nothing changed.
+    /// All checks run before the first write: the state of the enrollment, the guards, the new ids, and the rows that
+    /// must be unique. On an error, the snapshot is unchanged.
     ///
-    /// The snapshot must be all of the organization, not only what one query names: keys are judged by the
-    /// contacts in it. This reads all of them; a store that is written often keeps an index of its own.
+    /// The snapshot must contain all contacts of the organization, because any of them can hold a key. This method
+    /// reads all of them once. A repository with many commits should keep an index of the keys instead.
     ///
     /// # Errors
-    /// [`ApplyError::Conflict`] with what did not hold; [`ApplyError::IdExists`] if a derived id exists already.
+    /// [`ApplyError::Conflict`] if a fact changed; [`ApplyError::IdExists`] if a new id already exists.
     pub fn apply(&self, snapshot: &mut Snapshot) -> Result<(), ApplyError> {
-        self.apply_with(snapshot, &mut Keys::of(snapshot))
+        self.apply_with(snapshot, &mut KeyHolders::from_snapshot(snapshot))
     }
 
-    /// [`ChangeSet::apply`] with the keys of the snapshot at hand, which it keeps up to date.
+    /// Does the same with an index of the snapshot's keys, and updates the index.
     ///
-    /// It costs what the change set holds, a look-up for each of its rows, and whoever stands between its new contacts.
-    pub(crate) fn apply_with(&self, snapshot: &mut Snapshot, keys: &mut Keys) -> Result<(), ApplyError> {
-        self.check_guards(snapshot, keys)?;
-        let mut people = self.written_contacts(snapshot)?;
-        self.check_ids(snapshot, &mut people)?;
-        self.write_rows(snapshot, &mut people)?;
-        keys.change(&self.transfers(snapshot, &people))?;
+    /// The cost depends on the size of the change set: one lookup for each row, and one scan over the ids between the
+    /// first and the last new contact.
+    pub(crate) fn apply_with(&self, snapshot: &mut Snapshot, holders: &mut KeyHolders) -> Result<(), ApplyError> {
+        self.check_guards(snapshot, holders)?;
+        let mut written = self.written_contacts(snapshot)?;
+        self.check_ids(snapshot, &mut written)?;
+        self.write_rows(snapshot, &mut written)?;
+        holders.apply(&self.transfers(snapshot, &written))?;
 
-        // Everything holds: from here on nothing fails.
-        for (id, person) in people.ids.into_iter().zip(people.list) {
-            snapshot.contacts.insert(id, person);
+        // All checks passed. Nothing below can fail.
+        for (id, aggregate) in written.ids.into_iter().zip(written.aggregates) {
+            snapshot.contacts.insert(id, aggregate);
         }
         if let Some(tag) = &self.rows.tag_created {
             snapshot.tags.insert(tag.id, tag.clone());
@@ -152,14 +50,14 @@ impl ChangeSet {
         Ok(())
     }
 
-    fn check_guards(&self, snapshot: &Snapshot, keys: &Keys) -> Result<(), Conflict> {
+    fn check_guards(&self, snapshot: &Snapshot, holders: &KeyHolders) -> Result<(), Conflict> {
         let (reference, guards) = (&snapshot.reference, &self.guards);
         if reference.organization_id != self.organization_id {
             return Err(Conflict::OtherOrganization(self.organization_id));
         }
         let id = self.completion.enrollment.id;
-        let stands = reference.enrollments.get(&id).map(|stored| &stored.state);
-        match (self.completion.verb, stands) {
+        let state = reference.enrollments.get(&id).map(|stored| &stored.state);
+        match (self.completion.mode, state) {
             (CompletionMode::Create, None) | (CompletionMode::Finish, Some(EnrollmentState::Accepted)) => {}
             (CompletionMode::Create, Some(_)) => return Err(Conflict::EnrollmentExists(id)),
             (CompletionMode::Finish, _) => return Err(Conflict::EnrollmentNotAccepted(id)),
@@ -185,100 +83,100 @@ impl ChangeSet {
         }
         let updated = self.rows.contacts_updated.iter().map(|update| (update.id, update.expected));
         for (id, version) in guards.contacts.iter().copied().chain(updated) {
-            if snapshot.contacts.get(&id).map(|person| person.version) != Some(version) {
+            if snapshot.contacts.get(&id).map(|aggregate| aggregate.version) != Some(version) {
                 return Err(Conflict::ContactChanged(id));
             }
         }
-        check_vacant(&guards.vacant, keys)
+        check_unclaimed(&guards.unclaimed_keys, holders)
     }
 
-    /// Derived ids are looked for where their rows go. A row whose place does not exist is a conflict, found later.
-    fn check_ids(&self, snapshot: &Snapshot, people: &mut People) -> Result<(), ApplyError> {
+    /// Checks that the new ids do not exist yet.
+    ///
+    /// The id of a related row is only checked at its contact. If that contact does not exist, a later check fails.
+    fn check_ids(&self, snapshot: &Snapshot, written: &mut WrittenContacts) -> Result<(), ApplyError> {
         let rows = &self.rows;
-        let taken = |id: Uuid| Err(ApplyError::IdExists(id));
+        let exists = |id: Uuid| Err(ApplyError::IdExists(id));
         if let (Some(first), Some(last)) = (rows.contacts_created.first(), rows.contacts_created.last()) {
-            // Ids are ordered by time, so hardly anyone stands between those that are new.
+            // Ids are ordered by time, so few existing contacts have ids between those of new contacts.
             for id in snapshot.contacts.range(first.id..=last.id).map(|(id, _)| *id) {
                 if rows.contacts_created.binary_search_by_key(&id, |contact| contact.id).is_ok() {
-                    return taken(id.as_uuid());
+                    return exists(id.as_uuid());
                 }
             }
         }
         if let Some(tag) = &rows.tag_created
             && snapshot.tags.contains_key(&tag.id)
         {
-            return taken(tag.id.as_uuid());
+            return exists(tag.id.as_uuid());
         }
-        // Nothing stands round a contact that this change set creates, nor round one that is missing.
-        let mut stands = |id: ContactId, row: &dyn Fn(&ContactAggregate) -> bool| {
-            !people.creates(id) && snapshot.contacts.get(&id).is_some_and(|person| row(person))
+        // A new contact has no related rows yet.
+        let mut has = |id: ContactId, row: &dyn Fn(&ContactAggregate) -> bool| {
+            !written.creates(id) && snapshot.contacts.get(&id).is_some_and(|aggregate| row(aggregate))
         };
         for row in &rows.conversations_created {
-            if stands(row.contact_id, &|person| person.conversations.iter().any(|other| other.id == row.id)) {
-                return taken(row.id.as_uuid());
+            if has(row.contact_id, &|aggregate| aggregate.conversations.iter().any(|other| other.id == row.id)) {
+                return exists(row.id.as_uuid());
             }
         }
         for row in &rows.runs_created {
-            if stands(row.contact_id, &|person| person.runs.iter().any(|other| other.id == row.id)) {
-                return taken(row.id.as_uuid());
+            if has(row.contact_id, &|aggregate| aggregate.runs.iter().any(|other| other.id == row.id)) {
+                return exists(row.id.as_uuid());
             }
         }
         for row in &rows.step_contacts_created {
-            if stands(row.contact_id, &|person| person.step_contacts.iter().any(|other| other.id == row.id)) {
-                return taken(row.id.as_uuid());
+            if has(row.contact_id, &|aggregate| aggregate.step_contacts.iter().any(|other| other.id == row.id)) {
+                return exists(row.id.as_uuid());
             }
         }
         for row in &rows.contact_tags_created {
-            if stands(row.contact_id, &|person| person.tags.contains(&row.tag_id)) {
-                return taken(row.tag_id.as_uuid());
+            if has(row.contact_id, &|aggregate| aggregate.tags.contains(&row.tag_id)) {
+                return exists(row.tag_id.as_uuid());
             }
         }
-        let owners = RecordOwners::of(rows);
         for row in &rows.records_created {
-            if let Some(owner) = owners.owner(row.resource, row.resource_id)
-                && stands(owner, &|person| person.records.iter().any(|other| other.id == row.id))
-            {
-                return taken(row.id.as_uuid());
+            let id = row.record.id;
+            if has(row.contact_id, &|aggregate| aggregate.records.iter().any(|other| other.id == id)) {
+                return exists(id.as_uuid());
             }
         }
         Ok(())
     }
 
-    /// The contacts as they are afterwards, with the rows that stood round them before.
-    fn written_contacts(&self, snapshot: &Snapshot) -> Result<People, Conflict> {
+    /// Returns the contacts as they are after the commit, each with its related rows from before.
+    fn written_contacts(&self, snapshot: &Snapshot) -> Result<WrittenContacts, Conflict> {
         let rows = &self.rows;
-        let mut people = People::with_capacity(rows.contacts_created.len(), rows.contacts_updated.len());
+        let mut written = WrittenContacts::with_capacity(rows.contacts_created.len(), rows.contacts_updated.len());
         for contact in &rows.contacts_created {
-            people.push(ContactAggregate::new(contact.clone(), Version::FIRST));
+            written.push(ContactAggregate::new(contact.clone(), Version::FIRST));
         }
         for update in &rows.contacts_updated {
-            let Some(person) = snapshot.contacts.get(&update.id) else {
+            let Some(before) = snapshot.contacts.get(&update.id) else {
                 return Err(Conflict::ContactChanged(update.id));
             };
-            let mut person = ContactAggregate::clone(person);
-            person.version = update.expected.next();
+            let mut aggregate = ContactAggregate::clone(before);
+            aggregate.version = update.expected.next();
             if !update.set.is_empty() {
-                update.set.apply(&mut person.contact);
-                person.contact.updated_at = Some(self.at);
+                update.set.apply(&mut aggregate.contact);
+                aggregate.contact.updated_at = Some(self.at);
             }
-            people.push(person);
+            written.push(aggregate);
         }
-        Ok(people)
+        Ok(written)
     }
 
-    /// Who gives up and who transfers which key.
-    fn transfers<'c>(&self, snapshot: &'c Snapshot, people: &'c People) -> Vec<KeyTransfer<'c>> {
+    /// Returns the keys that contacts release and claim.
+    fn transfers<'c>(&self, snapshot: &'c Snapshot, written: &'c WrittenContacts) -> Vec<KeyTransfer<'c>> {
         let created = self.rows.contacts_created.len();
         let mut transfers = Vec::with_capacity(2 * created);
-        for (place, person) in people.list.iter().enumerate() {
-            let contact = &person.contact;
-            let update = place.checked_sub(created).map(|place| &self.rows.contacts_updated[place]);
+        for (position, aggregate) in written.aggregates.iter().enumerate() {
+            let contact = &aggregate.contact;
+            let update = position.checked_sub(created).map(|position| &self.rows.contacts_updated[position]);
             if update.is_some_and(|update| update.set.is_empty()) {
                 continue;
             }
             let before = update.and_then(|update| snapshot.contacts.get(&update.id));
             for kind in KeyKind::ALL {
-                let released = before.and_then(|person| key_text(&person.contact, kind));
+                let released = before.and_then(|aggregate| key_text(&aggregate.contact, kind));
                 let claimed = key_text(contact, kind);
                 if released != claimed {
                     transfers.push(KeyTransfer { id: contact.id, kind, released, claimed });
@@ -288,32 +186,32 @@ impl ChangeSet {
         transfers
     }
 
-    /// Writes the rows round the contacts into copies of these, and checks what must be unique among them.
-    fn write_rows(&self, snapshot: &Snapshot, people: &mut People) -> Result<(), Conflict> {
+    /// Writes the related rows into copies of the contacts, and checks the rows that must be unique.
+    fn write_rows(&self, snapshot: &Snapshot, written: &mut WrittenContacts) -> Result<(), Conflict> {
         let rows = &self.rows;
         for row in &rows.conversations_created {
-            let person = people.written(row.contact_id)?;
+            let aggregate = written.get_mut(row.contact_id)?;
             let one_at_most =
                 snapshot.reference.channels.get(&row.channel_id).is_none_or(|channel| channel.value.kind.is_phone());
-            if one_at_most && person.conversations.iter().any(|other| other.channel_id == row.channel_id) {
+            if one_at_most && aggregate.conversations.iter().any(|other| other.channel_id == row.channel_id) {
                 let (contact_id, channel_id) = (row.contact_id, row.channel_id);
                 return Err(Conflict::ConversationExists { contact_id, channel_id });
             }
-            put(&mut person.conversations, *row);
+            push_exact(&mut aggregate.conversations, *row);
         }
         for row in &rows.runs_created {
-            put(&mut people.written(row.contact_id)?.runs, *row);
+            push_exact(&mut written.get_mut(row.contact_id)?.runs, *row);
         }
         for row in &rows.runs_reactivated {
-            let runs = &mut people.written(row.contact_id)?.runs;
+            let runs = &mut written.get_mut(row.contact_id)?.runs;
             runs.iter_mut().find(|run| run.id == row.run_id).ok_or(Conflict::RunGone(row.run_id))?.status =
                 RunStatus::Active;
         }
         for row in &rows.step_contacts_created {
-            put(&mut people.written(row.contact_id)?.step_contacts, *row);
+            push_exact(&mut written.get_mut(row.contact_id)?.step_contacts, *row);
         }
         for row in &rows.step_contacts_updated {
-            let step_contacts = &mut people.written(row.contact_id)?.step_contacts;
+            let step_contacts = &mut written.get_mut(row.contact_id)?.step_contacts;
             let step_contact =
                 step_contacts.iter_mut().find(|other| other.id == row.id).ok_or(Conflict::StepContactGone(row.id))?;
             step_contact.status = row.status;
@@ -326,7 +224,7 @@ impl ChangeSet {
         let created = rows.step_contacts_created.iter().map(|row| (row.contact_id, row.id));
         let updated = rows.step_contacts_updated.iter().map(|row| (row.contact_id, row.id));
         for (contact_id, id) in created.chain(updated) {
-            let step_contacts = &people.written(contact_id)?.step_contacts;
+            let step_contacts = &written.get_mut(contact_id)?.step_contacts;
             let live = |row: &&StepContact| row.status.is_live();
             let Some(row) = step_contacts.iter().filter(live).find(|row| row.id == id) else { continue };
             let sequence_id = row.sequence_id;
@@ -335,24 +233,21 @@ impl ChangeSet {
             }
         }
         for row in &rows.contact_tags_created {
-            put(&mut people.written(row.contact_id)?.tags, row.tag_id);
+            push_exact(&mut written.get_mut(row.contact_id)?.tags, row.tag_id);
         }
-        let owners = RecordOwners::of(rows);
         for row in &rows.records_created {
-            let owner = owners.owner(row.resource, row.resource_id);
-            let owner = owner.ok_or(Conflict::StepContactGone(StepContactId::from_uuid(row.resource_id)))?;
-            let person = people.written(owner)?;
-            let (custom_object_id, resource, resource_id) = (row.custom_object_id, row.resource, row.resource_id);
+            let records = &mut written.get_mut(row.contact_id)?.records;
+            let CustomRecord { custom_object_id, resource, resource_id, .. } = row.record;
             let same = |other: &CustomRecord| {
                 (other.custom_object_id, other.resource, other.resource_id) == (custom_object_id, resource, resource_id)
             };
-            if person.records.iter().any(same) {
+            if records.iter().any(same) {
                 return Err(Conflict::RecordExists { custom_object_id, resource, resource_id });
             }
-            put(&mut person.records, row.clone());
+            push_exact(records, row.record.clone());
         }
         for row in &rows.records_updated {
-            let records = &mut people.written(row.contact_id)?.records;
+            let records = &mut written.get_mut(row.contact_id)?.records;
             let record = records.iter_mut().find(|record| record.id == row.id).ok_or(Conflict::RecordGone(row.id))?;
             record.properties.clone_from(&row.properties);
         }
@@ -360,17 +255,17 @@ impl ChangeSet {
     }
 }
 
-/// A contact has one row or two round it: room for four, as a list takes by itself, would be most of the memory.
-fn put<T>(list: &mut Vec<T>, row: T) {
+/// Appends a row without spare capacity: most contacts have one or two rows of each kind, and a list of four would be
+/// most of their memory.
+fn push_exact<T>(list: &mut Vec<T>, row: T) {
     list.reserve_exact(1);
     list.push(row);
 }
 
-fn check_vacant(vacant: &VacantKeys, keys: &Keys) -> Result<(), Conflict> {
-    let lists = [&vacant.external_ids, &vacant.phones, &vacant.emails];
-    for (key, texts) in KeyKind::ALL.into_iter().zip(lists) {
+fn check_unclaimed(keys: &ContactKeys, holders: &KeyHolders) -> Result<(), Conflict> {
+    for (key, texts) in keys.iter() {
         for text in texts {
-            if let Some(holder) = keys.holder(key, text) {
+            if let Some(holder) = holders.holder(key, text) {
                 return Err(Conflict::KeyHeld { key, text: text.clone(), holder });
             }
         }
@@ -378,36 +273,17 @@ fn check_vacant(vacant: &VacantKeys, keys: &Keys) -> Result<(), Conflict> {
     Ok(())
 }
 
-/// Whose aggregate a new record belongs to.
-struct RecordOwners(HashMap<StepContactId, ContactId>);
-
-impl RecordOwners {
-    fn of(rows: &RowChanges) -> Self {
-        if rows.records_created.iter().all(|row| row.resource == Resource::Contact) {
-            return Self(HashMap::new());
-        }
-        let created = rows.step_contacts_created.iter().map(|row| (row.id, row.contact_id));
-        Self(created.chain(rows.step_contacts_updated.iter().map(|row| (row.id, row.contact_id))).collect())
-    }
-
-    fn owner(&self, resource: Resource, resource_id: Uuid) -> Option<ContactId> {
-        match resource {
-            Resource::Contact => Some(ContactId::from_uuid(resource_id)),
-            Resource::StepContact => self.0.get(&StepContactId::from_uuid(resource_id)).copied(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::changes::{Completion, ContactFields, ContactUpdate, Guards};
+    use crate::changes::{Completion, ContactFields, ContactUpdate, Guards, RowChanges};
     use crate::contact::Contact;
     use crate::model::{Channel, ChannelKind, Conversation, Run, Sequence, Tag};
     use crate::report::{EnrollmentReport, Outcomes, ReportVersion};
     use crate::request::Fingerprint;
     use crate::snapshot::{ReferenceData, Versioned};
     use crate::stored_enrollment::StoredEnrollment;
+    use crate::text::Text;
     use crate::time::Timestamp;
 
     const PHONE: &str = "+12025550123";
@@ -427,8 +303,8 @@ mod tests {
         contact
     }
 
-    /// Contact 1 has the phone, contact 2 none; channels 1 (phone) and 2 (email), sequence 1.
-    fn world() -> Snapshot {
+    /// Contact 1 has a phone, contact 2 has none. Channel 1 is a phone channel, channel 2 an email channel.
+    fn organization() -> Snapshot {
         let mut reference = ReferenceData::new(id(1));
         reference.sequences.insert(id(1), Versioned::new(Version(5), Sequence::new(id(1), "s", Vec::new())));
         for (n, kind) in [(1, ChannelKind::Phone), (2, ChannelKind::Email)] {
@@ -443,8 +319,8 @@ mod tests {
 
     fn changes(rows: RowChanges) -> ChangeSet {
         let sequence = (id(1), Some(Version(5)));
-        let (channels, contacts, vacant) = (Vec::new(), Vec::new(), VacantKeys::default());
-        let guards = Guards { sequence, channels, custom_object: None, call_flow: None, contacts, vacant };
+        let (channels, contacts, unclaimed_keys) = (Vec::new(), Vec::new(), ContactKeys::default());
+        let guards = Guards { sequence, channels, custom_object: None, call_flow: None, contacts, unclaimed_keys };
         let (v, channel_id, upload_tag, outcomes) = (ReportVersion::FIRST, None, None, Outcomes::default());
         let (enrollment_id, sequence_id, step_id, at) = (id(1), id(1), id(1), at());
         let report = EnrollmentReport { v, enrollment_id, at, sequence_id, step_id, channel_id, upload_tag, outcomes };
@@ -458,10 +334,10 @@ mod tests {
     }
 
     fn refused(changes: &ChangeSet, given: &Snapshot) -> ApplyError {
-        let (mut snapshot, mut keys) = (given.clone(), Keys::of(given));
+        let (mut snapshot, mut keys) = (given.clone(), KeyHolders::from_snapshot(given));
         let error = changes.apply_with(&mut snapshot, &mut keys).unwrap_err();
         assert_eq!(snapshot, *given, "{error}");
-        assert_eq!(keys.0, Keys::of(given).0, "{error}");
+        assert_eq!(keys.0, KeyHolders::from_snapshot(given).0, "{error}");
         error
     }
 
@@ -470,11 +346,11 @@ mod tests {
     }
 
     #[test]
-    fn guards_that_do_not_hold_are_conflicts_and_change_nothing() {
+    fn a_failed_guard_is_a_conflict_and_changes_nothing() {
         let under = |set: &dyn Fn(&mut Guards)| {
             let mut changes = changes(RowChanges::default());
             set(&mut changes.guards);
-            refused(&changes, &world())
+            refused(&changes, &organization())
         };
         let stale = Version(6);
         assert_eq!(under(&|guards| guards.sequence.1 = Some(stale)), Conflict::SequenceChanged(id(1)).into());
@@ -482,15 +358,18 @@ mod tests {
             let error = under(&|guards| guards.channels.push(channel));
             assert_eq!(error, Conflict::ChannelChanged(channel.0).into());
         }
-        assert_eq!(under(&|guards| guards.vacant.phones.push(PHONE.into())), held_by(1));
+        assert_eq!(
+            under(&|guards| guards.unclaimed_keys = ContactKeys::from_iter([(KeyKind::Phone, PHONE)])),
+            held_by(1)
+        );
         let late = ContactUpdate { expected: stale, ..update(2, None) };
         let rows = RowChanges { contacts_updated: vec![late], ..RowChanges::default() };
-        assert_eq!(refused(&changes(rows), &world()), Conflict::ContactChanged(id(2)).into());
+        assert_eq!(refused(&changes(rows), &organization()), Conflict::ContactChanged(id(2)).into());
     }
 
     #[test]
     fn a_derived_id_that_exists_is_not_a_conflict() {
-        let mut given = world();
+        let mut given = organization();
         given.tags.insert(id(1), Tag::new(id(1), "t"));
         let new = |ids: &[u128]| RowChanges {
             contacts_created: ids.iter().map(|n| Contact::new(id(*n))).collect(),
@@ -501,14 +380,14 @@ mod tests {
         for rows in [contact, among_others, tag] {
             assert_eq!(refused(&changes(rows), &given), ApplyError::IdExists(id(1)));
         }
-        // Whoever stands between them is not in their way.
+        // A contact with an id between theirs does not matter.
         changes(new(&[0, 9])).apply(&mut given).unwrap();
     }
 
     #[test]
-    fn a_key_that_another_contact_shows_too_is_not_given_up_by_it() {
-        // A broken world: contacts 1 and 2 show one phone, and contact 1 holds it.
-        let mut given = world();
+    fn a_contact_does_not_release_a_key_that_another_contact_holds() {
+        // No database allows this: contacts 1 and 2 have the same phone. Contact 1 holds it.
+        let mut given = organization();
         Arc::make_mut(given.contacts.get_mut(&id(2)).unwrap()).contact.phone = Some(PHONE.into());
         let mut rows = RowChanges { contacts_created: vec![contact(3, PHONE)], ..RowChanges::default() };
         rows.contacts_updated = vec![update(2, Some(OTHER_PHONE))];
@@ -516,8 +395,8 @@ mod tests {
     }
 
     #[test]
-    fn keys_given_up_and_claimed_in_one_change_set_go_over() {
-        let (mut snapshot, mut keys) = (world(), Keys::of(&world()));
+    fn a_contact_can_claim_a_key_that_another_contact_releases() {
+        let (mut snapshot, mut keys) = (organization(), KeyHolders::from_snapshot(&organization()));
         let rows = RowChanges {
             contacts_updated: vec![update(1, Some(OTHER_PHONE)), update(2, Some(PHONE))],
             ..RowChanges::default()
@@ -525,13 +404,13 @@ mod tests {
         changes(rows).apply_with(&mut snapshot, &mut keys).unwrap();
         assert_eq!(keys.holder(KeyKind::Phone, PHONE), Some(id(2)));
         assert_eq!(keys.holder(KeyKind::Phone, OTHER_PHONE), Some(id(1)));
-        assert_eq!(keys.0, Keys::of(&snapshot).0);
-        let person = &snapshot.contacts[&id(2)];
-        assert_eq!((person.version, person.contact.updated_at), (Version(8), Some(at())));
+        assert_eq!(keys.0, KeyHolders::from_snapshot(&snapshot).0);
+        let aggregate = &snapshot.contacts[&id(2)];
+        assert_eq!((aggregate.version, aggregate.contact.updated_at), (Version(8), Some(at())));
     }
 
     #[test]
-    fn one_that_was_stored_out_of_order_is_written_like_any_other() {
+    fn a_stored_change_set_with_unsorted_rows_is_sorted_when_it_is_read() {
         let contacts: Vec<Contact> = (3..9).map(|n| Contact::new(id(n))).collect();
         let conversations = contacts.iter().map(|row| Conversation::new(id(row.id.as_uuid().as_u128()), row.id, id(1)));
         let rows = RowChanges {
@@ -547,29 +426,29 @@ mod tests {
         }
         let read: ChangeSet = serde_json::from_value(stored).unwrap();
         assert_eq!(read, planned);
-        let mut snapshot = world();
+        let mut snapshot = organization();
         read.apply(&mut snapshot).unwrap();
         assert!((3..9).all(|n| snapshot.contacts[&id(n)].conversations.len() == 1));
     }
 
     #[test]
-    fn one_conversation_on_a_phone_kind_and_any_number_on_email() {
+    fn a_phone_channel_allows_one_conversation_and_an_email_channel_several() {
         let mut rows = RowChanges { contacts_updated: vec![update(2, None)], ..RowChanges::default() };
         for channel in [1, 99] {
             rows.conversations_created = [1, 2].map(|n| Conversation::new(id(n), id(2), id(channel))).to_vec();
             let exists = Conflict::ConversationExists { contact_id: id(2), channel_id: id(channel) };
-            assert_eq!(refused(&changes(rows.clone()), &world()), exists.into());
+            assert_eq!(refused(&changes(rows.clone()), &organization()), exists.into());
         }
         rows.conversations_created = [1, 2].map(|n| Conversation::new(id(n), id(2), id(2))).to_vec();
-        changes(rows).apply(&mut world()).unwrap();
+        changes(rows).apply(&mut organization()).unwrap();
     }
 
     #[test]
-    fn a_contact_is_live_in_a_sequence_once() {
-        let mut given = world();
+    fn a_contact_has_one_live_step_contact_in_a_sequence() {
+        let mut given = organization();
         let run = Run::new(id(1), id(1), id(2), at());
-        let person = Arc::make_mut(given.contacts.get_mut(&id(2)).unwrap());
-        person.step_contacts.push(StepContact::new(id(1), &run, id(1)));
+        let aggregate = Arc::make_mut(given.contacts.get_mut(&id(2)).unwrap());
+        aggregate.step_contacts.push(StepContact::new(id(1), &run, id(1)));
         let mut rows = RowChanges { contacts_updated: vec![update(2, None)], ..RowChanges::default() };
         rows.step_contacts_created = vec![StepContact::new(id(2), &run, id(2))];
         let twice = Conflict::StepContactLive { contact_id: id(2), sequence_id: id(1) };

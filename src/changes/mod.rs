@@ -1,16 +1,17 @@
-//! What an enrollment writes: plain data, guarded, keyed and sorted, handed to whoever can commit it.
+//! The change set of an enrollment: the rows that a commit writes, and the guards that it checks.
 
 mod apply;
-mod keys;
-mod people;
+mod conflict;
+mod key_holders;
+mod written_contacts;
 
-pub use apply::{ApplyError, Conflict};
-pub(crate) use keys::Keys;
+pub use conflict::{ApplyError, Conflict};
+pub(crate) use key_holders::KeyHolders;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
-use crate::contact::{Address, BirthDate, Contact, Email};
+use crate::contact::{Address, BirthDate, Contact, ContactKeys, Email};
 use crate::format::FormatVersion;
 use crate::ids::{
     CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
@@ -25,10 +26,10 @@ use crate::time::Timestamp;
 use crate::value::Properties;
 use crate::words::words;
 
-/// Everything that one enrollment writes, with what must still be true when it is written.
+/// All rows that one enrollment writes, with the guards of the facts that they depend on.
 ///
-/// Each list is sorted by its key and holds each key once, so that every writer takes rows in the same order.
-/// It serializes, versioned.
+/// Each list is sorted by its key and contains each key once, so all commits write rows in the same order. A change set
+/// serializes with a version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChangeSet {
     v: ChangeSetVersion,
@@ -46,7 +47,7 @@ pub struct ChangeSet {
 type ChangeSetVersion = FormatVersion<1>;
 
 impl ChangeSet {
-    /// The only way to make one: whatever order the rows came in, they leave sorted, each key once.
+    /// Sorts the rows and guards. No other function makes a change set, except deserialization, which sorts too.
     pub(crate) fn new(
         organization_id: OrganizationId,
         at: Timestamp,
@@ -64,39 +65,39 @@ impl ChangeSet {
         }
     }
 
-    /// Whose rows.
+    /// Returns the organization of all rows.
     #[must_use]
     pub fn organization_id(&self) -> OrganizationId {
         self.organization_id
     }
 
-    /// The instant of the request: `created_at` and `updated_at` of what is written.
+    /// Returns the instant of the request: `created_at` of new rows, and `updated_at` of changed contacts.
     #[must_use]
     pub fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// What must still be true.
+    /// Returns the guards. The commit checks all of them.
     #[must_use]
     pub fn guards(&self) -> &Guards {
         &self.guards
     }
 
-    /// What is written.
+    /// Returns the rows to write.
     #[must_use]
     pub fn rows(&self) -> &RowChanges {
         &self.rows
     }
 
-    /// The enrollment's own row, written with the rest: what makes it happen once.
+    /// Returns the enrollment's own row. The commit writes it with the other rows, so an enrollment is applied once.
     #[must_use]
     pub fn completion(&self) -> &Completion {
         &self.completion
     }
 
-    /// The same for an enrollment that was accepted before, and is completed at that instant.
+    /// Returns the change set for an accepted enrollment, which is completed at this instant.
     pub(crate) fn finishing(mut self, at: Timestamp) -> Self {
-        self.completion.verb = CompletionMode::Finish;
+        self.completion.mode = CompletionMode::Finish;
         self.completion.enrollment.completed_at = Some(at);
         self
     }
@@ -107,26 +108,21 @@ fn sort<T, K: Ord>(rows: &mut Vec<T>, key: impl Fn(&T) -> K) {
     rows.dedup_by_key(|row| key(row));
 }
 
-fn sort_keys(keys: &mut Vec<Text>) {
-    keys.sort_unstable();
-    keys.dedup();
-}
-
-/// How an enrollment ends: its own row, as it stands afterwards.
+/// The enrollment's own row, as it is after the commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Completion {
-    /// Whether the row is new.
-    pub verb: CompletionMode,
-    /// The row: completed or rejected.
+    /// Whether the commit inserts or updates the row.
+    pub mode: CompletionMode,
+    /// The row, in the state `completed` or `rejected`.
     pub enrollment: StoredEnrollment,
 }
 
 impl Completion {
-    /// The completion of an enrollment that has no row yet.
+    /// Returns the completion of an enrollment that has no row yet.
     pub(crate) fn create(enrollment: StoredEnrollment) -> Self {
-        Self { verb: CompletionMode::Create, enrollment }
+        Self { mode: CompletionMode::Create, enrollment }
     }
 }
 
@@ -143,82 +139,68 @@ words! {
     }
 }
 
-/// What must be true at the commit: every fact that something written rests on.
+/// The facts that the written rows depend on. The commit checks that they did not change.
 ///
-/// A contact that is written is guarded by the version that its [`ContactUpdate`] expects.
+/// The version of a written contact is not listed here: its [`ContactUpdate`] has the expected version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Guards {
-    /// The sequence with its steps; `None`, here and below: there is none of that id.
+    /// The sequence with its steps. Here and below, the version is `None` if the row must not exist.
     pub sequence: (SequenceId, Option<Version>),
-    /// Channels that are used or named.
+    /// The channels that the enrollment uses or that its rows refer to.
     pub channels: Vec<(ChannelId, Option<Version>)>,
     /// The custom object.
     pub custom_object: Option<(CustomObjectId, Option<Version>)>,
-    /// The call flow. Nothing of it but its existence matters.
+    /// The call flow.
     pub call_flow: Option<(CallFlowId, Option<Version>)>,
-    /// Contacts that are not written, but hold a key that was asked for.
+    /// Contacts that are not written, but hold a key of a recipient.
     pub contacts: Vec<(ContactId, Version)>,
-    /// Keys that no contact holds and no row of this change set claims.
-    pub vacant: VacantKeys,
+    /// Keys that no contact holds and that no row of this change set claims. A merged contact holds no keys.
+    pub unclaimed_keys: ContactKeys,
 }
 
 impl Guards {
     fn sorted(mut self) -> Self {
         sort(&mut self.channels, |(id, _)| *id);
         sort(&mut self.contacts, |(id, _)| *id);
-        sort_keys(&mut self.vacant.external_ids);
-        sort_keys(&mut self.vacant.phones);
-        sort_keys(&mut self.vacant.emails);
         self
     }
 
-    /// In whatever order they were stored.
+    /// Sorts stored guards, which can have any order.
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         lenient::read(deserializer).map(Self::sorted)
     }
 }
 
-/// Keys that no contact of the organization may hold. A merged contact holds none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the keys are SPEC 4.3's")]
-pub struct VacantKeys {
-    pub external_ids: Vec<Text>,
-    pub phones: Vec<Text>,
-    pub emails: Vec<Text>,
-}
-
 /// The rows that an enrollment writes.
 ///
-/// Created rows carry ids that were derived for them: where one exists already, that is an error and not a conflict.
+/// The ids of new rows are derived from the enrollment. If such an id already exists, that is an error, not a conflict.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RowChanges {
     /// New contacts, at [`Version::FIRST`].
     pub contacts_created: Vec<Contact>,
-    /// Contacts that existed: each is raised by one version, also where no field changes.
+    /// Existing contacts that get new fields or new related rows. Each one gets the next version.
     pub contacts_updated: Vec<ContactUpdate>,
     /// New conversations.
     pub conversations_created: Vec<Conversation>,
     /// New runs.
     pub runs_created: Vec<Run>,
-    /// Runs that are active again.
+    /// Finished runs that become active again.
     pub runs_reactivated: Vec<RunReactivation>,
     /// New step contacts.
     pub step_contacts_created: Vec<StepContact>,
     /// Step contacts that are processed again.
     pub step_contacts_updated: Vec<StepContactUpdate>,
-    /// The upload tag, if anyone bears it.
+    /// The upload tag, if a contact gets it.
     pub tag_created: Option<Tag>,
-    /// Who bears it.
+    /// The contacts that get the upload tag.
     pub contact_tags_created: Vec<ContactTag>,
-    /// New records.
-    pub records_created: Vec<CustomRecord>,
-    /// Records that were merged into.
+    /// New custom records.
+    pub records_created: Vec<RecordCreation>,
+    /// Custom records that get new values.
     pub records_updated: Vec<RecordUpdate>,
 }
 
@@ -232,27 +214,27 @@ impl RowChanges {
         sort(&mut self.step_contacts_created, |row| row.id);
         sort(&mut self.step_contacts_updated, |row| row.id);
         sort(&mut self.contact_tags_created, |row| *row);
-        sort(&mut self.records_created, |row| row.id);
+        sort(&mut self.records_created, |row| row.record.id);
         sort(&mut self.records_updated, |row| row.id);
         self
     }
 
-    /// In whatever order they were stored.
+    /// Sorts stored rows, which can have any order.
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         lenient::read(deserializer).map(Self::sorted)
     }
 }
 
-/// A contact that existed, and what of it changes.
+/// An update of an existing contact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ContactUpdate {
     /// The contact.
     pub id: ContactId,
-    /// The version that it must have; it has the next one afterwards.
+    /// The version that the contact must have. The commit sets the next version.
     pub expected: Version,
-    /// The fields that change. `updated_at` becomes the instant of the request where any does.
+    /// The fields that change. If there are any, `updated_at` becomes the instant of the request.
     #[serde(default, skip_serializing_if = "ContactFields::is_empty")]
     pub set: ContactFields,
 }
@@ -306,12 +288,13 @@ impl ContactFields {
     }
 }
 
-/// A run that is active again.
+/// A finished run that becomes active again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields are the run's")]
 pub struct RunReactivation {
+    /// The run.
     pub run_id: RunId,
+    /// The contact of the run.
     pub contact_id: ContactId,
 }
 
@@ -319,31 +302,47 @@ pub struct RunReactivation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are the step contact's")]
 pub struct StepContactUpdate {
+    /// The step contact.
     pub id: StepContactId,
+    /// The contact of the step contact.
     pub contact_id: ContactId,
+    /// The new status.
     pub status: StepContactStatus,
+    /// The instant from which the step contact is active.
     pub scheduled_at: Timestamp,
+    /// The enrollment that processes the contact again.
     pub enrollment_id: EnrollmentId,
+    /// The number of times that the contact was put into the step, with this one.
     pub times_processed: u32,
-    /// Absent: stays.
+    /// The new channel. If it is absent, the channel does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_id: Option<ChannelId>,
-    /// Absent: stays.
+    /// The new call flow. If it is absent, the call flow does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_call_flow_id: Option<CallFlowId>,
 }
 
-/// A record that was merged into.
+/// A new custom record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RecordCreation {
+    /// The contact whose aggregate contains the record, also if the record belongs to a step contact.
+    pub contact_id: ContactId,
+    /// The record.
+    pub record: CustomRecord,
+}
+
+/// A custom record that gets new values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RecordUpdate {
     /// The record.
     pub id: CustomRecordId,
-    /// Whose aggregate it belongs to.
+    /// The contact whose aggregate contains the record.
     pub contact_id: ContactId,
-    /// All its values, as they are afterwards.
+    /// All values of the record after the update.
     pub properties: Properties,
 }

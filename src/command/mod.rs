@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use crate::contact::{
-    Address, BirthDate, Email, EmailError, KeyKind, Libphonenumber, PhoneError, PhoneNormalizer, PhoneNumber, Region,
+    Address, BirthDate, ContactKeys, Email, EmailError, KeyKind, Libphonenumber, PhoneError, PhoneNormalizer,
+    PhoneNumber, Region,
 };
 use crate::fault::{Fault, FaultCode};
 use crate::format::FormatVersion;
@@ -351,12 +352,7 @@ impl EnrollmentCommand {
     /// Returns the query for every row that a rule may read. One call loads all of them.
     #[must_use]
     pub fn snapshot_query(&self) -> SnapshotQuery {
-        let keys = |kind| {
-            let mut keys: Vec<Text> = self.recipients.iter().filter_map(|r| r.key(kind).cloned()).collect();
-            keys.sort_unstable();
-            keys.dedup();
-            keys
-        };
+        let keys = |kind| self.recipients.iter().filter_map(|recipient| recipient.key(kind).cloned()).collect();
         SnapshotQuery {
             reference: ReferenceQuery {
                 organization_id: self.organization_id,
@@ -365,9 +361,7 @@ impl EnrollmentCommand {
                 custom_object_id: self.custom_data.map(|(object, _)| object),
                 call_flow_id: self.call_flow_id,
             },
-            external_ids: keys(KeyKind::ExternalId),
-            phones: keys(KeyKind::Phone),
-            emails: keys(KeyKind::Email),
+            keys: ContactKeys::new(KeyKind::ALL.map(keys)),
             channel_id: self.channel.map(|channel| channel.id),
             resource: self.custom_data.map(|(_, resource)| resource),
         }

@@ -1,6 +1,7 @@
 //! The contact: who it is, where it can be reached, and the keys that it is found by.
 
 mod email;
+mod keys;
 mod phone;
 #[cfg(feature = "phonenumber")]
 mod phonenumber_crate;
@@ -8,6 +9,7 @@ mod rlibphonenumber_crate;
 
 pub use crate::text::Text;
 pub use email::{Email, EmailError};
+pub use keys::ContactKeys;
 pub use phone::{PhoneError, PhoneNormalizer, PhoneNumber, Region, RegionError};
 #[cfg(feature = "phonenumber")]
 pub use phonenumber_crate::PhonenumberCrate;

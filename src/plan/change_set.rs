@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::key_index::{ContactIndex, KeyIndex, KeyOwner};
-use crate::changes::{Guards, RowChanges, VacantKeys};
+use crate::changes::{Guards, RowChanges};
 use crate::command::{CheckedRecipient, EnrollmentCommand};
-use crate::contact::KeyKind;
+use crate::contact::{ContactKeys, KeyKind};
 use crate::ids::ChannelId;
 use crate::snapshot::{ReferenceData, Version};
 use crate::text::Text;
@@ -67,7 +67,7 @@ impl<'a> ChangeSetBuilder<'a> {
         let unwritten = owners.filter(|contact| contact.reserved_by.is_none());
         let contacts = unwritten.filter_map(|contact| Some((contact.id, contact.aggregate?.version))).collect();
         let guards = Guards {
-            vacant: still_unclaimed(&self.unclaimed_keys, keys),
+            unclaimed_keys: still_unclaimed(&self.unclaimed_keys, keys),
             channels: self.channels.into_iter().collect(),
             contacts,
             ..reference_guards(command, reference)
@@ -77,18 +77,9 @@ impl<'a> ChangeSetBuilder<'a> {
 }
 
 /// Returns the keys that no recipient of this request claimed later. A claimed key guards itself: it is unique.
-fn still_unclaimed(unclaimed: &[(KeyKind, &Text)], keys: &KeyIndex<'_>) -> VacantKeys {
-    let mut guarded = VacantKeys::default();
-    for &(kind, key) in unclaimed {
-        if matches!(keys.owner(kind, key), KeyOwner::NoContact) {
-            match kind {
-                KeyKind::ExternalId => guarded.external_ids.push(key.clone()),
-                KeyKind::Phone => guarded.phones.push(key.clone()),
-                KeyKind::Email => guarded.emails.push(key.clone()),
-            }
-        }
-    }
-    guarded
+fn still_unclaimed(unclaimed: &[(KeyKind, &Text)], keys: &KeyIndex<'_>) -> ContactKeys {
+    let still = unclaimed.iter().filter(|(kind, key)| matches!(keys.owner(*kind, key), KeyOwner::NoContact));
+    still.map(|&(kind, key)| (kind, key.clone())).collect()
 }
 
 /// Returns guards for the rows that a command refers to, also for rows that do not exist.
@@ -104,6 +95,6 @@ pub(super) fn reference_guards(command: &EnrollmentCommand, reference: &Referenc
         custom_object: object.map(|id| (id, reference.custom_objects.get(&id).map(|row| row.version))),
         call_flow: flow.map(|id| (id, reference.call_flows.get(&id).map(|row| row.version))),
         contacts: Vec::new(),
-        vacant: VacantKeys::default(),
+        unclaimed_keys: ContactKeys::default(),
     }
 }

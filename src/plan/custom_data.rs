@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use std::collections::BTreeMap;
 
 use super::Planner;
-use crate::changes::RecordUpdate;
+use crate::changes::{RecordCreation, RecordUpdate};
 use crate::ids::{ContactId, CustomObjectId, RowKind};
 use crate::model::{CustomObject, CustomProperty, CustomRecord, PropertyKind, Resource};
 use crate::report::{Note, Outcome, PropertyFault, PropertyProblem};
@@ -48,7 +48,8 @@ impl Planner<'_> {
             None => {
                 let id = self.minter.mint(RowKind::CustomRecord, outcome.index);
                 let record = CustomRecord::new(id, schema.object_id, *resource, resource_id);
-                self.changes.rows.records_created.push(CustomRecord { properties, ..record });
+                let record = CustomRecord { properties, ..record };
+                self.changes.rows.records_created.push(RecordCreation { contact_id, record });
                 id
             }
         };

@@ -151,7 +151,7 @@ pub(crate) fn reject_enrollment(
         EnrollmentState::Rejected { rejection },
     );
     enrollment.completed_at = Some(at);
-    let completion = Completion { verb: CompletionMode::Finish, enrollment };
+    let completion = Completion { mode: CompletionMode::Finish, enrollment };
     let guards = change_set::reference_guards(command, &snapshot.reference);
     ChangeSet::new(command.organization_id(), command.at(), guards, RowChanges::default(), completion)
 }

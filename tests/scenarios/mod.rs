@@ -324,8 +324,8 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
         }
     }
     // A new contact uses an unclaimed key.
-    for (kind, keys) in KeyKind::ALL.into_iter().zip([query.external_ids, query.phones, query.emails]) {
-        for key in keys {
+    for (kind, keys) in query.keys.iter() {
+        for key in keys.iter().cloned() {
             if snapshot.contacts.values().any(|contact| contact.contact.key(kind) == Some(&key)) {
                 continue;
             }

@@ -1,5 +1,6 @@
 //! ReferenceData and load: a fixed number of statements, in one round trip and in two.
 
+use enroll::contact::KeyKind;
 use enroll::ids::are_adjacent;
 use enroll::query::{ReferenceQuery, SnapshotQuery};
 use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
@@ -31,8 +32,7 @@ pub(crate) async fn load(
 ) -> Result<Snapshot, Error> {
     let named = Named::of(&query.reference);
     let [external_ids, phones, emails] =
-        [&query.external_ids, &query.phones, &query.emails].map(|keys| keys.iter().map(|key| &**key).collect());
-    let (external_ids, phones, emails): (Vec<&str>, Vec<&str>, Vec<&str>) = (external_ids, phones, emails);
+        KeyKind::ALL.map(|kind| query.keys.get(kind).iter().map(|key| &**key).collect::<Vec<&str>>());
     let organization = &named.organization;
     let [enrollment, channels, sequence, steps, object, call_flow] = named.queries(statements);
     let queries = [

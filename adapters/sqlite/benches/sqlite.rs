@@ -286,8 +286,11 @@ struct LookUp {
 }
 
 fn look_ups(query: &SnapshotQuery, snapshot: &Snapshot) -> Vec<LookUp> {
-    let keys =
-        [("held_external_id", &query.external_ids), ("held_phone", &query.phones), ("held_email", &query.emails)];
+    let keys = [
+        ("held_external_id", query.keys.external_ids()),
+        ("held_phone", query.keys.phones()),
+        ("held_email", query.keys.emails()),
+    ];
     let contacts = keys.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(held, keys)| LookUp {
         sql: format!(
             "select version, id, external_id, phone, email, email_key, name, language, default_channel_id, address, \

@@ -82,9 +82,9 @@ pub(crate) fn load(connection: &Connection, query: &SnapshotQuery) -> Result<Sna
     let organization = query.reference.organization_id.as_uuid();
     let mut found = Vec::new();
     let lists = [
-        (KeyKind::ExternalId, BY_EXTERNAL_ID, &query.external_ids),
-        (KeyKind::Phone, BY_PHONE, &query.phones),
-        (KeyKind::Email, BY_EMAIL, &query.emails),
+        (KeyKind::ExternalId, BY_EXTERNAL_ID, query.keys.external_ids()),
+        (KeyKind::Phone, BY_PHONE, query.keys.phones()),
+        (KeyKind::Email, BY_EMAIL, query.keys.emails()),
     ];
     for (kind, by_key, texts) in lists {
         // Whoever was found holds its other keys too, and nobody else does: the database sees to that.

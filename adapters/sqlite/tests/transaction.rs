@@ -98,7 +98,7 @@ fn a_refused_last_row_takes_the_others_and_not_the_hosts() {
     let mut repository = SqliteTransaction::new(&transaction).unwrap();
     let plan = Asked::people("one", 0..3).plan(&mut repository);
     // Nothing guards the id of a record, which is among the last to be written.
-    let record = plan.changes().rows().records_created.last().unwrap().id.as_uuid();
+    let record = plan.changes().rows().records_created.last().unwrap().record.id.as_uuid();
     let other = "insert into enroll_contacts (organization_id, id) values (?1, ?2)";
     transaction.execute(other, [support::ORGANIZATION, support::STEP]).unwrap();
     let sql = "insert into enroll_custom_records

@@ -32,7 +32,7 @@ pub fn created(changes: &ChangeSet) -> Vec<Created> {
         by_id("step_contacts", rows.step_contacts_created.iter().map(|row| row.id.as_uuid()).collect()),
         by_id("tags", tag.clone()),
         Created { table: "contact_tags", by: "tag_id", order: "contact_id", ids: tag },
-        by_id("custom_records", rows.records_created.iter().map(|row| row.id.as_uuid()).collect()),
+        by_id("custom_records", rows.records_created.iter().map(|row| row.record.id.as_uuid()).collect()),
     ];
     created.retain(|created| !created.ids.is_empty());
     created

@@ -532,7 +532,7 @@ async fn finishing_changes<R: AsyncInbox>(request: &TestRequest, handle: &mut R)
     let command = request.command(handle).await;
     let plan = plan(&command, &load(handle, &command.snapshot_query()).await);
     let mut changes = serde_json::to_value(plan.changes()).expect("a change set serializes");
-    changes["completion"]["verb"] = json!("finish");
+    changes["completion"]["mode"] = json!("finish");
     serde_json::from_value(changes).expect("the edited change set deserializes")
 }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{BlockOn, Fixture};
 use crate::changes::ChangeSet;
 use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey};
+use crate::contact::ContactKeys;
 use crate::enroll::{EnrollError, Receipt, accept_async, enroll_contacts_async};
 use crate::ids::{ChannelId, ContactId, EnrollmentId, OrganizationId, SequenceId, StepId};
 use crate::inbox::AsyncInbox;
@@ -387,16 +388,10 @@ pub(super) async fn must_commit<R: AsyncRepository>(handle: &mut R, changes: &Ch
 
 /// Returns a query of contacts by keys, with the related rows of the suite's sequence, object and channel.
 pub(super) fn snapshot_query(external_ids: &[&str], phones: &[&str], emails: &[&str]) -> SnapshotQuery {
-    let texts = |texts: &[&str]| {
-        let mut texts: Vec<crate::contact::Text> = texts.iter().map(|text| (*text).into()).collect();
-        texts.sort();
-        texts
-    };
+    let lists = [external_ids, phones, emails].map(|texts| texts.iter().map(|text| (*text).into()).collect());
     SnapshotQuery {
         reference: reference_query(),
-        external_ids: texts(external_ids),
-        phones: texts(phones),
-        emails: texts(emails),
+        keys: ContactKeys::new(lists),
         channel_id: Some(SMS),
         resource: Some(crate::model::Resource::Contact),
     }

@@ -144,7 +144,7 @@ pub mod unique_keys {
             let setup = Setup::<F, B>::new().await;
             let mut handle = setup.open().await;
             let plan = TestRequest::new(1, json!([entry])).plan(&mut handle).await;
-            let changes = edited(plan.changes(), |changes| changes["guards"]["vacant"][key] = json!([]));
+            let changes = edited(plan.changes(), |changes| changes["guards"]["unclaimed_keys"][key] = json!([]));
             setup.write(WriteKind::Insert, HostRow::Contact(holder)).await;
             let before = setup.dump().await;
             assert_eq!(commit(&mut handle, &changes).await, CONFLICT, "{key}");
@@ -517,9 +517,9 @@ fn seeds_with_used_ids(seed: &Seed, rows: &RowChanges) -> Vec<(&'static str, See
     if let Some(row) = &rows.tag_created {
         add("tags", &|given| given.tags.push(SeedRow::from(Tag::new(row.id, "Used"))));
     }
-    if let Some(row) = rows.records_created.iter().rev().find(|row| row.resource_id == BOB.as_uuid()) {
+    if let Some(row) = rows.records_created.iter().rev().find(|row| row.contact_id == BOB) {
         let other = CustomObjectId::from_uuid(id(10, 70));
-        let used = CustomRecord::new(row.id, other, Resource::Contact, row.resource_id);
+        let used = CustomRecord::new(row.record.id, other, Resource::Contact, BOB.as_uuid());
         add("custom_records", &|given| given.custom_records.push(SeedRow::from(used.clone())));
     }
     seeds

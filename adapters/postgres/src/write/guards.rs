@@ -49,8 +49,8 @@ pub(super) async fn hold(
     let runs: Vec<Uuid> = rows.runs_reactivated.iter().map(|row| row.run_id.as_uuid()).collect();
     let step_contacts: Vec<Uuid> = rows.step_contacts_updated.iter().map(|row| row.id.as_uuid()).collect();
     let records: Vec<Uuid> = rows.records_updated.iter().map(|row| row.id.as_uuid()).collect();
-    let vacant = [&guards.vacant.external_ids, &guards.vacant.phones, &guards.vacant.emails]
-        .map(|keys| keys.iter().map(|key| &**key).collect::<Vec<&str>>());
+    let unclaimed =
+        KeyKind::ALL.map(|kind| guards.unclaimed_keys.get(kind).iter().map(|key| &**key).collect::<Vec<&str>>());
     let queries: [Bound<'_>; 16] = [
         (&statements.engine_writes, vec![&organization]),
         (&statements.may_copy, vec![]),
@@ -65,9 +65,9 @@ pub(super) async fn hold(
         (&statements.lock_step_contacts, vec![&organization, &step_contacts]),
         (&statements.lock_records, vec![&organization, &records]),
         (&statements.lock_contacts, vec![&organization, &contacts]),
-        (&statements.held_external_ids, vec![&organization, &vacant[0]]),
-        (&statements.held_phones, vec![&organization, &vacant[1]]),
-        (&statements.held_emails, vec![&organization, &vacant[2]]),
+        (&statements.held_external_ids, vec![&organization, &unclaimed[0]]),
+        (&statements.held_phones, vec![&organization, &unclaimed[1]]),
+        (&statements.held_emails, vec![&organization, &unclaimed[2]]),
     ];
     let [_, may_copy, _, _, enrollment, sequence, channels, object, call_flow, _, _, _, contacts, held @ ..] =
         query_all(transaction, queries).await?;
@@ -99,7 +99,7 @@ fn check_enrollment(changes: &ChangeSet, stands: &[Row]) -> Result<(), Error> {
     let completion = changes.completion();
     let id = completion.enrollment.id;
     let state = stands.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
-    match (completion.verb, state) {
+    match (completion.mode, state) {
         (CompletionMode::Create, None) | (CompletionMode::Finish, Some("accepted")) => Ok(()),
         (CompletionMode::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
         (CompletionMode::Finish, _) => Err(Conflict::EnrollmentNotAccepted(id).into()),

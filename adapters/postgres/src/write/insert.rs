@@ -1,11 +1,11 @@
 //! New rows. A short list goes as arrays, on the way with what else there is. A long one is copied, which costs the server
 //! less a row; but it waits for the server twice.
 
-use enroll::changes::{Conflict, RowChanges};
+use enroll::changes::{Conflict, RecordCreation, RowChanges};
 use enroll::contact::{BirthDate, Contact, Email};
-use enroll::model::{Conversation, CustomRecord, Resource, Run, StepContact};
-use enroll::{CallFlowId, ChannelId, ContactId, EnrollmentId, StepContactId, Timestamp};
-use std::collections::{HashMap, HashSet};
+use enroll::model::{Conversation, Run, StepContact};
+use enroll::{CallFlowId, ChannelId, ContactId, EnrollmentId, Timestamp};
+use std::collections::HashSet;
 use std::pin::pin;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{Json, Kind, ToSql, Type};
@@ -74,7 +74,7 @@ impl<'a> List<'a> {
 }
 
 /// Each before those that stand round its rows.
-pub(super) fn lists<'a>(s: &'a Prepared, rows: &'a RowChanges, owners: &'a [Uuid], held: &'a Held) -> [List<'a>; 6] {
+pub(super) fn lists<'a>(s: &'a Prepared, rows: &'a RowChanges, held: &'a Held) -> [List<'a>; 6] {
     [
         List::new(&s.insert_contacts, &s.copy_contacts, &rows.contacts_created, contacts),
         List::new(&s.insert_conversations, &s.copy_conversations, &rows.conversations_created, |rows| {
@@ -88,7 +88,7 @@ pub(super) fn lists<'a>(s: &'a Prepared, rows: &'a RowChanges, owners: &'a [Uuid
             &rows.contact_tags_created,
             |rows| arrays!(rows, row => row.contact_id.as_uuid(), row.tag_id.as_uuid()),
         ),
-        List::new(&s.insert_records, &s.copy_records, &rows.records_created, |rows| records(rows, owners)),
+        List::new(&s.insert_records, &s.copy_records, &rows.records_created, records),
     ]
 }
 
@@ -157,44 +157,33 @@ fn step_contacts(rows: &[StepContact]) -> Arrays<'_> {
     )
 }
 
-fn records<'a>(rows: &'a [CustomRecord], owners: &'a [Uuid]) -> Arrays<'a> {
-    let owned: Vec<(&CustomRecord, &Uuid)> = rows.iter().zip(owners).collect();
+fn records(rows: &[RecordCreation]) -> Arrays<'_> {
     arrays!(
-        owned,
-        owned => owned.0.id.as_uuid(),
-        owned.0.custom_object_id.as_uuid(),
-        owned.0.resource.as_str(),
-        owned.0.resource_id,
-        *owned.1,
-        Json(&owned.0.properties),
+        rows,
+        row => row.record.id.as_uuid(),
+        row.record.custom_object_id.as_uuid(),
+        row.record.resource.as_str(),
+        row.record.resource_id,
+        row.contact_id.as_uuid(),
+        Json(&row.record.properties),
     )
 }
 
-/// The contacts of the new records, in order. Whatever is written belongs to a contact that is written too.
-pub(super) fn owners(rows: &RowChanges) -> Result<Vec<Uuid>, Error> {
+/// Checks that each related row belongs to a contact that the change set creates or updates.
+pub(super) fn check_contacts(rows: &RowChanges) -> Result<(), Conflict> {
     let created = rows.contacts_created.iter().map(|contact| contact.id);
     let written: HashSet<ContactId> = created.chain(rows.contacts_updated.iter().map(|update| update.id)).collect();
-    let created = rows.step_contacts_created.iter().map(|row| (row.id, row.contact_id));
-    let updated = rows.step_contacts_updated.iter().map(|row| (row.id, row.contact_id));
-    let of_step_contacts: HashMap<StepContactId, ContactId> = created.chain(updated).collect();
-    let mut owners = Vec::with_capacity(rows.records_created.len());
-    for row in &rows.records_created {
-        let owner = match row.resource {
-            Resource::Contact => Some(ContactId::from_uuid(row.resource_id)),
-            Resource::StepContact => of_step_contacts.get(&StepContactId::from_uuid(row.resource_id)).copied(),
-        };
-        owners.push(owner.ok_or(Conflict::StepContactGone(StepContactId::from_uuid(row.resource_id)))?);
-    }
-    let belong = (owners.iter().copied())
-        .chain(of_step_contacts.into_values())
-        .chain(rows.conversations_created.iter().map(|row| row.contact_id))
+    let related = (rows.conversations_created.iter().map(|row| row.contact_id))
         .chain(rows.runs_created.iter().map(|row| row.contact_id))
         .chain(rows.runs_reactivated.iter().map(|row| row.contact_id))
+        .chain(rows.step_contacts_created.iter().map(|row| row.contact_id))
+        .chain(rows.step_contacts_updated.iter().map(|row| row.contact_id))
         .chain(rows.contact_tags_created.iter().map(|row| row.contact_id))
+        .chain(rows.records_created.iter().map(|row| row.contact_id))
         .chain(rows.records_updated.iter().map(|row| row.contact_id));
-    match belong.into_iter().find(|id| !written.contains(id)) {
-        Some(id) => Err(Conflict::ContactNotWritten(id).into()),
-        None => Ok(owners.into_iter().map(ContactId::as_uuid).collect()),
+    match related.into_iter().find(|id| !written.contains(id)) {
+        Some(id) => Err(Conflict::ContactNotWritten(id)),
+        None => Ok(()),
     }
 }
 

@@ -7,7 +7,6 @@ mod update;
 
 use enroll::ChangeSet;
 use tokio_postgres::Transaction;
-use uuid::Uuid;
 
 use crate::Error;
 use crate::begin::Begin;
@@ -20,10 +19,10 @@ pub(crate) type DateTime = chrono::DateTime<chrono::Utc>;
 
 /// Writes a change set: all of it, or nothing.
 pub(crate) async fn commit(client: &mut impl Begin, statements: &Prepared, changes: &ChangeSet) -> Result<(), Error> {
-    let owners = insert::owners(changes.rows())?;
+    insert::check_contacts(changes.rows())?;
     let transaction = client.begin().await?;
     let held = guards::hold(&transaction, statements, changes).await?;
-    write(&transaction, statements, changes, &owners, &held).await?;
+    write(&transaction, statements, changes, &held).await?;
     Ok(transaction.commit().await?)
 }
 
@@ -34,11 +33,10 @@ async fn write(
     transaction: &Transaction<'_>,
     statements: &Prepared,
     changes: &ChangeSet,
-    owners: &[Uuid],
     held: &Held,
 ) -> Result<(), Error> {
     let organization = changes.organization_id().as_uuid();
-    let mut lists = insert::lists(statements, changes.rows(), owners, held);
+    let mut lists = insert::lists(statements, changes.rows(), held);
     let is_copied = |list: &List<'_>| held.may_copy && list.is_long();
     let mut waiting: Vec<Write<'_>> = update::writes(statements, changes)?.into();
     waiting.extend(lists.iter_mut().filter(|list| is_copied(list)).map(List::opened));

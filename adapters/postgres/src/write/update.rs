@@ -16,7 +16,7 @@ use crate::statements::Prepared;
 pub(super) fn writes<'a>(statements: &'a Prepared, changes: &'a ChangeSet) -> Result<[Write<'a>; 9], Error> {
     let rows = changes.rows();
     let completion = changes.completion();
-    let write_enrollment = match completion.verb {
+    let write_enrollment = match completion.mode {
         CompletionMode::Create => &statements.insert_enrollment,
         CompletionMode::Finish => &statements.finish_enrollment,
     };

@@ -16,7 +16,7 @@ impl Commit<'_> {
         let mut statement = self.connection.prepare_cached(ACCEPTED)?;
         let accepted: Option<bool> =
             statement.query_row([self.organization, id.as_uuid()], |row| row.get(0)).optional()?;
-        match (completion.verb, accepted) {
+        match (completion.mode, accepted) {
             (CompletionMode::Create, None) | (CompletionMode::Finish, Some(true)) => Ok(()),
             (CompletionMode::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
             (CompletionMode::Finish, _) => Err(Conflict::EnrollmentNotAccepted(id).into()),
@@ -34,7 +34,7 @@ impl Commit<'_> {
         };
         let (id, state) = (enrollment.id, enrollment.state.as_str());
         let completed_at = enrollment.completed_at.map(Timestamp::millis);
-        match completion.verb {
+        match completion.mode {
             CompletionMode::Create => {
                 self.connection.prepare_cached(CREATE)?.execute(params![
                     self.organization,

@@ -1,7 +1,7 @@
 //! What must still be true.
 
-use enroll::changes::{Conflict, ContactUpdate, RowChanges, VacantKeys};
-use enroll::contact::{Email, KeyKind, Text};
+use enroll::changes::{Conflict, ContactUpdate, RowChanges};
+use enroll::contact::{ContactKeys, Email, KeyKind, Text};
 use enroll::snapshot::Version;
 use enroll::{ChannelId, ContactId};
 use rusqlite::types::Value;
@@ -42,7 +42,7 @@ impl Commit<'_> {
             return Err(Conflict::CallFlowChanged(id).into());
         }
         let released = self.check_contacts(&guards.contacts)?;
-        self.check_vacant(&guards.vacant)?;
+        self.check_unclaimed(&guards.unclaimed_keys)?;
         Ok(released)
     }
 
@@ -119,11 +119,11 @@ impl Commit<'_> {
         }
     }
 
-    fn check_vacant(&self, vacant: &VacantKeys) -> Result<(), SqliteError> {
+    fn check_unclaimed(&self, keys: &ContactKeys) -> Result<(), SqliteError> {
         let lists = [
-            (KeyKind::ExternalId, HOLDER_OF_EXTERNAL_ID, &vacant.external_ids),
-            (KeyKind::Phone, HOLDER_OF_PHONE, &vacant.phones),
-            (KeyKind::Email, HOLDER_OF_EMAIL, &vacant.emails),
+            (KeyKind::ExternalId, HOLDER_OF_EXTERNAL_ID, keys.external_ids()),
+            (KeyKind::Phone, HOLDER_OF_PHONE, keys.phones()),
+            (KeyKind::Email, HOLDER_OF_EMAIL, keys.emails()),
         ];
         for (key, sql, texts) in lists {
             if texts.is_empty() {

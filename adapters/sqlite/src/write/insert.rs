@@ -1,6 +1,6 @@
 //! RowChanges that are created: never an update of one that exists.
 
-use enroll::changes::Conflict;
+use enroll::changes::{Conflict, RecordCreation};
 use enroll::contact::{BirthDate, Email};
 use enroll::model::{Conversation, Run, StepContact};
 use enroll::{CallFlowId, ChannelId, ContactId, EnrollmentId, Timestamp};
@@ -140,7 +140,7 @@ impl Commit<'_> {
 
     pub(super) fn insert_records(&self) -> Result<(), SqliteError> {
         let mut rows = Inserting::new(self, &RECORD);
-        for row in &self.rows().records_created {
+        for RecordCreation { contact_id, record: row, .. } in &self.rows().records_created {
             rows.insert(
                 row.id.as_uuid(),
                 cells![
@@ -149,7 +149,7 @@ impl Commit<'_> {
                     row.custom_object_id.as_uuid(),
                     Cell::Word(row.resource.as_str()),
                     row.resource_id,
-                    self.owner(row)?,
+                    self.written(*contact_id)?,
                     &*serde_json::to_string(&row.properties)?,
                 ],
             )?;

@@ -11,13 +11,11 @@ pub(crate) use guards::{CONTACTS, CONTACTS_FROM_TO};
 #[cfg(test)]
 pub(crate) use update::RAISE_CONTACTS;
 
+use enroll::ContactId;
 use enroll::changes::{ChangeSet, Conflict, RowChanges};
-use enroll::model::{CustomRecord, Resource};
-use enroll::{ContactId, StepContactId};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::cell::Cell;
-use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::error::SqliteError;
@@ -125,8 +123,6 @@ struct Commit<'c> {
     written: Vec<ContactId>,
     /// Where the last row's contact was: most rows come in the same order.
     last: Cell<usize>,
-    /// Whose the step contacts are that are created or processed again.
-    step_contacts: HashMap<StepContactId, ContactId>,
 }
 
 impl<'c> Commit<'c> {
@@ -136,7 +132,7 @@ impl<'c> Commit<'c> {
         let mut written: Vec<_> = created.chain(rows.contacts_updated.iter().map(|row| row.id)).collect();
         written.sort_unstable();
         let organization = changes.organization_id().as_uuid();
-        Self { connection, changes, organization, written, last: Cell::new(0), step_contacts: owners(rows) }
+        Self { connection, changes, organization, written, last: Cell::new(0) }
     }
 
     fn rows(&self) -> &'c RowChanges {
@@ -151,25 +147,6 @@ impl<'c> Commit<'c> {
         self.last.set(place.ok_or(Conflict::ContactNotWritten(contact_id))?);
         Ok(contact_id.as_uuid())
     }
-
-    fn owner(&self, row: &CustomRecord) -> Result<Uuid, Conflict> {
-        let contact_id = match row.resource {
-            Resource::Contact => ContactId::from_uuid(row.resource_id),
-            Resource::StepContact => {
-                let id = StepContactId::from_uuid(row.resource_id);
-                *self.step_contacts.get(&id).ok_or(Conflict::StepContactGone(id))?
-            }
-        };
-        self.written(contact_id)
-    }
-}
-
-fn owners(rows: &RowChanges) -> HashMap<StepContactId, ContactId> {
-    if rows.records_created.is_empty() {
-        return HashMap::new();
-    }
-    let created = rows.step_contacts_created.iter().map(|row| (row.id, row.contact_id));
-    created.chain(rows.step_contacts_updated.iter().map(|row| (row.id, row.contact_id))).collect()
 }
 
 /// Recipients of a commit for which it pays to switch off what it does not need.

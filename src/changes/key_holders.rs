@@ -1,4 +1,4 @@
-//! Who holds which key.
+//! The contact that holds each key.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -9,78 +9,84 @@ use crate::ids::ContactId;
 use crate::snapshot::Snapshot;
 use crate::text::Text;
 
-/// Who holds which key, of all contacts of a snapshot.
+/// The contact that holds each key, one map for each kind of key.
 #[derive(Debug, Default)]
-pub(crate) struct Keys(pub(super) [HashMap<Text, ContactId>; 3]);
+pub(crate) struct KeyHolders(pub(super) [HashMap<Text, ContactId>; 3]);
 
-impl Keys {
-    /// Of contacts that show the same key, which only a broken world has, the smallest id holds it.
-    pub(crate) fn of(snapshot: &Snapshot) -> Self {
-        let mut keys = Self(std::array::from_fn(|_| HashMap::with_capacity(snapshot.contacts.len())));
-        for (id, person) in &snapshot.contacts {
+impl KeyHolders {
+    /// Indexes the keys of a snapshot.
+    ///
+    /// No database allows two contacts with one key. If a snapshot has them, the contact with the smallest id holds it.
+    pub(crate) fn from_snapshot(snapshot: &Snapshot) -> Self {
+        let mut holders = Self::with_capacity(snapshot);
+        for (id, aggregate) in &snapshot.contacts {
             for kind in KeyKind::ALL {
-                if let Some(text) = key_text(&person.contact, kind) {
-                    keys.0[kind as usize].entry(text.clone()).or_insert(*id);
+                if let Some(text) = key_text(&aggregate.contact, kind) {
+                    holders.0[kind as usize].entry(text.clone()).or_insert(*id);
                 }
             }
         }
-        keys
+        holders
     }
 
-    /// The same of an organization in which all is unique that must be (clause 5).
-    pub(crate) fn unique(snapshot: &Snapshot) -> Result<Self, Conflict> {
-        let mut keys = Self(std::array::from_fn(|_| HashMap::with_capacity(snapshot.contacts.len())));
-        for (id, person) in &snapshot.contacts {
+    /// Indexes the keys of a snapshot, and checks the rows that must be unique (contract, clause 5).
+    pub(crate) fn from_unique(snapshot: &Snapshot) -> Result<Self, Conflict> {
+        let mut holders = Self::with_capacity(snapshot);
+        for (id, aggregate) in &snapshot.contacts {
             for key in KeyKind::ALL {
-                if let Some(text) = key_text(&person.contact, key)
-                    && let Some(holder) = keys.0[key as usize].insert(text.clone(), *id)
+                if let Some(text) = key_text(&aggregate.contact, key)
+                    && let Some(holder) = holders.0[key as usize].insert(text.clone(), *id)
                 {
                     return Err(Conflict::KeyHeld { key, text: text.clone(), holder });
                 }
             }
             let (mut channels, mut sequences) = (HashSet::new(), HashSet::new());
-            for row in &person.conversations {
-                // Of a channel that is gone, nothing says any more that there was one at most.
+            for row in &aggregate.conversations {
+                // The kind of a deleted channel is unknown, so its conversations are not checked.
                 let channel = snapshot.reference.channels.get(&row.channel_id);
                 if channel.is_some_and(|channel| channel.value.kind.is_phone()) && !channels.insert(row.channel_id) {
                     return Err(Conflict::ConversationExists { contact_id: *id, channel_id: row.channel_id });
                 }
             }
-            for row in person.step_contacts.iter().filter(|row| row.status.is_live()) {
+            for row in aggregate.step_contacts.iter().filter(|row| row.status.is_live()) {
                 if !sequences.insert(row.sequence_id) {
                     return Err(Conflict::StepContactLive { contact_id: *id, sequence_id: row.sequence_id });
                 }
             }
         }
-        Ok(keys)
+        Ok(holders)
+    }
+
+    fn with_capacity(snapshot: &Snapshot) -> Self {
+        Self(std::array::from_fn(|_| HashMap::with_capacity(snapshot.contacts.len())))
     }
 
     pub(crate) fn holder(&self, kind: KeyKind, text: &str) -> Option<ContactId> {
         self.0[kind as usize].get(text).copied()
     }
 
-    /// Gives up and transfers: all of it, or nothing. What counts is the state afterwards, so one claim may take what
-    /// another gives up.
-    pub(super) fn change(&mut self, transfers: &[KeyTransfer<'_>]) -> Result<(), Conflict> {
+    /// Applies all transfers, or none.
+    ///
+    /// All releases come before all claims, so a contact can claim a key that another one releases.
+    pub(super) fn apply(&mut self, transfers: &[KeyTransfer<'_>]) -> Result<(), Conflict> {
         for KeyTransfer { id, kind, released, .. } in transfers {
-            let keys = &mut self.0[*kind as usize];
-            if let Some(text) = released.filter(|text| keys.get(*text) == Some(id)) {
-                keys.remove(text);
+            let holders = &mut self.0[*kind as usize];
+            if let Some(text) = released.filter(|text| holders.get(*text) == Some(id)) {
+                holders.remove(text);
             }
         }
         for (done, KeyTransfer { id, kind, claimed, .. }) in transfers.iter().enumerate() {
             let Some(text) = *claimed else { continue };
-            let keys = &mut self.0[*kind as usize];
-            match keys.entry(text.clone()) {
-                Entry::Vacant(place) => {
-                    place.insert(*id);
+            match self.0[*kind as usize].entry(text.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(*id);
                 }
-                Entry::Occupied(held) => {
-                    let (key, text, holder) = (*kind, text.clone(), *held.get());
-                    let claims_it = |claim: &KeyTransfer<'_>| claim.kind == key && claim.claimed == Some(&text);
-                    let twice = transfers[..done].iter().any(|claim| claim.id == holder && claims_it(claim));
+                Entry::Occupied(entry) => {
+                    let (key, text, holder) = (*kind, text.clone(), *entry.get());
+                    let same_key = |other: &KeyTransfer<'_>| other.kind == key && other.claimed == Some(&text);
+                    let claimed_twice = transfers[..done].iter().any(|other| other.id == holder && same_key(other));
                     self.undo(transfers, done);
-                    return Err(if twice {
+                    return Err(if claimed_twice {
                         Conflict::KeyClaimedTwice { key, text }
                     } else {
                         Conflict::KeyHeld { key, text, holder }
@@ -91,7 +97,7 @@ impl Keys {
         Ok(())
     }
 
-    /// Takes back all that was given up, and the first transfers.
+    /// Reverts all releases, and the claims of the first `done` transfers.
     fn undo(&mut self, transfers: &[KeyTransfer<'_>], done: usize) {
         for KeyTransfer { kind, claimed, .. } in &transfers[..done] {
             if let Some(text) = claimed {
@@ -106,7 +112,7 @@ impl Keys {
     }
 }
 
-/// The key that a contact holds, as shared text.
+/// Returns a contact's key as shared text.
 pub(super) fn key_text(contact: &Contact, kind: KeyKind) -> Option<&Text> {
     contact.key(kind)?;
     match kind {
@@ -116,7 +122,7 @@ pub(super) fn key_text(contact: &Contact, kind: KeyKind) -> Option<&Text> {
     }
 }
 
-/// A contact gives up a key, transfers one, or both.
+/// The key that a contact releases and the key that it claims, of one kind.
 pub(super) struct KeyTransfer<'c> {
     pub(super) id: ContactId,
     pub(super) kind: KeyKind,
