@@ -59,7 +59,7 @@ impl From<Rejection> for EnrollError {
 /// Enrolls contacts: reads the reference data, checks the request, plans, and commits.
 ///
 /// If the same request was completed before, it returns the first report with `replayed: true` and writes nothing. After a conflict with
-/// another writer it plans again, as often as [`Engine::retry`] allows.
+/// another writer it plans again, at most [`Engine::retry`] times.
 ///
 #[cfg_attr(feature = "seed", doc = "```")]
 #[cfg_attr(not(feature = "seed"), doc = "```ignore")]
@@ -290,7 +290,9 @@ pub struct Enrolled {
     pub replayed: bool,
 }
 
-/// How an enrollment ended. Exhaustive: there is no third end.
+/// How an enrollment ended.
+///
+/// Exhaustive, because a host must handle both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessOutcome {
     /// It is completed.

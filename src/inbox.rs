@@ -1,8 +1,8 @@
 //! The inbox: accepted enrollments that wait for background work. It has a blocking and an async form.
 //!
 //! An enrollment is accepted when its [`EnrollmentCommand`] is stored. The 202 answer promises exactly that. The commit
-//! that writes its rows also completes it, so there is no second record to reconcile and no gap between storing and
-//! queueing. A worker must call [`process`](crate::process) at least once; the inbox makes sure that it applies once.
+//! that writes its rows also completes it, so a host needs no second record to reconcile, and nothing is lost between
+//! storing and queueing. A worker must call [`process`](crate::process) at least once; the inbox makes sure that it applies once.
 
 use crate::command::{EnrollmentCommand, StoredCommand};
 use crate::ids::{EnrollmentId, OrganizationId};
@@ -20,15 +20,15 @@ use crate::time::Timestamp;
 ///    that row. Of two concurrent inserts, one stores.
 /// 2. *Completion commits with its data.* A commit that finishes an enrollment requires an accepted one; otherwise it
 ///    returns `Conflict`. Afterwards the enrollment keeps its final state.
-/// 3. *A lease is given once.* `claim` selects the oldest enrollment (by instant, then id) that is accepted and whose
+/// 3. *One worker per lease.* `claim` selects the oldest enrollment (by instant, then id) that is accepted and whose
 ///    lease or back-off has ended. It counts an attempt and leases the enrollment: no other claim returns it before the
 ///    lease ends.
-/// 4. *A failure belongs to an attempt.* `record_failure` changes an enrollment only if it is accepted and has the
+/// 4. *Failures belong to attempts.* `record_failure` changes an enrollment only if it is accepted and has the
 ///    attempts and the lease of the claim. A claim from before a later claim or a retry changes nothing.
-/// 5. *A retry starts over.* `retry` makes a failed enrollment accepted, with no attempts, due at `now`. It changes no
+/// 5. *Retries reset the attempts.* `retry` makes a failed enrollment accepted, with no attempts, due at `now`. It changes no
 ///    enrollment in another state.
-/// 6. *Tenants are isolated.* An enrollment id belongs to one organization.
-/// 7. *A release takes the attempt back.* Under the conditions of clause 4, `release` ends the lease and makes the
+/// 6. *Organizations are separate.* An enrollment id belongs to one organization.
+/// 7. *Releases take the attempt back.* Under the conditions of clause 4, `release` ends the lease and makes the
 ///    enrollment due at the given instant, with one attempt less. It does not change the recorded error.
 pub trait Inbox: Repository {
     /// Stores an accepted enrollment, or returns the one that exists under its id.

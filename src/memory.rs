@@ -1,4 +1,4 @@
-//! A repository in memory: for tests, for trying things out, and as the shortest answer to what a repository must do.
+//! A repository in memory: for tests and trials, and as the shortest implementation of the contract.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +13,9 @@ use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use crate::time::Timestamp;
 
-/// Organizations in memory, one snapshot each. A clone is another handle on the same.
+/// Organizations in memory, one snapshot each. A clone is another handle on the same organizations.
 ///
-/// A commit is [`ChangeSet::apply`] under a lock; loads copy what is asked for, and share the rows.
+/// A commit is [`ChangeSet::apply`] under a lock. A load returns the matching rows, which it shares with the repository.
 #[derive(Clone, Debug, Default)]
 pub struct InMemoryRepository {
     organizations: Arc<Mutex<BTreeMap<OrganizationId, Organization>>>,
@@ -25,10 +25,10 @@ pub struct InMemoryRepository {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
-    /// There is no such organization.
-    #[error("there is no organization `{0}`")]
+    /// The organization does not exist.
+    #[error("organization `{0}` does not exist; insert it first")]
     NoOrganization(OrganizationId),
-    /// Something would stand twice that can be once.
+    /// A unique key would occur twice.
     #[error(transparent)]
     NotUnique(#[from] Conflict),
 }
@@ -37,7 +37,7 @@ pub enum EditError {
 struct Organization {
     snapshot: Snapshot,
     keys: KeyHolders,
-    /// What was accepted and has not ended.
+    /// The accepted and failed enrollments.
     waiting: BTreeMap<EnrollmentId, Waiting>,
 }
 
@@ -46,7 +46,7 @@ struct Waiting {
     command: EnrollmentCommand,
     attempts: u32,
     error: Option<String>,
-    /// When it may be claimed: at once, after a back-off, or at the end of a lease.
+    /// When it may be claimed: now, after a back-off, or at the end of a lease.
     due_at: Timestamp,
 }
 
@@ -57,37 +57,36 @@ impl Organization {
 }
 
 impl InMemoryRepository {
-    /// No organizations.
+    /// Returns a repository without organizations.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts an organization, in place of what was there.
+    /// Inserts an organization, or replaces it.
     pub fn insert(&self, snapshot: Snapshot) {
         self.lock().insert(snapshot.reference.organization_id, Organization::new(snapshot));
     }
 
-    /// The organizations, in order.
+    /// Returns the ids of the organizations, in order.
     #[must_use]
     pub fn organizations(&self) -> Vec<OrganizationId> {
         self.lock().keys().copied().collect()
     }
 
-    /// All that an organization is.
+    /// Returns all rows of an organization.
     #[must_use]
     pub fn snapshot(&self, organization_id: OrganizationId) -> Option<Snapshot> {
         self.lock().get(&organization_id).map(|organization| organization.snapshot.clone())
     }
 
-    /// A host's own write, past the engine. Whatever `edit` changes has a new version afterwards, as a database's
-    /// triggers would see to; a version that it raised itself stays.
+    /// Changes rows without the engine, as the rest of a host does. Every aggregate that `edit` changes gets a new
+    /// version, as from a database's triggers. A version that `edit` raises itself stays.
     ///
     /// It runs under the lock, so it must not use the repository.
     ///
     /// # Errors
-    /// [`EditError`] if there is no such organization, or something would stand twice that can be once, as a database's
-    /// constraints would have it. Nothing is changed then.
+    /// [`EditError`] if the organization does not exist, or if a unique key would occur twice. Then nothing is changed.
     pub fn edit<T>(
         &self,
         organization_id: OrganizationId,
@@ -96,7 +95,7 @@ impl InMemoryRepository {
         let mut organizations = self.lock();
         let organization = organizations.get_mut(&organization_id).ok_or(EditError::NoOrganization(organization_id))?;
         let before = &organization.snapshot;
-        // On a copy, so that an `edit` that panics changes nothing.
+        // Edits a copy: if `edit` panics, nothing is changed.
         let mut after = before.clone();
         let answer = edit(&mut after);
         bump_version(&before.reference.sequences, &mut after.reference.sequences);
@@ -117,7 +116,7 @@ impl InMemoryRepository {
         Ok(answer)
     }
 
-    /// A commit checks everything before it writes anything, and an edit works on a copy: what a panic leaves is whole.
+    /// Ignores a poisoned lock: a commit checks everything before it writes, and an edit works on a copy.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<OrganizationId, Organization>> {
         self.organizations.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,7 +160,7 @@ impl Repository for InMemoryRepository {
             Some(Organization { snapshot, keys, waiting }) => changes.apply_with(snapshot, keys).inspect(|()| {
                 waiting.remove(&changes.completion().enrollment.id);
             }),
-            // Nothing that the change set rests on exists; and a commit that fails makes no organization.
+            // No row that the change set depends on exists. A failed commit must not create the organization.
             None => changes.apply(&mut Snapshot::new(ReferenceData::new(changes.organization_id()))),
         };
         applied.map_err(|e| {
@@ -193,8 +192,8 @@ impl Inbox for InMemoryRepository {
         let organization =
             organizations.entry(id).or_insert_with(|| Organization::new(Snapshot::new(ReferenceData::new(id))));
         let enrollments = &mut organization.snapshot.reference.enrollments;
-        if let Some(stands) = enrollments.get(&command.enrollment_id()) {
-            return Ok(Some(StoredEnrollment::clone(stands)));
+        if let Some(existing) = enrollments.get(&command.enrollment_id()) {
+            return Ok(Some(StoredEnrollment::clone(existing)));
         }
         enrollments.insert(command.enrollment_id(), Arc::new(command.accepted()));
         let waiting = Waiting { command: command.clone(), attempts: 0, error: None, due_at: Timestamp::EPOCH };
@@ -278,7 +277,7 @@ impl Inbox for InMemoryRepository {
     }
 }
 
-/// The same, at once: nothing here waits for anything but the lock.
+/// Never waits, except for the lock.
 impl AsyncRepository for InMemoryRepository {
     async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         Repository::reference_data(self, query)
@@ -293,7 +292,7 @@ impl AsyncRepository for InMemoryRepository {
     }
 }
 
-/// The same, at once.
+/// Never waits, except for the lock.
 impl AsyncInbox for InMemoryRepository {
     async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
         Inbox::insert(self, command)
@@ -417,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_handle_commits_every_handle_sees() {
+    fn every_handle_reads_a_commit_of_another_handle() {
         let mut repository = repository();
         commit(&mut repository.clone(), &creation(id(1), id(1), contact(2, OTHER_PHONE))).unwrap();
         assert_eq!(found(&mut repository, id(1), OTHER_PHONE), [id(2)]);
@@ -441,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_to_an_organization_that_does_not_exist_makes_none() {
+    fn a_commit_to_an_unknown_organization_does_not_create_it() {
         let mut repository = repository();
         let refused = commit(&mut repository, &creation(id(3), id(1), contact(1, PHONE)));
         assert_eq!(refused, Err(RepositoryErrorKind::Conflict));
@@ -449,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_raises_the_versions_of_what_it_changes() {
+    fn an_edit_raises_the_versions_of_changed_aggregates() {
         let mut repository = repository();
         let (sequence_id, contact_id): (SequenceId, ContactId) = (id(1), id(1));
         let versions = |repository: &InMemoryRepository| {
@@ -489,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_that_breaks_what_is_unique_changes_nothing() {
+    fn an_edit_that_repeats_a_unique_key_changes_nothing() {
         let repository = repository();
         let before = repository.snapshot(id(1));
         let refused = repository.edit(id(1), |snapshot| {

@@ -1,4 +1,4 @@
-//! What became of each recipient, and why.
+//! The result of each recipient, with its reasons.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::text::Text;
 use crate::time::Timestamp;
 use crate::words::words;
 
-/// What an enrollment did: one outcome a recipient, in the order of the request.
+/// The result of an enrollment: one outcome for each recipient, in the order of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EnrollmentReport {
@@ -25,15 +25,15 @@ pub struct EnrollmentReport {
     pub at: Timestamp,
     /// The sequence.
     pub sequence_id: SequenceId,
-    /// The specified step, or the first.
+    /// The step of the request, or the first step.
     pub step_id: StepId,
-    /// The channel used, if any (SPEC 3).
+    /// The channel used, if one was used (spec 3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_id: Option<ChannelId>,
-    /// The tag that the enrolled contacts bear, if one was made (SPEC 4.7).
+    /// The tag of the enrolled contacts, if the enrollment created one (spec 4.7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_tag: Option<UploadTag>,
-    /// One a recipient, in the order of `to`.
+    /// One outcome for each recipient, in the order of `to`.
     pub outcomes: Outcomes,
 }
 
@@ -41,7 +41,7 @@ pub struct EnrollmentReport {
 pub(crate) type ReportVersion = FormatVersion<1>;
 
 impl EnrollmentReport {
-    /// How many recipients had each outcome.
+    /// Counts the recipients by disposition.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
@@ -60,7 +60,7 @@ impl EnrollmentReport {
     }
 }
 
-/// A slice of outcomes that clones share: a report is stored, answered and kept, and never changed.
+/// The outcomes of a report. Clones share them, because a report never changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Outcomes(Arc<[Outcome]>);
@@ -79,7 +79,7 @@ impl FromIterator<Outcome> for Outcomes {
     }
 }
 
-/// Each of its own, in order.
+/// Returns the outcomes by value, in order.
 impl IntoIterator for Outcomes {
     type Item = Outcome;
     type IntoIter = std::vec::IntoIter<Outcome>;
@@ -98,7 +98,7 @@ impl<'a> IntoIterator for &'a Outcomes {
     }
 }
 
-/// How many recipients had each outcome, counted from the outcomes.
+/// The number of recipients with each disposition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the words are the dispositions'")]
@@ -108,14 +108,14 @@ pub struct Counts {
     pub reprocessed: usize,
     pub ignored: usize,
     pub duplicate: usize,
-    /// Contacts that did not exist before.
+    /// The number of contacts that the enrollment created.
     pub contacts_created: usize,
-    /// Conversations that did not exist before.
+    /// The number of conversations that the enrollment created.
     pub conversations_created: usize,
 }
 
 impl Counts {
-    /// All recipients.
+    /// Returns the number of recipients.
     #[must_use]
     pub const fn total(&self) -> usize {
         self.added + self.re_added + self.reprocessed + self.ignored + self.duplicate
@@ -132,21 +132,21 @@ pub struct UploadTag {
     pub name: Text,
 }
 
-/// What became of one recipient.
+/// The result of one recipient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// The recipient's place in `to`, from 0.
+    /// The index of the recipient in `to`, from 0.
     pub index: usize,
-    /// What became of it.
+    /// Its result.
     pub disposition: Disposition,
-    /// The contact that was found or created; absent where there is none.
+    /// The contact that was found or created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact_id: Option<ContactId>,
     /// Whether the contact was created for this recipient.
     #[serde(default)]
     pub contact_created: bool,
-    /// The step contact that was made or reprocessed.
+    /// The step contact that was created or reprocessed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_contact_id: Option<StepContactId>,
     /// The conversation on the channel used.
@@ -155,16 +155,16 @@ pub struct Outcome {
     /// Whether the conversation was created for this recipient.
     #[serde(default)]
     pub conversation_created: bool,
-    /// The custom record that was made or merged into.
+    /// The custom record that was created or updated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_id: Option<CustomRecordId>,
-    /// Why it was ignored: all that applies, in the order of SPEC 4; empty for the others.
+    /// Why the recipient was ignored: all reasons, in the order of spec 4. Empty for other dispositions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<Reason>,
-    /// What the sender should know all the same.
+    /// Facts that the sender should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
-    /// Of a duplicate: the recipient that took the contact first.
+    /// If it is a duplicate: the index of the recipient that resolved to the contact first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplicate_of: Option<usize>,
 }
@@ -228,7 +228,7 @@ macro_rules! coded {
         }
 
         impl $name {
-            #[doc = concat!("Every code of a ", $what, " with what it means, in the order of SPEC 4.")]
+            #[doc = concat!("Every code of a ", $what, " with what it means, in the order of spec 4.")]
             pub const CODES: &'static [(&'static str, &'static str)] = &[$(($code, $meaning)),*];
 
             #[doc = concat!("The stable code of the ", $what, ".")]
@@ -245,7 +245,7 @@ macro_rules! coded {
 coded! {
     /// Why a recipient was ignored.
     ///
-    /// It serializes as `{"code": "...", ...}`, and displays in words.
+    /// It serializes as `{"code": "...", ...}` and displays as text.
     Reason: "reason" {
         MissingPhone = "missing_phone", "The step needs a phone number, and the recipient brings none.";
         InvalidPhone {
@@ -286,7 +286,7 @@ coded! {
             /// The contact's step contact there.
             step_contact_id: StepContactId,
         } = "pending_in_other_step", "The contact is pending in another step of the sequence.";
-        ReAddExcluded = "re_add_excluded", "The contact was in the sequence before, which takes nobody again.";
+        ReAddExcluded = "re_add_excluded", "The contact was in the sequence before, and the sequence adds no contact again.";
         MaxRunsReached {
             /// The contact's runs in the sequence.
             runs: usize,
@@ -325,7 +325,7 @@ impl fmt::Display for Reason {
             Self::PendingInOtherStep { step_id, .. } => {
                 write!(f, "is pending in another step, `{step_id}`")
             }
-            Self::ReAddExcluded => f.write_str("was in the sequence before, which takes nobody again"),
+            Self::ReAddExcluded => f.write_str("was in the sequence before, and the sequence adds no contact again"),
             Self::MaxRunsReached { runs, max_runs } => {
                 write!(f, "has had {runs} of at most {max_runs} runs")
             }
@@ -337,14 +337,14 @@ impl fmt::Display for Reason {
 }
 
 coded! {
-    /// What the sender should know about a recipient, whatever became of it.
+    /// A fact that the sender should know about a recipient, with any disposition.
     ///
-    /// It serializes as `{"code": "...", ...}`, and displays in words.
+    /// It serializes as `{"code": "...", ...}` and displays as text.
     Note: "note" {
         DefaultChannelUnknown {
             /// The id that was given.
             channel_id: ChannelId,
-        } = "default_channel_unknown", "The default channel is no channel of the organization; it was left out.";
+        } = "default_channel_unknown", "The organization does not have the default channel; it was left out.";
         PhoneDropped {
             /// What is wrong with it.
             fault: PhoneError,
@@ -415,13 +415,13 @@ pub struct PropertyFault {
     pub problem: PropertyProblem,
 }
 
-/// What is wrong with a key of custom data (SPEC 4.8).
+/// What is wrong with a key of custom data (spec 4.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PropertyProblem {
     /// The object has no such property.
-    #[error("is no property of the object")]
+    #[error("is not a property of the object")]
     UnknownKey,
     /// The value is not of the property's type.
     #[error("is of the wrong type")]

@@ -22,20 +22,20 @@ use crate::snapshot::{ReferenceData, Snapshot};
 ///    consistent snapshot, or it reads each aggregate's version before the aggregate's other rows.
 /// 3. *All or nothing.* A commit that returns `Conflict` or `Other` changed nothing. After `Unavailable`, the commit
 ///    wrote everything or nothing, never a part.
-/// 4. *Guards hold.* If a guard is no longer true at the commit, the commit returns `Conflict`. Guarded rows cannot
+/// 4. *Guards hold.* If a guard does not hold at the commit, the commit returns `Conflict`. Guarded rows cannot
 ///    change until the commit is visible.
-/// 5. *Uniqueness.* The storage itself enforces four unique keys: each contact key in an organization (merged
+/// 5. *Unique keys.* The storage itself enforces four unique keys: each contact key in an organization (merged
 ///    contacts excluded), the conversation of a contact on a channel of a phone kind, the live step contact of a
 ///    contact in a sequence, and the enrollment id. It checks the state after the whole commit: in one commit, a row
 ///    may use a key that another row gives up.
-/// 6. *Create means create.* Creating a row that exists is a `Conflict`, never an update. If a derived id exists
+/// 6. *Create never overwrites.* Creating a row that exists is a `Conflict`, never an update. If a derived id exists
 ///    already, the commit returns `Other`.
 /// 7. *Conflict is typed.* The storage's error codes decide the kind, never the text. An error is a `Conflict` if and
 ///    only if a new load may succeed.
 /// 8. *Byte-exact keys.* Keys are compared by bytes: no collation, and no folding of case or width.
 /// 9. *Any size.* One call takes 4000 recipients. The number of round trips does not depend on the number of recipients.
-/// 10. *Empty means nothing.* An empty list in a query matches no rows. An empty list in a change set writes no rows.
-/// 11. *Tenants are isolated.* A query of one organization never returns a row of another.
+/// 10. *Empty input.* An empty list in a query matches no rows. An empty list in a change set writes no rows.
+/// 11. *Organizations are separate.* A query of one organization never returns a row of another.
 /// 12. *One version per aggregate.* Any change to a contact's related rows raises the contact's version, also when the
 ///     host makes the change. The same holds for a sequence with its steps, a channel, a custom object and a call flow.
 ///     Versions only grow.

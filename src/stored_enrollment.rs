@@ -12,22 +12,22 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StoredEnrollment {
-    /// Its id.
+    /// The id.
     pub id: EnrollmentId,
     /// The sequence.
     pub sequence_id: SequenceId,
-    /// By what a request that comes again is known.
+    /// The fingerprint of the request, to recognize the same request.
     pub fingerprint: Fingerprint,
     /// The instant of the request.
     pub at: Timestamp,
-    /// The instant of its completion, or of its rejection.
+    /// The instant of the completion or rejection.
     pub completed_at: Option<Timestamp>,
-    /// How far it got.
+    /// The state.
     pub state: EnrollmentState,
 }
 
 impl StoredEnrollment {
-    /// An enrollment in a state: what a repository reads back.
+    /// Returns an enrollment in a state, as a repository reads it.
     #[must_use]
     pub fn new(
         id: EnrollmentId,
@@ -39,7 +39,7 @@ impl StoredEnrollment {
         Self { id, sequence_id, fingerprint, at, completed_at: None, state }
     }
 
-    /// An enrollment that is completed at the instant of its request.
+    /// Returns an enrollment that was completed at the instant of its request.
     #[must_use]
     pub fn completed(fingerprint: Fingerprint, report: EnrollmentReport) -> Self {
         let (id, sequence_id, at) = (report.enrollment_id, report.sequence_id, report.at);
@@ -48,24 +48,24 @@ impl StoredEnrollment {
     }
 }
 
-/// How far an enrollment got.
+/// The state of an enrollment (spec 6).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EnrollmentState {
     /// Accepted, and not processed yet.
     Accepted,
-    /// Done, with everything that it wrote.
+    /// Completed: its rows are written.
     Completed {
-        /// What it did.
+        /// The result.
         report: EnrollmentReport,
     },
-    /// Ended without writing anything: what it refers to became unusable after it was accepted.
+    /// Ended without other rows: a row that it refers to became unusable after it was accepted.
     Rejected {
-        /// Why, with the codes of SPEC 3.
+        /// Why, with the codes of spec 3.
         rejection: Rejection,
     },
-    /// Given up after retries. It can be retried.
+    /// Processing gave up after retries. It can be retried.
     Failed,
 }
 

@@ -1,13 +1,13 @@
-//! Instants: whole milliseconds in 1970-01-01..=9999-12-31 (SPEC 3, *Time*).
+//! Instants: whole milliseconds in 1970-01-01..=9999-12-31 (spec 3, *Time*).
 
 use chrono::{DateTime, SecondsFormat, Timelike, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// An instant that the engine takes: whole milliseconds, in 1970-01-01..=9999-12-31 UTC.
+/// An instant: whole milliseconds, in 1970-01-01..=9999-12-31 UTC.
 ///
-/// Finer instants are truncated. It is written as RFC 3339 with milliseconds and `Z`.
+/// Finer instants are truncated. It displays and serializes as RFC 3339 with milliseconds and `Z`.
 ///
 /// ```
 /// let at: enroll::Timestamp = "2026-02-01T16:00:00.123456+01:00".parse()?;
@@ -17,7 +17,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// Text or an instant that the engine does not take.
+/// Why a text or an instant is not a [`Timestamp`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimestampError {
@@ -33,7 +33,7 @@ impl Timestamp {
     /// The first instant: 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
 
-    /// The instant of a chrono date-time, truncated to milliseconds.
+    /// Returns the instant of a chrono date-time, truncated to milliseconds.
     ///
     /// # Errors
     /// [`TimestampError::Range`] outside of 1970-01-01..=9999-12-31 UTC.
@@ -41,7 +41,7 @@ impl Timestamp {
         Self::from_millis(at.timestamp_millis())
     }
 
-    /// The instant `millis` milliseconds after 1970-01-01T00:00:00Z.
+    /// Returns the instant `millis` milliseconds after 1970-01-01T00:00:00Z.
     ///
     /// # Errors
     /// [`TimestampError::Range`] outside of 1970-01-01..=9999-12-31 UTC.
@@ -49,19 +49,19 @@ impl Timestamp {
         if (0..=LAST).contains(&millis) { Ok(Self(millis)) } else { Err(TimestampError::Range) }
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00Z.
+    /// Returns the milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn millis(self) -> i64 {
         self.0
     }
 
-    /// The same instant for chrono.
+    /// Returns the instant as a chrono date-time.
     #[must_use]
     pub fn as_datetime(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).unwrap_or(DateTime::UNIX_EPOCH)
     }
 
-    /// This instant less so many seconds, as milliseconds that may lie before 1970.
+    /// Returns the instant `seconds` earlier, in milliseconds. The result may be before 1970.
     pub(crate) fn millis_before(self, seconds: u64) -> i64 {
         let millis = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000);
         self.0.saturating_sub(millis)
@@ -111,7 +111,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 
 /// 9999-12-31T23:59:59.999Z.
 const LAST: i64 = 253_402_300_799_999;
-/// Chrono counts the nanoseconds of a leap second from here.
+/// In a leap second, chrono's nanoseconds start at this number.
 const LEAP_SECOND: u32 = 1_000_000_000;
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_rfc_3339_allows_and_truncates() {
+    fn rfc_3339_is_read_and_truncated_to_milliseconds() {
         for (text, millis) in [
             ("1970-01-01T00:00:00Z", 0),
             ("1970-01-01t00:00:00.9999z", 999),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest() {
+    fn other_texts_and_instants_out_of_range_are_refused() {
         for text in [
             "",
             "tomorrow",
