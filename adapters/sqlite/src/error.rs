@@ -1,4 +1,4 @@
-//! What can go wrong with a SQLite database, by its codes.
+//! The error type, classified by SQLite's error codes.
 
 use enroll::changes::Conflict;
 use enroll::repository::{RepositoryError, RepositoryErrorKind};
@@ -6,41 +6,42 @@ use rusqlite::{ErrorCode, ffi};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// Why the database did not do as asked, and what to do about it.
+/// An error of the database, with what to do about it.
 ///
-/// [`RepositoryError::inner`] of each error of this crate is one; get it with `downcast_ref`.
+/// Each [`RepositoryError`] of this crate contains one: use [`RepositoryError::inner`] and `downcast_ref`. The text
+/// describes the failure, and [`source`](std::error::Error::source) returns the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SqliteError {
-    /// Something that the change set rests on is no longer true.
-    #[error("{0}: load and plan again")]
+    /// A fact that the change set depends on is no longer true.
+    #[error("the data changed after it was loaded: load and plan again")]
     Conflict(#[from] Conflict),
-    /// A constraint of the schema refused what may stand only once.
-    #[error("{0} stands already, and there can be one: load and plan again")]
+    /// A unique constraint of the schema refused a row.
+    #[error("{0} already exists: load and plan again")]
     NotUnique(&'static str),
-    /// A row stands under an id that was derived for a new one.
-    #[error("a row under the derived id `{0}` exists already: give the enrollment an id that none had before")]
+    /// A row with the id that was derived for a new row exists already.
+    #[error("a row with the derived id `{0}` already exists: use an enrollment id that was never used before")]
     IdExists(Uuid),
     /// Another connection held the lock for longer than the busy timeout.
-    #[error("another writer held the database for more than the busy timeout: try again")]
+    #[error("another connection locked the database for longer than the busy timeout: try again")]
     Busy,
-    /// A transaction of the host had read before another writer wrote, so it can no longer write.
+    /// The host's transaction read before another connection wrote, so it can no longer write.
     #[error(
-        "another writer wrote since the transaction began to read: begin it with `TransactionBehavior::Immediate`, \
-         and do it over"
+        "another connection wrote after the transaction began to read: begin it with `TransactionBehavior::Immediate`, \
+         and repeat it"
     )]
     StaleTransaction,
-    /// The file, its folder or the connection cannot be written.
-    #[error("the database is read-only: open it where it can be written")]
+    /// The file, its folder or the connection is read-only.
+    #[error("the database is read-only: open it with write access")]
     ReadOnly,
-    /// The file is no longer where it was opened.
+    /// The file was moved or deleted after it was opened.
     #[error("the database file was moved or deleted: put it back and open it again")]
     Moved,
-    /// There is no room for what is to be written.
+    /// The disk is full, or the database reached its maximum size.
     #[error("the disk or the database is full: make room and try again")]
     Full,
-    /// There is no memory for what is to be done.
-    #[error("out of memory: free some and try again")]
+    /// SQLite could not allocate memory.
+    #[error("SQLite is out of memory: free some and try again")]
     OutOfMemory,
     /// The operating system failed to read or write.
     #[error("the database file could not be read or written: check the disk and try again")]
@@ -48,42 +49,42 @@ pub enum SqliteError {
     /// The file is damaged.
     #[error("the database file is damaged: restore it from a backup")]
     Damaged(#[source] rusqlite::Error),
-    /// The file is something else.
-    #[error("the file is no SQLite database: name another one, or a new one")]
+    /// The file has another format.
+    #[error("the file is not a SQLite database: choose another file name")]
     NotADatabase,
-    /// There is no such file, and none can be made there.
-    #[error("{} cannot be opened: see that its folder exists and can be written", named(path.as_deref()))]
+    /// The file does not exist and cannot be created.
+    #[error("{} cannot be opened: check that its folder exists and is writable", describe(path.as_deref()))]
     CannotOpen {
         /// The file, if it is known.
         path: Option<PathBuf>,
     },
-    /// A later version of this crate wrote the schema.
-    #[error("the schema is of version {found}, this build knows {known}: use a newer `enroll-sqlite`")]
+    /// A later version of this crate migrated the schema.
+    #[error("the schema has version {found}, but this build supports {known}: use a newer `enroll-sqlite`")]
     NewerSchema {
         /// The version of the database.
         found: i64,
-        /// The latest version that this build knows.
+        /// The latest version that this build supports.
         known: i64,
     },
-    /// The schema is not there, or is an older one.
-    #[error("the database lacks the tables of `enroll`: call `migrate`, or open it once where it can be written")]
+    /// The schema does not exist, or is older.
+    #[error("the database lacks the tables of `enroll`: call `migrate`, or open it once with write access")]
     NoSchema,
-    /// A stored value is none that the engine takes.
-    #[error("a stored row cannot be read, set it right: {0}")]
+    /// A stored value is not valid for the engine.
+    #[error("a stored row is not valid: correct it")]
     Row(#[source] rusqlite::Error),
-    /// A value has no JSON.
-    #[error("a value cannot be stored as JSON: {0}")]
+    /// A value could not be converted to JSON.
+    #[error("a value could not be converted to JSON")]
     Json(#[from] serde_json::Error),
-    /// The enrollment is in a state that this build cannot store.
-    #[error("the enrollment is in a state that this build does not know: use a newer `enroll-sqlite`")]
+    /// This build cannot store the state of the enrollment.
+    #[error("the enrollment has a state that this build does not know: use a newer `enroll-sqlite`")]
     UnknownState,
-    /// Anything else.
-    #[error("SQLite refused, see to its reason: {0}")]
+    /// Any other error of SQLite.
+    #[error("SQLite failed")]
     Sqlite(#[source] rusqlite::Error),
 }
 
 impl SqliteError {
-    /// What a caller can do about it.
+    /// Returns the kind, which decides what a caller can do.
     #[must_use]
     pub fn kind(&self) -> RepositoryErrorKind {
         match self {
@@ -93,8 +94,8 @@ impl SqliteError {
         }
     }
 
-    /// The same, of the file that was to be opened.
-    pub(crate) fn of(self, file: &Path) -> Self {
+    /// Adds the file that was to be opened.
+    pub(crate) fn with_path(self, file: &Path) -> Self {
         match self {
             Self::CannotOpen { .. } => Self::CannotOpen { path: Some(file.to_owned()) },
             other => other,
@@ -102,7 +103,7 @@ impl SqliteError {
     }
 }
 
-/// By the codes alone: what a message says may change.
+/// Classifies by the error codes alone: the texts may change.
 impl From<rusqlite::Error> for SqliteError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::Error as E;
@@ -141,11 +142,11 @@ impl From<SqliteError> for RepositoryError {
     }
 }
 
-/// The code that tells one refusal from another, where SQLite itself refused.
+/// Returns SQLite's extended error code, if the error is SQLite's.
 pub(crate) fn extended_code(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|failure| failure.extended_code)
 }
 
-fn named(path: Option<&Path>) -> String {
+fn describe(path: Option<&Path>) -> String {
     path.map_or_else(|| "the database file".to_owned(), |path| format!("`{}`", path.display()))
 }

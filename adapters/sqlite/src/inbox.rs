@@ -1,4 +1,4 @@
-//! What was accepted and waits: one statement or two each, which the caller puts in a transaction.
+//! Stores accepted enrollments until a worker processes them. The caller opens the transaction.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::stored_enrollment::StoredEnrollment;
@@ -6,10 +6,10 @@ use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
 use rusqlite::{Connection, params};
 
 use crate::error::SqliteError;
-use crate::read::{self, each};
-use crate::rows::{self, columns};
+use crate::read::{self, for_each_row};
+use crate::tables::{enrollments, read_enrollment};
 
-/// Stores what was accepted, or answers with what stands under its id.
+/// Stores an accepted command, or returns the enrollment that already has its id.
 pub(crate) fn insert(
     connection: &Connection,
     command: &EnrollmentCommand,
@@ -27,16 +27,16 @@ pub(crate) fn insert(
     if inserted == 1 { Ok(None) } else { read::enrollment(connection, organization_id, id) }
 }
 
-/// An enrollment, with its command while it waits.
+/// Reads an enrollment, with its command if it has not ended.
 pub(crate) fn find(
     connection: &Connection,
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
 ) -> Result<Option<InboxEntry>, SqliteError> {
     let mut found = None;
-    each(connection, FIND, [organization_id.as_uuid(), enrollment_id.as_uuid()], |columns| {
-        let (attempts, error, command) = (columns.take()?, columns.take()?, columns.command_or_null()?);
-        let mut entry = InboxEntry::new(rows::enrollment(columns)?, command);
+    for_each_row(connection, FIND, [organization_id.as_uuid(), enrollment_id.as_uuid()], |columns| {
+        let (attempts, error, command) = (columns.read()?, columns.get()?, columns.command_or_null()?);
+        let mut entry = InboxEntry::new(read_enrollment(columns)?, command);
         (entry.attempts, entry.error) = (attempts, error);
         found = Some(entry);
         Ok(())
@@ -44,23 +44,23 @@ pub(crate) fn find(
     Ok(found)
 }
 
-/// Leases the oldest that is due, of any organization.
+/// Leases the oldest enrollment that is due, of any organization.
 pub(crate) fn claim(
     connection: &Connection,
     now: Timestamp,
     lease_end: Timestamp,
 ) -> Result<Option<Claim>, SqliteError> {
     let mut claim = None;
-    each(connection, CLAIM, [now.millis(), lease_end.millis()], |columns| {
-        claim = Some(Claim::new(columns.id()?, columns.id()?, columns.take()?, lease_end));
+    for_each_row(connection, CLAIM, [now.millis(), lease_end.millis()], |columns| {
+        claim = Some(Claim::new(columns.read()?, columns.read()?, columns.read()?, lease_end));
         Ok(())
     })?;
     Ok(claim)
 }
 
-/// Says of the attempt of a claim that it failed; of one that was overtaken it says nothing.
+/// Records that the attempt of a claim failed. Does nothing if another claim has followed.
 pub(crate) fn record_failure(connection: &Connection, claim: &Claim, failure: &Failure) -> Result<(), SqliteError> {
-    connection.prepare_cached(NOTE_FAILURE)?.execute(params![
+    connection.prepare_cached(RECORD_FAILURE)?.execute(params![
         claim.organization_id.as_uuid(),
         claim.enrollment_id.as_uuid(),
         claim.attempt,
@@ -83,7 +83,7 @@ pub(crate) fn release(connection: &Connection, claim: &Claim, due_at: Timestamp)
     Ok(())
 }
 
-/// Lets what failed wait again; tells whether it was failed.
+/// Makes a failed enrollment wait again. Returns false if it had not failed.
 pub(crate) fn retry(
     connection: &Connection,
     organization_id: OrganizationId,
@@ -95,17 +95,18 @@ pub(crate) fn retry(
 }
 
 const INSERT_ORGANIZATION: &str = "insert into enroll_organizations values (?1) on conflict do nothing";
-/// Due at once, also where the request is of an instant to come.
+/// The enrollment is due immediately, even if its request has a later time.
 const INSERT: &str = "insert into enroll_enrollments \
      (organization_id, id, sequence_id, fingerprint, at, command, state, due_at) \
      values (?1, ?2, ?3, ?4, ?5, ?6, 'accepted', 0) on conflict (organization_id, id) do nothing";
 const FIND: &str = concat!(
-    "select e.attempts, e.error, e.command, ",
-    columns!(enrollments),
-    " from enroll_enrollments e where organization_id = ?1 and id = ?2"
+    "select attempts, error, command, ",
+    enrollments!(columns),
+    " from enroll_enrollments where organization_id = ?1 and id = ?2"
 );
-/// From one organization that has something waiting to the next, each one's oldest that is due, and of these the oldest:
-/// so it costs the organizations, and not what waits. The index is named, so that what has ended is never looked at.
+/// Steps from one organization with waiting enrollments to the next, finds the oldest due enrollment of each, and claims
+/// the oldest of these. The cost grows with the number of such organizations, not with the number of waiting enrollments.
+/// `indexed by` ensures that enrollments that have ended are never read.
 const CLAIM: &str = "with recursive waiting (organization_id) as ( \
          select min(organization_id) from enroll_enrollments indexed by enroll_enrollments_waiting \
              where state = 'accepted' \
@@ -123,7 +124,7 @@ const CLAIM: &str = "with recursive waiting (organization_id) as ( \
      where rowid = (select e.rowid from oldest cross join enroll_enrollments e on e.rowid = oldest.enrollment \
          order by e.at, e.id, e.organization_id limit 1) \
      returning organization_id, id, attempts";
-const NOTE_FAILURE: &str = "update enroll_enrollments set error = ?4, due_at = ?5, \
+const RECORD_FAILURE: &str = "update enroll_enrollments set error = ?4, due_at = ?5, \
      state = case when ?5 is null then 'failed' else state end \
      where organization_id = ?1 and id = ?2 and state = 'accepted' and attempts = ?3 and due_at = ?6";
 const RELEASE: &str = "update enroll_enrollments set attempts = max(attempts - 1, 0), due_at = ?4 \
@@ -136,15 +137,15 @@ mod tests {
     use super::*;
     use crate::SqliteRepository;
 
-    /// Nothing but what waits is looked at, and nothing but the one that is claimed is fetched.
+    /// Only entries of waiting enrollments are searched, and only the claimed row is read.
     #[test]
-    fn a_claim_scans_what_waits_and_nothing_else() {
+    fn a_claim_scans_no_table() {
         let repository = SqliteRepository::open_in_memory().unwrap();
         let mut statement = repository.connection().prepare(&format!("explain query plan {CLAIM}")).unwrap();
         let steps = statement.raw_query().mapped(|row| row.get("detail")).collect::<Result<Vec<String>, _>>().unwrap();
         println!("{steps:#?}");
         let scans = |step: &&String| step.starts_with("SCAN") && !["SCAN w", "SCAN oldest"].contains(&step.as_str());
-        // The smallest organization is the first entry of the index: a scan that ends there.
+        // `min` reads only the first entry of the index, which the plan names a search.
         let scans: Vec<&String> = steps.iter().filter(scans).collect();
         assert_eq!(scans, ["SCAN CONSTANT ROW"; 0], "{steps:#?}");
     }

@@ -51,13 +51,15 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 mod error;
+mod fields;
+mod id_ranges;
 mod inbox;
 mod read;
 mod repository;
-mod rows;
 mod schema;
 #[cfg(feature = "seed")]
 pub mod seed;
+mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transaction;

@@ -43,8 +43,8 @@ impl SqliteRepository {
     /// [`SqliteError`] says what stands in the way, and what to do about it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
         let path = path.as_ref();
-        let connection = Connection::open(path).map_err(|e| SqliteError::from(e).of(path))?;
-        Self::from_connection(connection).map_err(|e| e.of(path))
+        let connection = Connection::open(path).map_err(|e| SqliteError::from(e).with_path(path))?;
+        Self::from_connection(connection).map_err(|e| e.with_path(path))
     }
 
     /// A database in memory, gone with the repository.

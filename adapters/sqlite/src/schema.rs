@@ -1,19 +1,27 @@
-//! The schema: which version stands, and how it comes to be the latest.
+//! The version of the schema, and its migrations.
 
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::error::SqliteError;
 
-/// Brings the tables of `enroll` to the version that this build knows; they all begin with `enroll_`.
+/// Creates or upgrades the tables to the schema version of this crate. Their names begin with `enroll_`.
 ///
-/// In a transaction of its own, or in the open one of a host. Several processes may do it at once.
+/// If a transaction is open on the connection, the migration becomes part of it. Several processes may migrate at the same
+/// time.
 ///
 /// # Errors
-/// [`SqliteError::NewerSchema`] if a later version of this crate was here; [`SqliteError::NoSchema`] if the schema
-/// would have to be written and cannot be.
+/// [`SqliteError::NewerSchema`] if a later version of this crate migrated the database. [`SqliteError::NoSchema`] if the
+/// database needs a migration but is read-only.
+///
+/// ```
+/// let connection = rusqlite::Connection::open_in_memory()?;
+/// enroll_sqlite::migrate(&connection)?;
+/// connection.query_row("select count(*) from enroll_contacts", [], |row| row.get::<_, i64>(0))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn migrate(connection: &Connection) -> Result<(), SqliteError> {
-    // Without the lock, so that a file that is only read can be opened.
-    match stands(connection)? {
+    // This check needs no write lock, so that a read-only file can be opened.
+    match stored_version(connection)? {
         KNOWN => return Ok(()),
         found if found > KNOWN => return Err(SqliteError::NewerSchema { found, known: KNOWN }),
         _ if connection.is_readonly(MAIN_DB)? => return Err(SqliteError::NoSchema),
@@ -27,7 +35,7 @@ pub fn migrate(connection: &Connection) -> Result<(), SqliteError> {
     Ok(transaction.commit()?)
 }
 
-/// Refuses any version but the one that this build knows: another process may have migrated the file meanwhile.
+/// Checks that the schema has the version of this build: another process may have migrated the file since it was opened.
 pub(crate) fn check(connection: &Connection) -> Result<(), SqliteError> {
     let found: Option<i64> = connection.prepare_cached(VERSION)?.query_row([], |row| row.get(0)).optional()?;
     match found {
@@ -37,8 +45,8 @@ pub(crate) fn check(connection: &Connection) -> Result<(), SqliteError> {
     }
 }
 
-/// The version that stands; 0 if there is none.
-pub(crate) fn stands(connection: &Connection) -> Result<i64, SqliteError> {
+/// Returns the version of the schema, or 0 if it does not exist.
+pub(crate) fn stored_version(connection: &Connection) -> Result<i64, SqliteError> {
     let exists = "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_schema')";
     if !connection.query_row(exists, [], |row| row.get::<_, bool>(0))? {
         return Ok(0);
@@ -46,9 +54,9 @@ pub(crate) fn stands(connection: &Connection) -> Result<i64, SqliteError> {
     Ok(connection.query_row(VERSION, [], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
-/// Under the lock, so what stands is what stays.
+/// Runs the missing migrations. The caller has the write lock, so the version cannot change meanwhile.
 fn upgrade(connection: &Connection) -> Result<(), SqliteError> {
-    let found = stands(connection)?;
+    let found = stored_version(connection)?;
     if found > KNOWN {
         return Err(SqliteError::NewerSchema { found, known: KNOWN });
     }
@@ -63,7 +71,7 @@ fn upgrade(connection: &Connection) -> Result<(), SqliteError> {
     Ok(())
 }
 
-/// What leads to each version from the one before; never changed once it was published.
+/// Each migration leads from the version before to its own. A released migration never changes.
 const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("migrations/0001.sql"))];
 pub(crate) const KNOWN: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 const VERSION: &str = "select version from enroll_schema";

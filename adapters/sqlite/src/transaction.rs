@@ -34,7 +34,7 @@ impl<'t> SqliteTransaction<'t> {
     /// # Errors
     /// [`SqliteError::NoSchema`] or [`SqliteError::NewerSchema`] if the database does not have the schema of this build.
     pub fn new(transaction: &'t Transaction<'_>) -> Result<Self, SqliteError> {
-        match schema::stands(transaction)? {
+        match schema::stored_version(transaction)? {
             schema::KNOWN => {}
             found if found > schema::KNOWN => {
                 return Err(SqliteError::NewerSchema { found, known: schema::KNOWN });

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use support::{Asked, assert_nothing_stands, at, count, fault, process, seeded};
+use support::{Asked, assert_nothing_stands, at, count, process, seeded, sqlite_error};
 use tempfile::TempDir;
 
 fn file() -> (TempDir, PathBuf) {
@@ -42,12 +42,12 @@ fn a_read_only_database_is_read_and_refuses_commits() {
     {
         let plan = asked().plan(&mut repository);
         let error = repository.commit(plan.changes()).unwrap_err();
-        let (kind, fault, message) = fault(&error);
+        let (kind, fault, message) = sqlite_error(&error);
         assert_eq!(kind, RepositoryErrorKind::Other);
         assert!(matches!(fault, SqliteError::ReadOnly), "{fault:?}");
-        assert!(message.contains("open it where it can be written"), "{message}");
+        assert!(message.contains("open it with write access"), "{message}");
         let error = repository_error(asked().accept(&mut repository).unwrap_err());
-        assert!(matches!(support::fault(&error).1, SqliteError::ReadOnly), "{error:?}");
+        assert!(matches!(support::sqlite_error(&error).1, SqliteError::ReadOnly), "{error:?}");
         assert_nothing_stands(repository.connection());
     }
 }
@@ -71,7 +71,7 @@ fn a_locked_database_is_unavailable_and_takes_the_same_commit_later() {
     other.execute_batch("begin immediate").unwrap();
     repository.connection().busy_timeout(Duration::from_millis(1)).unwrap();
     let error = repository.commit(plan.changes()).unwrap_err();
-    let (kind, fault, message) = fault(&error);
+    let (kind, fault, message) = sqlite_error(&error);
     assert_eq!(kind, RepositoryErrorKind::Unavailable);
     assert!(matches!(fault, SqliteError::Busy), "{fault:?}");
     assert!(message.ends_with("try again"), "{message}");
@@ -92,7 +92,7 @@ fn a_locked_database_gives_no_lease_and_takes_nothing_in_until_later() {
     let claimed = repository.claim(at(0), at(60)).map(|_| ());
     for refused in [claimed, repository.insert(&command).map(|_| ())] {
         let error = refused.unwrap_err();
-        let (kind, fault, _) = fault(&error);
+        let (kind, fault, _) = sqlite_error(&error);
         assert_eq!(kind, RepositoryErrorKind::Unavailable);
         assert!(matches!(fault, SqliteError::Busy), "{fault:?}");
     }
@@ -118,7 +118,7 @@ fn a_full_database_accepts_nothing_and_loses_nothing_that_it_accepted() {
     let accepted = Asked::people("other", 50..99).accept(&mut repository).map(|_| ());
     for refused in [accepted, process(&mut repository, claim, at(1)).map(|_| ())] {
         let error = repository_error(refused.unwrap_err());
-        let (kind, fault, _) = fault(&error);
+        let (kind, fault, _) = sqlite_error(&error);
         assert_eq!(kind, RepositoryErrorKind::Unavailable);
         assert!(matches!(fault, SqliteError::Full), "{fault:?}");
     }
@@ -136,7 +136,7 @@ fn a_full_database_is_unavailable_and_holds_nothing_of_the_enrollment() {
     let pages: i64 = repository.connection().query_row("pragma page_count", [], |row| row.get(0)).unwrap();
     limit(&repository, pages + 2);
     let error = repository.commit(plan.changes()).unwrap_err();
-    let (kind, fault, message) = fault(&error);
+    let (kind, fault, message) = sqlite_error(&error);
     assert_eq!(kind, RepositoryErrorKind::Unavailable);
     assert!(matches!(fault, SqliteError::Full), "{fault:?}");
     assert!(message.contains("make room"), "{message}");
@@ -158,12 +158,12 @@ fn a_newer_schema_is_refused_at_open_and_in_the_middle() {
     Connection::open(&file).unwrap().execute_batch("update enroll_schema set version = 7").unwrap();
     let opened = SqliteRepository::open(&file).unwrap_err();
     let error = repository.commit(plan.changes()).unwrap_err();
-    let (kind, fault, message) = fault(&error);
+    let (kind, fault, message) = sqlite_error(&error);
     assert_eq!(kind, RepositoryErrorKind::Other);
     for error in [&opened, fault] {
         assert!(matches!(error, SqliteError::NewerSchema { found: 7, known: 1 }), "{error:?}");
     }
-    assert_eq!(message, "the schema is of version 7, this build knows 1: use a newer `enroll-sqlite`");
+    assert_eq!(message, "the schema has version 7, but this build supports 1: use a newer `enroll-sqlite`");
     assert_nothing_stands(repository.connection());
 }
 
@@ -174,7 +174,7 @@ fn what_is_no_database_is_refused_and_left_alone() {
     fs::write(&file, &text).unwrap();
     let error = SqliteRepository::open(&file).unwrap_err();
     assert!(matches!(error, SqliteError::NotADatabase), "{error:?}");
-    assert!(error.to_string().contains("name another one"), "{error}");
+    assert!(error.to_string().contains("choose another file name"), "{error}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
 }
 
@@ -204,12 +204,12 @@ fn a_file_that_is_gone_in_the_middle_takes_no_commit() {
             fs::copy(&elsewhere, &file).unwrap();
         }
         let error = repository.commit(plan.changes()).unwrap_err();
-        let (kind, fault, message) = fault(&error);
+        let (kind, fault, message) = sqlite_error(&error);
         assert_eq!(kind, RepositoryErrorKind::Other);
         assert!(matches!(fault, SqliteError::Moved), "{fault:?}");
         assert!(message.contains("open it again"), "{message}");
         let error = repository_error(asked().accept(&mut repository).unwrap_err());
-        assert!(matches!(support::fault(&error).1, SqliteError::Moved), "{error:?}");
+        assert!(matches!(support::sqlite_error(&error).1, SqliteError::Moved), "{error:?}");
         assert_nothing_stands(repository.connection());
     }
 }
@@ -222,7 +222,7 @@ fn a_file_that_is_gone_in_the_middle_gives_no_lease() {
     let elsewhere = file.with_extension("moved");
     fs::rename(&file, &elsewhere).unwrap();
     let error = repository.claim(at(0), at(60)).unwrap_err();
-    assert!(matches!(fault(&error).1, SqliteError::Moved), "{error:?}");
+    assert!(matches!(sqlite_error(&error).1, SqliteError::Moved), "{error:?}");
     assert_eq!(count(repository.connection(), "enroll_enrollments where attempts = 0"), 1);
 }
 
@@ -244,7 +244,7 @@ fn a_row_that_the_engine_does_not_take_is_told() {
     connection.execute_batch("update enroll_contacts set state = 'lost'").unwrap();
     let asked = Asked::people("again", 0..1);
     let error = repository_error(asked.enroll(&mut repository).unwrap_err());
-    let (kind, fault, message) = fault(&error);
+    let (kind, fault, message) = sqlite_error(&error);
     assert_eq!(kind, RepositoryErrorKind::Other);
     assert!(matches!(fault, SqliteError::Row(_)), "{fault:?}");
     assert!(message.contains("`lost`"), "{message}");

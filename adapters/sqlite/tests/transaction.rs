@@ -8,7 +8,7 @@ use enroll::repository::RepositoryErrorKind;
 use enroll::{Inbox, Repository};
 use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use support::{Asked, assert_nothing_stands, at, count, fault, process, seeded};
+use support::{Asked, assert_nothing_stands, at, count, process, seeded, sqlite_error};
 use tempfile::TempDir;
 
 /// A host's own connection, with a table of its own and none of the engine's settings.
@@ -106,7 +106,7 @@ fn a_refused_last_row_takes_the_others_and_not_the_hosts() {
                values (?1, ?2, ?3, 'contact', ?4, ?4)";
     transaction.execute(sql, [support::ORGANIZATION, record, support::OBJECT, support::STEP]).unwrap();
     let error = repository.commit(plan.changes()).unwrap_err();
-    let (kind, fault, _) = fault(&error);
+    let (kind, fault, _) = sqlite_error(&error);
     assert_eq!(kind, RepositoryErrorKind::Other);
     assert!(matches!(fault, SqliteError::IdExists(id) if *id == record), "{fault:?}");
     transaction.commit().unwrap();
@@ -161,7 +161,7 @@ fn a_transaction_that_read_too_early_is_told_to_begin_immediate() {
     let plan = Asked::people("one", 0..3).plan(&mut repository);
     Connection::open(file).unwrap().execute("insert into orders values (2)", []).unwrap();
     let error = repository.commit(plan.changes()).unwrap_err();
-    let (kind, fault, message) = fault(&error);
+    let (kind, fault, message) = sqlite_error(&error);
     assert_eq!(kind, RepositoryErrorKind::Other);
     assert!(matches!(fault, SqliteError::StaleTransaction), "{fault:?}");
     assert!(message.contains("begin it with `TransactionBehavior::Immediate`"), "{message}");

@@ -1,22 +1,29 @@
-//! All that stands.
+//! Reads all rows of a database.
 
+use enroll::contact::Contact;
+use enroll::model::{
+    CallFlow, Channel, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord, Run, Sequence,
+    Step, StepContact, Tag,
+};
 use enroll::repository::RepositoryError;
 use enroll::seed::Seed;
-use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot};
-use enroll::{ContactId, OrganizationId, SequenceId};
+use enroll::snapshot::{ReferenceData, Snapshot};
+use enroll::{OrganizationId, SequenceId};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::error::SqliteError;
-use crate::read::{People, each};
-use crate::rows::{self, columns};
+use crate::fields::ColumnReader;
+use crate::read::{ContactAggregates, for_each_row, read_contact};
+use crate::tables::Row;
 
-/// All rows of all organizations, in the order in which they were inserted; those of another than `organization_id`
-/// name theirs.
+/// Reads all rows of all organizations, in the order in which they were inserted.
+///
+/// Rows of an organization other than `organization_id` name theirs.
 ///
 /// # Errors
-/// Whatever keeps them from being read.
+/// [`RepositoryError`] if the rows cannot be read.
 pub fn dump(connection: &Connection, organization_id: OrganizationId) -> Result<Seed, RepositoryError> {
     let snapshots = snapshots(connection)?;
     Ok(Seed::dump(&snapshots, organization_id))
@@ -24,16 +31,16 @@ pub fn dump(connection: &Connection, organization_id: OrganizationId) -> Result<
 
 fn snapshots(connection: &Connection) -> Result<Vec<Snapshot>, SqliteError> {
     if !connection.is_autocommit() {
-        return within(connection);
+        return within_transaction(connection);
     }
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
-    within(&transaction)
+    within_transaction(&transaction)
 }
 
-fn within(connection: &Connection) -> Result<Vec<Snapshot>, SqliteError> {
-    let mut organizations = Vec::new();
-    each(connection, "select organization_id from enroll_organizations order by 1", [], |columns| {
-        organizations.push(columns.take::<Uuid>()?);
+fn within_transaction(connection: &Connection) -> Result<Vec<Snapshot>, SqliteError> {
+    let mut organizations: Vec<Uuid> = Vec::new();
+    for_each_row(connection, "select organization_id from enroll_organizations order by 1", [], |columns| {
+        organizations.push(columns.read()?);
         Ok(())
     })?;
     organizations.into_iter().map(|organization| snapshot(connection, organization)).collect()
@@ -41,95 +48,81 @@ fn within(connection: &Connection) -> Result<Vec<Snapshot>, SqliteError> {
 
 fn snapshot(connection: &Connection, organization: Uuid) -> Result<Snapshot, SqliteError> {
     let mut snapshot = Snapshot::new(reference_data(connection, organization)?);
-    each(connection, TAGS, [organization], |columns| {
-        let tag = rows::tag(columns)?;
+    for_each::<Tag>(connection, organization, "", "rowid", |columns| {
+        let tag = Tag::read(columns)?;
         snapshot.tags.insert(tag.id, tag);
         Ok(())
     })?;
-    let people = people(connection, organization)?;
-    snapshot.contacts = people.into_snapshot();
+    snapshot.contacts = contacts(connection, organization)?.into_map();
     Ok(snapshot)
 }
 
 fn reference_data(connection: &Connection, organization: Uuid) -> Result<ReferenceData, SqliteError> {
     let mut reference = ReferenceData::new(OrganizationId::from_uuid(organization));
-    macro_rules! place {
-        ($sql:ident, $row:ident, $into:ident) => {
-            each(connection, $sql, [organization], |columns| {
-                let row = rows::$row(columns)?;
-                reference.$into.insert(row.value.id, row);
+    macro_rules! load {
+        ($row:ty, $rows:ident) => {
+            for_each::<$row>(connection, organization, "version", "rowid", |columns| {
+                let row = <$row>::read_versioned(columns)?;
+                reference.$rows.insert(row.value.id, row);
                 Ok(())
             })?;
         };
     }
-    place!(CHANNELS, channel, channels);
-    place!(CALL_FLOWS, call_flow, call_flows);
-    place!(CUSTOM_OBJECTS, custom_object, custom_objects);
-    place!(SEQUENCES, sequence, sequences);
-    each(connection, STEPS, [organization], |columns| {
-        let sequence_id: SequenceId = columns.id()?;
+    load!(Channel, channels);
+    load!(CallFlow, call_flows);
+    load!(CustomObject, custom_objects);
+    load!(Sequence, sequences);
+    for_each::<Step>(connection, organization, "sequence_id", "rowid", |columns| {
+        let sequence_id: SequenceId = columns.read()?;
         if let Some(sequence) = reference.sequences.get_mut(&sequence_id) {
-            Arc::make_mut(&mut sequence.value).steps.push(rows::step(columns)?);
+            Arc::make_mut(&mut sequence.value).steps.push(Row::read(columns)?);
         }
         Ok(())
     })?;
     Ok(reference)
 }
 
-fn people(connection: &Connection, organization: Uuid) -> Result<People, SqliteError> {
-    let mut contacts = Vec::new();
-    each(connection, CONTACTS, [organization], |columns| {
-        let (contact, version) = rows::contact(columns)?;
-        contacts.push(Arc::new(ContactAggregate::new(contact, version)));
+fn contacts(connection: &Connection, organization: Uuid) -> Result<ContactAggregates, SqliteError> {
+    let mut found = Vec::new();
+    for_each::<Contact>(connection, organization, "version", "rowid", |columns| {
+        found.push(Arc::new(read_contact(columns)?));
         Ok(())
     })?;
-    let mut people = People::of(contacts);
-    macro_rules! place {
-        ($sql:ident, $row:ident, $into:ident) => {
-            each(connection, $sql, [organization], |columns| {
-                let (contact_id, row) = rows::$row(columns)?;
-                people.put(contact_id, |person| person.$into.push(row));
+    let mut contacts = ContactAggregates::new(found);
+    macro_rules! load {
+        ($row:ty, $rows:ident, $order:literal) => {
+            for_each::<$row>(connection, organization, "contact_id", $order, |columns| {
+                let contact_id = columns.read()?;
+                let row = Row::read(columns)?;
+                contacts.update(contact_id, |aggregate| aggregate.$rows.push(row));
                 Ok(())
             })?;
         };
     }
-    place!(PREFERENCES, preference, preferences);
-    place!(CONVERSATIONS, conversation, conversations);
-    place!(RUNS, run, runs);
-    place!(STEP_CONTACTS, step_contact, step_contacts);
-    place!(RECORDS, record, records);
-    each(connection, CONTACT_TAGS, [organization], |columns| {
-        let (contact_id, tag_id): (ContactId, _) = (columns.id()?, columns.id()?);
-        people.put(contact_id, |person| person.tags.push(tag_id));
+    load!(CommunicationPreference, preferences, "rowid");
+    load!(Conversation, conversations, "id");
+    load!(Run, runs, "id");
+    load!(StepContact, step_contacts, "id");
+    load!(CustomRecord, records, "rowid");
+    for_each::<ContactTag>(connection, organization, "", "contact_id, tag_id", |columns| {
+        let tag = ContactTag::read(columns)?;
+        contacts.update(tag.contact_id, |aggregate| aggregate.tags.push(tag.tag_id));
         Ok(())
     })?;
-    Ok(people)
+    Ok(contacts)
 }
 
-macro_rules! all {
-    ($columns:ident, $table:literal) => {
-        all!($columns, $table, "rowid")
-    };
-    ($columns:ident, $table:literal, $order:literal) => {
-        concat!("select ", columns!($columns), " from ", $table, " where organization_id = ?1 order by ", $order)
-    };
+/// Reads all rows of a table. `first` is read before the columns of the row, if it is not empty.
+fn for_each<T: Row>(
+    connection: &Connection,
+    organization: Uuid,
+    first: &str,
+    order: &str,
+    found: impl FnMut(&mut ColumnReader<'_, '_>) -> rusqlite::Result<()>,
+) -> Result<(), SqliteError> {
+    let columns: Vec<&str> =
+        [first].into_iter().filter(|name| !name.is_empty()).chain(T::COLUMNS.iter().copied()).collect();
+    let (columns, table) = (columns.join(", "), T::TABLE);
+    let sql = format!("select {columns} from {table} where organization_id = ?1 order by {order}");
+    for_each_row(connection, &sql, [organization], found)
 }
-
-const CHANNELS: &str = all!(channels, "enroll_channels c");
-const CALL_FLOWS: &str = all!(call_flows, "enroll_call_flows f");
-const CUSTOM_OBJECTS: &str = all!(custom_objects, "enroll_custom_objects o");
-const SEQUENCES: &str = all!(sequences, "enroll_sequences s");
-const STEPS: &str = concat!(
-    "select t.sequence_id, ",
-    columns!(steps),
-    " from enroll_steps t where organization_id = ?1 order by rowid"
-);
-const TAGS: &str = all!(tags, "enroll_tags t");
-const CONTACTS: &str = all!(contacts, "enroll_contacts c");
-const PREFERENCES: &str = all!(preferences, "enroll_communication_preferences r");
-const CONVERSATIONS: &str = all!(conversations, "enroll_conversations r", "id");
-const RUNS: &str = all!(runs, "enroll_runs r", "id");
-const STEP_CONTACTS: &str = all!(step_contacts, "enroll_step_contacts r", "id");
-const CONTACT_TAGS: &str =
-    "select contact_id, tag_id from enroll_contact_tags where organization_id = ?1 order by contact_id, tag_id";
-const RECORDS: &str = all!(records, "enroll_custom_records r");

@@ -1,4 +1,4 @@
-//! The enrollment's own row: what makes it happen once.
+//! The enrollment's own row, which prevents a second completion.
 
 use enroll::Timestamp;
 use enroll::changes::{CompletionMode, Conflict};
@@ -9,7 +9,7 @@ use super::Commit;
 use crate::error::SqliteError;
 
 impl Commit<'_> {
-    /// What is new has no row; what is to be finished has one that is accepted.
+    /// Checks that the enrollment to create has no row, or that the one to finish is accepted.
     pub(super) fn check_enrollment(&self) -> Result<(), SqliteError> {
         let completion = self.changes.completion();
         let id = completion.enrollment.id;
@@ -23,7 +23,7 @@ impl Commit<'_> {
         }
     }
 
-    /// How often it was claimed stays; what it asked for and why an attempt failed do not.
+    /// Stores the result. Keeps the number of attempts, and removes the command and the last error.
     pub(super) fn complete_enrollment(&self) -> Result<(), SqliteError> {
         let completion = self.changes.completion();
         let enrollment = &completion.enrollment;

@@ -1,18 +1,20 @@
-//! What is written, a table after the other, under a lock that is taken first: rows that differ in their ids alone with one
-//! statement, the others with one that is run for each.
+//! Writes a change set: one table after the other, under SQLite's write lock.
+//!
+//! Rows that differ only in their ids are written with one statement. For the others, one statement runs once per row.
 
 mod completion;
 mod guards;
 mod insert;
+mod row_statement;
 mod update;
 
 #[cfg(test)]
-pub(crate) use guards::{CONTACTS, CONTACTS_FROM_TO};
+pub(crate) use guards::{CONTACTS_BY_ID, CONTACTS_BY_RANGE};
 #[cfg(test)]
 pub(crate) use update::RAISE_CONTACTS;
 
 use enroll::ContactId;
-use enroll::changes::{ChangeSet, Conflict, RowChanges};
+use enroll::changes::{ChangeSet, RowChanges};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::cell::Cell;
@@ -20,29 +22,28 @@ use uuid::Uuid;
 
 use crate::error::SqliteError;
 
-/// Whose the open transaction is.
+/// The owner of the open transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transaction {
-    /// Begun for this commit alone.
+    /// The adapter began it for this commit.
     Own,
-    /// A host's, which may have written before.
+    /// The host began it, and may have written before.
     Host,
 }
 
-/// Writes a change set inside an open transaction or savepoint, which the caller ends: with all of it, or on an error
-/// with nothing.
+/// Writes a change set inside an open transaction or savepoint. After an error, the caller rolls back.
 ///
-/// What must be unique is so once everything is written: keys that go over are given up first, and step contacts that
-/// cease to be live go before new ones.
+/// Uniqueness is checked on the state after the commit: keys that move to another contact are emptied first, and step
+/// contacts that stop being live are updated before new ones are inserted.
 pub(crate) fn commit(
     connection: &Connection,
     changes: &ChangeSet,
     transaction: Transaction,
 ) -> Result<(), SqliteError> {
-    // The first write takes the lock, if the transaction does not have it yet: from here on what is guarded stays.
-    connection.prepare_cached(LOCK)?.execute([])?;
-    unburdened(connection, changes, transaction, || write(connection, changes))?;
-    connection.prepare_cached(UNLOCK)?.execute([])?;
+    // This first write acquires the write lock, unless the transaction has it already. Guarded rows cannot change from here on.
+    connection.prepare_cached(BEGIN_WRITING)?.execute([])?;
+    with_checks_disabled(connection, changes, transaction, || write(connection, changes))?;
+    connection.prepare_cached(END_WRITING)?.execute([])?;
     Ok(())
 }
 
@@ -64,13 +65,15 @@ fn write(connection: &Connection, changes: &ChangeSet) -> Result<(), SqliteError
     commit.update_records()
 }
 
-/// Writes without what SQLite does for each row and a large commit need not: no trigger of the schema does anything while
-/// the engine writes, and each row that refers to another does so to one that this commit creates, or whose version it
-/// has checked. Calling the ones and looking up the others is a third of what a large commit costs. Both stay on if the
-/// host has triggers of its own on these tables, and for a small commit: it would spend more on preparing its statements
-/// anew, as SQLite does whenever a switch is turned. Foreign keys stay on in a host's transaction too, where rows of its
-/// own may wait for those that are written here.
-fn unburdened<T>(
+/// Disables triggers and foreign keys during a large commit, where they cost a third of the time.
+///
+/// They would change nothing: the triggers of the schema do nothing during a commit, and every foreign key refers to a row
+/// that the commit creates or whose version it has checked. They stay enabled in three cases:
+/// - The host has its own triggers on these tables.
+/// - The commit is small. SQLite prepares all statements again after each switch, which costs more than it saves.
+/// - The transaction is the host's (foreign keys only). Rows of the host may have deferred references to rows that are
+///   written here.
+fn with_checks_disabled<T>(
     connection: &Connection,
     changes: &ChangeSet,
     transaction: Transaction,
@@ -78,50 +81,50 @@ fn unburdened<T>(
 ) -> Result<T, SqliteError> {
     let rows = changes.rows();
     let recipients = rows.step_contacts_created.len() + rows.step_contacts_updated.len();
-    let stand = connection.prepare_cached(TRIGGERS)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if recipients < LARGE || stand != (OWN_TRIGGERS, OWN_TRIGGERS) {
+    let triggers = connection.prepare_cached(COUNT_TRIGGERS)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if recipients < LARGE_COMMIT || triggers != (SCHEMA_TRIGGERS, SCHEMA_TRIGGERS) {
         return write();
     }
-    let _triggers = Off::switch(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
+    let _triggers = Disabled::new(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
     let tag = rows.tag_created.as_ref().map(|tag| tag.id);
-    let refers_to_what_stands =
+    let references_hold =
         changes.guards().sequence.1.is_some() && rows.contact_tags_created.iter().all(|row| Some(row.tag_id) == tag);
-    let _references = (transaction == Transaction::Own && refers_to_what_stands)
-        .then(|| Off::switch(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY))
+    let _references = (transaction == Transaction::Own && references_hold)
+        .then(|| Disabled::new(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY))
         .transpose()?;
     write()
 }
 
-/// A switch of a connection that is off until this is dropped; then it is as it was.
-struct Off<'c> {
+/// Disables a setting of a connection until it is dropped, then restores the value.
+struct Disabled<'c> {
     connection: &'c Connection,
-    switch: DbConfig,
-    was: bool,
+    setting: DbConfig,
+    previous: bool,
 }
 
-impl<'c> Off<'c> {
-    fn switch(connection: &'c Connection, switch: DbConfig) -> Result<Self, SqliteError> {
-        let was = connection.db_config(switch)?;
-        connection.set_db_config(switch, false)?;
-        Ok(Self { connection, switch, was })
+impl<'c> Disabled<'c> {
+    fn new(connection: &'c Connection, setting: DbConfig) -> Result<Self, SqliteError> {
+        let previous = connection.db_config(setting)?;
+        connection.set_db_config(setting, false)?;
+        Ok(Self { connection, setting, previous })
     }
 }
 
-impl Drop for Off<'_> {
+impl Drop for Disabled<'_> {
     fn drop(&mut self) {
-        // SQLite knows the switch, or it would not be off.
-        let _: rusqlite::Result<bool> = self.connection.set_db_config(self.switch, self.was);
+        // It cannot fail: SQLite accepted the same setting in `new`.
+        let _: rusqlite::Result<bool> = self.connection.set_db_config(self.setting, self.previous);
     }
 }
 
-/// A commit under way.
+/// A commit in progress.
 struct Commit<'c> {
     connection: &'c Connection,
     changes: &'c ChangeSet,
     organization: Uuid,
-    /// The contacts that are created or raised, in the order of their ids.
+    /// The ids of the contacts that are created or updated, sorted.
     written: Vec<ContactId>,
-    /// Where the last row's contact was: most rows come in the same order.
+    /// The index of the last row's contact: most rows arrive in the same order.
     last: Cell<usize>,
 }
 
@@ -138,25 +141,17 @@ impl<'c> Commit<'c> {
     fn rows(&self) -> &'c RowChanges {
         self.changes.rows()
     }
-
-    /// A row may only stand round a contact whose version this change set raises.
-    fn written(&self, contact_id: ContactId) -> Result<Uuid, Conflict> {
-        let last = self.last.get();
-        let near = [last, last + 1].into_iter().find(|place| self.written.get(*place) == Some(&contact_id));
-        let place = near.or_else(|| self.written.binary_search(&contact_id).ok());
-        self.last.set(place.ok_or(Conflict::ContactNotWritten(contact_id))?);
-        Ok(contact_id.as_uuid())
-    }
 }
 
-/// Recipients of a commit for which it pays to switch off what it does not need.
-const LARGE: usize = 200;
-/// All of them on these tables, also in the schema of what is temporary, and those that bear a name of the engine's.
-const TRIGGERS: &str = "select count(*), count(*) filter (where name glob 'enroll_*') from ( \
+/// The number of recipients from which disabling triggers and foreign keys saves time.
+const LARGE_COMMIT: usize = 200;
+/// Counts all triggers on these tables, temporary ones included, and those of them that this schema names.
+const COUNT_TRIGGERS: &str = "select count(*), count(*) filter (where name glob 'enroll_*') from ( \
      select name, tbl_name, type from sqlite_schema union all select name, tbl_name, type from sqlite_temp_schema) \
      where type = 'trigger' and lower(tbl_name) glob 'enroll_*'";
-/// As many as the migrations make: a test of the schema counts them.
-const OWN_TRIGGERS: i64 = 28;
-/// While it is 1 no version trigger fires: a commit raises versions itself. Nobody sees it but this transaction.
-const LOCK: &str = "update enroll_engine set writing = 1";
-const UNLOCK: &str = "update enroll_engine set writing = 0";
+/// The number of triggers in the migrations. A test compares it with the schema.
+const SCHEMA_TRIGGERS: i64 = 28;
+/// While `writing` is 1, no version trigger fires: a commit raises the versions itself. Other connections never see the 1,
+/// because the same transaction sets it back to 0.
+const BEGIN_WRITING: &str = "update enroll_engine set writing = 1";
+const END_WRITING: &str = "update enroll_engine set writing = 0";

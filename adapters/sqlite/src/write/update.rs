@@ -1,24 +1,25 @@
-//! RowChanges that exist and change. One that is gone is a conflict.
+//! Updates existing rows. A row that no longer exists is a conflict.
 
 use enroll::changes::Conflict;
-use enroll::contact::Email;
 use enroll::snapshot::Version;
-use enroll::{CallFlowId, ChannelId};
-use rusqlite::{CachedStatement, ffi, params};
+use rusqlite::{ffi, params};
 
 use super::Commit;
-use super::guards::Released;
+use super::guards::ReleasedKeys;
+use super::row_statement::RowStatement;
 use crate::error::{SqliteError, extended_code};
-use crate::read::ids;
+use crate::fields::Field;
+use crate::read::id_array;
+use crate::tables::{bind_contact_fields, contact_assignments};
 
 impl Commit<'_> {
-    /// Empties keys that go over to another contact, so that the order in which rows are written does not matter.
-    pub(super) fn release_keys(&self, released: &[Released]) -> Result<(), SqliteError> {
+    /// Empties keys that move to another contact, so that the order of the later writes does not matter.
+    pub(super) fn release_keys(&self, released: &[ReleasedKeys]) -> Result<(), SqliteError> {
         if released.is_empty() {
             return Ok(());
         }
         let mut statement = self.connection.prepare_cached(RELEASE_KEYS)?;
-        for Released { contact, keys: [external_id, phone, email] } in released {
+        for ReleasedKeys { contact, keys: [external_id, phone, email] } in released {
             statement.execute(params![self.organization, contact, external_id, phone, email])?;
         }
         Ok(())
@@ -26,11 +27,11 @@ impl Commit<'_> {
 
     pub(super) fn update_contacts(&self) -> Result<(), SqliteError> {
         let updates = &self.rows().contacts_updated;
-        // Most are only raised, which touches no index.
+        // Most updates only raise the version, which changes no index.
         let (raised, set): (Vec<_>, Vec<_>) = updates.iter().partition(|update| update.set.is_empty());
         if !raised.is_empty() {
-            // Each was found at the version that it must have, under the lock.
-            let ids = ids(raised.iter().map(|update| update.id.as_uuid()));
+            // `check_guards` compared the versions, under the write lock.
+            let ids = id_array(raised.iter().map(|update| update.id.as_uuid()));
             let written = self.connection.prepare_cached(RAISE_CONTACTS)?.execute(params![self.organization, ids])?;
             if let Some(update) = raised.first().filter(|_| written != raised.len()) {
                 return Err(Conflict::ContactChanged(update.id).into());
@@ -39,31 +40,17 @@ impl Commit<'_> {
         if set.is_empty() {
             return Ok(());
         }
-        let mut statement = self.connection.prepare_cached(UPDATE_CONTACT)?;
+        let mut statement = RowStatement::new(self.connection, UPDATE_CONTACT)?;
         for update in set {
-            let set = &update.set;
-            let address = set.address.as_deref().map(serde_json::to_string).transpose()?;
-            let birth_date = set.birth_date.unwrap_or_default();
-            let written = statement.execute(params![
-                self.organization,
-                update.id.as_uuid(),
-                stored(update.expected),
-                self.changes.at().millis(),
-                set.external_id.as_deref(),
-                set.phone.as_deref(),
-                set.email.as_ref().map(Email::as_str),
-                set.email.as_ref().map(Email::key),
-                set.name.as_deref(),
-                set.language.as_deref(),
-                set.default_channel_id.map(ChannelId::as_uuid),
-                address,
-                set.birth_date.is_some(),
-                birth_date.day,
-                birth_date.month,
-                birth_date.year,
-            ]);
-            let written = written.map_err(|e| unique(e, "a contact with the external id, the phone or the email"))?;
-            one(written, Conflict::ContactChanged(update.id))?;
+            self.organization.bind(&mut statement)?;
+            update.id.bind(&mut statement)?;
+            stored(update.expected).bind(&mut statement)?;
+            self.changes.at().bind(&mut statement)?;
+            bind_contact_fields(&update.set, &mut statement)?;
+            let written = statement
+                .execute()
+                .map_err(|e| unique_error(e, "a contact with the external id, the phone or the email"))?;
+            check_one(written, Conflict::ContactChanged(update.id))?;
         }
         Ok(())
     }
@@ -75,8 +62,8 @@ impl Commit<'_> {
         }
         let mut statement = self.connection.prepare_cached(REACTIVATE_RUN)?;
         for row in rows {
-            let params = params![self.organization, row.run_id.as_uuid(), self.written(row.contact_id)?];
-            one(statement.execute(params)?, Conflict::RunGone(row.run_id))?;
+            let params = params![self.organization, row.run_id.as_uuid(), self.check_written(row.contact_id)?];
+            check_one(statement.execute(params)?, Conflict::RunGone(row.run_id))?;
         }
         Ok(())
     }
@@ -86,30 +73,31 @@ impl Commit<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let sequence = self.changes.completion().enrollment.sequence_id.as_uuid();
-        let mut same_status = self.connection.prepare_cached(UPDATE_STEP_CONTACT)?;
-        let mut with_status = self.connection.prepare_cached(UPDATE_STEP_CONTACT_AND_STATUS)?;
+        let sequence = self.changes.completion().enrollment.sequence_id;
+        let mut same_status = RowStatement::new(self.connection, UPDATE_STEP_CONTACT)?;
+        let mut with_status = RowStatement::new(self.connection, UPDATE_STEP_CONTACT_AND_STATUS)?;
         for row in rows {
-            let contact = self.written(row.contact_id)?;
-            let update = |statement: &mut CachedStatement<'_>| {
-                statement.execute(params![
-                    self.organization,
-                    contact,
-                    sequence,
-                    row.id.as_uuid(),
-                    row.status.as_str(),
-                    row.scheduled_at.millis(),
-                    row.enrollment_id.as_uuid(),
-                    row.times_processed,
-                    row.channel_id.map(ChannelId::as_uuid),
-                    row.default_call_flow_id.map(CallFlowId::as_uuid),
-                ])
+            let contact = self.check_written(row.contact_id)?;
+            let bind = |statement: &mut RowStatement<'_>| {
+                self.organization.bind(statement)?;
+                contact.bind(statement)?;
+                sequence.bind(statement)?;
+                row.id.bind(statement)?;
+                row.status.bind(statement)?;
+                row.scheduled_at.bind(statement)?;
+                row.enrollment_id.bind(statement)?;
+                row.times_processed.bind(statement)?;
+                row.channel_id.bind(statement)?;
+                row.default_call_flow_id.bind(statement)
             };
-            // Most keep their status, and then the index of those that are live stays as it is.
-            if update(&mut same_status)? == 0 {
-                let updated = update(&mut with_status);
-                let updated = updated.map_err(|e| unique(e, "a live step contact of the contact in the sequence"))?;
-                one(updated, Conflict::StepContactGone(row.id))?;
+            bind(&mut same_status)?;
+            // Most rows keep their status. Then the index of live step contacts does not change.
+            if same_status.execute()? == 0 {
+                bind(&mut with_status)?;
+                let updated = with_status
+                    .execute()
+                    .map_err(|e| unique_error(e, "a live step contact of the contact in the sequence"))?;
+                check_one(updated, Conflict::StepContactGone(row.id))?;
             }
         }
         Ok(())
@@ -123,25 +111,25 @@ impl Commit<'_> {
         let mut statement = self.connection.prepare_cached(UPDATE_RECORD)?;
         for row in rows {
             let properties = serde_json::to_string(&row.properties)?;
-            let params = params![self.organization, row.id.as_uuid(), self.written(row.contact_id)?, properties];
-            one(statement.execute(params)?, Conflict::RecordGone(row.id))?;
+            let params = params![self.organization, row.id.as_uuid(), self.check_written(row.contact_id)?, properties];
+            check_one(statement.execute(params)?, Conflict::RecordGone(row.id))?;
         }
         Ok(())
     }
 }
 
-fn one(updated: usize, gone: Conflict) -> Result<(), Conflict> {
+fn check_one(updated: usize, gone: Conflict) -> Result<(), Conflict> {
     if updated == 1 { Ok(()) } else { Err(gone) }
 }
 
-fn unique(error: rusqlite::Error, once: &'static str) -> SqliteError {
+fn unique_error(error: rusqlite::Error, unique: &'static str) -> SqliteError {
     match extended_code(&error) {
-        Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => SqliteError::NotUnique(once),
+        Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => SqliteError::NotUnique(unique),
         _ => error.into(),
     }
 }
 
-/// No stored version is beyond what a column can hold, so one that is matches none.
+/// Returns the version as a column stores it. A version that no column can hold matches no row.
 fn stored(version: Version) -> i64 {
     i64::try_from(version.0).unwrap_or(-1)
 }
@@ -152,13 +140,11 @@ const RELEASE_KEYS: &str = "update enroll_contacts set \
      where organization_id = ?1 and id = ?2";
 pub(crate) const RAISE_CONTACTS: &str = "update enroll_contacts set version = version + 1 \
      where organization_id = ?1 and id in (select k.value from rarray(?2) k)";
-const UPDATE_CONTACT: &str = "update enroll_contacts set version = version + 1, updated_at = ?4, \
-     external_id = coalesce(?5, external_id), phone = coalesce(?6, phone), email = coalesce(?7, email), \
-     email_key = coalesce(?8, email_key), name = coalesce(?9, name), language = coalesce(?10, language), \
-     default_channel_id = coalesce(?11, default_channel_id), address = coalesce(?12, address), \
-     birth_day = case when ?13 then ?14 else birth_day end, birth_month = case when ?13 then ?15 else birth_month end, \
-     birth_year = case when ?13 then ?16 else birth_year end \
-     where organization_id = ?1 and id = ?2 and version = ?3";
+const UPDATE_CONTACT: &str = concat!(
+    "update enroll_contacts set version = version + 1, updated_at = ?4",
+    contact_assignments!(),
+    " where organization_id = ?1 and id = ?2 and version = ?3"
+);
 const REACTIVATE_RUN: &str =
     "update enroll_runs set status = 'active' where organization_id = ?1 and id = ?2 and contact_id = ?3";
 macro_rules! update_step_contact {

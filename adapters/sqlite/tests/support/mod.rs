@@ -15,7 +15,9 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::env;
+use std::error::Error;
 use std::io::{BufRead, BufReader};
+use std::iter::successors;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -133,10 +135,12 @@ pub(crate) fn process(inbox: &mut impl Inbox, claim: Claim, now: Timestamp) -> R
     enroll::process(inbox, Retry::default(), claim.organization_id, claim.enrollment_id, now)?.report()
 }
 
-/// What went wrong, of which kind, and in which words.
-pub(crate) fn fault(error: &RepositoryError) -> (RepositoryErrorKind, &SqliteError, String) {
-    let fault = error.inner().downcast_ref::<SqliteError>().unwrap();
-    (error.kind(), fault, fault.to_string())
+/// Returns the kind of an error, the adapter's error in it, and the texts of that error and its causes.
+pub(crate) fn sqlite_error(error: &RepositoryError) -> (RepositoryErrorKind, &SqliteError, String) {
+    let sqlite_error = error.inner().downcast_ref::<SqliteError>().unwrap();
+    let first: &dyn Error = sqlite_error;
+    let texts: Vec<_> = successors(Some(first), |&error| error.source()).map(ToString::to_string).collect();
+    (error.kind(), sqlite_error, texts.join(": "))
 }
 
 pub(crate) fn count(connection: &Connection, table: &str) -> usize {
