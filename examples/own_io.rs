@@ -41,7 +41,7 @@ fn enroll_by_hand(
             Step::ReferenceData(read) => {
                 println!("read sequence `{}`", read.query().sequence_id);
                 let reference = storage.reference_data(read.query())?;
-                read.resume(reference)?
+                read.resume(&reference)?
             }
             Step::Snapshot(load) => {
                 println!("load the contacts with the phones {:?}", load.query().keys.phones());

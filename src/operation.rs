@@ -34,7 +34,7 @@
 //!         step = match step {
 //!             Step::ReferenceData(read) => {
 //!                 let rows = storage.reference_data(read.query())?;
-//!                 read.resume(rows)?
+//!                 read.resume(&rows)?
 //!             }
 //!             Step::Snapshot(load) => {
 //!                 let snapshot = storage.load(load.query())?;
@@ -103,11 +103,11 @@ impl<'a, T> ReferenceDataStep<'a, T> {
     /// # Errors
     /// [`EnrollError::Rejected`] with every fault of the request; [`EnrollError::Unfinished`] if the same request was
     /// accepted before and waits, and the operation returns a report.
-    pub fn resume(self, reference: ReferenceData) -> Result<Step<'a, T>, EnrollError> {
-        if let Some(stored) = self.enrollment.previous(&reference) {
+    pub fn resume(self, reference: &ReferenceData) -> Result<Step<'a, T>, EnrollError> {
+        if let Some(stored) = self.enrollment.previous(reference) {
             return (self.replay)(stored, &self.enrollment).map(Step::Done);
         }
-        let command = EnrollmentCommand::check(&self.enrollment, &reference, &self.engine)?;
+        let command = EnrollmentCommand::check(&self.enrollment, reference, &self.engine)?;
         Ok((self.then)(command, self.engine.retry))
     }
 }
@@ -326,7 +326,7 @@ pub fn drive<R: Repository + ?Sized, T>(repository: &mut R, mut step: Step<'_, T
         step = match step {
             Step::ReferenceData(read) => {
                 let reference = repository.reference_data(read.query())?;
-                read.resume(reference)?
+                read.resume(&reference)?
             }
             Step::Snapshot(load) => {
                 let snapshot = repository.load(load.query())?;
@@ -353,7 +353,7 @@ pub async fn drive_async<R: AsyncRepository + ?Sized, T: Send>(
         step = match step {
             Step::ReferenceData(read) => {
                 let reference = repository.reference_data(read.query()).await?;
-                read.resume(reference)?
+                read.resume(&reference)?
             }
             Step::Snapshot(load) => {
                 let snapshot = repository.load(load.query()).await?;

@@ -62,7 +62,7 @@ fn done<T: std::fmt::Debug>(step: Step<'_, T>) -> T {
 fn up_to_the_commit(storage: &mut InMemoryRepository, step: Step<'_, Enrolled>) -> CommitStep<Enrolled> {
     let read = reads(step);
     let reference = storage.reference_data(read.query()).unwrap();
-    let load = loads(read.resume(reference).unwrap());
+    let load = loads(read.resume(&reference).unwrap());
     let snapshot = storage.load(load.query()).unwrap();
     commits(load.resume(snapshot).unwrap())
 }
@@ -128,7 +128,7 @@ fn a_commit_whose_answer_is_lost_is_reported_and_found_by_the_next_call() {
     // The same request again finds the report with its first query.
     let read = reads(operation::enroll(&engine, &enrollment(&request, "lost")));
     let reference = storage.reference_data(read.query()).unwrap();
-    let enrolled = done(read.resume(reference).unwrap());
+    let enrolled = done(read.resume(&reference).unwrap());
     assert!(enrolled.replayed);
     assert_eq!(enrolled.report.counts().added, 1);
 }
@@ -163,7 +163,7 @@ fn a_preview_never_needs_a_commit() {
     let engine = Engine::new(&policy);
     let read = reads(operation::preview(&engine, &enrollment(&request, "a")));
     let reference = storage.reference_data(read.query()).unwrap();
-    let load = loads(read.resume(reference).unwrap());
+    let load = loads(read.resume(&reference).unwrap());
     let snapshot = storage.load(load.query()).unwrap();
     let foreseen = done(load.resume(snapshot).unwrap());
     assert!(!foreseen.replayed);
@@ -172,7 +172,7 @@ fn a_preview_never_needs_a_commit() {
     enroll_contacts(&mut storage, &engine, &enrollment(&request, "a")).unwrap();
     let read = reads(operation::preview(&engine, &enrollment(&request, "a")));
     let reference = storage.reference_data(read.query()).unwrap();
-    assert!(done(read.resume(reference).unwrap()).replayed);
+    assert!(done(read.resume(&reference).unwrap()).replayed);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn accepting_needs_reference_data_and_an_insert() {
     let engine = Engine::new(&policy);
     let read = reads(operation::accept(&engine, &enrollment(&request, "a")));
     let reference = storage.reference_data(read.query()).unwrap();
-    let Accepted::Insert(insert) = done(read.resume(reference).unwrap()) else { panic!("it was accepted before") };
+    let Accepted::Insert(insert) = done(read.resume(&reference).unwrap()) else { panic!("it was accepted before") };
     // Another worker stores the same request first.
     let first = accept(&mut storage, &engine, &enrollment(&request, "a")).unwrap();
     let existing = Inbox::insert(&mut storage, insert.command()).unwrap();
@@ -192,7 +192,7 @@ fn accepting_needs_reference_data_and_an_insert() {
 
     let read = reads(operation::accept(&engine, &enrollment(&request, "a")));
     let reference = storage.reference_data(read.query()).unwrap();
-    let accepted = done(read.resume(reference).unwrap());
+    let accepted = done(read.resume(&reference).unwrap());
     assert!(
         matches!(accepted, Accepted::Before(receipt) if receipt.replayed && receipt.enrollment_id == first.enrollment_id)
     );
