@@ -1,17 +1,23 @@
-//! SQLite as a repository of [`enroll`].
+//! Stores the data of [`enroll`] in SQLite.
 //!
-//! [`SqliteRepository`] has a connection of its own; [`SqliteTransaction`] works inside the open transaction of a host,
-//! so that its own rows and the enrollment stand or fall together.
+//! | Type | For |
+//! |---|---|
+//! | [`SqliteRepository`] | a host that gives the adapter its own connection |
+//! | [`SqliteTransaction`] | a host that writes its own rows and the enrollment in one transaction |
+//!
+//! Both implement [`Repository`](enroll::Repository) and [`Inbox`](enroll::Inbox).
+//!
+//! # Example
 //!
 //! ```
 //! use enroll::{Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, OrganizationId, SequenceId};
 //! use enroll_sqlite::SqliteRepository;
-//! use rusqlite::params;
+//! use enroll_sqlite::rusqlite::params;
 //! use uuid::Uuid;
 //!
 //! let mut repository = SqliteRepository::open_in_memory()?;
 //!
-//! // The host's part: an organization with a sequence of one step.
+//! // The host writes the reference data: an organization with a sequence of one step.
 //! let [organization, sequence, step] = [1, 2, 3].map(Uuid::from_u128);
 //! let connection = repository.connection();
 //! connection.execute("insert into enroll_organizations values (?1)", [organization])?;
@@ -42,11 +48,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # For hosts that write the tables too
-//! The schema is `src/migrations/`. Constraints keep what must be unique, and triggers raise the versions by which the
-//! engine sees that something changed, whoever writes. Each connection that writes needs `pragma foreign_keys = on`.
-//! Of two ways to write a row again, take `insert … on conflict do update`: `insert or replace` deletes the row first,
-//! with what stands round it, and begins its version anew.
+//! # Tables
+//! [`migrate`] creates the tables; [`SqliteRepository::open`] calls it. Hosts read and write them with their own SQL. The
+//! schema is in `src/migrations/`, with comments.
+//!
+//! Constraints enforce uniqueness, and triggers raise the versions by which the engine detects changes. Both apply to a
+//! host's writes too. A host should do two things:
+//! - Set `pragma foreign_keys = on` on each connection that writes.
+//! - Replace rows with `insert … on conflict do update`. `insert or replace` deletes the old row with its related rows,
+//!   and resets its version.
+//!
+//! # Features
+//! | Feature | Effect |
+//! |---|---|
+//! | `bundled` (default) | compiles SQLite into the host; without it, the system's SQLite 3.37 or later is linked |
+//! | `seed` | adds [`seed`]: loads rows from JSON, and reads all rows |
+//! | `testing` | adds [`testing`]: writes single rows as a host does |
+//!
+//! # Driver
+//! This crate accepts several versions of `rusqlite`. Use the re-export [`rusqlite`], or depend on a version in the same
+//! range, so that Cargo links one `libsqlite3-sys`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
@@ -67,5 +89,11 @@ mod write;
 
 pub use error::SqliteError;
 pub use repository::{BUSY_TIMEOUT, SqliteRepository};
+pub use rusqlite;
 pub use schema::migrate;
 pub use transaction::SqliteTransaction;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

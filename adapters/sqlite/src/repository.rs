@@ -1,4 +1,4 @@
-//! A repository with a connection of its own.
+//! A repository that owns its connection.
 
 use enroll::changes::ChangeSet;
 use enroll::inbox::{Claim, Failure, Inbox, InboxEntry};
@@ -17,73 +17,99 @@ use std::time::{Duration, Instant};
 use crate::error::SqliteError;
 use crate::{inbox, read, schema, write};
 
-/// A SQLite database as a repository, on one connection.
+/// A repository and inbox on one connection to a SQLite database.
 ///
-/// Each load is one read transaction, each commit one `begin immediate`. One writer commits at a time, and the others
-/// wait, [`BUSY_TIMEOUT`] at most; in WAL mode readers wait for nobody. Further handles are further connections.
+/// Each load is one read transaction. Each commit is one transaction that begins with `begin immediate`. One connection
+/// writes at a time, and the others wait up to [`BUSY_TIMEOUT`]. In WAL mode, reads never wait. For another handle, open
+/// another connection.
 ///
-/// It is an [`Inbox`] too: any number of processes on one file share the work. What was accepted is on the disk when
-/// `insert` returns, also under `synchronous = normal`.
+/// As an [`Inbox`], it lets several processes share the work on one file. When `insert` returns, the accepted enrollment
+/// is on the disk, even with `synchronous = normal`.
+///
+/// ```
+/// use enroll::{EnrollmentId, Inbox, OrganizationId};
+/// use enroll_sqlite::SqliteRepository;
+/// use uuid::Uuid;
+///
+/// let folder = tempfile::tempdir()?;
+/// let mut repository = SqliteRepository::open(folder.path().join("enroll.db"))?;
+/// let organization_id = OrganizationId::from_uuid(Uuid::from_u128(1));
+/// let enrollment_id = EnrollmentId::from_idempotency_key(organization_id, "request-1");
+/// assert_eq!(repository.find(organization_id, enrollment_id)?, None);
+///
+/// // The host uses the same connection for its own SQL.
+/// let contacts: i64 =
+///     repository.connection().query_row("select count(*) from enroll_contacts", [], |row| row.get(0))?;
+/// assert_eq!(contacts, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct SqliteRepository {
     connection: Connection,
-    file: Option<File>,
+    file: Option<DatabaseFile>,
 }
 
-/// How long a commit waits for other writers.
+/// The time that a commit waits for other writers.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl SqliteRepository {
-    /// Opens a file, or makes it; brings its schema up to date.
+    /// Opens or creates a database file, and upgrades its schema.
     ///
-    /// A file that can only be read is opened too, if it has the schema; commits then fail with
-    /// [`SqliteError::ReadOnly`].
+    /// A read-only file can be opened if it has the schema. Commits then fail with [`SqliteError::ReadOnly`].
     ///
     /// # Errors
-    /// [`SqliteError`] says what stands in the way, and what to do about it.
+    /// [`SqliteError`] if the file cannot be opened, is not a database, or has a newer schema.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
         let path = path.as_ref();
         let connection = Connection::open(path).map_err(|e| SqliteError::from(e).with_path(path))?;
         Self::from_connection(connection).map_err(|e| e.with_path(path))
     }
 
-    /// A database in memory, gone with the repository.
+    /// Creates a database in memory, which is lost when the repository is dropped.
     ///
     /// # Errors
-    /// [`SqliteError`] if there is no memory for it.
+    /// [`SqliteError`] if SQLite cannot allocate memory.
     pub fn open_in_memory() -> Result<Self, SqliteError> {
         Self::from_connection(Connection::open_in_memory()?)
     }
 
-    /// Takes a connection over: brings the schema up to date, and sets WAL mode, `synchronous = normal`, foreign keys,
-    /// [`BUSY_TIMEOUT`], a cache of 64 MB, temporary storage in memory, a checkpoint every 10 000 pages, and plans that do
-    /// not hang on bound values.
-    /// Temporary tables that stand are lost. Whatever should be otherwise can be set on [`connection`](Self::connection) afterwards.
+    /// Configures a connection, and upgrades its schema.
+    ///
+    /// Existing temporary tables are lost. The settings are:
+    /// - WAL mode, a checkpoint every 10 000 pages, and `synchronous = normal`
+    /// - foreign keys
+    /// - [`BUSY_TIMEOUT`]
+    /// - a cache of 64 MB, and temporary storage in memory
+    /// - query plans that do not depend on bound values
+    ///
+    /// To change one of them, use [`connection`](Self::connection) afterwards.
     ///
     /// # Errors
     /// [`SqliteError`], as for [`open`](Self::open).
     pub fn from_connection(connection: Connection) -> Result<Self, SqliteError> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        // Otherwise each new binding of a statement may plan it anew, once the database was analyzed.
+        // Without it, SQLite may prepare a statement again for each new binding after `analyze`.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         connection.execute_batch(SETTINGS)?;
         array::load_module(&connection)?;
         if !connection.is_readonly(MAIN_DB)? {
             use_wal(&connection)?;
         }
         schema::migrate(&connection)?;
-        let file = File::of(&connection);
+        let file = DatabaseFile::new(&connection);
         Ok(Self { connection, file })
     }
 
-    /// The connection, to read and write the host's own way. What it begins it must end before the next call.
+    /// Returns the connection for the host's own SQL.
+    ///
+    /// The host must end its transactions before the next call of this repository.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The connection, to go on with.
+    /// Returns the connection, and ends the repository.
     #[must_use]
     pub fn into_connection(self) -> Connection {
         self.connection
@@ -101,20 +127,22 @@ impl SqliteRepository {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         schema::check(&transaction)?;
         let written = write(&transaction)?;
-        // In WAL mode SQLite itself would go on writing to a file that nobody finds any more.
-        if self.file.as_ref().is_some_and(File::is_gone) {
+        // In WAL mode, SQLite would continue to write to the moved or deleted file.
+        if self.file.as_ref().is_some_and(DatabaseFile::is_gone) {
             return Err(SqliteError::Moved);
         }
         transaction.commit()?;
         Ok(written)
     }
 
-    /// Writes to the disk what `write` commits. Under `synchronous = normal` a power cut may take back the last commits:
-    /// a completion is then done over, but what was accepted would be gone. Another setting is the host's own choice.
+    /// Flushes the commit of `write` to the disk.
+    ///
+    /// With `synchronous = normal`, a power cut may undo the last commits. A lost completion is repeated, but a lost
+    /// acceptance would break the promise to the caller. Any other setting is the host's decision and stays.
     fn flushing<T>(&self, write: impl FnOnce() -> Result<T, SqliteError>) -> Result<T, SqliteError> {
         let set = |setting: i64| self.connection.pragma_update(None, SYNCHRONOUS, setting);
-        let stands: i64 = self.connection.pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))?;
-        if stands != NORMAL {
+        let current: i64 = self.connection.pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))?;
+        if current != NORMAL {
             return write();
         }
         set(FULL)?;
@@ -173,23 +201,23 @@ impl Inbox for SqliteRepository {
     }
 }
 
-/// The file of a connection as it was when it was opened.
+/// The path and the identity of the database file at the time it was opened.
 #[derive(Debug)]
-struct File {
+struct DatabaseFile {
     path: PathBuf,
     identity: Identity,
 }
 
-impl File {
-    /// None in memory, and none where the name is no file's.
-    fn of(connection: &Connection) -> Option<Self> {
+impl DatabaseFile {
+    /// Returns `None` for a database in memory, or if the path does not name a file.
+    fn new(connection: &Connection) -> Option<Self> {
         let path = PathBuf::from(connection.path().filter(|path| !path.is_empty())?);
-        let identity = identity(&path)?;
+        let identity = file_identity(&path)?;
         Some(Self { path, identity })
     }
 
     fn is_gone(&self) -> bool {
-        identity(&self.path) != Some(self.identity)
+        file_identity(&self.path) != Some(self.identity)
     }
 }
 
@@ -199,20 +227,22 @@ type Identity = (u64, u64);
 type Identity = ();
 
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
+fn file_identity(path: &Path) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
     let metadata = path.metadata().ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Elsewhere a file that is open is neither moved nor replaced.
+/// On other systems, an open file cannot be moved or replaced.
 #[cfg(not(unix))]
-fn identity(path: &Path) -> Option<Identity> {
+fn file_identity(path: &Path) -> Option<Identity> {
     path.exists().then_some(())
 }
 
-/// The mode stays with the file. Two that switch a fresh one at once do not wait for each other: one is refused at once,
-/// whatever the busy timeout.
+/// Sets WAL mode, which the file keeps.
+///
+/// Retries, because SQLite ignores the busy timeout here: if two connections set the mode of a new file at the same time,
+/// one of them fails immediately.
 fn use_wal(connection: &Connection) -> Result<(), SqliteError> {
     let until = Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -226,10 +256,10 @@ fn use_wal(connection: &Connection) -> Result<(), SqliteError> {
 const SYNCHRONOUS: &str = "synchronous";
 const NORMAL: i64 = 1;
 const FULL: i64 = 2;
-/// More than there are statements in this crate.
-const STATEMENTS: usize = 128;
-/// A statement on a table with triggers, or for many rows, saves each page that it changes, to be able to take itself back:
-/// in files, that would double the time of a commit.
+/// More than the number of statements in this crate.
+const CACHED_STATEMENTS: usize = 128;
+/// Temporary storage is in memory because SQLite saves the old pages of a statement there. In files, a commit would take
+/// twice the time.
 const SETTINGS: &str = "
     pragma foreign_keys = on;
     pragma synchronous = normal;

@@ -1,4 +1,4 @@
-//! A repository inside the open transaction of a host.
+//! A repository inside an open transaction of the host.
 
 use enroll::changes::ChangeSet;
 use enroll::inbox::{Claim, Failure, Inbox, InboxEntry};
@@ -13,26 +13,68 @@ use rusqlite::{Connection, Transaction};
 use crate::error::SqliteError;
 use crate::{inbox, read, schema, write};
 
-/// The open transaction of a host as a repository: what is committed here stands once the host commits.
+/// A repository and inbox inside an open transaction of the host.
 ///
-/// A commit runs in a savepoint, so that one that is refused leaves the transaction as it was, and the engine tries
-/// again inside it. The transaction should have begun with `TransactionBehavior::Immediate`: one that has read before
-/// another wrote cannot write any more, and no retry inside it helps ([`SqliteError::StaleTransaction`]). Where SQLite
-/// itself ends a transaction, as it may on a full disk, the host's rows go with it.
+/// The host's rows and the enrollment become visible together when the host commits. Each commit of the engine runs in a
+/// savepoint: if it is refused, the transaction is as before, and the engine tries again inside it. If SQLite itself ends
+/// the transaction, for example on a full disk, the host's rows are rolled back too.
 ///
-/// The settings of the connection stay as they are, but for the triggers of the schema, which are off while a large commit
-/// is written; `pragma temp_store = memory` makes large commits twice as fast, and
-/// `pragma synchronous = full` keeps what was accepted through a power cut. Its database needs the schema: [`migrate`](crate::migrate).
+/// The database needs the schema: see [`migrate`](crate::migrate). Begin the transaction with
+/// `TransactionBehavior::Immediate`. A deferred transaction that read before another connection wrote can no longer write
+/// ([`SqliteError::StaleTransaction`]).
+///
+/// The adapter does not change the settings of the connection, except that triggers are disabled during a large commit.
+/// Two settings are useful:
+/// - `pragma temp_store = memory` halves the time of large commits.
+/// - `pragma synchronous = full` protects accepted enrollments from a power cut.
+///
+/// ```
+/// use enroll::{Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, OrganizationId, SequenceId};
+/// use enroll_sqlite::SqliteTransaction;
+/// use enroll_sqlite::rusqlite::{Connection, TransactionBehavior};
+/// use uuid::Uuid;
+///
+/// let mut connection = Connection::open_in_memory()?;
+/// enroll_sqlite::migrate(&connection)?;
+/// connection.execute_batch(
+///     "create table orders (id integer primary key);
+///      insert into enroll_organizations values (x'00000000000000000000000000000001');
+///      insert into enroll_sequences (organization_id, id, status)
+///          values (x'00000000000000000000000000000001', x'00000000000000000000000000000002', 'active');
+///      insert into enroll_steps (organization_id, sequence_id, id, position, channel_kind)
+///          values (x'00000000000000000000000000000001', x'00000000000000000000000000000002',
+///                  x'00000000000000000000000000000003', 1, 'phone')",
+/// )?;
+///
+/// let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+/// transaction.execute("insert into orders values (1)", [])?;
+/// let request = EnrollmentRequest::from_json(br#"{"to": [{"phone": "+1 202 555 0123"}]}"#);
+/// let enrollment = Enrollment {
+///     organization_id: OrganizationId::from_uuid(Uuid::from_u128(1)),
+///     sequence_id: SequenceId::from_uuid(Uuid::from_u128(2)),
+///     key: EnrollmentKey::Idempotency("order-1"),
+///     at: "2026-02-01T15:00:00Z".parse()?,
+///     request: &request,
+/// };
+/// let policy = EnrollmentPolicy::default();
+/// enroll::enroll_contacts(&mut SqliteTransaction::new(&transaction)?, &Engine::new(&policy), &enrollment)?;
+/// transaction.commit()?;
+///
+/// let counts = "select (select count(*) from orders), (select count(*) from enroll_contacts)";
+/// let counts: (i64, i64) = connection.query_row(counts, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+/// assert_eq!(counts, (1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct SqliteTransaction<'t> {
     connection: &'t Connection,
 }
 
 impl<'t> SqliteTransaction<'t> {
-    /// Works inside this transaction.
+    /// Creates a repository inside the transaction.
     ///
     /// # Errors
-    /// [`SqliteError::NoSchema`] or [`SqliteError::NewerSchema`] if the database does not have the schema of this build.
+    /// [`SqliteError::NoSchema`] or [`SqliteError::NewerSchema`] if the schema has not the version of this build.
     pub fn new(transaction: &'t Transaction<'_>) -> Result<Self, SqliteError> {
         match schema::stored_version(transaction)? {
             schema::KNOWN => {}
@@ -51,7 +93,7 @@ impl<'t> SqliteTransaction<'t> {
             self.connection.execute_batch(RELEASE)?;
             Ok(written)
         });
-        // Where SQLite ended the whole transaction there is no savepoint to go back to, and nothing stands.
+        // If SQLite ended the whole transaction, the savepoint no longer exists, and nothing was written.
         if written.is_err() && !self.connection.is_autocommit() {
             self.connection.execute_batch(ROLL_BACK)?;
         }

@@ -1,10 +1,11 @@
--- Version 1. Ids are 16 bytes, instants whole milliseconds since 1970, JSON is text that keeps its spelling.
+-- Schema version 1. An id is a blob of 16 bytes. A time is a number of milliseconds since 1970. JSON is stored as text.
 -- Every key and every index begins with organization_id.
 
--- Words are checked one by one: of a list of more than two, SQLite makes a table of its own for each row that is written.
+-- Checks of words use `or` instead of `in`: for a list of more than two values, SQLite builds a temporary table for each
+-- row that it writes.
 
--- Its one row is 1 in the middle of a commit of the engine, which raises versions itself: no version trigger fires then.
--- The same transaction sets it back, so nobody else ever sees it.
+-- `writing` is 1 during a commit of the engine, which raises versions itself. No version trigger fires then. The same
+-- transaction sets it back to 0, so other connections never see the 1.
 create table enroll_engine (
     one integer primary key check (one = 1),
     writing integer not null check (writing in (0, 1))
@@ -53,7 +54,7 @@ create table enroll_sequences (
     primary key (organization_id, id)
 ) strict;
 
--- The channel of a step may be gone: that is a fault of the request that uses it.
+-- The channel of a step need not exist: a request that uses such a step is rejected.
 create table enroll_steps (
     organization_id blob not null,
     sequence_id blob not null,
@@ -74,9 +75,9 @@ create table enroll_tags (
     primary key (organization_id, id)
 ) strict;
 
--- What a contact holds is what it is found by: nothing of a merged contact, nothing that is only white space
--- (the characters are Unicode's White_Space; what begins with a printable one of ASCII is not asked further). The
--- email's key is made by the engine and stored beside it.
+-- The columns held_… contain the keys by which a contact is found. They are null for a merged contact, and for a key of
+-- only white space. The list of characters is Unicode's White_Space. A key that begins with a printable ASCII character
+-- skips the slower check. The engine computes email_key from the email.
 create table enroll_contacts (
     organization_id blob not null references enroll_organizations on delete cascade,
     id blob not null,
@@ -127,9 +128,10 @@ create table enroll_communication_preferences (
     foreign key (organization_id, contact_id) references enroll_contacts on delete cascade
 ) strict;
 
--- Rows round a contact lie beside each other, so that finding them takes no index of its own, and writing one touches a
--- tree less.
--- One at most: the channel is of a phone kind, or does not exist. Whoever writes an email conversation says 0.
+-- The primary key of a related row begins with its contact. Without a rowid, the rows of a contact are adjacent in the
+-- table itself: no other index is needed to find them.
+
+-- one_at_most is 1 if the channel is of a phone kind or does not exist. For an email conversation, insert 0.
 create table enroll_conversations (
     organization_id blob not null,
     id blob not null,
@@ -190,7 +192,7 @@ create table enroll_contact_tags (
 ) strict, without rowid;
 create index enroll_contact_tags_of_tag on enroll_contact_tags (organization_id, tag_id);
 
--- The contact is the resource itself, or that of the step contact.
+-- contact_id is the resource itself, or the contact of the step contact.
 create table enroll_custom_records (
     organization_id blob not null,
     id blob not null,
@@ -207,8 +209,9 @@ create index enroll_custom_records_of_contact on enroll_custom_records (organiza
 create unique index enroll_custom_records_one
     on enroll_custom_records (organization_id, resource_id, resource, custom_object_id);
 
--- What is asked for (`command`) stands until it is done or rejected; it is large, so it is the last, and read alone.
--- What is accepted may be claimed from `due_at` on: at once, after a back-off, or at the end of a lease.
+-- `command` is the accepted request. It is removed when the enrollment is completed or rejected. It is the last column
+-- because it is large and rarely read.
+-- A worker may claim an accepted enrollment from `due_at` on: immediately, after a delay, or when a lease has ended.
 create table enroll_enrollments (
     organization_id blob not null references enroll_organizations on delete cascade,
     id blob not null,
@@ -231,11 +234,11 @@ create table enroll_enrollments (
     check ((rejection is not null) = (state = 'rejected')),
     check (error is not null or state <> 'failed')
 ) strict;
--- It holds what waits and nothing else. A claim goes from one organization that has something waiting to the next.
+-- Contains only waiting enrollments. A claim steps from one organization with waiting enrollments to the next.
 create index enroll_enrollments_waiting on enroll_enrollments (organization_id, at, id, due_at)
     where state = 'accepted';
 
--- A step contact takes its records with it.
+-- The records of a step contact are deleted and moved with it.
 create trigger enroll_step_contacts_records_go after delete on enroll_step_contacts begin
     delete from enroll_custom_records
     where organization_id = old.organization_id and resource_id = old.id and resource = 'step_contact';
@@ -245,8 +248,8 @@ create trigger enroll_step_contacts_records_move after update of contact_id on e
     where organization_id = new.organization_id and resource_id = new.id and resource = 'step_contact';
 end;
 
--- Versions. An aggregate's own row raises itself, unless whoever wrote it did; the condition ends it also where
--- triggers are recursive.
+-- Versions. An update of an aggregate's own row raises the version, unless the update did so itself. The condition also
+-- ends the recursion if `pragma recursive_triggers` is on.
 create trigger enroll_channels_raised after update on enroll_channels
 when new.version <= old.version and (select writing from enroll_engine) = 0 begin
     update enroll_channels set version = old.version + 1
@@ -273,7 +276,7 @@ when new.version <= old.version and (select writing from enroll_engine) = 0 begi
     where organization_id = new.organization_id and id = new.id;
 end;
 
--- A step raises its sequence.
+-- A change of a step raises the version of its sequence.
 create trigger enroll_steps_inserted after insert on enroll_steps
 when (select writing from enroll_engine) = 0 begin
     update enroll_sequences set version = version + 1
@@ -291,7 +294,7 @@ when (select writing from enroll_engine) = 0 begin
     where organization_id = old.organization_id and id = old.sequence_id;
 end;
 
--- A row round a contact raises the contact; a row that moves to another raises both.
+-- A change of a related row raises the version of its contact. A row that moves to another contact raises both.
 create trigger enroll_communication_preferences_inserted after insert on enroll_communication_preferences
 when (select writing from enroll_engine) = 0 begin
     update enroll_contacts set version = version + 1
