@@ -18,7 +18,8 @@ use crate::database::Database;
 use crate::run::{json_out, with_counts};
 use crate::store::Store;
 use crate::work::{Event, Settings};
-use crate::{Failure, out, print, tell};
+use crate::{Failure, out, tell};
+use enroll_demo::print;
 
 /// Accepts, and prints what to ask after.
 pub(crate) fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
@@ -102,7 +103,7 @@ impl Tally {
         match event {
             Event::Completed(claim, report, _) => {
                 add(&self.completed);
-                tell(&format!("completed {}: {}", claim.enrollment_id, print::in_a_line(&report.counts())));
+                tell(&format!("completed {}: {}", claim.enrollment_id, print::counts_in_one_line(&report.counts())));
             }
             Event::Rejected(claim, rejection) => {
                 add(&self.rejected);

@@ -10,7 +10,6 @@ mod demo;
 mod http;
 mod input;
 mod keys;
-mod print;
 mod read;
 mod run;
 mod seed;
@@ -26,6 +25,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use crate::args::{Cli, Command};
+use enroll_demo::print::plain;
 
 fn main() -> ExitCode {
     let answer = match Cli::parse().command {
@@ -100,17 +100,4 @@ fn out(text: &str) -> Result<(), Failure> {
 fn tell(line: &str) {
     // Nothing is left to be done where standard error is gone.
     drop(writeln!(io::stderr(), "{line}"));
-}
-
-/// Text of a user for a line of a terminal: a control character is written as its code.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            plain.extend(c.escape_default());
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
 }

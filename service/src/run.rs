@@ -12,8 +12,8 @@ use crate::again::Again;
 use crate::args::RunArgs;
 use crate::ask::{Asked, Part, Sender, Stop};
 use crate::database::Database;
-use crate::print::{self, Notable, Place};
 use crate::{Failure, out, tell};
+use enroll_demo::print::{self, Listing, RecipientLine};
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let (sender, mut database) = Sender::new(&args.ask, args.seed.as_deref())?;
@@ -81,7 +81,7 @@ struct Done {
     target: String,
     counts: Counts,
     tags: String,
-    notable: Notable,
+    notable: Listing,
     numbered: &'static str,
     again: Option<Again>,
     json: Option<Json>,
@@ -102,7 +102,7 @@ impl Done {
             target: String::new(),
             counts: Counts::default(),
             tags: String::new(),
-            notable: Notable::new(args.all),
+            notable: Listing::new(args.all),
             numbered: "recipient",
             again,
             json: args.json.then(Json::default),
@@ -131,7 +131,7 @@ impl Done {
         for (entry, outcome) in part.enrollment.request.to.iter().zip(&report.outcomes) {
             let number = rows.get(outcome.index).copied().unwrap_or(outcome.index);
             let again = again.get(outcome.index).copied().flatten();
-            self.notable.add(&Place { number, rows, entry, outcome, again });
+            self.notable.add(&RecipientLine { number, rows, entry, outcome, first_row: again });
             if let (Some(json), Some(first)) = (&mut self.json, again) {
                 json.again.push(json!({ "row": number, "first_row": first, "contact_id": outcome.contact_id }));
             }

@@ -92,7 +92,7 @@ fn a_large_csv_is_one_import_of_even_requests_and_tells_who_comes_again() {
 
     for preview in [&[][..], &["--preview"]] {
         let told = text(&folder.run("r.csv", &csv, preview));
-        assert!(told.contains("9002  P0   reprocessed  the person of row 2 again"), "{told}");
+        assert!(told.contains("9002  P0   reprocessed  same person as row 2"), "{told}");
         assert!(told.contains("3 requests, import"), "{told}");
     }
 }
@@ -202,7 +202,7 @@ fn rows_are_told_as_a_spreadsheet_counts_them() {
     folder.file("seed.json", &SEED.replace(r#", "state": "blocked""#, ""));
     let csv = "phone,email\n\n2025550187,x@example.com\n+12025550123,x@example.com\n";
     let told = text(&folder.run("r.csv", csv, &[]));
-    assert!(told.contains("email left out: row 3 brought it to another contact"), "{told}");
+    assert!(told.contains("email left out: row 3 added it to another contact"), "{told}");
 }
 
 #[test]

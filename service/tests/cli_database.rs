@@ -254,7 +254,7 @@ fn who_stood_before_an_import_comes_again_in_it_too() {
     let (folder, file) = seeded("db-again-in-import");
     let many = folder.file("r.csv", &list(8500, "P1,+13032000001,2\nP2,nope,2\nP1,+13032000001,2\n"));
     let told = text(&run(path(&file), &many, &[]));
-    assert!(told.contains("8502  P1   reprocessed  the person of row 3 again\n"), "{told}");
+    assert!(told.contains("8502  P1   reprocessed  same person as row 3\n"), "{told}");
     // All of them stand by now, made by others than this import.
     let again = json(&run(path(&file), &many, &["--json"]));
     assert_eq!(again["reports"].as_array().unwrap().len(), 3);

@@ -1,0 +1,171 @@
+//! A report as text for a terminal.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use std::fmt::Write;
+
+use enroll::report::{Counts, Disposition, EnrollmentReport, Note, Outcome};
+use enroll::{Recipient, ReferenceData};
+
+/// The recipients that a listing shows, unless it shows all.
+const LISTED: usize = 40;
+
+/// One recipient of a request, with its outcome.
+#[derive(Debug)]
+pub struct RecipientLine<'p> {
+    /// The number shown: a row of the list, or the index of the recipient.
+    pub number: usize,
+    /// The row of each recipient of the request. Empty if recipients are numbered by their index.
+    pub rows: &'p [usize],
+    /// The recipient as sent.
+    pub entry: &'p Recipient<'p>,
+    /// The outcome.
+    pub outcome: &'p Outcome,
+    /// The row of the same person in an earlier request of the list.
+    pub first_row: Option<usize>,
+}
+
+/// Returns one line: the sequence, the step and the channel.
+#[must_use]
+pub fn target(report: &EnrollmentReport, reference: &ReferenceData) -> String {
+    let sequence = reference.sequences.get(&report.sequence_id).map(|sequence| &*sequence.value);
+    let title = sequence.map_or("", |sequence| &sequence.title);
+    let mut line = format!("Sequence `{title}`");
+    if let Some((sequence, step)) = sequence.and_then(|sequence| Some((sequence, sequence.step(report.step_id)?))) {
+        let earlier = |other: &&enroll::model::Step| (other.position, other.id) < (step.position, step.id);
+        let place = sequence.steps.iter().filter(earlier).count() + 1;
+        let _infallible = write!(line, ", step {place} of {} ({})", sequence.steps.len(), step.channel_kind);
+    }
+    match report.channel_id.and_then(|id| reference.channels.get(&id)) {
+        Some(channel) => {
+            let _infallible = write!(line, ", from {}", channel.value.address);
+        }
+        None => line.push_str(", without a channel"),
+    }
+    line.push('\n');
+    line
+}
+
+/// Returns one line with the count of each outcome that occurred.
+#[must_use]
+pub fn counts_in_one_line(counts: &Counts) -> String {
+    let parts = [
+        (counts.added, "added"),
+        (counts.re_added, "re-added"),
+        (counts.reprocessed, "reprocessed"),
+        (counts.ignored, "ignored"),
+        (counts.duplicate, "duplicates"),
+    ];
+    let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    parts.join(", ")
+}
+
+/// Returns a line for each count of the report.
+#[must_use]
+pub fn counts(counts: &Counts) -> String {
+    let mut text = String::new();
+    let lines = [
+        ("recipients", counts.total()),
+        ("  added", counts.added),
+        ("  re-added", counts.re_added),
+        ("  reprocessed", counts.reprocessed),
+        ("  ignored", counts.ignored),
+        ("  duplicate", counts.duplicate),
+        ("contacts created", counts.contacts_created),
+        ("conversations opened", counts.conversations_created),
+    ];
+    for (what, count) in lines {
+        let _infallible = writeln!(text, "{what:<20} {count:>7}");
+    }
+    text
+}
+
+/// The recipients that were not simply added, each with its reasons and notes.
+#[derive(Debug)]
+pub struct Listing {
+    most: usize,
+    listed: Vec<[String; 4]>,
+    more: usize,
+}
+
+impl Listing {
+    /// Creates an empty listing that shows the first 40 recipients, or all.
+    #[must_use]
+    pub fn new(all: bool) -> Self {
+        Self { most: if all { usize::MAX } else { LISTED }, listed: Vec::new(), more: 0 }
+    }
+
+    /// Adds a recipient, unless it was simply added.
+    pub fn add(&mut self, line: &RecipientLine<'_>) {
+        let outcome = line.outcome;
+        if outcome.disposition == Disposition::Added && outcome.notes.is_empty() && line.first_row.is_none() {
+            return;
+        }
+        if self.listed.len() < self.most {
+            let row = [line.number.to_string(), who(line.entry), outcome.disposition.to_string(), why(line)];
+            self.listed.push(row);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Returns the listing as a table. `number` is the title of the first column.
+    #[must_use]
+    pub fn table(self, number: &str) -> String {
+        if self.listed.is_empty() {
+            return "Every recipient was simply added.\n".to_owned();
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header([number, "who", "outcome", "why"]);
+        table.add_rows(self.listed);
+        let mut text = table.trim_fmt();
+        text.push('\n');
+        if self.more > 0 {
+            let _infallible = writeln!(text, "… and {} more that were not simply added (--all lists them)", self.more);
+        }
+        text
+    }
+}
+
+/// Returns text for one line of a terminal: a control character is written as its escape code.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+fn who(entry: &Recipient<'_>) -> String {
+    let texts = [&entry.name, &entry.phone, &entry.email, &entry.external_id];
+    let mut texts = texts.into_iter().flatten().map(|text| text.trim());
+    let text = texts.find(|text| !text.is_empty()).unwrap_or("(blank)");
+    let printable = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let mut short: String = printable.take(32).collect();
+    if text.chars().nth(32).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+fn why(line: &RecipientLine<'_>) -> String {
+    let outcome = line.outcome;
+    let mut why: Vec<String> = outcome.reasons.iter().map(ToString::to_string).collect();
+    let number = |index: usize| line.rows.get(index).copied().unwrap_or(index);
+    why.extend(outcome.duplicate_of.map(|of| format!("same contact as {}", number(of))));
+    why.extend(line.first_row.map(|first| format!("same person as row {first}")));
+    let what = if line.rows.is_empty() { "recipient" } else { "row" };
+    why.extend(outcome.notes.iter().map(|note| match note {
+        Note::KeyTaken { key, recipient, .. } => {
+            format!("note: {key} left out: {what} {} added it to another contact", number(*recipient))
+        }
+        note => format!("note: {note}"),
+    }));
+    // Keys of custom data are the sender's own text.
+    plain(&why.join("; "))
+}
