@@ -162,7 +162,7 @@ proptest! {
                 prop_assert!(row.channel_id.is_none_or(|id| snapshot.reference.channels.contains_key(&id)));
             }
             if contact_rows.contact.created_at.is_some_and(|at| at >= scenario.requests[0].at) {
-                prop_assert!(contact_rows.contact.default_channel_id.is_none_or(|id| snapshot.reference.channels.contains_key(&id)));
+                prop_assert!(contact_rows.contact.profile.default_channel_id.is_none_or(|id| snapshot.reference.channels.contains_key(&id)));
             }
         }
     }

@@ -9,9 +9,8 @@ pub use conflict::{ApplyError, Conflict};
 pub(crate) use key_holders::KeyHolders;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use std::sync::Arc;
 
-use crate::contact::{Address, BirthDate, Contact, ContactKeys, Email};
+use crate::contact::{Contact, ContactKeys, Email, Profile, flat_serde, with_profile_fields};
 use crate::format::FormatVersion;
 use crate::ids::{
     CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
@@ -239,38 +238,34 @@ pub struct ContactUpdate {
     pub set: ContactFields,
 }
 
-/// Fields of a contact to be set; what is absent stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// The fields that an update sets. The other fields of the contact do not change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are the contact's")]
 pub struct ContactFields {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The new external id.
     pub external_id: Option<Text>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The new phone number, in E.164.
     pub phone: Option<Text>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The new email address.
     pub email: Option<Email>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<Text>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub language: Option<Text>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub default_channel_id: Option<ChannelId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<Arc<Address>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub birth_date: Option<BirthDate>,
+    /// The new fields other than keys.
+    pub profile: Profile,
 }
 
+with_profile_fields!(flat_serde! {
+    ContactFields {}
+    { external_id: Option<Text>, phone: Option<Text>, email: Option<Email>, }
+    profile {}
+});
+
 impl ContactFields {
-    /// Whether nothing is to be set.
+    /// Returns true if no field is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.external_id.is_none() && self.phone.is_none() && self.email.is_none() && self.profile.is_empty()
     }
 
-    /// Sets the fields on a contact.
+    /// Sets the fields of a contact.
     pub fn apply(&self, contact: &mut Contact) {
         fn set<T: Clone>(field: &mut Option<T>, value: Option<&T>) {
             if let Some(value) = value {
@@ -280,11 +275,7 @@ impl ContactFields {
         set(&mut contact.external_id, self.external_id.as_ref());
         set(&mut contact.phone, self.phone.as_ref());
         set(&mut contact.email, self.email.as_ref());
-        set(&mut contact.name, self.name.as_ref());
-        set(&mut contact.language, self.language.as_ref());
-        set(&mut contact.default_channel_id, self.default_channel_id.as_ref());
-        set(&mut contact.address, self.address.as_ref());
-        set(&mut contact.birth_date, self.birth_date.as_ref());
+        self.profile.apply(&mut contact.profile);
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use super::{ChannelUsed, Checked, CheckedRecipient, CommandVersion, Engine, Enrollment, EnrollmentCommand};
-use crate::contact::{Address, BirthDate, Email, PhoneNormalizer, PhoneNumber, Region};
+use crate::contact::{Address, BirthDate, Email, PhoneNormalizer, PhoneNumber, Profile, Region};
 use crate::fault::{Fault, FaultCode, Path, Rejection};
 use crate::ids::SequenceId;
 use crate::model::{Channel, ChannelKind, Step};
@@ -283,14 +283,7 @@ fn find_nul(request: &EnrollmentRequest<'_>, faults: &mut Vec<Fault>) {
     let to = Path::Root.member("to");
     for (index, entry) in request.to.iter().enumerate() {
         let at = to.item(index);
-        let texts = [
-            ("phone", &entry.phone),
-            ("email", &entry.email),
-            ("name", &entry.name),
-            ("external_id", &entry.external_id),
-            ("language", &entry.language),
-        ];
-        for (name, text) in texts {
+        for (name, text) in entry.texts() {
             text.iter().for_each(|text| check_text(text, &at.member(name)));
         }
         let address = at.member("address");
@@ -363,21 +356,23 @@ impl CheckRecipient<'_> {
             }),
             email: checked(non_blank(entry.email.as_ref()), Email::parse),
             external_id: text(entry.external_id.as_ref()),
-            name: text(entry.name.as_ref()),
-            language: text(entry.language.as_ref()),
-            default_channel_id: entry.default_channel_id,
-            address: entry.address.as_ref().and_then(|wire| {
-                let address = Address {
-                    address_line_one: text(wire.address_line_one.as_ref()),
-                    address_line_two: text(wire.address_line_two.as_ref()),
-                    city: text(wire.city.as_ref()),
-                    state: text(wire.state.as_ref()),
-                    post_code: text(wire.post_code.as_ref()),
-                    country: text(wire.country.as_ref()),
-                };
-                (!address.is_empty()).then(|| Arc::new(address))
-            }),
-            birth_date,
+            profile: Profile {
+                name: text(entry.name.as_ref()),
+                language: text(entry.language.as_ref()),
+                default_channel_id: entry.default_channel_id,
+                address: entry.address.as_ref().and_then(|wire| {
+                    let address = Address {
+                        address_line_one: text(wire.address_line_one.as_ref()),
+                        address_line_two: text(wire.address_line_two.as_ref()),
+                        city: text(wire.city.as_ref()),
+                        state: text(wire.state.as_ref()),
+                        post_code: text(wire.post_code.as_ref()),
+                        country: text(wire.country.as_ref()),
+                    };
+                    (!address.is_empty()).then(|| Arc::new(address))
+                }),
+                birth_date,
+            },
             // spec 4.8: `properties` are used with `custom_data` only.
             properties: if self.custom_data { properties(entry) } else { Properties::new() },
         }

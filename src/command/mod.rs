@@ -3,11 +3,10 @@
 mod check;
 
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 use crate::contact::{
-    Address, BirthDate, ContactKeys, Email, EmailError, KeyKind, Libphonenumber, PhoneError, PhoneNormalizer,
-    PhoneNumber, Region,
+    ContactKeys, Email, EmailError, KeyKind, Libphonenumber, Omit, PhoneError, PhoneNormalizer, PhoneNumber, Profile,
+    Region, flat_serde, with_profile_fields,
 };
 use crate::fault::{Fault, FaultCode};
 use crate::format::FormatVersion;
@@ -242,28 +241,20 @@ pub(crate) struct ChannelUsed {
 }
 
 /// An entry of `to`, trimmed and normalized.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct CheckedRecipient {
-    #[serde(skip_serializing_if = "Checked::is_absent")]
     pub(crate) phone: Checked<PhoneNumber, PhoneError>,
-    #[serde(skip_serializing_if = "Checked::is_absent")]
     pub(crate) email: Checked<Email, EmailError>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) external_id: Option<Text>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<Text>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) language: Option<Text>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) default_channel_id: Option<ChannelId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) address: Option<Arc<Address>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) birth_date: Option<BirthDate>,
-    #[serde(skip_serializing_if = "Properties::is_empty")]
+    pub(crate) profile: Profile,
     pub(crate) properties: Properties,
 }
+
+with_profile_fields!(flat_serde! {
+    CheckedRecipient {}
+    { phone: Checked<PhoneNumber, PhoneError>, email: Checked<Email, EmailError>, external_id: Option<Text>, }
+    profile { properties: Properties, }
+});
 
 impl CheckedRecipient {
     /// Returns a key of the entry, if it has a valid one of this kind.
@@ -293,8 +284,10 @@ impl<T, E> Checked<T, E> {
             _ => None,
         }
     }
+}
 
-    fn is_absent(&self) -> bool {
+impl<T, E> Omit for Checked<T, E> {
+    fn is_omitted(&self) -> bool {
         matches!(self, Self::Absent)
     }
 }

@@ -1,10 +1,11 @@
-//! The contact: who it is, where it can be reached, and the keys that it is found by.
+//! Contacts: their keys, profile and state, and the reading of phone numbers and email addresses.
 
 mod email;
 mod keys;
 mod phone;
 #[cfg(feature = "phonenumber")]
 mod phonenumber_crate;
+mod profile;
 mod rlibphonenumber_crate;
 
 pub use crate::text::Text;
@@ -13,51 +14,47 @@ pub use keys::ContactKeys;
 pub use phone::{PhoneError, PhoneNormalizer, PhoneNumber, Region, RegionError};
 #[cfg(feature = "phonenumber")]
 pub use phonenumber_crate::PhonenumberCrate;
+pub use profile::Profile;
+pub(crate) use profile::{Omit, flat_serde, with_profile_fields};
 pub use rlibphonenumber_crate::Libphonenumber;
 
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
-use crate::ids::{ChannelId, ContactId};
+use crate::ids::ContactId;
 use crate::text::trimmed;
 use crate::time::Timestamp;
 use crate::words::words;
 
 /// A contact of an organization, as stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are the documented ones; what needs a word has it")]
 pub struct Contact {
+    /// The id.
     pub id: ContactId,
-    /// The host's own key of the person, case-sensitive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The host's own id of the contact. It is case-sensitive.
     pub external_id: Option<Text>,
-    /// E.164; what is stored in another form is kept, and matches nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The phone number in E.164. A stored number in another form is kept, but matches no recipient.
     pub phone: Option<Text>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The email address.
     pub email: Option<Email>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<Text>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub language: Option<Text>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default_channel_id: Option<ChannelId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<Arc<Address>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub birth_date: Option<BirthDate>,
-    #[serde(default)]
+    /// The fields other than keys, such as the name.
+    pub profile: Profile,
+    /// The state.
     pub state: ContactState,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The instant of the creation, if it is known.
     pub created_at: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The instant of the last change, if it is known.
     pub updated_at: Option<Timestamp>,
 }
 
+with_profile_fields!(flat_serde! {
+    Contact { id: ContactId, }
+    { external_id: Option<Text>, phone: Option<Text>, email: Option<Email>, }
+    profile { state: ContactState, created_at: Option<Timestamp>, updated_at: Option<Timestamp>, }
+});
+
 impl Contact {
-    /// An open contact of which nothing but the id is known.
+    /// Creates an open contact with no other fields.
     #[must_use]
     pub fn new(id: ContactId) -> Self {
         Self {
@@ -65,18 +62,14 @@ impl Contact {
             external_id: None,
             phone: None,
             email: None,
-            name: None,
-            language: None,
-            default_channel_id: None,
-            address: None,
-            birth_date: None,
+            profile: Profile::default(),
             state: ContactState::Open,
             created_at: None,
             updated_at: None,
         }
     }
 
-    /// What the contact is found by under a kind of key; none for a merged contact, and none where it is blank.
+    /// Returns the contact's key of a kind. A merged contact has no keys, and a blank field is not a key.
     #[must_use]
     pub fn key(&self, kind: KeyKind) -> Option<&str> {
         if self.state == ContactState::Merged {
@@ -126,50 +119,63 @@ words! {
     }
 }
 
-/// A postal address, taken or kept as a whole.
+impl Omit for ContactState {
+    fn is_omitted(&self) -> bool {
+        false
+    }
+}
+
+/// A postal address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are the documented ones")]
 pub struct Address {
+    /// The first line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_line_one: Option<Text>,
+    /// The second line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_line_two: Option<Text>,
+    /// The city.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub city: Option<Text>,
+    /// The state or province.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<Text>,
+    /// The postal code. `postal_code` is an alias in JSON.
     #[serde(alias = "postal_code", skip_serializing_if = "Option::is_none")]
     pub post_code: Option<Text>,
+    /// The country.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub country: Option<Text>,
 }
 
 impl Address {
-    /// Whether no part of it is given.
+    /// Returns true if no part is given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// A birth date of which any part may be unknown: day 1–31, month 1–12, year 1–9999.
+/// A birth date. Each part may be unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are the documented ones")]
 pub struct BirthDate {
+    /// The day of the month, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub day: Option<u8>,
+    /// The month, from 1 to 12.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub month: Option<u8>,
+    /// The year, from 1 to 9999.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub year: Option<u16>,
 }
 
 impl BirthDate {
-    /// The date of these parts, if there can be one: 29 February needs a leap year or no year.
+    /// Creates a date of these parts, or returns `None` if it is impossible. 29 February needs a leap year or no year.
     ///
     /// ```
     /// use enroll::contact::BirthDate;
@@ -195,7 +201,7 @@ impl BirthDate {
         })
     }
 
-    /// Whether no part of it is given.
+    /// Returns true if no part is given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

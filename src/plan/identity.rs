@@ -4,13 +4,12 @@ use super::key_index::{ContactIndex, KeyHolder, KeyIndex};
 use super::{Planner, eligibility};
 use crate::changes::{ContactFields, ContactUpdate};
 use crate::command::CheckedRecipient;
-use crate::contact::{Contact, KeyKind};
+use crate::contact::{Contact, KeyKind, Profile};
 use crate::ids::{ContactId, RowKind};
 use crate::model::ChannelKind;
 use crate::policy::{EnrollmentPolicy, ExistingContact, IdentityConflict};
 use crate::report::{Note, Reason};
 use crate::snapshot::{ContactAggregate, ReferenceData};
-use crate::text::{Text, is_blank};
 
 /// The comparison of a recipient with the contact that its keys find.
 #[derive(Default)]
@@ -35,7 +34,8 @@ pub(super) fn reconcile<'a>(
     policy: &EnrollmentPolicy,
 ) -> Reconciliation<'a> {
     let contact = &aggregate.contact;
-    let updates = profile_updates(contact, recipient, reference, policy);
+    let profile = profile_updates(contact, recipient, reference, policy);
+    let updates = ContactFields { profile, ..ContactFields::default() };
     let mut result = Reconciliation { updates, ..Reconciliation::default() };
     for kind in KeyKind::ALL {
         let Some(key) = recipient.key(kind) else {
@@ -114,7 +114,7 @@ pub(super) fn unreachable(
 
 /// Returns a note if the entry's default channel is not a channel of the organization (spec 3).
 pub(super) fn unknown_default_channel(recipient: &CheckedRecipient, reference: &ReferenceData) -> Option<Note> {
-    let channel_id = recipient.default_channel_id?;
+    let channel_id = recipient.profile.default_channel_id?;
     (!reference.channels.contains_key(&channel_id)).then_some(Note::DefaultChannelUnknown { channel_id })
 }
 
@@ -123,7 +123,7 @@ impl<'a> Planner<'a> {
     pub(super) fn create_contact(&mut self, index: usize, recipient: &'a CheckedRecipient) -> ContactId {
         let at = Some(self.command.at());
         let mut contact = Contact::new(self.minter.mint(RowKind::Contact, index));
-        profile_fields(recipient, self.reference).apply(&mut contact);
+        contact.profile = known_profile(recipient, self.reference);
         contact.external_id.clone_from(&recipient.external_id);
         contact.phone = recipient.phone.valid().map(|phone| phone.text().clone());
         contact.email = recipient.email.valid().cloned();
@@ -151,21 +151,17 @@ impl<'a> Planner<'a> {
     }
 
     fn guard_default_channel(&mut self, recipient: &CheckedRecipient) {
-        if let Some(id) = recipient.default_channel_id {
+        if let Some(id) = recipient.profile.default_channel_id {
             self.changes.guard_channel(id, self.reference);
         }
     }
 }
 
-/// Returns the fields of an entry that are not keys. A default channel that is unknown is left out (spec 3).
-fn profile_fields(recipient: &CheckedRecipient, reference: &ReferenceData) -> ContactFields {
-    let mut fields = ContactFields::default();
-    fields.name.clone_from(&recipient.name);
-    fields.language.clone_from(&recipient.language);
-    fields.default_channel_id = recipient.default_channel_id.filter(|id| reference.channels.contains_key(id));
-    fields.address.clone_from(&recipient.address);
-    fields.birth_date = recipient.birth_date;
-    fields
+/// Returns the profile of an entry. A default channel that is unknown is left out (spec 3).
+fn known_profile(recipient: &CheckedRecipient, reference: &ReferenceData) -> Profile {
+    let mut profile = recipient.profile.clone();
+    profile.default_channel_id = profile.default_channel_id.filter(|id| reference.channels.contains_key(id));
+    profile
 }
 
 /// Returns the fields other than keys that an entry changes on an existing contact, by `existing_contact`.
@@ -174,34 +170,13 @@ fn profile_updates(
     recipient: &CheckedRecipient,
     reference: &ReferenceData,
     policy: &EnrollmentPolicy,
-) -> ContactFields {
+) -> Profile {
     let overwrite = match policy.existing_contact {
-        ExistingContact::Keep => return ContactFields::default(),
+        ExistingContact::Keep => return Profile::default(),
         ExistingContact::FillBlank => false,
         ExistingContact::Overwrite => true,
     };
-    fn keep_if<T>(field: &mut Option<T>, changes: impl FnOnce(&T) -> bool) {
-        if field.as_ref().is_some_and(|given| !changes(given)) {
-            *field = None;
-        }
-    }
-    let mut updates = profile_fields(recipient, reference);
-    let text = |given: &Text, stored: Option<&Text>| {
-        is_blank(stored) || (overwrite && stored.is_some_and(|stored| stored != given))
-    };
-    keep_if(&mut updates.name, |name| text(name, contact.name.as_ref()));
-    keep_if(&mut updates.language, |language| text(language, contact.language.as_ref()));
-    keep_if(&mut updates.default_channel_id, |id| match contact.default_channel_id {
-        None => true,
-        Some(stored) => overwrite && stored != *id,
-    });
-    keep_if(&mut updates.address, |address| match contact.address.as_deref().filter(|stored| !stored.is_empty()) {
-        None => true,
-        Some(stored) => overwrite && *stored != **address,
-    });
-    keep_if(&mut updates.birth_date, |date| match contact.birth_date.filter(|stored| !stored.is_empty()) {
-        None => true,
-        Some(stored) => overwrite && stored != *date,
-    });
+    let mut updates = known_profile(recipient, reference);
+    updates.retain_changes(&contact.profile, overwrite);
     updates
 }

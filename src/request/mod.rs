@@ -107,57 +107,84 @@ impl<'a> EnrollmentRequest<'a> {
     }
 }
 
-/// One entry of `to`: a person, as the sender knows them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are the documented ones; what needs a word has it")]
-pub struct Recipient<'a> {
-    /// In any spelling; without `+` it is read in the default region (SPEC 4.1).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub phone: Option<Cow<'a, str>>,
-    /// At most 255 characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub email: Option<Cow<'a, str>>,
-    /// At most 255 characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<Cow<'a, str>>,
-    /// The host's own key of the person, case-sensitive.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub external_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub language: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub default_channel_id: Option<ChannelId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<Box<WireAddress<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub birth_date: Option<WireBirthDate>,
-    /// Values for the custom object of `custom_data`.
-    #[serde(skip_serializing_if = "Properties::is_empty")]
-    pub properties: Properties,
+macro_rules! recipient {
+    ($($(#[$doc:meta])* $text:ident,)*) => {
+        /// One entry of `to`: a recipient, as the sender wrote it.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+        #[non_exhaustive]
+        pub struct Recipient<'a> {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $text: Option<Cow<'a, str>>,)*
+            /// The channel that the host uses for the contact by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub default_channel_id: Option<ChannelId>,
+            /// The postal address.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub address: Option<Box<WireAddress<'a>>>,
+            /// The birth date.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub birth_date: Option<WireBirthDate>,
+            /// The values of the custom object that `custom_data` names.
+            #[serde(skip_serializing_if = "Properties::is_empty")]
+            pub properties: Properties,
+        }
+
+        impl<'a> Recipient<'a> {
+            /// The names of the fields that are text.
+            pub const TEXTS: [&'static str; [$(stringify!($text)),*].len()] = [$(stringify!($text)),*];
+
+            /// Returns the text field with this name in JSON, or `None` if no text field has it.
+            ///
+            /// ```
+            /// let mut recipient = enroll::Recipient::new("+12025550123");
+            /// *recipient.text_mut("name").unwrap() = Some("Ann".into());
+            /// assert_eq!(recipient.name.as_deref(), Some("Ann"));
+            /// assert!(recipient.text_mut("address").is_none());
+            /// ```
+            pub fn text_mut(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+                $(if name == stringify!($text) {
+                    return Some(&mut self.$text);
+                })*
+                None
+            }
+
+            /// Returns the text fields with their names.
+            pub(crate) fn texts(&self) -> [(&'static str, Option<&Cow<'a, str>>); [$(stringify!($text)),*].len()] {
+                [$((stringify!($text), self.$text.as_ref())),*]
+            }
+
+            /// Returns the same entry with its own copy of the text.
+            #[must_use]
+            pub fn into_owned(self) -> Recipient<'static> {
+                Recipient {
+                    $($text: self.$text.map(owned),)*
+                    default_channel_id: self.default_channel_id,
+                    address: self.address.map(|address| Box::new(address.into_owned())),
+                    birth_date: self.birth_date,
+                    properties: self.properties,
+                }
+            }
+        }
+    };
+}
+
+recipient! {
+    /// The phone number in any spelling. A number without `+` is read in the default region (spec 4.1).
+    phone,
+    /// The email address, with at most 255 characters.
+    email,
+    /// The full name, with at most 255 characters.
+    name,
+    /// The host's own id of the contact. It is case-sensitive.
+    external_id,
+    /// The language, in the host's own form.
+    language,
 }
 
 impl<'a> Recipient<'a> {
-    /// A person of whom only the phone is known.
+    /// Creates a recipient with a phone number only.
     #[must_use]
     pub fn new(phone: impl Into<Cow<'a, str>>) -> Self {
         Self { phone: Some(phone.into()), ..Self::default() }
-    }
-
-    /// The same entry, owning its text.
-    #[must_use]
-    pub fn into_owned(self) -> Recipient<'static> {
-        Recipient {
-            phone: self.phone.map(owned),
-            email: self.email.map(owned),
-            name: self.name.map(owned),
-            external_id: self.external_id.map(owned),
-            language: self.language.map(owned),
-            default_channel_id: self.default_channel_id,
-            address: self.address.map(|address| Box::new(address.into_owned())),
-            birth_date: self.birth_date,
-            properties: self.properties,
-        }
     }
 }
 

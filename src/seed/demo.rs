@@ -234,7 +234,7 @@ fn known_contact(given: &mut Seed, n: usize, phone: &str, at: Timestamp, random:
     let ago = |seconds: i64| instant(Timestamp::from_millis(at.millis() - seconds * 1000));
     let mut contact = Contact::new(ContactId::from_uuid(id(0)));
     contact.phone = PhoneNumber::from_e164(phone).map(Into::into);
-    contact.name = Some(name(random).into());
+    contact.profile.name = Some(name(random).into());
     contact.email = random.one_in(2).then(|| Email::stored(&format!("known{n}@example.com")));
     contact.external_id = random.one_in(3).then(|| format!("crm-{n}").into());
     contact.created_at = Some(ago(90 * 24 * 3600)?);

@@ -266,7 +266,7 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
             ("remove the phone of", |contact| contact.contact.phone = None),
             ("remove the email of", |contact| contact.contact.email = None),
             ("remove the external id of", |contact| contact.contact.external_id = None),
-            ("name", |contact| contact.contact.name = Some("Someone Else".into())),
+            ("name", |contact| contact.contact.profile.name = Some("Someone Else".into())),
         ];
         for (what, edit) in edits {
             add(format!("{what} {id}"), with(id, edit));

@@ -86,11 +86,11 @@ pub(crate) fn contact(row: &Row) -> Result<(Version, Contact), Error> {
         (Some(address), Some(key)) => Some(Email::with_key(address, key)),
         _ => None,
     };
-    contact.name = text(row, 6)?;
-    contact.language = text(row, 7)?;
-    contact.default_channel_id = some_id(row, 8)?;
-    contact.address = row.try_get::<_, Option<&str>>(9)?.map(|text| json("address", text)).transpose()?;
-    contact.birth_date = birth_date(row.try_get(10)?, row.try_get(11)?, row.try_get(12)?)?;
+    contact.profile.name = text(row, 6)?;
+    contact.profile.language = text(row, 7)?;
+    contact.profile.default_channel_id = some_id(row, 8)?;
+    contact.profile.address = row.try_get::<_, Option<&str>>(9)?.map(|text| json("address", text)).transpose()?;
+    contact.profile.birth_date = birth_date(row.try_get(10)?, row.try_get(11)?, row.try_get(12)?)?;
     contact.state = word("state", row.try_get(13)?)?;
     contact.created_at = some_instant("created_at", row, 14)?;
     contact.updated_at = some_instant("updated_at", row, 15)?;

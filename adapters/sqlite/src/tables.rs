@@ -205,11 +205,11 @@ contact_table! {
         external_id => external_id;
         phone => phone;
         email email_key => email;
-        name => name;
-        language => language;
-        default_channel_id => default_channel_id;
-        address => address;
-        birth_day birth_month birth_year => birth_date;
+        name => profile.name;
+        language => profile.language;
+        default_channel_id => profile.default_channel_id;
+        address => profile.address;
+        birth_day birth_month birth_year => profile.birth_date;
     }
     others {
         state;

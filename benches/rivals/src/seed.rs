@@ -247,17 +247,17 @@ pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(),
 }
 
 fn contact(row: &Contact) -> Result<rules::Contact, Error> {
-    let BirthDate { day, month, year, .. } = row.birth_date.unwrap_or_default();
+    let BirthDate { day, month, year, .. } = row.profile.birth_date.unwrap_or_default();
     Ok(rules::Contact {
         id: row.id.as_uuid(),
         external_id: row.external_id.as_deref().map(str::to_owned),
         phone: row.phone.as_deref().map(str::to_owned),
         email: row.email.as_ref().map(|email| email.as_str().to_owned()),
         email_key: row.email.as_ref().map(|email| email.key().to_owned()),
-        name: row.name.as_deref().map(str::to_owned),
-        language: row.language.as_deref().map(str::to_owned),
-        default_channel_id: row.default_channel_id.map(enroll::ChannelId::as_uuid),
-        address: row.address.as_ref().map(serde_json::to_string).transpose()?,
+        name: row.profile.name.as_deref().map(str::to_owned),
+        language: row.profile.language.as_deref().map(str::to_owned),
+        default_channel_id: row.profile.default_channel_id.map(enroll::ChannelId::as_uuid),
+        address: row.profile.address.as_ref().map(serde_json::to_string).transpose()?,
         birth_day: day.map(i32::from),
         birth_month: month.map(i32::from),
         birth_year: year.map(i32::from),

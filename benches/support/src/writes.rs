@@ -82,11 +82,11 @@ fn columns(set: &ContactFields) -> Vec<&'static str> {
         (set.external_id.is_some(), &["external_id"]),
         (set.phone.is_some(), &["phone"]),
         (set.email.is_some(), &["email", "email_key"]),
-        (set.name.is_some(), &["name"]),
-        (set.language.is_some(), &["language"]),
-        (set.default_channel_id.is_some(), &["default_channel_id"]),
-        (set.address.is_some(), &["address"]),
-        (set.birth_date.is_some(), &["birth_day", "birth_month", "birth_year"]),
+        (set.profile.name.is_some(), &["name"]),
+        (set.profile.language.is_some(), &["language"]),
+        (set.profile.default_channel_id.is_some(), &["default_channel_id"]),
+        (set.profile.address.is_some(), &["address"]),
+        (set.profile.birth_date.is_some(), &["birth_day", "birth_month", "birth_year"]),
     ];
     groups.into_iter().filter(|(is_set, _)| *is_set).flat_map(|(_, columns)| columns.iter().copied()).collect()
 }

@@ -141,16 +141,14 @@ impl<'de> Form<'de> for Entry {
 impl<'de> Object<'de> for Recipient<'de> {
     fn member<A: MapAccess<'de>>(&mut self, key: &str, value: Member<'_, A>) -> Result<(), A::Error> {
         match key {
-            "phone" => self.phone = value.read(Text)?,
-            "email" => self.email = value.read(Text)?,
-            "name" => self.name = value.read(Text)?,
-            "external_id" => self.external_id = value.read(Text)?,
-            "language" => self.language = value.read(Text)?,
             "default_channel_id" => self.default_channel_id = value.read(Id::new())?,
             "address" => self.address = value.read(AddressForm)?,
             "birth_date" => self.birth_date = value.read(BirthDateForm)?,
             "properties" => self.properties = value.read(PropertiesForm)?.unwrap_or_default(),
-            _ => value.skip()?,
+            _ => match self.text_mut(key) {
+                Some(text) => *text = value.read(Text)?,
+                None => value.skip()?,
+            },
         }
         Ok(())
     }

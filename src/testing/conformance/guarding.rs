@@ -118,7 +118,7 @@ pub mod guards_hold {
 
     pub async fn contact_name_filled<F: Fixture, B: BlockOn>() {
         let mut bob = contact(BOB);
-        bob.name = Some("Robert".into());
+        bob.profile.name = Some("Robert".into());
         assert_conflict_after::<F, B>(known_contact(), WriteKind::Update, HostRow::Contact(bob)).await;
     }
 
@@ -129,7 +129,7 @@ pub mod guards_hold {
     /// The plan reads Eve and does not write her.
     pub async fn ignored_contact_changed<F: Fixture, B: BlockOn>() {
         let mut eve = contact(EVE);
-        eve.name = Some("Eve".into());
+        eve.profile.name = Some("Eve".into());
         assert_conflict_after::<F, B>(
             TestRequest::phones(1, &[EVES_PHONE, NEW_PHONE]),
             WriteKind::Update,
@@ -149,7 +149,7 @@ pub mod guards_hold {
             let plan = TestRequest::new(enrollment, json!(request)).plan(&mut handle).await;
             let mut contact = Contact::new(adjacent_contact(changed));
             contact.phone = Some(adjacent_phone(changed).as_str().into());
-            contact.name = Some("Changed".into());
+            contact.profile.name = Some("Changed".into());
             setup.write(WriteKind::Update, HostRow::Contact(contact)).await;
             assert_eq!(commit(&mut handle, plan.changes()).await, expected);
         }
@@ -291,7 +291,7 @@ pub mod one_version_per_aggregate {
         let setup = Setup::<F, B>::new().await;
         let mut bob = contact(BOB);
         for name in ["Bob", "Rob"] {
-            bob.name = Some(name.into());
+            bob.profile.name = Some(name.into());
             assert_version_grows(&setup, BOB, WriteKind::Update, HostRow::Contact(bob.clone())).await;
         }
         bob.state = ContactState::Archived;

@@ -313,16 +313,16 @@ pub mod organizations_are_separate {
         let setup = Setup::<F, B>::new().await;
         let bob = HostRow::Contact({
             let mut bob = contact(BOB);
-            bob.name = Some("Another Bob".into());
+            bob.profile.name = Some("Another Bob".into());
             bob
         });
         let write = HostWrite::new(OTHER_ORGANIZATION, WriteKind::Update, bob);
         assert!(setup.fixture.host_write(&write).await.is_ok());
         let contact = setup.load_contact(BOB, &snapshot_query(&[], &[BOBS_PHONE], &[])).await;
-        assert_eq!(contact.contact.name, None);
+        assert_eq!(contact.contact.profile.name, None);
         let mut query = snapshot_query(&[], &[BOBS_PHONE], &[]);
         query.reference.organization_id = OTHER_ORGANIZATION;
-        assert_eq!(setup.load_contact(BOB, &query).await.contact.name.as_deref(), Some("Another Bob"));
+        assert_eq!(setup.load_contact(BOB, &query).await.contact.profile.name.as_deref(), Some("Another Bob"));
     }
 
     pub async fn rows_of_another_organization_are_not_loaded<F: Fixture, B: BlockOn>() {

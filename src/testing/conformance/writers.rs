@@ -14,7 +14,6 @@ use super::setup::{
 };
 use super::{BlockOn, Fixture};
 use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey};
-use crate::contact::Contact;
 use crate::ids::ContactId;
 use crate::report::EnrollmentReport;
 use crate::repository::AsyncRepository;
@@ -101,7 +100,8 @@ pub mod concurrent_writers {
                     let (mut handle, mut written) = (setup.open().await, Vec::new());
                     for n in 0..40 {
                         // The name is different in each version.
-                        let bob = Contact { name: Some(format!("Bob {n}").into()), ..contact(BOB) };
+                        let mut bob = contact(BOB);
+                        bob.profile.name = Some(format!("Bob {n}").into());
                         setup.write(WriteKind::Update, HostRow::Contact(bob)).await;
                         TestRequest::phones(500 + n, &[FAYS_PHONE]).enroll(&mut handle).await;
                         load_both(&mut handle, &mut written).await;

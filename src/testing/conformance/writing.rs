@@ -385,7 +385,7 @@ pub mod conflict_is_typed {
         let plan = TestRequest::phones(1, &[NEW_PHONE, BOBS_PHONE]).plan(&mut first).await;
         // Another contact, another sequence, a new contact and another enrollment.
         let mut fay = contact(FAY);
-        fay.name = Some("Fay".into());
+        fay.profile.name = Some("Fay".into());
         setup.write(WriteKind::Update, HostRow::Contact(fay)).await;
         let other =
             Sequence::new(id(3, 70).into(), "Another", vec![Step::new(step(1), 1, crate::model::ChannelKind::Fax)]);

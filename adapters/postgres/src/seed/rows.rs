@@ -206,17 +206,17 @@ fn tag(row: &Tag) -> TableRow {
 
 fn contact(row: &Contact) -> Result<TableRow, Error> {
     let owned = |text: &Option<enroll::contact::Text>| text.as_deref().map(str::to_owned);
-    let born = row.birth_date.unwrap_or_default();
+    let born = row.profile.birth_date.unwrap_or_default();
     let key = columns! { id: UUID = row.id.as_uuid() };
     let others = columns! {
         external_id: TEXT = owned(&row.external_id),
         phone: TEXT = owned(&row.phone),
         email: TEXT = row.email.as_ref().map(|email| email.as_str().to_owned()),
         email_key: TEXT = row.email.as_ref().map(|email| email.key().to_owned()),
-        name: TEXT = owned(&row.name),
-        language: TEXT = owned(&row.language),
-        default_channel_id: UUID = row.default_channel_id.map(ChannelId::as_uuid),
-        address: TEXT = row.address.as_deref().map(json).transpose()? => "#::json",
+        name: TEXT = owned(&row.profile.name),
+        language: TEXT = owned(&row.profile.language),
+        default_channel_id: UUID = row.profile.default_channel_id.map(ChannelId::as_uuid),
+        address: TEXT = row.profile.address.as_deref().map(json).transpose()? => "#::json",
         birth_day: INT2 = born.day.map(i16::from),
         birth_month: INT2 = born.month.map(i16::from),
         birth_year: INT4 = born.year.map(i32::from),

@@ -95,7 +95,7 @@ pub(super) fn lists<'a>(s: &'a Prepared, rows: &'a RowChanges, held: &'a Held) -
 fn contacts(contacts: &[Contact]) -> Arrays<'_> {
     // `Version::FIRST`.
     let version = |_: &Contact| -> i64 { 1 };
-    let born = |contact: &Contact| -> BirthDate { contact.birth_date.unwrap_or_default() };
+    let born = |contact: &Contact| -> BirthDate { contact.profile.birth_date.unwrap_or_default() };
     arrays!(
         contacts,
         contact => contact.id.as_uuid(),
@@ -104,10 +104,10 @@ fn contacts(contacts: &[Contact]) -> Arrays<'_> {
         contact.phone.as_deref(),
         contact.email.as_ref().map(Email::as_str),
         contact.email.as_ref().map(Email::key),
-        contact.name.as_deref(),
-        contact.language.as_deref(),
-        contact.default_channel_id.map(ChannelId::as_uuid),
-        contact.address.as_deref().map(Json),
+        contact.profile.name.as_deref(),
+        contact.profile.language.as_deref(),
+        contact.profile.default_channel_id.map(ChannelId::as_uuid),
+        contact.profile.address.as_deref().map(Json),
         born(contact).day.map(i16::from),
         born(contact).month.map(i16::from),
         born(contact).year.map(i32::from),

@@ -89,7 +89,7 @@ fn expected(update: &ContactUpdate) -> i64 {
 }
 
 fn updated_contacts<'a>(updates: &[&'a ContactUpdate]) -> Arrays<'a> {
-    let born = |update: &ContactUpdate| update.set.birth_date.unwrap_or_default();
+    let born = |update: &ContactUpdate| update.set.profile.birth_date.unwrap_or_default();
     arrays!(
         updates,
         update => update.id.as_uuid(),
@@ -98,14 +98,14 @@ fn updated_contacts<'a>(updates: &[&'a ContactUpdate]) -> Arrays<'a> {
         update.set.phone.as_deref(),
         update.set.email.as_ref().map(Email::as_str),
         update.set.email.as_ref().map(Email::key),
-        update.set.name.as_deref(),
-        update.set.language.as_deref(),
-        update.set.default_channel_id.map(ChannelId::as_uuid),
-        update.set.address.as_deref().map(Json),
+        update.set.profile.name.as_deref(),
+        update.set.profile.language.as_deref(),
+        update.set.profile.default_channel_id.map(ChannelId::as_uuid),
+        update.set.profile.address.as_deref().map(Json),
         born(update).day.map(i16::from),
         born(update).month.map(i16::from),
         born(update).year.map(i32::from),
-        update.set.birth_date.is_some(),
+        update.set.profile.birth_date.is_some(),
     )
 }
 
