@@ -100,7 +100,7 @@ fn columns(name: &str, header: &csv::StringRecord, object: Option<&CustomObject>
     let mut unknown = Vec::new();
     for title in header {
         let title = title.trim();
-        let field = FIELDS.iter().find(|field| title == **field || aliased(field) == title);
+        let field = fields().find(|field| title == *field || aliased(field) == title);
         if let Some(key) = title.strip_prefix("properties.").filter(|key| !key.is_empty()) {
             let property = object.and_then(|object| object.properties.iter().find(|property| property.key == key));
             columns
@@ -111,7 +111,7 @@ fn columns(name: &str, header: &csv::StringRecord, object: Option<&CustomObject>
             unknown.push(title);
         }
         let fills =
-            field.map_or(title, |field| if *field == "address.postal_code" { "address.post_code" } else { field });
+            field.map_or(title, |field| if field == "address.postal_code" { "address.post_code" } else { field });
         match seen.insert(fills, title) {
             Some(first) if first == title => {
                 return Err(Failure::new(format!("{name}: column `{title}`"), "comes twice"));
@@ -131,17 +131,17 @@ fn columns(name: &str, header: &csv::StringRecord, object: Option<&CustomObject>
         let known = !unknown.contains(&title.trim());
         let _infallible = write!(what, " `{}` → {},", title.trim(), if known { title.trim() } else { "?" });
     }
-    let _infallible = write!(what, " and may be `{}`, `properties.KEY`", FIELDS.join("`, `"));
+    let _infallible = write!(what, " and may be `{}`, `properties.KEY`", fields().collect::<Vec<_>>().join("`, `"));
     Err(Failure::new(name, what))
 }
 
-/// The fields of an entry, nested ones with a dot.
-const FIELDS: [&str; 16] = [
-    "phone",
-    "email",
-    "name",
-    "external_id",
-    "language",
+/// Returns the names of all fields that a column can have.
+fn fields() -> impl Iterator<Item = &'static str> {
+    Recipient::TEXTS.into_iter().chain(OTHER_FIELDS)
+}
+
+/// The fields of an entry that are not text. The name of a nested field contains a dot.
+const OTHER_FIELDS: [&str; 11] = [
     "default_channel_id",
     "address.address_line_one",
     "address.address_line_two",
@@ -196,12 +196,9 @@ fn set(entry: &mut Recipient<'static>, column: &Column, cell: &str) -> Result<()
         } = text();
         return Ok(());
     }
-    match field {
-        "email" => entry.email = text(),
-        "name" => entry.name = text(),
-        "external_id" => entry.external_id = text(),
-        "language" => entry.language = text(),
-        _ => {
+    match entry.text_mut(field) {
+        Some(field) => *field = text(),
+        None => {
             let id = cell.trim().parse().map_err(|_| format!("`{}` is not a uuid", cell.trim()))?;
             entry.default_channel_id = Some(id);
         }
