@@ -325,10 +325,11 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
     }
     // A new contact uses an unclaimed key.
     for (kind, keys) in query.keys.iter() {
-        for key in keys.iter().cloned() {
-            if snapshot.contacts.values().any(|contact| contact.contact.key(kind) == Some(&key)) {
+        for key in keys {
+            if snapshot.contacts.values().any(|contact| contact.contact.key(kind) == Some(key)) {
                 continue;
             }
+            let key = key.clone();
             add(
                 format!("create a contact with {kind} {key}"),
                 Box::new(move |snapshot| {

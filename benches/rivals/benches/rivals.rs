@@ -1,4 +1,4 @@
-//! `enroll` beside the same rules written by hand: the whole enrollment, from the bytes of the body to the committed
+//! Compares `enroll` with the same rules written by hand: the whole enrollment, from the bytes of the body to the committed
 //! report. See this package's README for how to run it.
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -68,7 +68,7 @@ fn each_on_a_fresh_copy(c: &mut Criterion, group: (&str, &str), body: &[u8], fre
     compare(c, group, RECIPIENTS, ROUNDS, Contender::ALL.map(contender).into());
 }
 
-/// Beside a crowd that is too large to copy each time, each run enrolls other strangers into one database.
+/// If the existing contacts are too many to copy each time, each run enrolls other recipients into one database.
 fn beside_a_crowd(c: &mut Criterion, group: &str, standing: usize, fresh: &Fresh<'_>) {
     let parameter = format!("4000 new, {standing} standing");
     if standing <= COPIED {

@@ -9,7 +9,7 @@ use crate::body::Entry;
 use crate::rules::{self, Around, Contact, Decision, Holder, Outcome, Record};
 use crate::target::Target;
 
-/// A contact that stands, with the rows round it.
+/// An existing contact with its related rows.
 #[derive(Debug, Default)]
 pub struct Person {
     pub contact: Contact,

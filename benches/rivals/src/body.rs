@@ -91,7 +91,7 @@ impl Body {
     /// Reads a body.
     ///
     /// # Errors
-    /// It is no request, or has too few or too many entries.
+    /// The body is not a request, or has too few or too many entries.
     pub fn read(bytes: &[u8]) -> Result<Self, Error> {
         let body: Self = serde_json::from_slice(bytes)?;
         match body.to.len() {
@@ -117,7 +117,7 @@ fn entry(wire: WireEntry, region: Option<&Region>, custom_data: bool) -> Result<
     }
     let birth_date = match wire.birth_date {
         None => None,
-        Some(date) => Some(BirthDate::new(date.day, date.month, date.year).ok_or("there is no such birth date")?),
+        Some(date) => Some(BirthDate::new(date.day, date.month, date.year).ok_or("the birth date does not exist")?),
     };
     let address = match wire.address.map(Address::trimmed).transpose()? {
         None => None,

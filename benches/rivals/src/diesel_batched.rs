@@ -37,7 +37,7 @@ pub fn enroll(connection: &mut SqliteConnection, asked: &Asked<'_>) -> Result<Re
     })
 }
 
-/// Every contact that a key names, and the rows round them. A request has at most 4000 keys of a kind, and SQLite takes
+/// Every contact that a key names, and their related rows. A request has at most 4000 keys of a kind, and SQLite takes
 /// 32,766 parameters.
 fn load(connection: &mut SqliteConnection, entries: &[Entry], target: &Target) -> QueryResult<Vec<Person>> {
     let mut people = Vec::new();

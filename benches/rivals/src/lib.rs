@@ -1,4 +1,4 @@
-//! The enrollment of `enroll` as it is written by hand, the usual ways, to be timed and tested beside it.
+//! The enrollment of `enroll`, written by hand in the usual ways, for comparison in benches and tests.
 //!
 //! - [`diesel_rows`] and [`diesel_batched`]: Diesel on SQLite, row by row and batched
 //! - [`sqlx_rows`] and [`sqlx_batched`]: sqlx on PostgreSQL, row by row and batched
@@ -18,7 +18,7 @@ pub mod sqlx_batched;
 pub mod sqlx_rows;
 pub mod target;
 
-/// Whatever went wrong: the request is refused, or the database failed.
+/// An error: the request is refused, or the database failed.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// One request, as a handler is given it.

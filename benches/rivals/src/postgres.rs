@@ -10,7 +10,7 @@ use crate::{Asked, Error};
 /// Opens a connection. sqlx keeps its statements prepared.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database's error.
 pub async fn connect(url: &str) -> Result<PgConnection, Error> {
     Ok(PgConnection::connect(url).await?)
 }
@@ -18,7 +18,7 @@ pub async fn connect(url: &str) -> Result<PgConnection, Error> {
 /// Makes the tables, with their foreign keys or without.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database's error.
 pub async fn migrate(connection: &mut PgConnection, foreign_keys: bool) -> Result<(), Error> {
     let mut sql = include_str!("postgres.sql").to_owned();
     if !foreign_keys {
@@ -76,7 +76,7 @@ pub async fn target(connection: &mut PgConnection, asked: &Asked<'_>, body: &Bod
 /// Writes the upload tag.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database's error.
 pub async fn insert_tag(connection: &mut PgConnection, target: &Target) -> Result<(), sqlx::Error> {
     if let Some(tag) = &target.upload_tag {
         sqlx::query("insert into tags (id, organization_id, name, system_created) values ($1, $2, $3, true)")

@@ -30,7 +30,7 @@ pub struct Contact {
     pub state: String,
 }
 
-/// The rows round a contact that the rules ask for.
+/// The related rows of a contact that the rules need.
 #[derive(Clone, Debug, Default)]
 pub struct Around {
     /// Of the channel used.
@@ -90,7 +90,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// The report of the outcomes. The tag stands in it if somebody bears it.
+    /// The report of the outcomes. It has the tag if a contact has it.
     #[must_use]
     pub fn of(target: Target, outcomes: Vec<Outcome>) -> Self {
         let enrolled = outcomes.iter().any(|outcome| outcome.disposition.is_enrolled());
@@ -177,7 +177,7 @@ impl Outcome {
         }
     }
 
-    /// The default channel is none of the organization's.
+    /// The default channel is unknown in the organization.
     pub fn note_default_channel(&mut self, entry: &Entry, target: &Target) {
         if let Some(id) = entry.default_channel_id.filter(|id| !target.channels.contains(id)) {
             self.notes.insert(0, Note::DefaultChannelUnknown { channel_id: id.into() });
@@ -198,7 +198,7 @@ pub fn new_contact(entry: &Entry, target: &Target) -> Contact {
     contact
 }
 
-/// What an entry brings to a contact that stands.
+/// The changes of an entry to an existing contact.
 #[derive(Debug)]
 pub struct Filled {
     pub contact: Contact,
@@ -207,7 +207,7 @@ pub struct Filled {
     pub brings: Vec<KeyKind>,
 }
 
-/// What is done with a contact that stands.
+/// The outcome for an existing contact.
 #[derive(Debug)]
 pub enum Decision {
     /// Added, or added again: a run and a step contact.
@@ -216,7 +216,8 @@ pub enum Decision {
     Reprocess { step_contact_id: Uuid, run_id: Uuid },
 }
 
-/// Asks all gates of a contact that nobody took (4.3, 4.5, 4.6), and tells every reason in the outcome. `None`: ignored.
+/// Checks all gates of an unreserved contact (4.3, 4.5, 4.6), and adds every reason to the outcome. Returns `None` if the
+/// recipient is ignored.
 pub fn consider(
     outcome: &mut Outcome,
     entry: &Entry,
@@ -280,7 +281,7 @@ fn fill(outcome: &mut Outcome, entry: &Entry, stored: &Contact, holders: [Holder
     Filled { contact, changed, brings }
 }
 
-/// Fills the fields that are not keys, and tells whether there was anything to fill.
+/// Fills the fields that are not keys. Returns whether a field changed.
 fn fill_plain(contact: &mut Contact, entry: &Entry, target: &Target) -> bool {
     let mut changed = false;
     let mut text = |stored: &mut Option<String>, given: &Option<String>| {
@@ -312,7 +313,7 @@ fn set_email(contact: &mut Contact, email: &Email) {
     contact.email_key = Some(email.key().to_owned());
 }
 
-/// 4.3: no way to reach them is no enrollment.
+/// 4.3: a contact that cannot be reached is not enrolled.
 fn unreachable(contact: &Contact, holders: [Holder; 3], kind: ChannelKind) -> Option<Reason> {
     let needed = if kind.is_phone() { KeyKind::Phone } else { KeyKind::Email };
     if key(contact, needed).is_some() {
@@ -375,7 +376,7 @@ fn decide(around: &Around, target: &Target) -> Result<Decision, Reason> {
     Ok(Decision::Enter(Disposition::ReAdded))
 }
 
-/// 4.8: the values of a record after the given ones are merged into those that stand.
+/// 4.8: returns the values of a record after the given ones are merged into the stored ones.
 ///
 /// # Errors
 /// The note of all that does not fit.

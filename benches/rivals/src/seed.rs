@@ -16,7 +16,7 @@ use crate::{Error, rules};
 /// Puts a world of one organization into SQLite, in one transaction.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database's error.
 pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Error> {
     let organization = given.organization_id.as_uuid();
     let organization_id = Id(organization);
@@ -147,7 +147,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
 /// Puts a world of one organization into PostgreSQL, in one transaction.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database's error.
 pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(), Error> {
     let organization_id = given.organization_id.as_uuid();
     let mut c = connection.begin().await?;

@@ -330,7 +330,7 @@ pub struct NewRecord<'a> {
 /// Opens a file, with the settings of `enroll-sqlite`, so that no difference hangs on them.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database's error.
 pub fn open(path: &Path) -> Result<SqliteConnection, Error> {
     let path = path.to_str().ok_or("the path is not UTF-8")?;
     let mut connection = SqliteConnection::establish(path)?;
@@ -341,13 +341,12 @@ pub fn open(path: &Path) -> Result<SqliteConnection, Error> {
 /// Makes the tables.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database's error.
 pub fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
     Ok(diesel::connection::SimpleConnection::batch_execute(connection, include_str!("sqlite.sql"))?)
 }
 
-/// What stands under the unique indexes on keys. In words of its own, since the index is used only where the query says
-/// this without a parameter.
+/// Returns the condition of the unique indexes on keys. SQLite uses the index only if the query has it as literal text.
 pub fn not_merged() -> diesel::expression::SqlLiteral<Bool> {
     diesel::dsl::sql("state <> 'merged'")
 }
@@ -411,7 +410,7 @@ pub fn target(connection: &mut SqliteConnection, asked: &Asked<'_>, body: &Body)
 /// Writes the upload tag.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database's error.
 pub fn insert_tag(connection: &mut SqliteConnection, target: &Target) -> QueryResult<()> {
     if let Some(tag) = &target.upload_tag {
         diesel::insert_into(tags::table)

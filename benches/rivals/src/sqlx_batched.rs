@@ -30,7 +30,7 @@ pub async fn enroll(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<
     Ok(report)
 }
 
-/// Every contact that a key names, and the rows round them.
+/// Every contact that a key names, and their related rows.
 async fn load(connection: &mut PgConnection, entries: &[Entry], target: &Target) -> Result<Vec<Person>, Error> {
     let mut people = Vec::new();
     let mut places = HashMap::new();

@@ -99,7 +99,7 @@ impl Target {
     /// # Errors
     /// The first fault that refuses the request.
     pub fn find(asked: &Asked<'_>, body: &Body, rows: Rows) -> Result<Self, Error> {
-        let (status, settings) = rows.sequence.ok_or("there is no such sequence")?;
+        let (status, settings) = rows.sequence.ok_or("the sequence does not exist")?;
         if status != "active" {
             return Err("the sequence is not active".into());
         }
@@ -112,7 +112,13 @@ impl Target {
             (Some(from), _) => {
                 let usable = |channel: &&ChannelRow| channel.enabled && channel.kind == step.channel_kind;
                 let named = |channel: &&ChannelRow| channel.address == from;
-                Some(rows.channels.iter().filter(named).find(usable).ok_or("`from` is no channel for this step")?)
+                Some(
+                    rows.channels
+                        .iter()
+                        .filter(named)
+                        .find(usable)
+                        .ok_or("`from` does not match a channel of this step")?,
+                )
             }
             (None, Some(id)) => {
                 let own = rows.channels.iter().find(|channel| channel.id == id);
@@ -123,7 +129,7 @@ impl Target {
         };
         let object = match (body.custom_data, rows.custom_object) {
             (None, _) => None,
-            (Some(_), None) => return Err("there is no such custom object".into()),
+            (Some(_), None) => return Err("the custom object does not exist".into()),
             (Some(data), Some(properties)) => Some(Object {
                 id: data.custom_object_id,
                 resource: data.resource,
@@ -132,7 +138,7 @@ impl Target {
         };
         let call_flow_id = body.voice_options.map(|options| options.default_call_flow_id);
         if call_flow_id != rows.call_flow {
-            return Err("there is no such call flow".into());
+            return Err("the call flow does not exist".into());
         }
         let later = body.schedule_at.map(|at| at.timestamp_millis()).filter(|at| *at > asked.at.millis());
         let (status, scheduled_at) = match later {

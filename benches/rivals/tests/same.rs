@@ -90,7 +90,7 @@ impl<'s> InMemory<'s> {
         let snapshot = self.repository.snapshot(self.scene.organization_id()).expect("it was put in");
         let mut counts = Counts::default();
         let n = |rows: usize| i64::try_from(rows).expect("a few thousand rows");
-        for person in snapshot.people.values() {
+        for person in snapshot.contacts.values() {
             counts.contacts += 1;
             counts.conversations += n(person.conversations.len());
             counts.runs += n(person.runs.len());

@@ -1,4 +1,4 @@
-//! Where the contenders meet: each on a database of its own, with the same organization in it.
+//! The databases of the contenders. Each has its own database with the same organization.
 
 mod postgres;
 mod sqlite;
@@ -73,7 +73,7 @@ impl Answer {
     }
 }
 
-/// How many rows stand.
+/// Returns the number of existing rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub contacts: i64,
@@ -97,7 +97,7 @@ pub fn asked<'a>(scene: &Scene, key: &'a str, body: &'a [u8]) -> Asked<'a> {
 }
 
 /// The instant of the next request: later than those of all before, as it would be. With one for all, our ids, which are
-/// ordered by instant and index, would lie between those of the crowd.
+/// ordered by instant and index, would be between those of the crowd.
 fn at(scene: &Scene) -> Timestamp {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
     let passed = BEGUN.get_or_init(Instant::now).elapsed().as_millis();
@@ -105,7 +105,7 @@ fn at(scene: &Scene) -> Timestamp {
     Timestamp::from_millis(scene.at.millis().saturating_add(passed)).unwrap_or(scene.at)
 }
 
-/// Two people whom no bench sends again: enrolled first, they warm a fresh connection.
+/// Two recipients that no bench sends again. They are enrolled first, to warm a new connection.
 #[must_use]
 pub fn warming() -> Vec<u8> {
     people::crowd(WARMING)

@@ -36,7 +36,7 @@ impl<'s> PostgresArena<'s> {
     /// is set.
     ///
     /// # Errors
-    /// Whatever the server says.
+    /// The server's error.
     pub fn new(scene: &'s Scene, crowd: usize) -> Result<Self, Error> {
         let server = Server::shared();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -71,7 +71,7 @@ impl<'s> PostgresArena<'s> {
     /// A copy of the prepared database, opened and warmed.
     ///
     /// # Errors
-    /// Whatever the server says.
+    /// The server's error.
     pub fn store(&self, contender: Contender) -> Result<PostgresStore<'_>, Error> {
         self.made.set(self.made.get() + 1);
         let prepared = self.prepared(contender);
@@ -140,7 +140,7 @@ async fn client(url: &str) -> Result<tokio_postgres::Client, Error> {
     Ok(client)
 }
 
-/// A contender on a database of its own, which goes with it.
+/// A contender with its own database, which is dropped with it.
 pub struct PostgresStore<'a> {
     arena: &'a PostgresArena<'a>,
     opened: Option<Opened>,
@@ -178,10 +178,10 @@ impl PostgresStore<'_> {
         })
     }
 
-    /// How many rows stand.
+    /// Returns the number of existing rows.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database's error.
     pub fn counts(&mut self) -> Result<Counts, Error> {
         self.arena.runtime.block_on(async {
             let mut connection = postgres::connect(&self.database.url).await?;

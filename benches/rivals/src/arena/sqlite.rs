@@ -24,7 +24,7 @@ impl<'s> SqliteArena<'s> {
     /// Prepares the files, and enrolls `crowd` people into each.
     ///
     /// # Errors
-    /// Whatever the databases say.
+    /// The databases' error.
     pub fn new(scene: &'s Scene, crowd: usize) -> Result<Self, Error> {
         let arena = Self { scene, folder: tempfile::tempdir()?, made: Cell::new(0) };
         let ours = SqliteRepository::open(arena.prepared(Contender::Enroll))?;
@@ -42,7 +42,7 @@ impl<'s> SqliteArena<'s> {
         for (key, body) in crowds(crowd) {
             store.enroll(&key, &body)?;
         }
-        // What stands in the write-ahead log would not be copied.
+        // A copy of the file does not include the write-ahead log.
         match &mut store.opened {
             Opened::Enroll(ours) => ours.connection().execute_batch(CHECKPOINT)?,
             Opened::Rows(rival) | Opened::Batched(rival) => {
@@ -55,7 +55,7 @@ impl<'s> SqliteArena<'s> {
     /// A copy of the prepared file, opened and warmed.
     ///
     /// # Errors
-    /// Whatever the file system or the database says.
+    /// The error of the file system or of the database.
     pub fn store(&self, contender: Contender) -> Result<SqliteStore<'s>, Error> {
         self.made.set(self.made.get() + 1);
         let path = self.folder.path().join(format!("{}.db", self.made.get()));
@@ -75,7 +75,7 @@ impl<'s> SqliteArena<'s> {
     }
 }
 
-/// A contender on a file of its own, which goes with it.
+/// A contender with its own file, which is removed with it.
 pub struct SqliteStore<'s> {
     scene: &'s Scene,
     opened: Opened,
@@ -108,10 +108,10 @@ impl SqliteStore<'_> {
         }
     }
 
-    /// How many rows stand.
+    /// Returns the number of existing rows.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database's error.
     pub fn counts(&mut self) -> Result<Counts, Error> {
         let mut counted = [0; 6];
         for (table, counted) in TABLES.iter().zip(&mut counted) {
@@ -134,7 +134,7 @@ impl SqliteStore<'_> {
 impl Drop for SqliteStore<'_> {
     fn drop(&mut self) {
         let Some(path) = &self.path else { return };
-        // It may stand open a moment longer: on Unix a file can go all the same.
+        // The file can still be open: on Unix it can be removed anyway.
         for end in ["", "-wal", "-shm"] {
             let mut name = path.clone().into_os_string();
             name.push(end);

@@ -40,9 +40,9 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// What stood before, and the highest since, in KiB.
+/// Returns the resident memory before, and the highest since, in KiB.
 fn measured(run: impl FnOnce() -> Result<(), Error>) -> Result<(u64, u64), Error> {
-    // Sets the mark back to what stands now.
+    // Resets the mark to the current value.
     fs::write("/proc/self/clear_refs", "5")?;
     let before = status("VmRSS:")?;
     run()?;
@@ -55,7 +55,7 @@ fn status(field: &str) -> Result<u64, Error> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// The phone crate compiles its expressions as numbers need them, and keeps them: that is nobody's in particular.
+/// The phone crate compiles its patterns at their first use and keeps them, so no contender pays for them.
 fn warm_phones(body: &[u8]) {
     let region = Region::new("US").ok();
     for entry in EnrollmentRequest::from_json(body).to {
