@@ -121,7 +121,7 @@ impl EnrollmentId {
 /// faster than it finds each. `chunk_by` splits sorted ids into stretches of neighbours.
 ///
 /// ```
-/// use enroll::ids::are_adjacent;
+/// use enroll::repository::are_adjacent;
 /// use uuid::Uuid;
 ///
 /// let [first, second, fourth, of_another_instant] = [

@@ -1,6 +1,90 @@
-#![doc = include_str!("../README.md")]
+//! Enrolls contacts into outreach sequences.
+//!
+//! One operation adds up to 4000 recipients to one step of a sequence. It finds the contacts of the recipients, creates
+//! the missing ones, and writes conversations, tags and custom data. It returns one outcome for each recipient, with
+//! all reasons and notes. A host embeds the crate and brings its own storage.
+//!
+//! # Data flow
+//!
+//! 1. A host reads a request into an [`EnrollmentRequest`], and names it with an [`EnrollmentKey`].
+//! 2. [`EnrollmentCommand::check`] compares the request with its [`ReferenceData`]. It returns a command or a
+//!    [`Rejection`] with all faults.
+//! 3. The [`Repository`] loads a [`Snapshot`]: every fact that a rule may read, in one call.
+//! 4. [`plan_enrollment`] applies the rules. It returns a [`ChangeSet`] and an [`EnrollmentReport`], and does no I/O.
+//! 5. The repository commits the change set exactly once. If a guarded fact changed, the engine plans again.
+//!
+//! [`enroll_contacts`] runs all of this. [`preview`] leaves out the commit. [`accept`] and [`process`] split it: accept
+//! stores the command before the answer, and a worker processes it later.
+//!
+//! ```
+//! use enroll::model::{Channel, ChannelKind, Sequence, Step};
+//! use enroll::snapshot::{Version, Versioned};
+//! use enroll::uuid::Uuid;
+//! use enroll::{
+//!     ChannelId, Disposition, Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest,
+//!     InMemoryRepository, OrganizationId, ReferenceData, SequenceId, Snapshot, StepId, enroll_contacts,
+//! };
+//!
+//! // The storage: an organization with a phone channel, and an active sequence with one step on that channel.
+//! let organization_id = OrganizationId::from_uuid(Uuid::from_u128(1));
+//! let channel = Channel::new(ChannelId::from_uuid(Uuid::from_u128(2)), ChannelKind::Phone, "+12025550100");
+//! let mut step = Step::new(StepId::from_uuid(Uuid::from_u128(3)), 1, ChannelKind::Phone);
+//! step.channel_id = Some(channel.id);
+//! let sequence = Sequence::new(SequenceId::from_uuid(Uuid::from_u128(4)), "Welcome", vec![step]);
+//! let sequence_id = sequence.id;
+//! let mut reference = ReferenceData::new(organization_id);
+//! reference.channels.insert(channel.id, Versioned::new(Version::FIRST, channel));
+//! reference.sequences.insert(sequence_id, Versioned::new(Version::FIRST, sequence));
+//! let mut repository = InMemoryRepository::new();
+//! repository.insert(Snapshot::new(reference));
+//!
+//! // The request: two spellings of one phone.
+//! let request = EnrollmentRequest::from_json(br#"{"to": [{"phone": "(202) 555-0123"}, {"phone": "202-555-0123"}]}"#);
+//! let enrollment = Enrollment {
+//!     organization_id,
+//!     sequence_id,
+//!     key: EnrollmentKey::Idempotency("import-7"),
+//!     at: "2026-02-01T15:00:00Z".parse()?,
+//!     request: &request,
+//! };
+//! let policy = EnrollmentPolicy::default();
+//! let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment)?;
+//!
+//! assert_eq!(report.outcomes[0].disposition, Disposition::Added);
+//! assert_eq!(report.outcomes[1].disposition, Disposition::Duplicate);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Modules
+//!
+//! The types of the operation are at the root. Each other type has one path, in the module of its subject.
+//!
+//! | Module | Contents |
+//! |---|---|
+//! | [`request`] | the members of a request: entries, custom data, voice options |
+//! | [`policy`] | the switches of an [`EnrollmentPolicy`], where hosts may choose between rules |
+//! | [`fault`] | the faults of a [`Rejection`], each with its code and path |
+//! | [`report`] | the details of an [`EnrollmentReport`]: counts, the upload tag, faults of custom data |
+//! | [`contact`] | a contact, its keys, and the normalization of phones and emails |
+//! | [`model`] | the other stored rows: channels, sequences, runs, step contacts, custom objects |
+//! | [`value`] | the values of custom data |
+//! | [`snapshot`] | the parts of a [`Snapshot`]: contacts with their related rows, and versions |
+//! | [`plan`] | the decision table of the planner |
+//! | [`changes`] | the parts of a [`ChangeSet`], and how to apply one in memory |
+//! | [`operation`] | the operation as a state machine, for hosts with another kind of I/O |
+//! | [`repository`], [`inbox`] | the storage traits' contracts and their helper types |
+//! | [`memory`] | the errors of the [`InMemoryRepository`] |
+//!
+//! # Features
+//!
+//! - `phone-regex` (default): the fast variant of the phone crate. Without it, the results are the same, the memory is
+//!   a seventh, and each number takes longer.
+//! - `phonenumber`: a second phone normalizer, on the `phonenumber` crate.
+//! - `seed`: the modules `seed` and `vectors`, with rows as JSON, a demo organization, and the runner of test vectors.
+//! - `testing`: the module `testing`, with the conformance suite for repositories and proptest strategies.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
-#![deny(missing_docs)]
 // No input panics.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
@@ -52,10 +136,18 @@ pub use inbox::{AsyncInbox, DynAsyncInbox, Inbox};
 pub use memory::InMemoryRepository;
 pub use plan::{EnrollmentPlan, plan_enrollment};
 pub use policy::EnrollmentPolicy;
-pub use query::SnapshotQuery;
-pub use report::{Disposition, EnrollmentReport};
-pub use repository::{AsyncRepository, DynAsyncRepository, Repository};
+pub use query::{ReferenceQuery, SnapshotQuery};
+pub use report::{Disposition, EnrollmentReport, Note, Outcome, Reason};
+pub use repository::{AsyncRepository, DynAsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
 pub use request::{EnrollmentRequest, Recipient};
 pub use snapshot::{ReferenceData, Snapshot};
+pub use stored_enrollment::{EnrollmentState, StoredEnrollment};
 pub use time::{Timestamp, TimestampError};
 pub use words::UnknownWordError;
+// Types of these crates are part of the API.
+pub use {chrono, uuid};
+
+/// Compiles the code blocks of the README as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -6,6 +6,8 @@
 //! | [`AsyncRepository`] | async storage; implementers write plain `async fn` |
 //! | [`DynAsyncRepository`] | a host that chooses its async storage at run time: `Box<dyn DynAsyncRepository>` |
 
+pub use crate::ids::are_adjacent;
+
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;

@@ -101,7 +101,7 @@ impl<T> Versioned<T> {
 
 /// The facts that an enrollment is planned on. Also all that an organization is: a store in memory is one.
 ///
-/// More rows than a [`SnapshotQuery`] names are allowed, and change nothing; what is absent does not exist.
+/// More rows than a [`SnapshotQuery`](crate::SnapshotQuery) names are allowed, and change nothing; what is absent does not exist.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
