@@ -1,4 +1,4 @@
-//! What an enrollment costs in a SQLite file, and what of that the engine and the database cost alone.
+//! Measures enrollments in a SQLite file, and the parts that the engine and the database need alone.
 //!
 //! `cargo bench -p enroll-sqlite --features testing`, with `ENROLL_BENCH_STANDING=0,100000,1000000` for all sizes.
 
@@ -36,7 +36,7 @@ fn sqlite(criterion: &mut Criterion) {
             let parameter = format!("{}, {size} standing", case.sent.name());
             compare(criterion, ("sqlite", &parameter), RECIPIENTS, rounds(size), case.contenders());
         }
-        // Each against the others, in turns.
+        // All cases, interleaved.
         let whole = cases.iter().map(|case| Contender::timing(case.sent.name(), || case.whole())).collect();
         compare(criterion, ("sqlite", &format!("whole enrollments, {size} standing")), RECIPIENTS, rounds(size), whole);
     }
@@ -45,7 +45,7 @@ fn sqlite(criterion: &mut Criterion) {
 criterion_group!(benches, sqlite);
 criterion_main!(benches);
 
-/// A body on its way into a database.
+/// A request body, and a database file to enroll it in.
 struct Case {
     sent: Sent,
     scene: Scene,
@@ -75,12 +75,12 @@ impl Case {
         file.run(|repository| {
             let reference = repository.reference_data(&enrollment.reference_query()).expect("the file can be read");
             let command =
-                EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&policy)).expect("it is right");
+                EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&policy)).expect("the request is valid");
             let query = command.snapshot_query();
             let snapshot = repository.load(&query).expect("the file can be read");
-            let changes = plan_enrollment(&command, &snapshot).expect("it is right").changes().clone();
-            repository.commit(&changes).expect("nobody else writes");
-            let look_ups = look_ups(&query, &snapshot);
+            let changes = plan_enrollment(&command, &snapshot).expect("the request is valid").changes().clone();
+            repository.commit(&changes).expect("no other writer");
+            let look_ups = look_ups(repository.connection(), &query, &snapshot).expect("the file can be read");
             let writes = writes(repository.connection(), &changes).expect("it was written");
             planned = Some((query, changes, look_ups, writes));
             Duration::ZERO
@@ -104,7 +104,7 @@ impl Case {
         ]
     }
 
-    /// From the bytes of the body to what is on the disk.
+    /// Times the enrollment, from the bytes of the body to the committed rows.
     fn whole(&self) -> Duration {
         let (policy, mut report) = (EnrollmentPolicy::default(), None);
         let took = self.file.run(|repository| {
@@ -131,12 +131,12 @@ impl Case {
         self.file.run(|repository| {
             repository.load(&self.query).expect("the file can be read");
             let start = Instant::now();
-            repository.commit(&self.changes).expect("nobody else writes");
+            repository.commit(&self.changes).expect("no other writer");
             start.elapsed()
         })
     }
 
-    /// What a load reads, straight through prepared statements.
+    /// Times the reads of a load with prepared statements only.
     fn look_up(&self) -> Duration {
         self.file.run(|repository| {
             let organization = self.scene.organization_id().as_uuid();
@@ -144,11 +144,11 @@ impl Case {
         })
     }
 
-    /// What a commit writes, straight through prepared statements, on a connection that has just loaded.
+    /// Times the writes of a commit with prepared statements only, on a connection that has just loaded.
     fn write(&self) -> Duration {
         self.file.run(|repository| {
             repository.load(&self.query).expect("the file can be read");
-            timed_writes(repository.connection(), &self.writes).expect("nobody else writes")
+            timed_writes(repository.connection(), &self.writes).expect("no other writer")
         })
     }
 }
@@ -158,13 +158,15 @@ fn enroll(
     policy: &EnrollmentPolicy,
     enrollment: &Enrollment<'_>,
 ) -> EnrollmentReport {
-    enroll_contacts(repository, &Engine::new(policy), enrollment).expect("it is right, and nobody else writes").report
+    enroll_contacts(repository, &Engine::new(policy), enrollment)
+        .expect("the request is valid, and no other process writes")
+        .report
 }
 
-/// A file that is the same at the beginning of each run.
+/// A database file that has the same content at the start of each run.
 ///
-/// What a run commits stands in the write-ahead log, which is thrown away after it; only a checkpoint writes to the file,
-/// and then it is copied anew. So a run is the same as any other at each size, and costs no copy.
+/// A run commits into the write-ahead log, which is deleted afterwards. The file is copied again only if a checkpoint wrote
+/// to it. So all runs of a size are equal, and most need no copy.
 struct Prepared {
     standing: Standing,
     original: PathBuf,
@@ -173,7 +175,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// One that an earlier process made is taken, as long as the schema is the same.
+    /// Reuses the file of an earlier process if the schema is the same.
     fn new(standing: Standing) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let original = folder.join(format!("sqlite-{:016x}-{}.db", schema(), standing.name()));
@@ -186,11 +188,11 @@ impl Prepared {
         let copy = original.with_extension("copy");
         remove(&copy);
         let prepared = Self { standing, original, copy, copied: Cell::new(SystemTime::UNIX_EPOCH) };
-        prepared.copy_anew();
+        prepared.copy_again();
         prepared
     }
 
-    /// Runs `work` on a connection that has prepared its statements, as one has that serves for long.
+    /// Runs `work` on a connection with prepared statements, like that of a long-running host.
     fn run(&self, work: impl FnOnce(&mut SqliteRepository) -> Duration) -> Duration {
         let mut repository = SqliteRepository::open(&self.copy).expect("the file is a database");
         repository
@@ -202,14 +204,14 @@ impl Prepared {
         drop(repository);
         remove_log(&self.copy);
         if written(&self.copy) != self.copied.get() {
-            self.copy_anew();
+            self.copy_again();
         }
         took
     }
 
-    fn copy_anew(&self) {
+    fn copy_again(&self) {
         fs::copy(&self.original, &self.copy).expect("there is room for a copy");
-        // Into the cache of the system.
+        // Reads the file into the system's cache.
         let mut file = fs::File::open(&self.copy).expect("it was just made");
         io::copy(&mut file, &mut io::sink()).expect("it can be read");
         self.copied.set(written(&self.copy));
@@ -222,7 +224,7 @@ impl Drop for Prepared {
     }
 }
 
-/// The engine itself enrolls whoever stands, each request as it would have come.
+/// Enrolls the stored contacts with the engine, one request after the other.
 fn make(path: &Path, standing: Standing) {
     let scene = Scene::empty();
     let mut repository = SqliteRepository::open(path).expect("the folder can be written");
@@ -233,21 +235,20 @@ fn make(path: &Path, standing: Standing) {
         enroll(&mut repository, &policy, &Enrollment { at, ..scene.enrollment(&request, &key) });
     }
     let all = repository.connection().query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0));
-    assert_eq!(all, Ok(0), "nobody else reads");
+    assert_eq!(all, Ok(0), "no other reader");
 }
 
-/// Enrolls someone, and takes it back.
+/// Enrolls one contact, and rolls back.
 fn warm_up(connection: &Connection) {
     let (scene, body) = (Scene::empty(), strangers(LAST_STRANGER..LAST_STRANGER + 1));
     let request = EnrollmentRequest::from_json(&body);
-    let transaction =
-        Transaction::new_unchecked(connection, TransactionBehavior::Immediate).expect("nobody else writes");
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate).expect("no other writer");
     let mut repository = SqliteTransaction::new(&transaction).expect("it has the schema");
     enroll(&mut repository, &EnrollmentPolicy::default(), &scene.enrollment(&request, "warm-up"));
     transaction.rollback().expect("it can be taken back");
 }
 
-/// A digest of the schema that this build makes.
+/// Returns a digest of the schema of this build.
 fn schema() -> u64 {
     let repository = SqliteRepository::open_in_memory().expect("there is memory");
     let sql = "select group_concat(sql) from sqlite_schema";
@@ -278,14 +279,15 @@ fn remove(path: &Path) {
     }
 }
 
-/// One set of keys, and a statement that finds what they name.
+/// A set of keys, and a statement that finds their rows.
 struct LookUp {
     sql: String,
     keys: Array,
     and: Option<Uuid>,
 }
 
-fn look_ups(query: &SnapshotQuery, snapshot: &Snapshot) -> Vec<LookUp> {
+fn look_ups(connection: &Connection, query: &SnapshotQuery, snapshot: &Snapshot) -> rusqlite::Result<Vec<LookUp>> {
+    let columns = columns(connection, "contacts")?.join(", ");
     let keys = [
         ("held_external_id", query.keys.external_ids()),
         ("held_phone", query.keys.phones()),
@@ -293,8 +295,7 @@ fn look_ups(query: &SnapshotQuery, snapshot: &Snapshot) -> Vec<LookUp> {
     ];
     let contacts = keys.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(held, keys)| LookUp {
         sql: format!(
-            "select version, id, external_id, phone, email, email_key, name, language, default_channel_id, address, \
-             birth_day, birth_month, birth_year, state, created_at, updated_at from rarray(?2) k \
+            "select {columns} from rarray(?2) k \
              cross join enroll_contacts c on c.organization_id = ?1 and c.{held} = k.value"
         ),
         keys: Rc::new(keys.iter().map(|key| Value::Text(key.to_string())).collect()),
@@ -316,7 +317,7 @@ fn look_ups(query: &SnapshotQuery, snapshot: &Snapshot) -> Vec<LookUp> {
         ),
         ("custom_records", object, "contact_id, id, custom_object_id, resource, resource_id, properties"),
     ];
-    let round = tables.into_iter().filter(|_| !ids.is_empty()).filter_map(|(table, and, columns)| {
+    let related = tables.into_iter().filter(|_| !ids.is_empty()).filter_map(|(table, and, columns)| {
         let (column, id) = and?;
         let sql = format!(
             "select {columns} from rarray(?2) k cross join enroll_{table} r on r.organization_id = ?1 \
@@ -324,7 +325,13 @@ fn look_ups(query: &SnapshotQuery, snapshot: &Snapshot) -> Vec<LookUp> {
         );
         Some(LookUp { sql, keys: Rc::clone(&ids), and: Some(id) })
     });
-    contacts.chain(round).collect()
+    Ok(contacts.chain(related).collect())
+}
+
+/// Returns the names of a table's stored columns.
+fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("select name from pragma_table_xinfo(?1) where hidden = 0")?;
+    statement.query_map([format!("enroll_{table}")], |row| row.get(0))?.collect()
 }
 
 fn timed_look_ups(connection: &Connection, organization: Uuid, look_ups: &[LookUp]) -> rusqlite::Result<Duration> {
@@ -353,37 +360,35 @@ fn timed_look_ups(connection: &Connection, organization: Uuid, look_ups: &[LookU
     Ok(start.elapsed())
 }
 
-/// A statement, and the rows that it is run for.
+/// A statement, and the rows that it runs for.
 struct Write {
     sql: String,
     rows: Vec<Vec<Value>>,
 }
 
-/// Reads what was just committed, as it is to be written.
+/// Reads the rows that were just committed, to write them again.
 fn writes(connection: &Connection, changes: &ChangeSet) -> rusqlite::Result<Vec<Write>> {
     let organization = changes.organization_id().as_uuid();
     let mut writes = Vec::new();
     for Created { table, by, order, ids } in created(changes) {
-        let mut columns = connection.prepare("select name from pragma_table_xinfo(?1) where hidden = 0")?;
-        let columns: Vec<String> =
-            columns.query_map([format!("enroll_{table}")], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let columns = columns(connection, table)?;
         let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
         let (names, places) = (columns.join(", "), places.join(", "));
-        let stands = format!(
+        let committed = format!(
             "select {names} from enroll_{table} where organization_id = ?1 and {by} in rarray(?2) order by {order}"
         );
         let sql = format!("insert into enroll_{table} ({names}) values ({places})");
-        writes.push(Write { sql, rows: rows(connection, &stands, organization, &ids)? });
+        writes.push(Write { sql, rows: rows(connection, &committed, organization, &ids)? });
     }
     for Updated { table, columns, ids } in updated(changes) {
         let sets: Vec<String> = (3..).zip(&columns).map(|(n, column)| format!("{column} = ?{n}")).collect();
         let (names, sets) = (columns.join(", "), sets.join(", "));
-        let stands = format!(
+        let committed = format!(
             "select organization_id, id, {names} from enroll_{table} \
              where organization_id = ?1 and id in rarray(?2) order by id"
         );
         let sql = format!("update enroll_{table} set {sets} where organization_id = ?1 and id = ?2");
-        writes.push(Write { sql, rows: rows(connection, &stands, organization, &ids)? });
+        writes.push(Write { sql, rows: rows(connection, &committed, organization, &ids)? });
     }
     Ok(writes)
 }
@@ -396,23 +401,23 @@ fn rows(connection: &Connection, sql: &str, organization: Uuid, ids: &[Uuid]) ->
     rows.collect()
 }
 
-/// As a commit does it: in one transaction that has the lock first, with the version triggers switched off.
+/// Writes like a commit: in one transaction that acquires the lock first, with the version triggers disabled.
 fn timed_writes(connection: &Connection, writes: &[Write]) -> rusqlite::Result<Duration> {
-    let mut switch_on = connection.prepare("update enroll_engine set writing = 1")?;
-    let mut switch_off = connection.prepare("update enroll_engine set writing = 0")?;
+    let mut begin_writing = connection.prepare("update enroll_engine set writing = 1")?;
+    let mut end_writing = connection.prepare("update enroll_engine set writing = 0")?;
     let mut statements = Vec::with_capacity(writes.len());
     for write in writes {
         statements.push((connection.prepare(&write.sql)?, &write.rows));
     }
     let start = Instant::now();
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    switch_on.execute([])?;
+    begin_writing.execute([])?;
     for (statement, rows) in &mut statements {
         for row in *rows {
             statement.execute(params_from_iter(row))?;
         }
     }
-    switch_off.execute([])?;
+    end_writing.execute([])?;
     transaction.commit()?;
     Ok(start.elapsed())
 }

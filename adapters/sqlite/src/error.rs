@@ -13,7 +13,7 @@ use uuid::Uuid;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SqliteError {
-    /// A fact that the change set depends on is no longer true.
+    /// A fact that the change set depends on has changed.
     #[error("the data changed after it was loaded: load and plan again")]
     Conflict(#[from] Conflict),
     /// A unique constraint of the schema refused a row.

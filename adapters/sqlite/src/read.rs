@@ -1,4 +1,4 @@
-//! Reads with a fixed number of statements, whatever the number of keys.
+//! Reads with a fixed number of statements, for any number of keys.
 //!
 //! Keys and ids are bound as arrays. `cross join` fixes the join order: SQLite searches an index once per array element.
 

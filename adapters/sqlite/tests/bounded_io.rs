@@ -1,4 +1,4 @@
-//! Clause 9: how many statements there are does not depend on how many recipients there are.
+//! Clause 9 of the contract: the number of distinct statements does not depend on the number of recipients.
 #![cfg(feature = "testing")]
 
 mod support;
@@ -9,18 +9,18 @@ use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use support::{Asked, at, given, process};
+use support::{TestRequest, at, process, seed};
 
-/// How often each statement ran.
-type Ran = BTreeMap<String, usize>;
+/// The number of runs of each statement.
+type Runs = BTreeMap<String, usize>;
 
-/// New people, the same again, and the same with other keys: everything is created, raised and replaced.
-fn enroll(people: usize) -> (Ran, usize) {
+/// Enrolls new contacts, the same again, and the same with other keys: rows are created, raised and replaced.
+fn enroll(recipients: usize) -> (Runs, usize) {
     let (mut repository, ran) = traced();
     let mut written = 0;
-    let people = |key: &str| Asked::people(key, 0..people);
-    for asked in [people("first"), people("second"), people("third").overwriting()] {
-        let plan = asked.plan(&mut repository);
+    let request = |key: &str| TestRequest::new(key, 0..recipients);
+    for request in [request("first"), request("second"), request("third").overwriting()] {
+        let plan = request.plan(&mut repository);
         written += 1 + rows(&plan);
         repository.commit(plan.changes()).unwrap();
     }
@@ -28,40 +28,40 @@ fn enroll(people: usize) -> (Ran, usize) {
     (ran, written)
 }
 
-/// Accepted, claimed, and processed.
-fn work(people: usize) -> (Ran, usize) {
+/// Accepts, claims and processes a request.
+fn accept_and_process(recipients: usize) -> (Runs, usize) {
     let (mut repository, ran) = traced();
-    let asked = Asked::people("first", 0..people);
-    let written = 1 + rows(&asked.plan(&mut repository));
+    let request = TestRequest::new("first", 0..recipients);
+    let written = 1 + rows(&request.plan(&mut repository));
     ran.lock().unwrap().clear();
-    asked.accept(&mut repository).unwrap();
+    request.accept(&mut repository).unwrap();
     let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
     process(&mut repository, claim, at(1)).unwrap();
     let ran = ran.lock().unwrap().clone();
     (ran, written)
 }
 
-/// A database that tells how often each statement ran.
-fn traced() -> (SqliteRepository, Arc<Mutex<Ran>>) {
-    let ran = Arc::new(Mutex::new(Ran::new()));
+/// Opens a database that counts the runs of each statement.
+fn traced() -> (SqliteRepository, Arc<Mutex<Runs>>) {
+    let ran = Arc::new(Mutex::new(Runs::new()));
     let mut connection = Connection::open_in_memory().unwrap();
-    let told = Arc::clone(&ran);
+    let counted = Arc::clone(&ran);
     let trace = move |event: TraceEvent<'_>| {
-        // Those of triggers begin with a comment.
+        // Statements of triggers begin with a comment.
         if let TraceEvent::Stmt(_, sql) = event
             && !sql.starts_with("--")
         {
-            *told.lock().unwrap().entry(sql.to_owned()).or_default() += 1;
+            *counted.lock().unwrap().entry(sql.to_owned()).or_default() += 1;
         }
     };
     connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(trace)).unwrap();
     let repository = SqliteRepository::from_connection(connection).unwrap();
-    seed::load(repository.connection(), &given()).unwrap();
+    seed::load(repository.connection(), &seed()).unwrap();
     ran.lock().unwrap().clear();
     (repository, ran)
 }
 
-/// How many rows are written, beside the enrollment's own.
+/// Returns the number of rows that the plan writes, without the enrollment's own.
 fn rows(plan: &EnrollmentPlan) -> usize {
     let rows = plan.changes().rows();
     rows.contacts_created.len()
@@ -79,36 +79,36 @@ fn rows(plan: &EnrollmentPlan) -> usize {
 
 #[test]
 fn statements_do_not_depend_on_the_number_of_recipients() {
-    bounded(enroll, 13);
+    check_bounded(enroll, 13);
 }
 
 #[test]
-fn nor_do_those_of_what_is_accepted_and_processed() {
-    bounded(work, 6);
-    let (ran, _) = work(1);
+fn statements_of_background_work_do_not_depend_on_the_number_of_recipients() {
+    check_bounded(accept_and_process, 6);
+    let (ran, _) = accept_and_process(1);
     let begun = ran.iter().filter(|(statement, _)| statement.to_lowercase().starts_with("begin"));
-    // Accept: reference data and insert. Claim. Process: find, load and commit.
+    // Accept: reference data and insert. Claim: one. Process: find, load and commit.
     assert_eq!(begun.map(|(_, times)| times).sum::<usize>(), 6, "{ran:#?}");
-    // What was accepted is flushed, and nothing else is.
+    // Only the acceptance is flushed.
     for setting in [2, 1] {
         assert_eq!(ran.get(&format!("PRAGMA synchronous={setting}")), Some(&1), "{ran:#?}");
     }
 }
 
-/// So many rows a recipient, and nothing else that depends on them.
-fn bounded(run: impl Fn(usize) -> (Ran, usize), rows: usize) {
-    let (one, of_one) = run(1);
-    let total = |ran: &Ran| ran.values().sum::<usize>();
-    let beside_rows = total(&one) - of_one;
-    assert!(beside_rows < 105, "{one:#?}");
-    // With the one that is ignored 100 and 4000 recipients.
-    let lists = [99, 3999].map(|people| (people, run(people)));
-    for (people, (many, written)) in &lists {
-        assert_eq!(in_passing(&one), in_passing(many));
-        assert!(*written >= rows * people, "{written}");
-        assert!(total(many) <= written + beside_rows, "{} for {written} rows: {many:#?}", total(many));
+/// Checks that each recipient adds at least `rows` rows, and that nothing else grows with the number of recipients.
+fn check_bounded(run: impl Fn(usize) -> (Runs, usize), rows: usize) {
+    let (one, written_for_one) = run(1);
+    let total = |ran: &Runs| ran.values().sum::<usize>();
+    let fixed = total(&one) - written_for_one;
+    assert!(fixed < 105, "{one:#?}");
+    // 100 and 4000 recipients, the ignored one included.
+    let lists = [99, 3999].map(|recipients| (recipients, run(recipients)));
+    for (recipients, (many, written)) in &lists {
+        assert_eq!(distinct(&one), distinct(many));
+        assert!(*written >= rows * recipients, "{written}");
+        assert!(total(many) <= written + fixed, "{} for {written} rows: {many:#?}", total(many));
         for (statement, times) in many {
-            let most = one.get(statement).copied().unwrap_or(1) * people;
+            let most = one.get(statement).copied().unwrap_or(1) * recipients;
             assert!(*times <= most, "{statement} ran {times} times");
         }
     }
@@ -116,8 +116,8 @@ fn bounded(run: impl Fn(usize) -> (Ran, usize), rows: usize) {
     assert!(hundred.keys().eq(all.keys()), "{hundred:#?}\n{all:#?}");
 }
 
-/// The statements; whether rows are looked up or read in passing, from the first neighbour to the last, they are read.
-fn in_passing(ran: &Ran) -> BTreeSet<String> {
+/// Returns the distinct statements. Reads of a table by id and by range count as one.
+fn distinct(ran: &Runs) -> BTreeSet<String> {
     let read = |sql: &str| {
         let (_, table) = sql.split_once("enroll_")?;
         let is_read = sql.starts_with("select") && (sql.contains("= k.value") || sql.contains("between ?2 and ?3"));

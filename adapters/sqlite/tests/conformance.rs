@@ -1,4 +1,4 @@
-//! The conformance suite on SQLite files, one a case.
+//! Runs the conformance suite, with one SQLite file per case.
 #![cfg(feature = "testing")]
 
 use enroll::OrganizationId;
@@ -16,7 +16,7 @@ struct SqliteFixture {
 impl SqliteFixture {
     fn repository(&self) -> SqliteRepository {
         let repository = SqliteRepository::open(self.folder.path().join("enroll.db")).unwrap();
-        // These tests are not about power cuts.
+        // These tests do not simulate power cuts.
         repository.connection().pragma_update(None, "synchronous", "off").unwrap();
         repository
     }
@@ -33,8 +33,8 @@ impl Fixture for SqliteFixture {
         Blocking(self.repository())
     }
 
-    async fn seed(&self, given: &Seed) {
-        seed::load(self.repository().connection(), given).unwrap();
+    async fn seed(&self, seed: &Seed) {
+        enroll_sqlite::seed::load(self.repository().connection(), seed).unwrap();
     }
 
     async fn host_write(&self, write: &HostWrite) -> Result<(), RepositoryError> {

@@ -1,4 +1,4 @@
-//! A process that is killed at any moment leaves whole enrollments and none that is half.
+//! A process that is killed at any moment leaves each enrollment complete or absent.
 #![cfg(feature = "testing")]
 
 mod support;
@@ -9,26 +9,26 @@ use std::collections::BTreeSet;
 use std::env;
 use std::path::Path;
 use std::time::Duration;
-use support::{Asked, FILE, ORGANIZATION, count, seeded, told_until_killed};
+use support::{FILE, ORGANIZATION, TestRequest, count, ids_until_killed, open_seeded};
 use uuid::Uuid;
 
 const COMMITTED: &str = "committed ";
-const PEOPLE: usize = 40;
+const CONTACTS: usize = 40;
 const KILLS: u64 = 16;
 
 #[test]
-fn a_killed_process_leaves_each_enrollment_whole_or_absent() {
+fn a_killed_process_leaves_each_enrollment_complete_or_absent() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("enroll.db");
-    drop(seeded(&file));
+    drop(open_seeded(&file));
     let mut committed = BTreeSet::new();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut took = Duration::from_millis(20);
     for kill in 0..KILLS {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // Somewhere within the next enrollment.
+        // A moment during the next enrollment.
         let spin = took * u32::try_from(random >> 56).unwrap() / 256;
-        took = told_until_killed(&file, COMMITTED, 1 + u32::try_from(kill % 3).unwrap(), spin, &mut committed);
+        took = ids_until_killed(&file, COMMITTED, 1 + u32::try_from(kill % 3).unwrap(), spin, &mut committed);
         check(&file, &committed);
     }
     assert!(committed.len() >= usize::try_from(KILLS).unwrap(), "{}", committed.len());
@@ -37,8 +37,8 @@ fn a_killed_process_leaves_each_enrollment_whole_or_absent() {
 fn check(file: &Path, committed: &BTreeSet<Uuid>) {
     let repository = SqliteRepository::open(file).unwrap();
     let connection = repository.connection();
-    let told: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(told, "ok");
+    let answer: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(answer, "ok");
     let stored: Vec<(Uuid, String)> = connection
         .prepare("select id, report from enroll_enrollments")
         .unwrap()
@@ -46,9 +46,9 @@ fn check(file: &Path, committed: &BTreeSet<Uuid>) {
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
-    let stands: BTreeSet<Uuid> = stored.iter().map(|(id, _)| *id).collect();
-    assert!(stands.is_superset(committed), "what was told as committed is gone");
-    // Each has all that its report says …
+    let ids: BTreeSet<Uuid> = stored.iter().map(|(id, _)| *id).collect();
+    assert!(ids.is_superset(committed), "a committed enrollment is lost");
+    // All rows of each report exist …
     let exists = |table: &str, id: Uuid| {
         let sql = format!("select count(*) from {table} where organization_id = ?1 and id = ?2");
         assert_eq!(
@@ -59,7 +59,7 @@ fn check(file: &Path, committed: &BTreeSet<Uuid>) {
     };
     for (_, report) in &stored {
         let report: EnrollmentReport = serde_json::from_str(report).unwrap();
-        assert_eq!(report.counts().added, PEOPLE);
+        assert_eq!(report.counts().added, CONTACTS);
         exists("enroll_tags", report.upload_tag.unwrap().id.as_uuid());
         for outcome in report.outcomes.iter().filter(|outcome| outcome.disposition.is_enrolled()) {
             exists("enroll_contacts", outcome.contact_id.unwrap().as_uuid());
@@ -68,7 +68,7 @@ fn check(file: &Path, committed: &BTreeSet<Uuid>) {
             exists("enroll_custom_records", outcome.record_id.unwrap().as_uuid());
         }
     }
-    // … and nothing stands beside.
+    // … and no other rows.
     assert_eq!(count(connection, "enroll_tags"), stored.len());
     for table in [
         "enroll_contacts",
@@ -78,24 +78,24 @@ fn check(file: &Path, committed: &BTreeSet<Uuid>) {
         "enroll_contact_tags",
         "enroll_custom_records",
     ] {
-        assert_eq!(count(connection, table), stored.len() * PEOPLE, "{table}");
+        assert_eq!(count(connection, table), stored.len() * CONTACTS, "{table}");
     }
     assert_eq!(count(connection, "enroll_engine where writing = 0"), 1);
 }
 
-/// Enrolls until it is killed, each time people of its own.
+/// Enrolls until it is killed, each time other contacts.
 #[test]
-#[ignore = "it is the process that the other test kills"]
+#[ignore = "the other test starts it as a process, and kills it"]
 fn child() {
     let Ok(file) = env::var(FILE) else {
-        println!("does nothing by itself: the other test starts it with `{FILE}`");
+        println!("does nothing: the other test starts it with `{FILE}`");
         return;
     };
     let mut repository = SqliteRepository::open(file).unwrap();
     for batch in count(repository.connection(), "enroll_enrollments").. {
-        let people = batch * PEOPLE..(batch + 1) * PEOPLE;
-        let report = Asked::people(&format!("batch-{batch}"), people).enroll(&mut repository).unwrap();
-        // A line of its own: the harness has written `test child ... ` before the first.
+        let numbers = batch * CONTACTS..(batch + 1) * CONTACTS;
+        let report = TestRequest::new(&format!("batch-{batch}"), numbers).enroll(&mut repository).unwrap();
+        // Starts a new line, because the harness printed `test child ... ` before the first id.
         println!("\n{COMMITTED}{}", report.enrollment_id);
     }
 }

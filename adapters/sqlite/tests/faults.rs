@@ -1,4 +1,4 @@
-//! Databases that are read-only, locked, full, too new, something else or gone: typed, told, and never half done.
+//! Databases that are read-only, locked, full, too new, damaged or missing: each has a typed error, and no partial write.
 #![cfg(feature = "testing")]
 
 mod support;
@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use support::{Asked, assert_nothing_stands, at, count, process, seeded, sqlite_error};
+use support::{TestRequest, assert_nothing_stored, at, count, open_seeded, process, sqlite_error};
 use tempfile::TempDir;
 
 fn file() -> (TempDir, PathBuf) {
@@ -19,8 +19,8 @@ fn file() -> (TempDir, PathBuf) {
     (folder, file)
 }
 
-fn asked() -> Asked {
-    Asked::people("fault", 0..50)
+fn request() -> TestRequest {
+    TestRequest::new("fault", 0..50)
 }
 
 fn repository_error(error: EnrollError) -> RepositoryError {
@@ -33,22 +33,22 @@ fn repository_error(error: EnrollError) -> RepositoryError {
 #[test]
 fn a_read_only_database_is_read_and_refuses_commits() {
     let (_folder, file) = file();
-    drop(seeded(&file));
+    drop(open_seeded(&file));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let by_flag = Connection::open_with_flags(&file, flags).unwrap();
     let by_name = format!("file:{}?mode=ro", file.display());
     for mut repository in
         [SqliteRepository::from_connection(by_flag).unwrap(), SqliteRepository::open(by_name).unwrap()]
     {
-        let plan = asked().plan(&mut repository);
+        let plan = request().plan(&mut repository);
         let error = repository.commit(plan.changes()).unwrap_err();
         let (kind, fault, message) = sqlite_error(&error);
         assert_eq!(kind, RepositoryErrorKind::Other);
         assert!(matches!(fault, SqliteError::ReadOnly), "{fault:?}");
         assert!(message.contains("open it with write access"), "{message}");
-        let error = repository_error(asked().accept(&mut repository).unwrap_err());
+        let error = repository_error(request().accept(&mut repository).unwrap_err());
         assert!(matches!(support::sqlite_error(&error).1, SqliteError::ReadOnly), "{error:?}");
-        assert_nothing_stands(repository.connection());
+        assert_nothing_stored(repository.connection());
     }
 }
 
@@ -63,10 +63,10 @@ fn a_read_only_database_without_the_schema_is_refused() {
 }
 
 #[test]
-fn a_locked_database_is_unavailable_and_takes_the_same_commit_later() {
+fn a_locked_database_is_unavailable_and_the_same_commit_succeeds_later() {
     let (_folder, file) = file();
-    let mut repository = seeded(&file);
-    let plan = asked().plan(&mut repository);
+    let mut repository = open_seeded(&file);
+    let plan = request().plan(&mut repository);
     let other = Connection::open(&file).unwrap();
     other.execute_batch("begin immediate").unwrap();
     repository.connection().busy_timeout(Duration::from_millis(1)).unwrap();
@@ -75,17 +75,17 @@ fn a_locked_database_is_unavailable_and_takes_the_same_commit_later() {
     assert_eq!(kind, RepositoryErrorKind::Unavailable);
     assert!(matches!(fault, SqliteError::Busy), "{fault:?}");
     assert!(message.ends_with("try again"), "{message}");
-    assert_nothing_stands(repository.connection());
+    assert_nothing_stored(repository.connection());
     other.execute_batch("rollback").unwrap();
     repository.commit(plan.changes()).unwrap();
 }
 
 #[test]
-fn a_locked_database_gives_no_lease_and_takes_nothing_in_until_later() {
+fn a_locked_database_refuses_claims_and_inserts_but_not_reads() {
     let (_folder, file) = file();
-    let mut repository = seeded(&file);
-    let receipt = asked().accept(&mut repository).unwrap();
-    let command = Asked::people("other", 50..60).command(&mut repository);
+    let mut repository = open_seeded(&file);
+    let receipt = request().accept(&mut repository).unwrap();
+    let command = TestRequest::new("other", 50..60).command(&mut repository);
     let other = Connection::open(&file).unwrap();
     other.execute_batch("begin immediate").unwrap();
     repository.connection().busy_timeout(Duration::from_millis(1)).unwrap();
@@ -96,26 +96,26 @@ fn a_locked_database_gives_no_lease_and_takes_nothing_in_until_later() {
         assert_eq!(kind, RepositoryErrorKind::Unavailable);
         assert!(matches!(fault, SqliteError::Busy), "{fault:?}");
     }
-    // Whoever only looks waits for nobody.
+    // Reads do not wait for the writer.
     let command_id = command.enrollment_id();
     assert_eq!(repository.find(command.organization_id(), command_id).unwrap(), None);
     other.execute_batch("rollback").unwrap();
     let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
     assert_eq!((claim.enrollment_id, claim.attempt), (receipt.enrollment_id, 1));
     assert_eq!(repository.insert(&command).unwrap(), None);
-    // A setting that stood is as it was, whatever became of what was to be flushed.
+    // The setting is restored, also after a failed flush.
     assert_eq!(repository.connection().pragma_query_value(None, "synchronous", |row| row.get(0)), Ok(1));
 }
 
 #[test]
-fn a_full_database_accepts_nothing_and_loses_nothing_that_it_accepted() {
+fn a_full_database_accepts_nothing_and_keeps_accepted_enrollments() {
     let (_folder, file) = file();
-    let mut repository = seeded(&file);
-    let receipt = asked().accept(&mut repository).unwrap();
+    let mut repository = open_seeded(&file);
+    let receipt = request().accept(&mut repository).unwrap();
     let pages: i64 = repository.connection().query_row("pragma page_count", [], |row| row.get(0)).unwrap();
     let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
     limit(&repository, pages);
-    let accepted = Asked::people("other", 50..99).accept(&mut repository).map(|_| ());
+    let accepted = TestRequest::new("other", 50..99).accept(&mut repository).map(|_| ());
     for refused in [accepted, process(&mut repository, claim, at(1)).map(|_| ())] {
         let error = repository_error(refused.unwrap_err());
         let (kind, fault, _) = sqlite_error(&error);
@@ -129,10 +129,10 @@ fn a_full_database_accepts_nothing_and_loses_nothing_that_it_accepted() {
 }
 
 #[test]
-fn a_full_database_is_unavailable_and_holds_nothing_of_the_enrollment() {
+fn a_full_database_is_unavailable_and_stores_no_part_of_the_enrollment() {
     let (_folder, file) = file();
-    let mut repository = seeded(&file);
-    let plan = asked().plan(&mut repository);
+    let mut repository = open_seeded(&file);
+    let plan = request().plan(&mut repository);
     let pages: i64 = repository.connection().query_row("pragma page_count", [], |row| row.get(0)).unwrap();
     limit(&repository, pages + 2);
     let error = repository.commit(plan.changes()).unwrap_err();
@@ -140,7 +140,7 @@ fn a_full_database_is_unavailable_and_holds_nothing_of_the_enrollment() {
     assert_eq!(kind, RepositoryErrorKind::Unavailable);
     assert!(matches!(fault, SqliteError::Full), "{fault:?}");
     assert!(message.contains("make room"), "{message}");
-    assert_nothing_stands(repository.connection());
+    assert_nothing_stored(repository.connection());
     limit(&repository, pages + 1000);
     repository.commit(plan.changes()).unwrap();
 }
@@ -151,10 +151,10 @@ fn limit(repository: &SqliteRepository, pages: i64) {
 }
 
 #[test]
-fn a_newer_schema_is_refused_at_open_and_in_the_middle() {
+fn a_newer_schema_is_refused_at_open_and_at_commit() {
     let (_folder, file) = file();
-    let mut repository = seeded(&file);
-    let plan = asked().plan(&mut repository);
+    let mut repository = open_seeded(&file);
+    let plan = request().plan(&mut repository);
     Connection::open(&file).unwrap().execute_batch("update enroll_schema set version = 7").unwrap();
     let opened = SqliteRepository::open(&file).unwrap_err();
     let error = repository.commit(plan.changes()).unwrap_err();
@@ -164,11 +164,11 @@ fn a_newer_schema_is_refused_at_open_and_in_the_middle() {
         assert!(matches!(error, SqliteError::NewerSchema { found: 7, known: 1 }), "{error:?}");
     }
     assert_eq!(message, "the schema has version 7, but this build supports 1: use a newer `enroll-sqlite`");
-    assert_nothing_stands(repository.connection());
+    assert_nothing_stored(repository.connection());
 }
 
 #[test]
-fn what_is_no_database_is_refused_and_left_alone() {
+fn a_file_of_another_format_is_refused_and_not_changed() {
     let (_folder, file) = file();
     let text = "phone,email\n".repeat(1000);
     fs::write(&file, &text).unwrap();
@@ -179,55 +179,55 @@ fn what_is_no_database_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_damaged_database_is_told_as_such() {
+fn a_damaged_database_is_an_error_of_that_name() {
     let (_folder, file) = file();
-    let repository = seeded(&file);
-    asked().enroll(&mut { repository }).unwrap();
+    let repository = open_seeded(&file);
+    request().enroll(&mut { repository }).unwrap();
     let mut bytes = fs::read(&file).unwrap();
     // All but the first page, which holds the header.
     bytes[4096..].fill(0xff);
     fs::write(&file, bytes).unwrap();
-    let error = SqliteRepository::open(&file).map(|mut repository| asked().plan(&mut repository)).unwrap_err();
+    let error = SqliteRepository::open(&file).map(|mut repository| request().plan(&mut repository)).unwrap_err();
     assert!(matches!(error, SqliteError::Damaged(_)), "{error:?}");
     assert!(error.to_string().contains("restore it from a backup"), "{error}");
 }
 
 #[test]
-fn a_file_that_is_gone_in_the_middle_takes_no_commit() {
+fn a_moved_file_refuses_commits() {
     for replaced in [false, true] {
         let (_folder, file) = file();
-        let mut repository = seeded(&file);
-        let plan = asked().plan(&mut repository);
-        let elsewhere = file.with_extension("moved");
-        fs::rename(&file, &elsewhere).unwrap();
+        let mut repository = open_seeded(&file);
+        let plan = request().plan(&mut repository);
+        let moved = file.with_extension("moved");
+        fs::rename(&file, &moved).unwrap();
         if replaced {
-            fs::copy(&elsewhere, &file).unwrap();
+            fs::copy(&moved, &file).unwrap();
         }
         let error = repository.commit(plan.changes()).unwrap_err();
         let (kind, fault, message) = sqlite_error(&error);
         assert_eq!(kind, RepositoryErrorKind::Other);
         assert!(matches!(fault, SqliteError::Moved), "{fault:?}");
         assert!(message.contains("open it again"), "{message}");
-        let error = repository_error(asked().accept(&mut repository).unwrap_err());
+        let error = repository_error(request().accept(&mut repository).unwrap_err());
         assert!(matches!(support::sqlite_error(&error).1, SqliteError::Moved), "{error:?}");
-        assert_nothing_stands(repository.connection());
+        assert_nothing_stored(repository.connection());
     }
 }
 
 #[test]
-fn a_file_that_is_gone_in_the_middle_gives_no_lease() {
+fn a_moved_file_refuses_claims() {
     let (_folder, file) = file();
-    let mut repository = seeded(&file);
-    asked().accept(&mut repository).unwrap();
-    let elsewhere = file.with_extension("moved");
-    fs::rename(&file, &elsewhere).unwrap();
+    let mut repository = open_seeded(&file);
+    request().accept(&mut repository).unwrap();
+    let moved = file.with_extension("moved");
+    fs::rename(&file, &moved).unwrap();
     let error = repository.claim(at(0), at(60)).unwrap_err();
     assert!(matches!(sqlite_error(&error).1, SqliteError::Moved), "{error:?}");
     assert_eq!(count(repository.connection(), "enroll_enrollments where attempts = 0"), 1);
 }
 
 #[test]
-fn a_folder_that_is_missing_is_named() {
+fn a_missing_folder_is_named_in_the_error() {
     let (folder, _) = file();
     let file = folder.path().join("nowhere/enroll.db");
     let error = SqliteRepository::open(&file).unwrap_err();
@@ -236,14 +236,14 @@ fn a_folder_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_row_that_the_engine_does_not_take_is_told() {
+fn an_invalid_stored_row_is_named_in_the_error() {
     let mut repository = support::in_memory();
-    asked().enroll(&mut repository).unwrap();
+    request().enroll(&mut repository).unwrap();
     let connection = repository.connection();
     connection.execute_batch("pragma ignore_check_constraints = on").unwrap();
     connection.execute_batch("update enroll_contacts set state = 'lost'").unwrap();
-    let asked = Asked::people("again", 0..1);
-    let error = repository_error(asked.enroll(&mut repository).unwrap_err());
+    let request = TestRequest::new("again", 0..1);
+    let error = repository_error(request.enroll(&mut repository).unwrap_err());
     let (kind, fault, message) = sqlite_error(&error);
     assert_eq!(kind, RepositoryErrorKind::Other);
     assert!(matches!(fault, SqliteError::Row(_)), "{fault:?}");

@@ -1,4 +1,4 @@
-//! What was accepted is done, once and whole, however often the process that works is killed.
+//! Each accepted enrollment is completed once, even if the worker process is killed many times.
 #![cfg(feature = "testing")]
 
 mod support;
@@ -11,34 +11,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use support::{Asked, FILE, ORGANIZATION, count, process, seeded, told_until_killed};
+use support::{FILE, ORGANIZATION, TestRequest, count, ids_until_killed, open_seeded, process};
 use uuid::Uuid;
 
 const KILLS: &str = "ENROLL_KILLS";
 const ACCEPTED: &str = "accepted ";
-const PEOPLE: usize = 30;
-/// How many people of a batch are in the next one too.
-const AGAIN: usize = 10;
+const CONTACTS: usize = 30;
+/// The number of contacts of a batch that the next batch repeats.
+const REPEATED: usize = 10;
 const LEASE: Duration = Duration::from_millis(200);
 
 #[test]
-fn every_receipt_is_completed_once_however_often_its_worker_is_killed() {
+fn every_receipt_is_completed_once_although_workers_are_killed() {
     let kills: u32 = env::var(KILLS).map_or(10, |kills| kills.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("enroll.db");
-    drop(seeded(&file));
+    drop(open_seeded(&file));
     let mut receipts = BTreeSet::new();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut took = Duration::from_millis(20);
     for kill in 0..kills {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // Somewhere within what it does between two receipts.
+        // A moment between two receipts.
         let spin = took * u32::try_from(random >> 56).unwrap() / 256;
-        took = told_until_killed(&file, ACCEPTED, 1 + kill % 4, spin, &mut receipts);
+        took = ids_until_killed(&file, ACCEPTED, 1 + kill % 4, spin, &mut receipts);
         check_file(&file);
     }
     let mut repository = SqliteRepository::open(&file).unwrap();
-    // The leases of the dead have run out by then.
+    // The leases of the killed processes have ended by then.
     let (then, later) = (now() + 3_600_000, now() + 7_200_000);
     while let Some(claim) = repository.claim(instant(then), instant(later)).unwrap() {
         process(&mut repository, claim, instant(then)).unwrap();
@@ -50,28 +50,28 @@ fn every_receipt_is_completed_once_however_often_its_worker_is_killed() {
 
 fn check_file(file: &Path) {
     let repository = SqliteRepository::open(file).unwrap();
-    let told: String = repository.connection().query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(told, "ok");
+    let answer: String = repository.connection().query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(answer, "ok");
 }
 
 fn check(connection: &Connection, receipts: &BTreeSet<Uuid>) {
     let states = "enroll_enrollments where state <> 'completed' or command is not null or due_at is not null";
     assert_eq!(count(connection, states), 0);
     let reports = reports(connection);
-    let ended: BTreeSet<Uuid> = reports.iter().map(|report| report.enrollment_id.as_uuid()).collect();
-    assert_eq!(ended.len(), reports.len());
-    assert!(ended.is_superset(receipts), "a receipt was lost");
+    let completed: BTreeSet<Uuid> = reports.iter().map(|report| report.enrollment_id.as_uuid()).collect();
+    assert_eq!(completed.len(), reports.len());
+    assert!(completed.is_superset(receipts), "a receipt was lost");
 
-    // What stands is what the reports say together: nothing twice, nothing by halves, and nothing beside it.
+    // The stored rows are exactly those of all reports.
     let mut contacts = Vec::new();
     let mut conversations = Vec::new();
     let mut processed = BTreeMap::<Uuid, (i64, BTreeSet<Uuid>)>::new();
     let mut records = BTreeSet::new();
     let mut tagged = 0;
     for report in &reports {
-        assert_eq!(report.outcomes.len(), PEOPLE + 1);
+        assert_eq!(report.outcomes.len(), CONTACTS + 1);
         let enrolled: Vec<_> = report.outcomes.iter().filter(|outcome| outcome.disposition.is_enrolled()).collect();
-        assert_eq!(enrolled.len(), PEOPLE);
+        assert_eq!(enrolled.len(), CONTACTS);
         tagged += enrolled.len();
         for outcome in enrolled {
             contacts.extend(outcome.contact_created.then(|| outcome.contact_id.unwrap().as_uuid()));
@@ -90,8 +90,8 @@ fn check(connection: &Connection, receipts: &BTreeSet<Uuid>) {
     assert_eq!(count(connection, "enroll_runs"), contacts.len());
     assert_eq!(count(connection, "enroll_tags"), reports.len());
     assert_eq!(count(connection, "enroll_contact_tags"), tagged);
-    // Each batch brings people that are new, and the first all of its own.
-    assert_eq!(contacts.len(), reports.len() * (PEOPLE - AGAIN) + AGAIN);
+    // Each batch adds new contacts; in the first, all are new.
+    assert_eq!(contacts.len(), reports.len() * (CONTACTS - REPEATED) + REPEATED);
     assert!(processed.values().any(|(times, _)| *times > 1));
     let mut statement =
         connection.prepare("select id, times_processed, enrollment_id from enroll_step_contacts").unwrap();
@@ -116,19 +116,20 @@ fn ids(connection: &Connection, table: &str) -> Vec<Uuid> {
     statement.query_map([ORGANIZATION], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// Accepts and works until it is killed. It begins with the batch whose receipt may not have been told.
+/// Accepts and processes until it is killed. Starts with the last batch, whose receipt may not have been printed.
 #[test]
-#[ignore = "it is the process that the other test kills"]
+#[ignore = "the other test starts it as a process, and kills it"]
 fn child() {
     let Ok(file) = env::var(FILE) else {
-        println!("does nothing by itself: the other test starts it with `{FILE}`");
+        println!("does nothing: the other test starts it with `{FILE}`");
         return;
     };
     let mut repository = SqliteRepository::open(file).unwrap();
     for batch in count(repository.connection(), "enroll_enrollments").saturating_sub(1).. {
-        let first = batch * (PEOPLE - AGAIN);
-        let receipt = Asked::people(&format!("batch-{batch}"), first..first + PEOPLE).accept(&mut repository).unwrap();
-        // A line of its own: the harness has written `test child ... ` before the first.
+        let first = batch * (CONTACTS - REPEATED);
+        let receipt =
+            TestRequest::new(&format!("batch-{batch}"), first..first + CONTACTS).accept(&mut repository).unwrap();
+        // Starts a new line, because the harness printed `test child ... ` before the first id.
         println!("\n{ACCEPTED}{}", receipt.enrollment_id);
         let lease_end = now() + i64::try_from(LEASE.as_millis()).unwrap();
         let Some(claim) = repository.claim(instant(now()), instant(lease_end)).unwrap() else { continue };
@@ -141,7 +142,7 @@ fn child() {
     }
 }
 
-/// The clock, in milliseconds: leases are of the real time, in which processes die.
+/// Returns the real time in milliseconds: the leases of killed processes must end.
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
 }

@@ -1,4 +1,4 @@
-//! How the schema comes to be, and what it keeps whoever writes.
+//! The migration, and the rules that the schema enforces for every writer.
 #![cfg(feature = "testing")]
 
 mod support;
@@ -8,7 +8,7 @@ use enroll_sqlite::{SqliteRepository, migrate};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 use std::thread;
-use support::{Asked, ORGANIZATION, STEP, count, in_memory, seeded};
+use support::{ORGANIZATION, STEP, TestRequest, count, in_memory, open_seeded};
 use uuid::Uuid;
 
 fn strings(connection: &Connection, sql: &str) -> Vec<String> {
@@ -23,56 +23,56 @@ fn a_second_open_changes_nothing() {
     let schema = |repository: &SqliteRepository| {
         strings(repository.connection(), "select sql from sqlite_schema where sql is not null")
     };
-    let first = schema(&seeded(&file));
+    let first = schema(&open_seeded(&file));
     let again = SqliteRepository::open(&file).unwrap();
     assert_eq!(schema(&again), first);
     assert_eq!(count(again.connection(), "enroll_sequences"), 1);
     assert_eq!(count(again.connection(), "enroll_schema where version = 1"), 1);
 }
 
-/// A large commit switches them off where there are no others, and knows that by their number.
+/// A large commit disables triggers only if the count shows that the host added none.
 #[test]
-fn the_schema_has_the_triggers_that_are_counted() {
+fn the_number_of_triggers_is_the_one_that_a_commit_expects() {
     let repository = SqliteRepository::open_in_memory().unwrap();
     assert_eq!(count(repository.connection(), "sqlite_schema where type = 'trigger'"), 28);
 }
 
 #[test]
-fn after_a_large_commit_a_hosts_write_raises_versions() {
+fn triggers_are_enabled_again_after_a_large_commit() {
     let mut repository = in_memory();
-    let first = Asked::people("first", 0..500);
+    let first = TestRequest::new("first", 0..500);
     let plan = first.plan(&mut repository);
     first.enroll(&mut repository).unwrap();
-    // Also after one that is refused.
+    // A refused commit must enable them too.
     Repository::commit(&mut repository, plan.changes()).unwrap_err();
     let connection = repository.connection();
-    assert!(connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).unwrap(), "foreign keys are on again");
+    assert!(connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).unwrap(), "foreign keys are enabled again");
     connection.execute("update enroll_step_contacts set status = 'moved'", []).unwrap();
     assert_eq!(count(connection, "enroll_contacts where version = 2"), 500);
 }
 
 #[test]
-fn a_host_that_switched_triggers_off_finds_them_off_after_a_large_commit() {
+fn triggers_that_the_host_disabled_stay_disabled_after_a_large_commit() {
     let mut repository = in_memory();
     repository.connection().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
-    Asked::people("first", 0..500).enroll(&mut repository).unwrap();
+    TestRequest::new("first", 0..500).enroll(&mut repository).unwrap();
     assert!(!repository.connection().db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER).unwrap());
 }
 
 #[test]
-fn a_large_commit_leaves_no_row_without_the_one_that_it_refers_to() {
+fn a_large_commit_leaves_no_dangling_reference() {
     let mut repository = in_memory();
-    Asked::people("first", 0..500).enroll(&mut repository).unwrap();
-    Asked::people("again", 250..750).enroll(&mut repository).unwrap();
+    TestRequest::new("first", 0..500).enroll(&mut repository).unwrap();
+    TestRequest::new("again", 250..750).enroll(&mut repository).unwrap();
     let connection = repository.connection();
     assert_eq!(strings(connection, "select \"table\" from pragma_foreign_key_check"), Vec::<String>::new());
-    assert!(connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).unwrap(), "they are on again");
+    assert!(connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).unwrap(), "foreign keys are enabled again");
     let stray = "insert into enroll_contact_tags select organization_id, id, id from enroll_contacts limit 1";
     assert!(connection.execute(stray, []).unwrap_err().to_string().contains("FOREIGN KEY"));
 }
 
 #[test]
-fn a_hosts_own_trigger_sees_a_large_commit() {
+fn a_trigger_of_the_host_fires_in_a_large_commit() {
     let mut repository = in_memory();
     let audit = "create table audit (contact_id blob);
         create trigger audited after insert on enroll_contacts begin insert into audit values (new.id); end;
@@ -81,14 +81,14 @@ fn a_hosts_own_trigger_sees_a_large_commit() {
             insert or ignore into touched values (new.contact_id), (new.contact_id);
         end";
     repository.connection().execute_batch(audit).unwrap();
-    Asked::people("first", 0..500).enroll(&mut repository).unwrap();
+    TestRequest::new("first", 0..500).enroll(&mut repository).unwrap();
     assert_eq!(count(repository.connection(), "audit"), 500);
-    assert_eq!(count(repository.connection(), "touched"), 500, "its own word on conflicts counts");
+    assert_eq!(count(repository.connection(), "touched"), 500, "its `insert or ignore` applies");
     assert_eq!(count(repository.connection(), "enroll_contacts where version = 1"), 500);
 }
 
 #[test]
-fn many_that_open_a_fresh_file_at_once_all_succeed() {
+fn several_connections_can_create_the_same_file_at_once() {
     for _ in 0..8 {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("enroll.db");
@@ -104,13 +104,13 @@ fn many_that_open_a_fresh_file_at_once_all_succeed() {
 }
 
 #[test]
-fn it_stands_beside_the_tables_of_a_host() {
+fn the_tables_of_a_host_do_not_change() {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch("create table contacts (id); pragma user_version = 42").unwrap();
     connection.execute_batch("begin").unwrap();
     migrate(&connection).unwrap();
     connection.execute_batch("rollback").unwrap();
-    assert_eq!(count(&connection, "sqlite_schema"), 1, "the host's transaction took the schema with it");
+    assert_eq!(count(&connection, "sqlite_schema"), 1, "the rollback of the host removed the schema");
     migrate(&connection).unwrap();
     migrate(&connection).unwrap();
     assert_eq!(connection.query_row("pragma user_version", [], |row| row.get(0)), Ok(42));
@@ -131,7 +131,7 @@ fn every_key_and_every_index_begins_with_the_organization() {
 }
 
 #[test]
-fn every_uniqueness_of_the_contract_is_an_index() {
+fn every_unique_key_of_the_contract_has_an_index() {
     let repository = SqliteRepository::open_in_memory().unwrap();
     let unique = "select t.name || ' (' || (select group_concat(name, ', ') from pragma_index_info(i.name)) || ')'
          from sqlite_schema t join pragma_index_list(t.name) i
@@ -174,11 +174,11 @@ fn every_table_of_an_aggregate_has_its_triggers() {
 }
 
 #[test]
-fn a_state_of_an_enrollment_has_what_belongs_to_it_and_nothing_else() {
+fn each_state_of_an_enrollment_has_exactly_its_columns() {
     let repository = support::in_memory();
     let connection = repository.connection();
     let columns = ["due_at", "command", "completed_at", "report", "rejection", "error"];
-    // With every set of columns that are there.
+    // For each state, the sets of columns that may be present.
     let allowed = [
         ("accepted", vec![0b11, 0b10_0011]),
         ("completed", vec![0b1100, 0b10_1100]),
@@ -187,22 +187,22 @@ fn a_state_of_an_enrollment_has_what_belongs_to_it_and_nothing_else() {
         ("lost", vec![]),
     ];
     for (state, allowed) in allowed {
-        for there in 0..1 << columns.len() {
-            let values = (0..columns.len()).map(|n| if there & (1 << n) == 0 { "null" } else { "0" });
+        for present in 0..1 << columns.len() {
+            let values = (0..columns.len()).map(|n| if present & (1 << n) == 0 { "null" } else { "0" });
             let sql = format!(
                 "insert into enroll_enrollments (organization_id, id, sequence_id, fingerprint, at, state, {})
                  values (?1, ?2, ?2, zeroblob(32), 0, '{state}', {})",
                 columns.join(", "),
                 values.collect::<Vec<_>>().join(", ")
             );
-            let inserted = connection.execute(&sql, [ORGANIZATION, id(there)]);
-            assert_eq!(inserted.is_ok(), allowed.contains(&there), "{state} {there:b}");
+            let inserted = connection.execute(&sql, [ORGANIZATION, id(present)]);
+            assert_eq!(inserted.is_ok(), allowed.contains(&present), "{state} {present:b}");
             connection.execute("delete from enroll_enrollments", []).unwrap();
         }
     }
 }
 
-/// An organization with two contacts, each with a run; `pragma recursive_triggers` as given.
+/// Creates an organization with two contacts, each with a run. Sets `pragma recursive_triggers`.
 fn two_contacts(recursive: bool) -> SqliteRepository {
     let repository = support::in_memory();
     let connection = repository.connection();
@@ -228,7 +228,7 @@ fn versions(connection: &Connection) -> Vec<i64> {
 }
 
 #[test]
-fn whoever_writes_raises_a_contact_once_also_with_recursive_triggers() {
+fn each_write_raises_a_contact_once_even_with_recursive_triggers() {
     for recursive in [false, true] {
         let repository = two_contacts(recursive);
         let connection = repository.connection();
@@ -236,7 +236,7 @@ fn whoever_writes_raises_a_contact_once_also_with_recursive_triggers() {
         assert_eq!(versions(connection), [3, 2]);
         connection.execute("update enroll_runs set status = 'finished' where id = ?1", [id(1)]).unwrap();
         assert_eq!(versions(connection), [4, 2]);
-        // A version that the writer raised itself stays; one that it lowered does not.
+        // A version that the writer raised itself stays. A lowered version is raised.
         connection.execute("update enroll_contacts set version = 9 where id = ?1", [id(1)]).unwrap();
         assert_eq!(versions(connection), [9, 2]);
         connection.execute("update enroll_contacts set version = 1 where id = ?1", [id(1)]).unwrap();
@@ -246,9 +246,9 @@ fn whoever_writes_raises_a_contact_once_also_with_recursive_triggers() {
     }
 }
 
-/// What is deleted and made again under its id is another one to whoever saw the first.
+/// A row that is deleted and inserted again must have a new version, because a guard may know the old one.
 #[test]
-fn a_version_does_not_come_again() {
+fn a_version_is_not_reused_after_a_delete() {
     let repository = support::in_memory();
     let connection = repository.connection();
     let read =
@@ -259,7 +259,7 @@ fn a_version_does_not_come_again() {
     connection.execute(insert, [ORGANIZATION, id(1)]).unwrap();
     connection.execute("update enroll_channels set enabled = 0", []).unwrap();
     let first = read();
-    // A version counts milliseconds at least as far as the clock does: within one there is no second life.
+    // First versions come from the clock: a new version needs a later millisecond.
     while connection.query_row(
         "select cast((julianday('now') - 2440587.5) * 86400000 as integer) <= ?1",
         [first],
@@ -282,13 +282,13 @@ fn a_row_that_moves_to_another_contact_raises_both() {
 }
 
 #[test]
-fn a_step_contacts_records_go_with_it_and_move_with_it() {
+fn records_are_deleted_and_moved_with_their_step_contact() {
     let repository = two_contacts(false);
     let connection = repository.connection();
-    let stay = "insert into enroll_step_contacts
+    let step_contact = "insert into enroll_step_contacts
                 (organization_id, id, run_id, sequence_id, step_id, contact_id, status, scheduled_at)
                 values (?1, ?2, ?2, ?3, ?3, ?2, 'active', 0)";
-    connection.execute(stay, [ORGANIZATION, id(1), STEP]).unwrap();
+    connection.execute(step_contact, [ORGANIZATION, id(1), STEP]).unwrap();
     let record = "insert into enroll_custom_records
                   (organization_id, id, custom_object_id, resource, resource_id, contact_id)
                   values (?1, ?2, ?2, 'step_contact', ?2, ?2)";
@@ -302,7 +302,7 @@ fn a_step_contacts_records_go_with_it_and_move_with_it() {
 }
 
 #[test]
-fn a_contact_takes_what_stands_round_it_and_a_tag_leaves_its_contacts() {
+fn deletes_of_contacts_and_tags_cascade_to_related_rows() {
     let repository = two_contacts(false);
     let connection = repository.connection();
     connection
@@ -321,25 +321,25 @@ fn a_contact_takes_what_stands_round_it_and_a_tag_leaves_its_contacts() {
     assert_eq!(versions(connection), [4]);
 }
 
-/// The schema's idea of a blank key is the engine's.
+/// The schema and the engine agree on blank keys.
 #[test]
-fn a_key_of_white_space_is_held_by_nobody() {
+fn a_key_of_only_white_space_identifies_no_contact() {
     let repository = support::in_memory();
     let connection = repository.connection();
     let insert = "insert into enroll_contacts (organization_id, id, external_id, phone, email, email_key)
                   values (?1, ?2, ?3, ?3, ?3, ?3)";
     let held = "select held_external_id is not null, held_phone is not null, held_email is not null
                 from enroll_contacts where id = ?1";
-    let alike = ['\u{200b}', '\u{feff}', '\u{180e}', '\u{2060}', '\u{1f}', '\u{2800}', 'x'];
+    let similar = ['\u{200b}', '\u{feff}', '\u{180e}', '\u{2060}', '\u{1f}', '\u{2800}', 'x'];
     let spaces = (0..=0x10_ffff).filter_map(char::from_u32).filter(|c| c.is_whitespace());
-    for c in spaces.chain(alike) {
+    for c in spaces.chain(similar) {
         for (n, text) in [format!("{c}"), format!(" {c} "), format!("{c}\u{3000}{c}")].into_iter().enumerate() {
             let id = Uuid::from_u128((u128::from(u32::from(c)) << 2) + n as u128);
             connection.execute(insert, params![ORGANIZATION, id, text]).unwrap();
-            let stands = !text.trim().is_empty();
+            let is_key = !text.trim().is_empty();
             let columns: [bool; 3] =
                 connection.query_row(held, [id], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap();
-            assert_eq!(columns, [stands; 3], "{text:?}");
+            assert_eq!(columns, [is_key; 3], "{text:?}");
         }
     }
 }

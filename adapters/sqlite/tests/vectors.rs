@@ -1,4 +1,4 @@
-//! Every test vector, on a SQLite database.
+//! Runs every test vector on a SQLite database.
 #![cfg(feature = "testing")]
 
 #[path = "../../../tests/vector_files/mod.rs"]
@@ -11,12 +11,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 #[test]
-fn every_vector_holds() {
+fn every_vector_passes() {
     let vectors = vector_files::read_folder(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors"));
     let (mut ran, mut differing) = (0, Vec::new());
     for (name, vector) in vectors {
         if vector.plan_only {
-            println!("left out, since no database would hold its world: {name}");
+            println!("skipped, because no database can store its rows: {name}");
             continue;
         }
         ran += 1;
@@ -33,7 +33,7 @@ fn every_vector_holds() {
     assert!(ran >= 440, "only {ran} vectors ran");
 }
 
-/// One connection for the runner and for the dump.
+/// Shares one connection between the runner and the dump.
 #[derive(Clone)]
 struct Shared(Rc<RefCell<SqliteRepository>>);
 

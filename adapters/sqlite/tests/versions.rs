@@ -5,12 +5,12 @@ mod support;
 
 use enroll::inbox::InboxEntry;
 use enroll::{EnrollError, Inbox, StoredCommand};
-use support::{Asked, at, in_memory, process};
+use support::{TestRequest, at, in_memory, process};
 
 #[test]
 fn a_command_of_a_newer_version_is_released_without_a_failed_attempt() {
     let mut repository = in_memory();
-    Asked::people("one", 0..2).accept(&mut repository).unwrap();
+    TestRequest::new("one", 0..2).accept(&mut repository).unwrap();
     let newer = "update enroll_enrollments set command = json_set(command, '$.v', 2, '$.policy.consent', 'new')";
     repository.connection().execute(newer, []).unwrap();
     let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
@@ -27,7 +27,7 @@ fn a_command_of_a_newer_version_is_released_without_a_failed_attempt() {
 #[test]
 fn unknown_fields_of_a_known_version_are_ignored() {
     let mut repository = in_memory();
-    Asked::people("one", 0..2).accept(&mut repository).unwrap();
+    TestRequest::new("one", 0..2).accept(&mut repository).unwrap();
     let with_fields = "update enroll_enrollments set command = \
          json_set(command, '$.new', 1, '$.policy.new', 1, '$.recipients[0].new', json('{\"deep\": []}'))";
     repository.connection().execute(with_fields, []).unwrap();
@@ -38,7 +38,7 @@ fn unknown_fields_of_a_known_version_are_ignored() {
 #[test]
 fn a_damaged_command_is_an_error_of_the_repository() {
     let mut repository = in_memory();
-    Asked::people("one", 0..2).accept(&mut repository).unwrap();
+    TestRequest::new("one", 0..2).accept(&mut repository).unwrap();
     repository
         .connection()
         .execute("update enroll_enrollments set command = json_remove(command, '$.at')", [])

@@ -1,5 +1,5 @@
-//! A world of one sequence, and what the tests ask of it.
-#![allow(dead_code, reason = "each test takes what it needs")]
+//! An organization with one sequence, and the requests of the tests.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use enroll::inbox::Claim;
 use enroll::policy::ExistingContact;
@@ -27,12 +27,12 @@ pub(crate) const ORGANIZATION: Uuid = Uuid::from_u128(1);
 pub(crate) const CHANNEL: Uuid = Uuid::from_u128(2);
 pub(crate) const SEQUENCE: Uuid = Uuid::from_u128(3);
 pub(crate) const STEP: Uuid = Uuid::from_u128(4);
-/// The instant of every request.
+/// The time of every request.
 const AT: &str = "2026-02-01T15:00:00Z";
 pub(crate) const OBJECT: Uuid = Uuid::from_u128(5);
 
 /// An organization with a phone channel, a sequence of one step on it, and a custom object.
-pub(crate) fn given() -> Seed {
+pub(crate) fn seed() -> Seed {
     serde_json::from_value(json!({
         "organization_id": ORGANIZATION,
         "channels": [{ "id": CHANNEL, "kind": "phone", "address": "+12025550100" }],
@@ -45,51 +45,52 @@ pub(crate) fn given() -> Seed {
     .unwrap()
 }
 
-/// A file that holds the world.
-pub(crate) fn seeded(file: &Path) -> SqliteRepository {
+/// Creates a file with the seed.
+pub(crate) fn open_seeded(file: &Path) -> SqliteRepository {
     let repository = SqliteRepository::open(file).unwrap();
-    seed::load(repository.connection(), &given()).unwrap();
+    seed::load(repository.connection(), &seed()).unwrap();
     repository
 }
 
-/// The world in memory.
+/// Creates a database in memory with the seed.
 pub(crate) fn in_memory() -> SqliteRepository {
     let repository = SqliteRepository::open_in_memory().unwrap();
-    seed::load(repository.connection(), &given()).unwrap();
+    seed::load(repository.connection(), &seed()).unwrap();
     repository
 }
 
-/// A request under an idempotency key.
-pub(crate) struct Asked {
+/// A request with an idempotency key.
+pub(crate) struct TestRequest {
     key: String,
     body: String,
     policy: EnrollmentPolicy,
 }
 
-impl Asked {
-    /// People, as many as the range has numbers, with external ids that no other request gives them; and one that is
-    /// ignored, so that there is always an upload tag.
-    pub(crate) fn people(key: &str, numbers: std::ops::Range<usize>) -> Self {
+impl TestRequest {
+    /// Returns a request with one recipient per number, and one that is ignored, so that there is always an upload tag.
+    ///
+    /// The external ids contain the key, so that two requests give the same contact different ones.
+    pub(crate) fn new(key: &str, numbers: std::ops::Range<usize>) -> Self {
         let phone = |n: usize| format!("+1202{}", 2_000_000 + n);
-        let person = |n: usize| {
+        let recipient = |n: usize| {
             json!({
                 "phone": phone(n), "email": format!("p{n}@example.com"), "external_id": format!("{key}-{n}"),
                 "properties": { "n": n },
             })
         };
-        let to: Vec<Value> = numbers.map(person).chain([json!({ "phone": "none" })]).collect();
+        let to: Vec<Value> = numbers.map(recipient).chain([json!({ "phone": "none" })]).collect();
         let custom_data = json!({ "custom_object_id": OBJECT, "resource": "step_contact" });
         let body = json!({ "to": to, "custom_data": custom_data }).to_string();
         Self { key: key.to_owned(), body, policy: EnrollmentPolicy::default() }
     }
 
-    /// What is given replaces what stands.
+    /// Makes the fields of the request replace stored fields.
     pub(crate) fn overwriting(mut self) -> Self {
         self.policy.existing_contact = ExistingContact::Overwrite;
         self
     }
 
-    fn ask<T>(&self, ask: impl FnOnce(&Engine<'_>, &Enrollment<'_>) -> T) -> T {
+    fn with_enrollment<T>(&self, run: impl FnOnce(&Engine<'_>, &Enrollment<'_>) -> T) -> T {
         let request = EnrollmentRequest::from_json(self.body.as_bytes());
         let enrollment = Enrollment {
             organization_id: OrganizationId::from_uuid(ORGANIZATION),
@@ -98,39 +99,40 @@ impl Asked {
             at: AT.parse().unwrap(),
             request: &request,
         };
-        ask(&Engine::new(&self.policy), &enrollment)
+        run(&Engine::new(&self.policy), &enrollment)
     }
 
     pub(crate) fn enroll(&self, repository: &mut impl Repository) -> Result<EnrollmentReport, EnrollError> {
-        self.ask(|engine, enrollment| enroll_contacts(repository, engine, enrollment)).map(|enrolled| enrolled.report)
+        self.with_enrollment(|engine, enrollment| enroll_contacts(repository, engine, enrollment))
+            .map(|enrolled| enrolled.report)
     }
 
     pub(crate) fn accept(&self, inbox: &mut impl Inbox) -> Result<Receipt, EnrollError> {
-        self.ask(|engine, enrollment| accept(inbox, engine, enrollment))
+        self.with_enrollment(|engine, enrollment| accept(inbox, engine, enrollment))
     }
 
-    /// What was checked, and not stored yet.
+    /// Returns the checked command, without storing it.
     pub(crate) fn command(&self, repository: &mut impl Repository) -> EnrollmentCommand {
-        self.ask(|engine, enrollment| {
+        self.with_enrollment(|engine, enrollment| {
             let reference = repository.reference_data(&enrollment.reference_query()).unwrap();
             EnrollmentCommand::check(enrollment, &reference, engine).unwrap()
         })
     }
 
-    /// The plan on what stands, without its commit.
+    /// Plans on the stored data, without a commit.
     pub(crate) fn plan(&self, repository: &mut impl Repository) -> EnrollmentPlan {
         let command = self.command(repository);
         plan_enrollment(&command, &repository.load(&command.snapshot_query()).unwrap()).unwrap()
     }
 }
 
-/// So many seconds after the instant of the requests.
+/// Returns the time some seconds after that of the requests.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     let at: Timestamp = AT.parse().unwrap();
     Timestamp::from_millis(at.millis() + seconds * 1000).unwrap()
 }
 
-/// Processes what was claimed.
+/// Processes a claimed enrollment.
 pub(crate) fn process(inbox: &mut impl Inbox, claim: Claim, now: Timestamp) -> Result<EnrollmentReport, EnrollError> {
     enroll::process(inbox, Retry::default(), claim.organization_id, claim.enrollment_id, now)?.report()
 }
@@ -149,8 +151,8 @@ pub(crate) fn count(connection: &Connection, table: &str) -> usize {
     count.try_into().unwrap()
 }
 
-/// Nothing of any enrollment stands.
-pub(crate) fn assert_nothing_stands(connection: &Connection) {
+/// Checks that no row of any enrollment exists.
+pub(crate) fn assert_nothing_stored(connection: &Connection) {
     for table in [
         "enroll_enrollments",
         "enroll_contacts",
@@ -165,17 +167,19 @@ pub(crate) fn assert_nothing_stands(connection: &Connection) {
     }
 }
 
-/// The file that a child of a test works on.
+/// The environment variable that names the file of a child process.
 pub(crate) const FILE: &str = "ENROLL_TEST_FILE";
 
-/// Runs the test `child` of this very program on a file until it has told so many ids after a word, kills it a little
-/// later, takes in what it had told before it died, and tells how long one took.
-pub(crate) fn told_until_killed(
+/// Runs the test `child` of this program on a file, and kills it.
+///
+/// The child prints ids, each after `word`. It is killed `spin` after it printed `times` ids more than the first. Adds all
+/// printed ids to `printed`, and returns the time that one id took.
+pub(crate) fn ids_until_killed(
     file: &Path,
     word: &str,
     times: u32,
     spin: Duration,
-    told: &mut BTreeSet<Uuid>,
+    printed: &mut BTreeSet<Uuid>,
 ) -> Duration {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored", "--nocapture"])
@@ -185,10 +189,10 @@ pub(crate) fn told_until_killed(
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut id = || lines.find_map(|line| Some(line.unwrap().strip_prefix(word)?.parse::<Uuid>().unwrap()));
-    told.insert(id().unwrap());
+    printed.insert(id().unwrap());
     let began = Instant::now();
     for _ in 0..times {
-        told.insert(id().unwrap());
+        printed.insert(id().unwrap());
     }
     let took = began.elapsed() / times;
     let until = Instant::now() + spin;
@@ -198,7 +202,7 @@ pub(crate) fn told_until_killed(
     child.kill().unwrap();
     child.wait().unwrap();
     while let Some(id) = id() {
-        told.insert(id);
+        printed.insert(id);
     }
     took
 }
