@@ -48,7 +48,7 @@
 //!     request: &request,
 //! };
 //! let policy = EnrollmentPolicy::default();
-//! let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment)?;
+//! let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment)?.report;
 //!
 //! assert_eq!(report.outcomes[0].disposition, Disposition::Added);
 //! assert_eq!(report.outcomes[1].disposition, Disposition::Duplicate);
