@@ -44,7 +44,7 @@ pub struct Updated {
     /// The table, without the prefix or the schema that a database has.
     pub table: &'static str,
     /// The columns.
-    pub columns: Vec<&'static str>,
+    pub columns: Vec<String>,
     /// The rows, in the order of the change set.
     pub ids: Vec<Uuid>,
 }
@@ -53,40 +53,41 @@ pub struct Updated {
 #[must_use]
 pub fn updated(changes: &ChangeSet) -> Vec<Updated> {
     let rows = changes.rows();
-    let mut contacts: BTreeMap<Vec<&'static str>, Vec<Uuid>> = BTreeMap::new();
+    let mut contacts: BTreeMap<Vec<String>, Vec<Uuid>> = BTreeMap::new();
     for update in &rows.contacts_updated {
         contacts.entry(columns(&update.set)).or_default().push(update.id.as_uuid());
     }
-    let mut step_contacts: BTreeMap<Vec<&'static str>, Vec<Uuid>> = BTreeMap::new();
+    let mut step_contacts: BTreeMap<Vec<String>, Vec<Uuid>> = BTreeMap::new();
     for update in &rows.step_contacts_updated {
-        let mut columns = vec!["status", "scheduled_at", "enrollment_id", "times_processed"];
-        columns.extend(update.channel_id.map(|_| "channel_id"));
-        columns.extend(update.default_call_flow_id.map(|_| "default_call_flow_id"));
+        let mut columns = ["status", "scheduled_at", "enrollment_id", "times_processed"].map(str::to_owned).to_vec();
+        columns.extend(update.channel_id.map(|_| "channel_id".to_owned()));
+        columns.extend(update.default_call_flow_id.map(|_| "default_call_flow_id".to_owned()));
         step_contacts.entry(columns).or_default().push(update.id.as_uuid());
     }
     let runs = rows.runs_reactivated.iter().map(|row| row.run_id.as_uuid()).collect();
     let records = rows.records_updated.iter().map(|row| row.id.as_uuid()).collect();
     let mut updated: Vec<Updated> =
         contacts.into_iter().map(|(columns, ids)| Updated { table: "contacts", columns, ids }).collect();
-    updated.push(Updated { table: "runs", columns: vec!["status"], ids: runs });
+    updated.push(Updated { table: "runs", columns: vec!["status".to_owned()], ids: runs });
     updated.extend(step_contacts.into_iter().map(|(columns, ids)| Updated { table: "step_contacts", columns, ids }));
-    updated.push(Updated { table: "custom_records", columns: vec!["properties"], ids: records });
+    updated.push(Updated { table: "custom_records", columns: vec!["properties".to_owned()], ids: records });
     updated.retain(|updated| !updated.ids.is_empty());
     updated
 }
 
-fn columns(set: &ContactFields) -> Vec<&'static str> {
-    let groups: [(bool, &[&'static str]); 10] = [
-        (true, &["version"]),
-        (!set.is_empty(), &["updated_at"]),
-        (set.external_id.is_some(), &["external_id"]),
-        (set.phone.is_some(), &["phone"]),
-        (set.email.is_some(), &["email", "email_key"]),
-        (set.profile.name.is_some(), &["name"]),
-        (set.profile.language.is_some(), &["language"]),
-        (set.profile.default_channel_id.is_some(), &["default_channel_id"]),
-        (set.profile.address.is_some(), &["address"]),
-        (set.profile.birth_date.is_some(), &["birth_day", "birth_month", "birth_year"]),
-    ];
-    groups.into_iter().filter(|(is_set, _)| *is_set).flat_map(|(_, columns)| columns.iter().copied()).collect()
+/// Returns the columns of the given fields. Most fields have one column of the same name.
+fn columns(set: &ContactFields) -> Vec<String> {
+    let serde_json::Value::Object(fields) = serde_json::json!(set) else { return Vec::new() };
+    let mut columns = vec!["version".to_owned()];
+    if !set.is_empty() {
+        columns.push("updated_at".to_owned());
+    }
+    for (field, _) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
+        match field.as_str() {
+            "email" => columns.extend(["email", "email_key"].map(str::to_owned)),
+            "birth_date" => columns.extend(["birth_day", "birth_month", "birth_year"].map(str::to_owned)),
+            _ => columns.push(field),
+        }
+    }
+    columns
 }
