@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use crate::error::SqliteError;
 use crate::read::{self, for_each_row};
-use crate::tables::{enrollments, read_enrollment};
+use crate::tables::read_enrollment;
 
 /// Stores an accepted command, or returns the enrollment that already has its id.
 pub(crate) fn insert(

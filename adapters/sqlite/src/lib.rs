@@ -72,6 +72,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
+#[macro_use]
+mod tables;
+
 mod error;
 mod fields;
 mod id_ranges;
@@ -81,7 +84,6 @@ mod repository;
 mod schema;
 #[cfg(feature = "seed")]
 pub mod seed;
-mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transaction;

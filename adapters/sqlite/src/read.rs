@@ -19,10 +19,7 @@ use uuid::Uuid;
 use crate::error::SqliteError;
 use crate::fields::ColumnReader;
 use crate::id_ranges::{ContactRanges, Related, RelatedQuery};
-use crate::tables::{
-    Row, call_flows, channels, contacts, conversations, custom_objects, enrollments, preferences, read_enrollment,
-    records, runs, sequences, step_contacts, steps,
-};
+use crate::tables::{Row, read_enrollment};
 
 /// Reads the rows that a request refers to. The caller opens the transaction, so that they are one snapshot.
 pub(crate) fn reference_data(connection: &Connection, query: &ReferenceQuery) -> Result<ReferenceData, SqliteError> {

@@ -1,6 +1,8 @@
 //! The columns of each table, listed once: every statement that selects, inserts, updates, seeds or dumps a row is built
 //! from these lists.
 //!
+//! The macros of this module are in scope in all modules of the crate.
+//!
 //! To add a column to a contact, add it to the migration and to the list of `contacts`.
 
 use enroll::changes::ContactFields;
@@ -315,11 +317,6 @@ macro_rules! enrollments {
         "id, sequence_id, fingerprint, at, completed_at, state, coalesce(report, rejection)"
     };
 }
-
-pub(crate) use {
-    call_flows, channels, contact_assignments, contacts, conversations, custom_objects, enrollments, preferences,
-    records, runs, sequences, step_contacts, steps, tags,
-};
 
 /// Reads the columns of `enrollments`.
 pub(crate) fn read_enrollment(columns: &mut ColumnReader<'_, '_>) -> rusqlite::Result<StoredEnrollment> {

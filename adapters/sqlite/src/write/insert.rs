@@ -12,7 +12,7 @@ use super::row_statement::RowStatement;
 use crate::error::{SqliteError, extended_code};
 use crate::fields::Field;
 use crate::read::array;
-use crate::tables::{PackedRow, Row, contacts, records, tags};
+use crate::tables::{PackedRow, Row};
 
 /// What an insert into a table needs to explain a refusal.
 struct TableInsert {

@@ -10,7 +10,7 @@ use super::row_statement::RowStatement;
 use crate::error::{SqliteError, extended_code};
 use crate::fields::Field;
 use crate::read::id_array;
-use crate::tables::{bind_contact_fields, contact_assignments};
+use crate::tables::bind_contact_fields;
 
 impl Commit<'_> {
     /// Empties keys that move to another contact, so that the order of the later writes does not matter.
