@@ -61,7 +61,7 @@
 //! # Features
 //! | Feature | Effect |
 //! |---|---|
-//! | `bundled` (default) | compiles SQLite into the host; without it, the system's SQLite 3.37 or later is linked |
+//! | `bundled` (default) | compiles SQLite into the host; without it, the system's SQLite 3.45.3 or later is linked |
 //! | `seed` | adds [`seed`]: loads rows from JSON, and reads all rows |
 //! | `testing` | adds [`testing`]: writes single rows as a host does |
 //!
