@@ -17,12 +17,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use enroll::changes::ApplyError;
-use enroll::query::ReferenceQuery;
-use enroll::repository::{RepositoryError, RepositoryErrorKind as Kind};
 use enroll::seed::{HostRow, HostWrite, WriteKind};
 use enroll::{
     ChangeSet, Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, OrganizationId, ReferenceData,
-    Repository, Snapshot, SnapshotQuery, enroll_contacts,
+    ReferenceQuery, Repository, RepositoryError, RepositoryErrorKind as Kind, Snapshot, SnapshotQuery, enroll_contacts,
 };
 use serde::{Deserialize, Serialize};
 

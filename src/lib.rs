@@ -89,24 +89,24 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 pub mod changes;
-pub mod command;
+mod command;
 pub mod contact;
 pub mod fault;
-pub mod ids;
+mod ids;
 pub mod inbox;
 pub mod memory;
 pub mod model;
 pub mod operation;
 pub mod plan;
 pub mod policy;
-pub mod query;
+mod query;
 pub mod report;
 pub mod repository;
 pub mod request;
 #[cfg(feature = "seed")]
 pub mod seed;
 pub mod snapshot;
-pub mod stored_enrollment;
+mod stored_enrollment;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod value;
@@ -121,26 +121,28 @@ mod text;
 mod time;
 mod words;
 
-pub use changes::ChangeSet;
+pub use changes::change_set::ChangeSet;
 pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, Retry, StoredCommand};
 pub use enroll::{
     EnrollError, Enrolled, ProcessOutcome, Receipt, accept, accept_async, enroll_contacts, enroll_contacts_async,
     preview, preview_async, process, process_async,
 };
-pub use fault::Rejection;
+pub use fault::rejection::Rejection;
 pub use ids::{
     CallFlowId, ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId,
     RunId, SequenceId, StepContactId, StepId, TagId,
 };
-pub use inbox::{AsyncInbox, DynAsyncInbox, Inbox};
-pub use memory::InMemoryRepository;
-pub use plan::{EnrollmentPlan, plan_enrollment};
-pub use policy::EnrollmentPolicy;
+pub use inbox::traits::{AsyncInbox, DynAsyncInbox, Inbox};
+pub use memory::repository::InMemoryRepository;
+pub use plan::planner::{EnrollmentPlan, plan_enrollment};
+pub use policy::enrollment_policy::EnrollmentPolicy;
 pub use query::{ReferenceQuery, SnapshotQuery};
-pub use report::{Disposition, EnrollmentReport, Note, Outcome, Reason};
-pub use repository::{AsyncRepository, DynAsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
-pub use request::{EnrollmentRequest, Recipient};
-pub use snapshot::{ReferenceData, Snapshot};
+pub use report::outcome::{Disposition, EnrollmentReport, Outcome};
+pub use report::reason::{Note, Reason};
+pub use repository::error::{RepositoryError, RepositoryErrorKind};
+pub use repository::traits::{AsyncRepository, DynAsyncRepository, Repository};
+pub use request::body::{EnrollmentRequest, Recipient};
+pub use snapshot::facts::{ReferenceData, Snapshot};
 pub use stored_enrollment::{EnrollmentState, StoredEnrollment};
 pub use time::{Timestamp, TimestampError};
 pub use words::UnknownWordError;

@@ -2,11 +2,10 @@
 
 mod memory;
 
-use enroll::repository::RepositoryError;
 use enroll::seed::{HostWrite, Seed};
 use enroll::testing::conformance::Fixture;
 use enroll::testing::{Blocking, block_on};
-use enroll::{DynAsyncInbox, InMemoryRepository, OrganizationId};
+use enroll::{DynAsyncInbox, InMemoryRepository, OrganizationId, RepositoryError};
 use memory::Memory;
 
 macro_rules! fixture {

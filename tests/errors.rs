@@ -3,10 +3,10 @@
 use enroll::changes::{ApplyError, Conflict};
 use enroll::contact::{Email, KeyKind};
 use enroll::memory::EditError;
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::{
     ContactId, Engine, EnrollError, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest,
-    InMemoryRepository, OrganizationId, Recipient, Rejection, SequenceId, Timestamp, enroll_contacts,
+    InMemoryRepository, OrganizationId, Recipient, Rejection, RepositoryError, RepositoryErrorKind, SequenceId,
+    Timestamp, enroll_contacts,
 };
 use std::error::Error;
 use std::fmt;

@@ -2,16 +2,15 @@
 
 mod memory;
 
-use enroll::changes::{ChangeSet, CompletionMode};
+use enroll::changes::CompletionMode;
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::RepositoryError;
 use enroll::seed::{HostWrite, Seed};
-use enroll::snapshot::{ReferenceData, Snapshot};
-use enroll::stored_enrollment::StoredEnrollment;
 use enroll::testing::Blocking;
 use enroll::testing::conformance::{BlockOn, Fixture, all_inbox_cases};
-use enroll::{EnrollmentCommand, EnrollmentId, InMemoryRepository, Inbox, OrganizationId, Repository, Timestamp};
+use enroll::{
+    ChangeSet, EnrollmentCommand, EnrollmentId, InMemoryRepository, Inbox, OrganizationId, ReferenceData,
+    ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+};
 use memory::Memory;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,10 +4,10 @@
 mod shared;
 
 use enroll::operation::{self, Accepted, CommitStep, ReferenceDataStep, SnapshotStep, Step};
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::{
     Engine, EnrollError, Enrolled, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, InMemoryRepository,
-    Inbox, ProcessOutcome, Recipient, Repository, Retry, Timestamp, accept, enroll_contacts, process,
+    Inbox, ProcessOutcome, Recipient, Repository, RepositoryError, RepositoryErrorKind, Retry, Timestamp, accept,
+    enroll_contacts, process,
 };
 
 fn repository() -> InMemoryRepository {

@@ -3,15 +3,12 @@
 
 mod scenarios;
 
-use enroll::changes::ChangeSet;
 use enroll::contact::ContactState;
 use enroll::model::{CommunicationPreference, StepContactStatus};
 use enroll::policy::ExistingContact;
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::snapshot::{ContactAggregate, Version};
 use enroll::testing::{Scenario, scenario};
-use enroll::*;
+use enroll::{ChangeSet, ReferenceQuery, RepositoryError, RepositoryErrorKind, SnapshotQuery, *};
 use proptest::prelude::*;
 use scenarios::{Counting, Host, changed_contacts, mutations, unrelated};
 use serde_json::{Value, json};
@@ -78,7 +75,7 @@ proptest! {
             let mut alone = scenario.clone();
             let entries = scenario.requests[0].body["to"].as_array().unwrap();
             alone.requests[0].body["to"] = enrolled.iter().map(|outcome| entries[outcome.index].clone()).collect();
-            let summary = |outcome: &report::Outcome| (outcome.disposition, outcome.contact_created);
+            let summary = |outcome: &Outcome| (outcome.disposition, outcome.contact_created);
             let others: Vec<_> = Host::new(&alone).enroll(0).outcomes.iter().map(summary).collect();
             prop_assert_eq!(others, enrolled.into_iter().map(summary).collect::<Vec<_>>());
         }
@@ -280,7 +277,7 @@ proptest! {
     #[test]
     fn a_split_request_enrolls_the_same_contacts(scenario in scenario()) {
         // Only enrolled recipients that share no key with another one, so that there are no duplicates.
-        let key_taken = |note: &report::Note| note.code() == "key_taken";
+        let key_taken = |note: &Note| note.code() == "key_taken";
         let outcomes = Host::new(&scenario).enroll(0).outcomes.into_iter();
         let enrolled = outcomes.filter(|outcome| outcome.disposition.is_enrolled() && !outcome.notes.iter().any(key_taken));
         let mut scenario = scenario;
@@ -474,8 +471,8 @@ fn scenarios_cover_every_outcome_reason_and_note() {
         }
     }
     let outcomes = Disposition::ALL.into_iter().map(|disposition| format!("outcome {disposition}"));
-    let reasons = report::Reason::CODES.iter().map(|(code, _)| format!("reason {code}"));
-    let notes = report::Note::CODES.iter().map(|(code, _)| format!("note {code}"));
+    let reasons = Reason::CODES.iter().map(|(code, _)| format!("reason {code}"));
+    let notes = Note::CODES.iter().map(|(code, _)| format!("note {code}"));
     for what in outcomes.chain(reasons).chain(notes) {
         let times = seen.get(&what).copied().unwrap_or_default();
         assert!(times >= 20, "{what}: {times} times of {seen:#?}");

@@ -4,10 +4,12 @@
 mod reference;
 
 use enroll::contact::{Email, Libphonenumber, PhoneNormalizer, PhoneNumber, Region};
-use enroll::report::{EnrollmentReport, Note, Outcome, Reason};
 use enroll::seed::Seed;
 use enroll::testing::{Scenario, scenario};
-use enroll::{Disposition, Engine, Enrollment, EnrollmentKey, EnrollmentRequest, InMemoryRepository, enroll_contacts};
+use enroll::{
+    Disposition, Engine, Enrollment, EnrollmentKey, EnrollmentReport, EnrollmentRequest, InMemoryRepository, Note,
+    Outcome, Reason, enroll_contacts,
+};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

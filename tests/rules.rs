@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use enroll::fault::FaultCode;
 use enroll::plan::Row;
-use enroll::report::{Disposition, Note, Reason};
+use enroll::{Disposition, Note, Reason};
 
 #[test]
 fn the_page_of_rules_is_up_to_date() {

@@ -2,16 +2,17 @@
 
 mod memory;
 
-use enroll::changes::{ApplyError, ChangeSet, Conflict};
+use enroll::changes::{ApplyError, Conflict};
 use enroll::contact::ContactKeys;
 use enroll::model::StepContactStatus;
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::{RepositoryError, RepositoryErrorKind as Kind};
 use enroll::seed::{HostWrite, Seed};
-use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot, Version};
+use enroll::snapshot::{ContactAggregate, Version};
 use enroll::testing::Blocking;
 use enroll::testing::conformance::{BlockOn, Fixture, all_cases};
-use enroll::{ContactId, InMemoryRepository, OrganizationId, Repository};
+use enroll::{
+    ChangeSet, ContactId, InMemoryRepository, OrganizationId, ReferenceData, ReferenceQuery, Repository,
+    RepositoryError, RepositoryErrorKind as Kind, Snapshot, SnapshotQuery,
+};
 use memory::Memory;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -8,12 +8,10 @@ use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use enroll::report::EnrollmentReport;
-use enroll::repository::RepositoryErrorKind;
 use enroll::seed::{self, Seed};
 use enroll::{
-    Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentRequest, InMemoryRepository,
-    ReferenceData, Repository, SequenceId, Timestamp, plan_enrollment,
+    Engine, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentReport, EnrollmentRequest,
+    InMemoryRepository, ReferenceData, Repository, RepositoryErrorKind, SequenceId, Timestamp, plan_enrollment,
 };
 
 use crate::print::{Listing, RecipientLine};

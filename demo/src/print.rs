@@ -3,8 +3,8 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use std::fmt::Write;
 
-use enroll::report::{Counts, Disposition, EnrollmentReport, Note, Outcome};
-use enroll::{Recipient, ReferenceData};
+use enroll::report::Counts;
+use enroll::{Disposition, EnrollmentReport, Note, Outcome, Recipient, ReferenceData};
 
 /// The recipients that a listing shows, unless it shows all.
 const LISTED: usize = 40;

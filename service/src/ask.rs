@@ -6,11 +6,10 @@ use std::path::Path;
 
 use enroll::fault::Fault;
 use enroll::model::CustomObject;
-use enroll::repository::RepositoryErrorKind;
 use enroll::request::{CustomData, VoiceOptions};
 use enroll::{
     Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPolicy,
-    EnrollmentRequest, OrganizationId, ReferenceData, Rejection, Repository, Timestamp,
+    EnrollmentRequest, OrganizationId, ReferenceData, Rejection, Repository, RepositoryErrorKind, Timestamp,
 };
 use uuid::Uuid;
 

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
-use enroll::inbox::{Inbox, InboxEntry};
-use enroll::stored_enrollment::EnrollmentState;
-use enroll::{Engine, OrganizationId, Receipt, accept};
+use enroll::inbox::InboxEntry;
+use enroll::{Engine, EnrollmentState, Inbox, OrganizationId, Receipt, accept};
 
 use crate::args::{EnrollmentArgs, SubmitArgs, WorkArgs};
 use crate::ask::{self, Sender};

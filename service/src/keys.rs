@@ -5,8 +5,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use enroll::repository::RepositoryError;
-use enroll::{OrganizationId, Timestamp};
+use enroll::{OrganizationId, RepositoryError, Timestamp};
 use uuid::Uuid;
 
 use crate::args::KeysCommand;

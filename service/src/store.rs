@@ -1,11 +1,11 @@
 //! A database that many tasks share: handles for workers, each its own.
 
-use enroll::inbox::{AsyncInbox, Claim, Failure as AttemptFailure, Inbox, InboxEntry};
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
-use enroll::snapshot::{ReferenceData, Snapshot};
-use enroll::stored_enrollment::StoredEnrollment;
-use enroll::{ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
+use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry};
+use enroll::{
+    AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData,
+    ReferenceQuery, Repository, RepositoryError, RepositoryErrorKind, Snapshot, SnapshotQuery, StoredEnrollment,
+    Timestamp,
+};
 use enroll_postgres::PostgresRepository;
 use enroll_sqlite::SqliteRepository;
 use std::error::Error;

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use enroll::contact::Libphonenumber;
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::seed::Seed;
-use enroll::snapshot::{ReferenceData, Snapshot};
 use enroll::vectors::{self, Vector};
-use enroll::{ChangeSet, Repository};
+use enroll::{
+    ChangeSet, ReferenceData, ReferenceQuery, Repository, RepositoryError, RepositoryErrorKind, Snapshot, SnapshotQuery,
+};
 
 use crate::args::VectorsArgs;
 use crate::database::{Address, Database};

@@ -7,10 +7,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, field};
 
-use enroll::inbox::{AsyncInbox, Claim, Failure as AttemptFailure};
+use enroll::inbox::{Claim, Failure as AttemptFailure};
 use enroll::{
-    EnrollError, EnrollmentId, EnrollmentReport, OrganizationId, ProcessOutcome, Rejection, Timestamp, command::Retry,
-    process_async,
+    AsyncInbox, EnrollError, EnrollmentId, EnrollmentReport, OrganizationId, ProcessOutcome, Rejection, Retry,
+    Timestamp, process_async,
 };
 
 use crate::ask::clock;

@@ -1,20 +1,20 @@
 //! The change set of an enrollment: the rows that a commit writes, and the guards that it checks.
 
 mod apply;
+pub(crate) mod change_set;
 mod conflict;
 mod key_holders;
 mod written_contacts;
 
+pub(crate) use change_set::ChangeSet;
 pub use conflict::{ApplyError, Conflict};
 pub(crate) use key_holders::KeyHolders;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::contact::{Contact, ContactKeys, Email, Profile, flat_serde, with_profile_fields};
-use crate::format::FormatVersion;
 use crate::ids::{
-    CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
-    StepContactId,
+    CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, RunId, SequenceId, StepContactId,
 };
 use crate::lenient;
 use crate::model::{ContactTag, Conversation, CustomRecord, Run, StepContact, StepContactStatus, Tag};
@@ -24,83 +24,6 @@ use crate::text::Text;
 use crate::time::Timestamp;
 use crate::value::Properties;
 use crate::words::words;
-
-/// All rows that one enrollment writes, with the guards of the facts that they depend on.
-///
-/// Each list is sorted by its key and contains each key once, so all commits write rows in the same order. A change set
-/// serializes with a version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChangeSet {
-    v: ChangeSetVersion,
-    organization_id: OrganizationId,
-    at: Timestamp,
-    #[serde(deserialize_with = "Guards::read")]
-    guards: Guards,
-    #[serde(deserialize_with = "RowChanges::read")]
-    rows: RowChanges,
-    #[serde(deserialize_with = "lenient::read")]
-    completion: Completion,
-}
-
-/// The versions of a change set that this build reads.
-type ChangeSetVersion = FormatVersion<1>;
-
-impl ChangeSet {
-    /// Sorts the rows and guards. No other function makes a change set, except deserialization, which sorts too.
-    pub(crate) fn new(
-        organization_id: OrganizationId,
-        at: Timestamp,
-        guards: Guards,
-        rows: RowChanges,
-        completion: Completion,
-    ) -> Self {
-        Self {
-            v: ChangeSetVersion::FIRST,
-            organization_id,
-            at,
-            guards: guards.sorted(),
-            rows: rows.sorted(),
-            completion,
-        }
-    }
-
-    /// Returns the organization of all rows.
-    #[must_use]
-    pub fn organization_id(&self) -> OrganizationId {
-        self.organization_id
-    }
-
-    /// Returns the instant of the request: `created_at` of new rows, and `updated_at` of changed contacts.
-    #[must_use]
-    pub fn at(&self) -> Timestamp {
-        self.at
-    }
-
-    /// Returns the guards. The commit checks all of them.
-    #[must_use]
-    pub fn guards(&self) -> &Guards {
-        &self.guards
-    }
-
-    /// Returns the rows to write.
-    #[must_use]
-    pub fn rows(&self) -> &RowChanges {
-        &self.rows
-    }
-
-    /// Returns the enrollment's own row. The commit writes it with the other rows, so an enrollment is applied once.
-    #[must_use]
-    pub fn completion(&self) -> &Completion {
-        &self.completion
-    }
-
-    /// Returns the change set for an accepted enrollment, which is completed at this instant.
-    pub(crate) fn finishing(mut self, at: Timestamp) -> Self {
-        self.completion.mode = CompletionMode::Finish;
-        self.completion.enrollment.completed_at = Some(at);
-        self
-    }
-}
 
 fn sort<T, K: Ord>(rows: &mut Vec<T>, key: impl Fn(&T) -> K) {
     rows.sort_by_key(&key);

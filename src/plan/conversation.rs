@@ -1,6 +1,6 @@
 //! spec 4.7: the conversation on the channel used.
 
-use super::Planner;
+use super::planner::Planner;
 use crate::ids::{ContactId, ConversationId, RowKind};
 use crate::model::{Channel, Conversation};
 use crate::report::Outcome;

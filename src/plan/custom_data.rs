@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
 
-use super::Planner;
+use super::planner::Planner;
 use crate::changes::{RecordCreation, RecordUpdate};
 use crate::ids::{ContactId, CustomObjectId, RowKind};
 use crate::model::{CustomObject, CustomProperty, CustomRecord, PropertyKind, Resource};

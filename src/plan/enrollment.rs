@@ -1,6 +1,6 @@
 //! spec 4.6: the decision table over the contact's step contacts in the sequence, and the step contact of 4.7.
 
-use super::Planner;
+use super::planner::Planner;
 use crate::changes::{RunReactivation, StepContactUpdate};
 use crate::command::EnrollmentCommand;
 use crate::ids::{ContactId, RowKind, StepContactId, StepId};

@@ -1,7 +1,8 @@
 //! spec 4.3 and 4.4: the contact of a recipient, and the fields and keys of it that change.
 
+use super::eligibility;
 use super::key_index::{ContactIndex, KeyHolder, KeyIndex};
-use super::{Planner, eligibility};
+use super::planner::Planner;
 use crate::changes::{ContactFields, ContactUpdate};
 use crate::command::CheckedRecipient;
 use crate::contact::{Contact, KeyKind, Profile};

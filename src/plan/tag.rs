@@ -1,6 +1,6 @@
 //! spec 4.7: the upload tag.
 
-use super::Planner;
+use super::planner::Planner;
 use crate::ids::{ContactId, RowKind};
 use crate::model::{ContactTag, Tag};
 use crate::report::UploadTag;

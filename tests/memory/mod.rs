@@ -1,9 +1,7 @@
 //! Seeds, host writes and dumps of the repository in memory.
 
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::seed::{HostWrite, Seed};
-use enroll::snapshot::ReferenceData;
-use enroll::{InMemoryRepository, OrganizationId, Snapshot};
+use enroll::{InMemoryRepository, OrganizationId, ReferenceData, RepositoryError, RepositoryErrorKind, Snapshot};
 
 /// The repository in memory as a database.
 pub(crate) struct Memory(pub(crate) InMemoryRepository);

@@ -1,17 +1,14 @@
 //! Runs generated scenarios in memory, with edits of a host between the calls.
 
-use enroll::changes::ChangeSet;
 use enroll::contact::{Contact, ContactState, Email, KeyKind};
 use enroll::model::{
     Channel, ChannelKind, CommunicationPreference, Conversation, CustomProperty, OnReAdd, PropertyKind, Run, Sequence,
     SequenceStatus, Step, StepContact, StepContactStatus,
 };
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::RepositoryError;
 use enroll::seed::Seed;
-use enroll::snapshot::{ContactAggregate, ReferenceData, Version, Versioned};
+use enroll::snapshot::{ContactAggregate, Version, Versioned};
 use enroll::testing::Scenario;
-use enroll::*;
+use enroll::{ChangeSet, ReferenceData, ReferenceQuery, RepositoryError, SnapshotQuery, *};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;

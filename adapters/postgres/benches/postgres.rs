@@ -4,11 +4,9 @@
 //! server is one of its own that writes to the disk as servers do; it needs PostgreSQL's programs, and says so.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use enroll::changes::ChangeSet;
-use enroll::query::SnapshotQuery;
 use enroll::{
-    AsyncRepository, Engine, EnrollmentCommand, EnrollmentPolicy, EnrollmentRequest, Snapshot, enroll_contacts_async,
-    plan_enrollment,
+    AsyncRepository, ChangeSet, Engine, EnrollmentCommand, EnrollmentPolicy, EnrollmentRequest, Snapshot,
+    SnapshotQuery, enroll_contacts_async, plan_enrollment,
 };
 use enroll_bench::floors;
 use enroll_bench::people::{Scene, strangers};

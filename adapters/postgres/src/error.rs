@@ -1,7 +1,7 @@
 //! What went wrong, by code: never by the text of a message.
 
 use enroll::changes::Conflict;
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
+use enroll::{RepositoryError, RepositoryErrorKind};
 use std::io;
 use tokio_postgres::error::{DbError, SqlState};
 

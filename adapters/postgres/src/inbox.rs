@@ -1,8 +1,7 @@
 //! What was accepted and waits.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::stored_enrollment::StoredEnrollment;
-use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
+use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredEnrollment, Timestamp};
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::{Json, ToSql};
 

@@ -32,7 +32,7 @@
 //! each other. A claim is of all organizations and costs what waits in them, however much has ended.
 //!
 //! # Errors
-//! Each [`RepositoryError`](enroll::repository::RepositoryError) has an [`Error`] as its source, which says what to do.
+//! Each [`RepositoryError`](enroll::RepositoryError) has an [`Error`] as its source, which says what to do.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 // No input and no answer of the database panics.

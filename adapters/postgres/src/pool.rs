@@ -2,11 +2,10 @@
 
 use deadpool_postgres::{Manager, Object, Pool, Runtime};
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::RepositoryError;
-use enroll::snapshot::{ReferenceData, Snapshot};
-use enroll::stored_enrollment::StoredEnrollment;
-use enroll::{AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
+use enroll::{
+    AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
+    ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -1,10 +1,12 @@
 //! ReferenceData and load: a fixed number of statements, in one round trip and in two.
 
 use enroll::contact::KeyKind;
-use enroll::ids::are_adjacent;
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
-use enroll::{CallFlowId, ChannelId, ContactId, CustomObjectId, EnrollmentId};
+use enroll::repository::are_adjacent;
+use enroll::snapshot::{ContactAggregate, Versioned};
+use enroll::{
+    CallFlowId, ChannelId, ContactId, CustomObjectId, EnrollmentId, ReferenceData, ReferenceQuery, Snapshot,
+    SnapshotQuery,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio_postgres::types::ToSql;

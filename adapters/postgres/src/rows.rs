@@ -8,8 +8,7 @@ use enroll::model::{
 };
 use enroll::request::Fingerprint;
 use enroll::snapshot::{Version, Versioned};
-use enroll::stored_enrollment::{EnrollmentState, StoredEnrollment};
-use enroll::{ContactId, SequenceId, StoredCommand, Timestamp, UnknownWordError};
+use enroll::{ContactId, EnrollmentState, SequenceId, StoredCommand, StoredEnrollment, Timestamp, UnknownWordError};
 use std::str::FromStr;
 use tokio_postgres::Row;
 use uuid::Uuid;

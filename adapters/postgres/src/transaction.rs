@@ -1,11 +1,10 @@
 //! A host's open transaction.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::RepositoryError;
-use enroll::snapshot::{ReferenceData, Snapshot};
-use enroll::stored_enrollment::StoredEnrollment;
-use enroll::{AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
+use enroll::{
+    AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
+    ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+};
 use tokio_postgres::Transaction;
 
 use crate::{Error, Statements, inbox, read, schema, write};

@@ -4,10 +4,9 @@
 mod common;
 
 use common::connect;
-use enroll::OrganizationId;
-use enroll::repository::RepositoryError;
 use enroll::seed::{HostWrite, Seed};
 use enroll::testing::conformance::Fixture;
+use enroll::{OrganizationId, RepositoryError};
 use enroll_postgres::PostgresClient;
 use enroll_postgres::seed;
 use enroll_postgres::testing::{self, Server};

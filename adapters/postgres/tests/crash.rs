@@ -13,8 +13,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Request, block_on, body, connect, database, open, organization};
 use enroll::inbox::Claim;
-use enroll::stored_enrollment::EnrollmentState;
-use enroll::{AsyncInbox, ContactId, EnrollmentId, ProcessOutcome, Retry, StepContactId, Timestamp, process_async};
+use enroll::{
+    AsyncInbox, ContactId, EnrollmentId, EnrollmentState, ProcessOutcome, Retry, StepContactId, Timestamp,
+    process_async,
+};
 use enroll_postgres::PostgresRepository;
 use enroll_postgres::seed::dump;
 use uuid::Uuid;

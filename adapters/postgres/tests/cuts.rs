@@ -5,8 +5,8 @@ mod common;
 
 use common::wire::Wire;
 use common::{Request, at, block_on, body, connect, database, id, open, organization, pid, rows, told};
+use enroll::RepositoryErrorKind::Unavailable;
 use enroll::inbox::{Claim, InboxEntry};
-use enroll::repository::RepositoryErrorKind::Unavailable;
 use enroll::{AsyncInbox, AsyncRepository, EnrollError};
 use enroll_postgres::PostgresClient;
 use tokio_postgres::Client;

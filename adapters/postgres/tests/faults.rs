@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use common::{Request, at, block_on, body, connect, database, open, pid, refused, rows, told, until_it_waits};
 use deadpool_postgres::{Manager, Pool, Runtime};
+use enroll::RepositoryErrorKind::{Other, Unavailable};
 use enroll::inbox::Failure;
-use enroll::repository::RepositoryErrorKind::{Other, Unavailable};
 use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::seed::load;
 use enroll_postgres::testing::Server;
@@ -329,8 +329,8 @@ fn a_failure_of_any_words_is_noted() {
 
 #[track_caller]
 fn says(
-    (kind, error): &(enroll::repository::RepositoryErrorKind, &Error),
-    expected: enroll::repository::RepositoryErrorKind,
+    (kind, error): &(enroll::RepositoryErrorKind, &Error),
+    expected: enroll::RepositoryErrorKind,
     what_to_do: &str,
 ) {
     assert_eq!(*kind, expected, "{error:?}");

@@ -6,13 +6,11 @@ mod host_page;
 
 use chrono::{DateTime, Utc};
 use enroll::policy::Reprocess;
-use enroll::report::{Outcome, Reason};
-use enroll::repository::RepositoryErrorKind;
 use enroll::seed::Seed;
 use enroll::{
     AsyncRepository, Disposition, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey,
-    EnrollmentPlan, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, Recipient, SequenceId,
-    StepId, Timestamp, enroll_contacts_async, plan_enrollment,
+    EnrollmentPlan, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, Outcome, Reason, Recipient,
+    RepositoryErrorKind, SequenceId, StepId, Timestamp, enroll_contacts_async, plan_enrollment,
 };
 use enroll_postgres::testing::Server;
 use enroll_postgres::{PostgresClient, seed};

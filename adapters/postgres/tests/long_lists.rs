@@ -5,7 +5,7 @@ mod common;
 
 use common::wire::Wire;
 use common::{Request, block_on, body, connect, database, id, open, pid, rows, told, until_it_waits};
-use enroll::repository::RepositoryErrorKind::{Conflict, Other, Unavailable};
+use enroll::RepositoryErrorKind::{Conflict, Other, Unavailable};
 use enroll::{AsyncRepository, ChangeSet, Engine, Enrollment, EnrollmentPolicy, enroll_contacts_async};
 use enroll_postgres::seed::load;
 use enroll_postgres::{Error, PostgresClient, PostgresTransaction, Statements};

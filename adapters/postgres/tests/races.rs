@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{Request, at, block_on, body, connect, database, open, organization, pid, rows, told, until_it_waits};
-use enroll::repository::RepositoryErrorKind::Conflict;
+use enroll::RepositoryErrorKind::Conflict;
 use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::seed::dump;
 use enroll_postgres::{Error, PostgresClient, PostgresRepository, PostgresTransaction};

@@ -6,8 +6,7 @@ mod common;
 use common::{
     Request, at, block_on, body, connect, database, open, organization, pid, refused, rows, told, until_it_waits,
 };
-use enroll::repository::RepositoryErrorKind;
-use enroll::{AsyncInbox, AsyncRepository};
+use enroll::{AsyncInbox, AsyncRepository, RepositoryErrorKind};
 use enroll_postgres::{Error, PostgresTransaction, Statements};
 use tokio_postgres::IsolationLevel;
 

@@ -7,11 +7,10 @@ mod vector_files;
 
 use common::{block_on, connect};
 use enroll::contact::Libphonenumber;
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::RepositoryError;
-use enroll::snapshot::{ReferenceData, Snapshot};
 use enroll::vectors::run_on;
-use enroll::{AsyncRepository, ChangeSet, Repository};
+use enroll::{
+    AsyncRepository, ChangeSet, ReferenceData, ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery,
+};
 use enroll_postgres::seed::{dump, load};
 use enroll_postgres::testing::Server;
 

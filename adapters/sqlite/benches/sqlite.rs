@@ -3,11 +3,9 @@
 //! `cargo bench -p enroll-sqlite --features testing`, with `ENROLL_BENCH_STANDING=0,100000,1000000` for all sizes.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use enroll::changes::ChangeSet;
-use enroll::query::SnapshotQuery;
 use enroll::{
-    Engine, Enrollment, EnrollmentCommand, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, Repository, Snapshot,
-    enroll_contacts, plan_enrollment,
+    ChangeSet, Engine, Enrollment, EnrollmentCommand, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest,
+    Repository, Snapshot, SnapshotQuery, enroll_contacts, plan_enrollment,
 };
 use enroll_bench::floors;
 use enroll_bench::people::{Scene, strangers};

@@ -1,7 +1,7 @@
 //! The error type, classified by SQLite's error codes.
 
 use enroll::changes::Conflict;
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
+use enroll::{RepositoryError, RepositoryErrorKind};
 use rusqlite::{ErrorCode, ffi};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;

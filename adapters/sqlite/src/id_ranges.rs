@@ -1,7 +1,7 @@
 //! The scan over adjacent ids: rows of contacts that one request created are read by range, the others by id.
 
 use enroll::ContactId;
-use enroll::ids::are_adjacent;
+use enroll::repository::are_adjacent;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 

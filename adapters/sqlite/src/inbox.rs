@@ -1,8 +1,7 @@
 //! Stores accepted enrollments until a worker processes them. The caller opens the transaction.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::stored_enrollment::StoredEnrollment;
-use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
+use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredEnrollment, Timestamp};
 use rusqlite::{Connection, params};
 
 use crate::error::SqliteError;

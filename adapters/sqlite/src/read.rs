@@ -4,10 +4,10 @@
 
 use enroll::contact::{KeyKind, Text};
 use enroll::model::{CallFlow, Channel, CustomObject, Sequence};
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
-use enroll::stored_enrollment::StoredEnrollment;
-use enroll::{ContactId, EnrollmentId, OrganizationId};
+use enroll::snapshot::{ContactAggregate, Versioned};
+use enroll::{
+    ContactId, EnrollmentId, OrganizationId, ReferenceData, ReferenceQuery, Snapshot, SnapshotQuery, StoredEnrollment,
+};
 use rusqlite::types::Value;
 use rusqlite::vtab::array::Array;
 use rusqlite::{Connection, Params, params};

@@ -1,12 +1,10 @@
 //! A repository that owns its connection.
 
-use enroll::changes::ChangeSet;
-use enroll::inbox::{Claim, Failure, Inbox, InboxEntry};
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::{Repository, RepositoryError};
-use enroll::snapshot::{ReferenceData, Snapshot};
-use enroll::stored_enrollment::StoredEnrollment;
-use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, Timestamp};
+use enroll::inbox::{Claim, Failure, InboxEntry};
+use enroll::{
+    ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData, ReferenceQuery, Repository,
+    RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+};
 use rusqlite::config::DbConfig;
 use rusqlite::vtab::array;
 use rusqlite::{Connection, MAIN_DB, Transaction, TransactionBehavior};

@@ -13,8 +13,7 @@ use enroll::model::{
 };
 use enroll::request::Fingerprint;
 use enroll::snapshot::Versioned;
-use enroll::stored_enrollment::{EnrollmentState, StoredEnrollment};
-use enroll::{ContactId, Timestamp};
+use enroll::{ContactId, EnrollmentState, StoredEnrollment, Timestamp};
 use uuid::Uuid;
 
 use crate::error::SqliteError;

@@ -1,11 +1,10 @@
 //! Runs the conformance suite, with one SQLite file per case.
 #![cfg(feature = "testing")]
 
-use enroll::OrganizationId;
-use enroll::repository::RepositoryError;
 use enroll::seed::{HostWrite, Seed};
 use enroll::testing::Blocking;
 use enroll::testing::conformance::Fixture;
+use enroll::{OrganizationId, RepositoryError};
 use enroll_sqlite::{SqliteRepository, seed, testing};
 use tempfile::TempDir;
 

@@ -3,8 +3,7 @@
 
 mod support;
 
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::{EnrollError, Inbox, Repository};
+use enroll::{EnrollError, Inbox, Repository, RepositoryError, RepositoryErrorKind};
 use enroll_sqlite::{SqliteError, SqliteRepository};
 use rusqlite::{Connection, OpenFlags};
 use std::fs;

@@ -5,13 +5,11 @@
 mod host_page;
 
 use enroll::policy::Reprocess;
-use enroll::report::{Outcome, Reason};
-use enroll::repository::RepositoryErrorKind;
 use enroll::seed::Seed;
 use enroll::{
     Disposition, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPlan,
-    EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, Recipient, Repository, SequenceId, StepId,
-    Timestamp, enroll_contacts, plan_enrollment,
+    EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, Outcome, Reason, Recipient, Repository,
+    RepositoryErrorKind, SequenceId, StepId, Timestamp, enroll_contacts, plan_enrollment,
 };
 use enroll_sqlite::{SqliteRepository, seed};
 use rusqlite::types::Value;

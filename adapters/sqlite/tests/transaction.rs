@@ -4,8 +4,7 @@
 mod support;
 
 use enroll::inbox::Failure;
-use enroll::repository::RepositoryErrorKind;
-use enroll::{Inbox, Repository};
+use enroll::{Inbox, Repository, RepositoryErrorKind};
 use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use support::{TestRequest, assert_nothing_stored, at, count, open_seeded, process, sqlite_error};

@@ -40,16 +40,16 @@ struct Shared(Rc<RefCell<SqliteRepository>>);
 impl enroll::Repository for Shared {
     fn reference_data(
         &mut self,
-        query: &enroll::query::ReferenceQuery,
-    ) -> Result<enroll::ReferenceData, enroll::repository::RepositoryError> {
+        query: &enroll::ReferenceQuery,
+    ) -> Result<enroll::ReferenceData, enroll::RepositoryError> {
         self.0.borrow_mut().reference_data(query)
     }
 
-    fn load(&mut self, query: &enroll::SnapshotQuery) -> Result<enroll::Snapshot, enroll::repository::RepositoryError> {
+    fn load(&mut self, query: &enroll::SnapshotQuery) -> Result<enroll::Snapshot, enroll::RepositoryError> {
         self.0.borrow_mut().load(query)
     }
 
-    fn commit(&mut self, changes: &enroll::ChangeSet) -> Result<(), enroll::repository::RepositoryError> {
+    fn commit(&mut self, changes: &enroll::ChangeSet) -> Result<(), enroll::RepositoryError> {
         self.0.borrow_mut().commit(changes)
     }
 }

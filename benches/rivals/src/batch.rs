@@ -1,7 +1,7 @@
 //! What the batched rivals do between their set look-ups and their multi-row writes: all recipients in memory.
 
 use enroll::contact::KeyKind;
-use enroll::report::Disposition;
+use enroll::Disposition;
 use std::collections::HashMap;
 use uuid::Uuid;
 

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use enroll::contact::KeyKind;
-use enroll::report::Disposition;
+use enroll::Disposition;
 use std::collections::HashMap;
 use uuid::Uuid;
 

@@ -3,7 +3,8 @@
 
 use enroll::contact::{BirthDate, Email, KeyKind};
 use enroll::model::{ChannelKind, OnReAdd, PropertyKind};
-use enroll::report::{Disposition, Note, PropertyFault, PropertyProblem, Reason};
+use enroll::report::{PropertyFault, PropertyProblem};
+use enroll::{Disposition, Note, Reason};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use enroll::contact::KeyKind;
-use enroll::report::Disposition;
+use enroll::Disposition;
 use sqlx::{Connection, PgConnection};
 use std::collections::HashMap;
 use uuid::Uuid;

@@ -5,13 +5,12 @@ mod sqlite;
 
 use std::error::Error;
 
-use enroll::inbox::{Claim, Failure as AttemptFailure, Inbox, InboxEntry};
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::RepositoryError;
+use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry};
 use enroll::seed::Seed;
-use enroll::snapshot::{ReferenceData, Snapshot};
-use enroll::stored_enrollment::StoredEnrollment;
-use enroll::{ChangeSet, EnrollmentCommand, EnrollmentId, InMemoryRepository, OrganizationId, Repository, Timestamp};
+use enroll::{
+    ChangeSet, EnrollmentCommand, EnrollmentId, InMemoryRepository, Inbox, OrganizationId, ReferenceData,
+    ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+};
 
 use self::postgres::Postgres;
 use self::sqlite::Sqlite;

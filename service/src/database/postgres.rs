@@ -4,13 +4,12 @@ use std::error::Error;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
-use enroll::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
-use enroll::query::{ReferenceQuery, SnapshotQuery};
-use enroll::repository::RepositoryError;
+use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::seed::Seed;
-use enroll::snapshot::{ReferenceData, Snapshot};
-use enroll::stored_enrollment::StoredEnrollment;
-use enroll::{AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, Repository, Timestamp};
+use enroll::{
+    AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData,
+    ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+};
 use enroll_postgres::deadpool_postgres::Object;
 use enroll_postgres::tokio_postgres::IsolationLevel;
 use enroll_postgres::{Error as PostgresError, PostgresRepository, PostgresTransaction, migrate, seed};

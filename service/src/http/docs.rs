@@ -242,7 +242,7 @@ pub(crate) enum StateDoc {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use enroll::report::Reason;
+    use enroll::Reason;
     use serde_json::json;
     use utoipa::PartialSchema;
 

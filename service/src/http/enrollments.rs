@@ -12,12 +12,11 @@ use std::sync::Arc;
 use std::time::Instant;
 use utoipa::ToSchema;
 
-use enroll::inbox::{AsyncInbox, InboxEntry};
-use enroll::report::{Counts, Outcome, Reason, UploadTag};
-use enroll::stored_enrollment::EnrollmentState;
+use enroll::inbox::InboxEntry;
+use enroll::report::{Counts, UploadTag};
 use enroll::{
-    Disposition, Engine, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentRequest, SequenceId, Timestamp,
-    accept_async, preview_async,
+    AsyncInbox, Disposition, Engine, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentRequest, EnrollmentState,
+    Outcome, Reason, SequenceId, Timestamp, accept_async, preview_async,
 };
 use uuid::Uuid;
 

@@ -6,8 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
-use enroll::{EnrollError, Rejection};
+use enroll::{EnrollError, Rejection, RepositoryError, RepositoryErrorKind};
 
 use crate::causes;
 

@@ -15,9 +15,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-use enroll::EnrollmentReport;
-use enroll::repository::RepositoryError;
-use enroll::stored_enrollment::EnrollmentState;
+use enroll::{EnrollmentReport, EnrollmentState, RepositoryError};
 
 use super::App;
 use super::errors::ApiError;
@@ -92,7 +90,7 @@ impl Metrics {
     pub(crate) fn completed(&self, report: &EnrollmentReport, took: Duration) {
         self.enrollment_seconds.observe(took.as_secs_f64());
         for outcome in &report.outcomes {
-            let reason = outcome.reasons.first().map_or("none", enroll::report::Reason::code);
+            let reason = outcome.reasons.first().map_or("none", enroll::Reason::code);
             let labels = RecipientLabels { disposition: outcome.disposition.as_str(), reason };
             self.recipients.get_or_create(&labels).inc();
         }

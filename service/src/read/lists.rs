@@ -6,8 +6,7 @@ use std::fmt::Write;
 use utoipa::ToSchema;
 
 use enroll::contact::{Address, BirthDate};
-use enroll::repository::RepositoryError;
-use enroll::{EnrollmentId, OrganizationId, Rejection, SequenceId, StepId, Timestamp};
+use enroll::{EnrollmentId, OrganizationId, Rejection, RepositoryError, SequenceId, StepId, Timestamp};
 use uuid::Uuid;
 
 use super::{Bound, Page, Row, Window, there, unreadable};

@@ -10,8 +10,7 @@ use std::error::Error;
 use tokio::task::block_in_place;
 use utoipa::ToSchema;
 
-use enroll::Timestamp;
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
+use enroll::{RepositoryError, RepositoryErrorKind, Timestamp};
 use uuid::Uuid;
 
 pub(crate) use self::lists::{

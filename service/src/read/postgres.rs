@@ -7,8 +7,7 @@ use enroll_postgres::tokio_postgres::types::{FromSql, ToSql};
 use enroll_postgres::tokio_postgres::{self, Row as Found};
 use uuid::Uuid;
 
-use enroll::Timestamp;
-use enroll::repository::RepositoryError;
+use enroll::{RepositoryError, Timestamp};
 
 use super::{Bound, Row, unreadable};
 

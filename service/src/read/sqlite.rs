@@ -4,8 +4,7 @@ use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, Statement, params_from_iter};
 use uuid::Uuid;
 
-use enroll::Timestamp;
-use enroll::repository::RepositoryError;
+use enroll::{RepositoryError, Timestamp};
 use enroll_sqlite::SqliteError;
 
 use super::{Bound, Row, unreadable};

@@ -2,8 +2,8 @@
 
 use enroll::model::Tag;
 use enroll::seed::Seed;
-use enroll::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
-use enroll::{ContactId, OrganizationId, SequenceId, TagId};
+use enroll::snapshot::{ContactAggregate, Versioned};
+use enroll::{ContactId, OrganizationId, ReferenceData, SequenceId, Snapshot, TagId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_postgres::types::Type;

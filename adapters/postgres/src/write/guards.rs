@@ -1,10 +1,10 @@
 //! What must hold, from here until the commit is visible.
 
-use enroll::changes::{ChangeSet, CompletionMode, Conflict, Guards};
+use enroll::changes::{CompletionMode, Conflict, Guards};
 use enroll::contact::KeyKind;
 use enroll::model::ChannelKind;
 use enroll::snapshot::Version;
-use enroll::{ChannelId, ContactId};
+use enroll::{ChangeSet, ChannelId, ContactId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;

@@ -1,9 +1,8 @@
 //! RowChanges that change, the enrollment's own, and the tag.
 
-use enroll::changes::{ChangeSet, CompletionMode, ContactUpdate, StepContactUpdate};
+use enroll::changes::{CompletionMode, ContactUpdate, StepContactUpdate};
 use enroll::contact::Email;
-use enroll::stored_enrollment::{EnrollmentState, StoredEnrollment};
-use enroll::{CallFlowId, ChannelId, Timestamp};
+use enroll::{CallFlowId, ChangeSet, ChannelId, EnrollmentState, StoredEnrollment, Timestamp};
 use tokio_postgres::types::Json;
 
 use super::statement::{Arrays, Values, Write, arrays};

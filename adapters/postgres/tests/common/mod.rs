@@ -5,13 +5,12 @@ pub(crate) mod wire;
 
 use std::sync::LazyLock;
 
-use enroll::changes::ChangeSet;
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::seed::Seed;
 use enroll::{
-    AsyncInbox, AsyncRepository, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPolicy,
-    EnrollmentReport, EnrollmentRequest, OrganizationId, Receipt, Retry, SequenceId, SnapshotQuery, Timestamp,
-    accept_async, enroll_contacts_async, plan_enrollment, process_async,
+    AsyncInbox, AsyncRepository, ChangeSet, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey,
+    EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, Receipt, RepositoryError,
+    RepositoryErrorKind, Retry, SequenceId, SnapshotQuery, Timestamp, accept_async, enroll_contacts_async,
+    plan_enrollment, process_async,
 };
 use enroll_postgres::seed;
 use enroll_postgres::testing::Server;

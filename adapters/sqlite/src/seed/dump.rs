@@ -5,10 +5,8 @@ use enroll::model::{
     CallFlow, Channel, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord, Run, Sequence,
     Step, StepContact, Tag,
 };
-use enroll::repository::RepositoryError;
 use enroll::seed::Seed;
-use enroll::snapshot::{ReferenceData, Snapshot};
-use enroll::{OrganizationId, SequenceId};
+use enroll::{OrganizationId, ReferenceData, RepositoryError, SequenceId, Snapshot};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::sync::Arc;
 use uuid::Uuid;

@@ -1,9 +1,8 @@
 //! Writes rows as a host does: plain SQL that leaves versions to the triggers.
 
 use enroll::model::{Conversation, CustomRecord, Resource, Step};
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::seed::{HostRow, HostWrite, HostWriteError, Seed, WriteKind};
-use enroll::{OrganizationId, SequenceId};
+use enroll::{OrganizationId, RepositoryError, RepositoryErrorKind, SequenceId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params_from_iter};
 use uuid::Uuid;

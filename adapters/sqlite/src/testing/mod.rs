@@ -1,6 +1,6 @@
 //! Tools for tests: writes rows as a host does.
 
-use enroll::repository::RepositoryError;
+use enroll::RepositoryError;
 use enroll::seed::HostWrite;
 use rusqlite::Connection;
 

@@ -1,8 +1,7 @@
 //! The enrollment's own row, which prevents a second completion.
 
-use enroll::Timestamp;
 use enroll::changes::{CompletionMode, Conflict};
-use enroll::stored_enrollment::EnrollmentState;
+use enroll::{EnrollmentState, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
 use super::Commit;

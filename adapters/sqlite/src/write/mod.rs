@@ -13,8 +13,8 @@ pub(crate) use guards::{CONTACTS_BY_ID, CONTACTS_BY_RANGE};
 #[cfg(test)]
 pub(crate) use update::RAISE_CONTACTS;
 
-use enroll::ContactId;
-use enroll::changes::{ChangeSet, RowChanges};
+use enroll::changes::RowChanges;
+use enroll::{ChangeSet, ContactId};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::cell::Cell;

@@ -3,12 +3,11 @@
 
 use enroll::inbox::Claim;
 use enroll::policy::ExistingContact;
-use enroll::repository::{RepositoryError, RepositoryErrorKind};
 use enroll::seed::Seed;
 use enroll::{
     Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPlan, EnrollmentPolicy,
-    EnrollmentReport, EnrollmentRequest, Inbox, OrganizationId, Receipt, Repository, Retry, SequenceId, Timestamp,
-    accept, enroll_contacts, plan_enrollment,
+    EnrollmentReport, EnrollmentRequest, Inbox, OrganizationId, Receipt, Repository, RepositoryError,
+    RepositoryErrorKind, Retry, SequenceId, Timestamp, accept, enroll_contacts, plan_enrollment,
 };
 use enroll_sqlite::{SqliteError, SqliteRepository, seed};
 use rusqlite::Connection;

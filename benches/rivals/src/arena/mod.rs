@@ -6,8 +6,7 @@ mod sqlite;
 pub use postgres::{PostgresArena, PostgresStore};
 pub use sqlite::{SqliteArena, SqliteStore};
 
-use enroll::Timestamp;
-use enroll::report::{Disposition, EnrollmentReport};
+use enroll::{Timestamp, Disposition, EnrollmentReport};
 use enroll_bench::people;
 use enroll_bench::people::Scene;
 use std::ops::Range;
@@ -62,7 +61,7 @@ impl Answer {
     /// The codes of all reasons and notes of each recipient.
     #[must_use]
     pub fn codes(&self) -> Vec<Vec<&'static str>> {
-        use enroll::report::{Note, Reason};
+        use enroll::{Note, Reason};
         let codes = |reasons: &[Reason], notes: &[Note]| {
             reasons.iter().map(Reason::code).chain(notes.iter().map(Note::code)).collect()
         };

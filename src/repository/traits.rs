@@ -1,16 +1,7 @@
-//! The storage interface: one query for reference data, one load, one commit. It has a blocking and an async form.
-//!
-//! | Trait | For |
-//! |---|---|
-//! | [`Repository`] | blocking storage |
-//! | [`AsyncRepository`] | async storage; implementers write plain `async fn` |
-//! | [`DynAsyncRepository`] | a host that chooses its async storage at run time: `Box<dyn DynAsyncRepository>` |
+//! The traits of a repository: blocking, async, and async for trait objects.
 
-pub use crate::ids::are_adjacent;
-
-use std::error::Error;
-use std::fmt;
-use std::pin::Pin;
+use super::BoxFuture;
+use super::error::RepositoryError;
 
 use crate::changes::ChangeSet;
 use crate::query::{ReferenceQuery, SnapshotQuery};
@@ -136,9 +127,6 @@ macro_rules! forward_async_repository {
 forward_async_repository!(&mut R);
 forward_async_repository!(Box<R>);
 
-/// A boxed future, as the dyn-safe traits return it.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
 /// The dyn-safe twin of [`AsyncRepository`], for a host that chooses its storage at run time.
 ///
 /// Every [`AsyncRepository`] implements it; do not implement it yourself. `dyn DynAsyncRepository` and
@@ -224,69 +212,3 @@ macro_rules! impl_async_repository_for_dyn {
 pub(crate) use impl_async_repository_for_dyn;
 
 impl_async_repository_for_dyn!(dyn DynAsyncRepository + '_);
-
-/// An error of a repository: what a caller can do about it, and what happened in the storage.
-///
-/// It displays its kind and the storage's own message. [`source`](Error::source) returns the *next* cause, so a
-/// printed chain repeats nothing. [`inner`](Self::inner) returns the storage's error, for `downcast_ref`.
-#[derive(Debug)]
-pub struct RepositoryError {
-    kind: RepositoryErrorKind,
-    inner: Box<dyn Error + Send + Sync>,
-}
-
-/// What a caller can do about a [`RepositoryError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RepositoryErrorKind {
-    /// Another writer was first: load and plan again.
-    Conflict,
-    /// The storage could not be reached: try again later. The commit may have happened.
-    Unavailable,
-    /// Any other error: trying again does not help.
-    Other,
-}
-
-impl RepositoryError {
-    /// Returns an error of a kind, with the storage's own error or a message.
-    ///
-    /// The message of `inner` must not contain that of its source.
-    pub fn new(kind: RepositoryErrorKind, inner: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, inner: inner.into() }
-    }
-
-    /// Returns what a caller can do about the error.
-    #[must_use]
-    pub fn kind(&self) -> RepositoryErrorKind {
-        self.kind
-    }
-
-    /// Returns the storage's own error.
-    #[must_use]
-    pub fn inner(&self) -> &(dyn Error + Send + Sync + 'static) {
-        &*self.inner
-    }
-
-    /// Returns the storage's own error by value.
-    #[must_use]
-    pub fn into_inner(self) -> Box<dyn Error + Send + Sync> {
-        self.inner
-    }
-}
-
-impl fmt::Display for RepositoryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            RepositoryErrorKind::Conflict => "another writer was first",
-            RepositoryErrorKind::Unavailable => "the storage is unavailable",
-            RepositoryErrorKind::Other => "the storage failed",
-        };
-        write!(f, "{kind}: {}", self.inner)
-    }
-}
-
-impl Error for RepositoryError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.inner.source()
-    }
-}

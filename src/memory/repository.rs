@@ -1,9 +1,10 @@
-//! A repository in memory: for tests and trials, and as the shortest implementation of the contract.
+//! The repository in memory.
 
+use super::EditError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::changes::{ApplyError, ChangeSet, Conflict, KeyHolders};
+use crate::changes::{ApplyError, ChangeSet, KeyHolders};
 use crate::command::EnrollmentCommand;
 use crate::ids::{ContactId, EnrollmentId, OrganizationId};
 use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
@@ -19,18 +20,6 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct InMemoryRepository {
     organizations: Arc<Mutex<BTreeMap<OrganizationId, Organization>>>,
-}
-
-/// Why an edit was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EditError {
-    /// The organization does not exist.
-    #[error("organization `{0}` does not exist; insert it first")]
-    NoOrganization(OrganizationId),
-    /// A unique key would occur twice.
-    #[error(transparent)]
-    NotUnique(#[from] Conflict),
 }
 
 #[derive(Debug)]
@@ -331,7 +320,7 @@ impl AsyncInbox for InMemoryRepository {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::changes::{Completion, Guards, RowChanges};
+    use crate::changes::{Completion, Conflict, Guards, RowChanges};
     use crate::contact::{Contact, ContactKeys, KeyKind};
     use crate::ids::{ChannelId, EnrollmentId, SequenceId};
     use crate::model::{CommunicationPreference, Sequence, SequenceStatus};

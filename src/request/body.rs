@@ -1,0 +1,177 @@
+//! The body of a request, and its entries.
+
+use super::{CustomData, Fingerprint, VoiceOptions, WireAddress, WireBirthDate, fingerprint, owned, read};
+use serde::Serialize;
+use std::borrow::Cow;
+
+use crate::fault::Fault;
+use crate::ids::{ChannelId, CustomObjectId, StepId};
+use crate::time::Timestamp;
+use crate::value::Properties;
+
+/// A request to add contacts to a step of a sequence, as sent.
+///
+/// Text is kept as it was given, untrimmed, and borrows from the body. A host reads it from JSON with
+/// [`from_json`](Self::from_json), or builds it in code:
+///
+/// ```
+/// use enroll::{EnrollmentRequest, Recipient};
+///
+/// let mut ann = Recipient::new("+1 202 555 0123");
+/// ann.email = Some("ann@example.com".into());
+/// let request = EnrollmentRequest::new([ann, Recipient::new("+1 202 555 0187")]);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct EnrollmentRequest<'a> {
+    /// The people to add: 1 to 4000.
+    pub to: Vec<Recipient<'a>>,
+    /// The phone or email of a channel of the organization. Absent: the step's own channel, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Cow<'a, str>>,
+    /// A step of the sequence. Absent: the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_id: Option<StepId>,
+    /// When the step contacts are activated. Past or absent: at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_at: Option<Timestamp>,
+    /// The custom object that `properties` of each entry are values of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom_data: Option<CustomData>,
+    /// What answers inbound calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voice_options: Option<VoiceOptions>,
+    /// The custom object that was named, also where `custom_data` is faulty otherwise.
+    #[serde(skip)]
+    pub(crate) named_object: Option<CustomObjectId>,
+    /// What was wrong with the body itself.
+    #[serde(skip)]
+    pub(crate) faults: Vec<Fault>,
+    /// The body that this was read from, for the order of its fields.
+    #[serde(skip)]
+    pub(crate) body: Option<&'a str>,
+}
+
+impl<'a> EnrollmentRequest<'a> {
+    /// A request for these people, and nothing else said.
+    #[must_use]
+    pub fn new(to: impl IntoIterator<Item = Recipient<'a>>) -> Self {
+        Self { to: to.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Reads a body. It never fails: whatever is wrong with it is kept, and told by
+    /// [`EnrollmentCommand::check`](crate::EnrollmentCommand::check) together with everything else (SPEC 3).
+    #[must_use]
+    pub fn from_json(body: &'a [u8]) -> Self {
+        read::request(body)
+    }
+
+    /// The SHA-256 of sequence and request as read, by which a request that comes again is known (SPEC 6).
+    /// `None` where the body itself is faulty.
+    #[must_use]
+    pub fn fingerprint(&self, sequence_id: crate::ids::SequenceId) -> Option<Fingerprint> {
+        self.faults.is_empty().then(|| fingerprint::of(sequence_id, self))
+    }
+
+    /// The custom object that the request refers to.
+    pub(crate) fn custom_object_id(&self) -> Option<CustomObjectId> {
+        self.custom_data.map(|data| data.custom_object_id).or(self.named_object)
+    }
+
+    /// The same request, owning its text. Faults of it are then told in the order of the documented fields.
+    #[must_use]
+    pub fn into_owned(self) -> EnrollmentRequest<'static> {
+        EnrollmentRequest {
+            to: self.to.into_iter().map(Recipient::into_owned).collect(),
+            from: self.from.map(owned),
+            step_id: self.step_id,
+            schedule_at: self.schedule_at,
+            custom_data: self.custom_data,
+            voice_options: self.voice_options,
+            named_object: self.named_object,
+            faults: self.faults,
+            body: None,
+        }
+    }
+}
+
+impl<'a> Recipient<'a> {
+    /// Creates a recipient with a phone number only.
+    #[must_use]
+    pub fn new(phone: impl Into<Cow<'a, str>>) -> Self {
+        Self { phone: Some(phone.into()), ..Self::default() }
+    }
+}
+
+macro_rules! recipient {
+    ($($(#[$doc:meta])* $text:ident,)*) => {
+        /// One entry of `to`: a recipient, as the sender wrote it.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+        #[non_exhaustive]
+        pub struct Recipient<'a> {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $text: Option<Cow<'a, str>>,)*
+            /// The channel that the host uses for the contact by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub default_channel_id: Option<ChannelId>,
+            /// The postal address.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub address: Option<Box<WireAddress<'a>>>,
+            /// The birth date.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub birth_date: Option<WireBirthDate>,
+            /// The values of the custom object that `custom_data` names.
+            #[serde(skip_serializing_if = "Properties::is_empty")]
+            pub properties: Properties,
+        }
+
+        impl<'a> Recipient<'a> {
+            /// The names of the fields that are text.
+            pub const TEXTS: [&'static str; [$(stringify!($text)),*].len()] = [$(stringify!($text)),*];
+
+            /// Returns the text field with this name in JSON, or `None` if no text field has it.
+            ///
+            /// ```
+            /// let mut recipient = enroll::Recipient::new("+12025550123");
+            /// *recipient.text_mut("name").unwrap() = Some("Ann".into());
+            /// assert_eq!(recipient.name.as_deref(), Some("Ann"));
+            /// assert!(recipient.text_mut("address").is_none());
+            /// ```
+            pub fn text_mut(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+                $(if name == stringify!($text) {
+                    return Some(&mut self.$text);
+                })*
+                None
+            }
+
+            /// Returns the text fields with their names.
+            pub(crate) fn texts(&self) -> [(&'static str, Option<&Cow<'a, str>>); [$(stringify!($text)),*].len()] {
+                [$((stringify!($text), self.$text.as_ref())),*]
+            }
+
+            /// Returns the same entry with its own copy of the text.
+            #[must_use]
+            pub fn into_owned(self) -> Recipient<'static> {
+                Recipient {
+                    $($text: self.$text.map(owned),)*
+                    default_channel_id: self.default_channel_id,
+                    address: self.address.map(|address| Box::new(address.into_owned())),
+                    birth_date: self.birth_date,
+                    properties: self.properties,
+                }
+            }
+        }
+    };
+}
+
+recipient! {
+    /// The phone number in any spelling. A number without `+` is read in the default region (spec 4.1).
+    phone,
+    /// The email address, with at most 255 characters.
+    email,
+    /// The full name, with at most 255 characters.
+    name,
+    /// The host's own id of the contact. It is case-sensitive.
+    external_id,
+    /// The language, in the host's own form.
+    language,
+}
