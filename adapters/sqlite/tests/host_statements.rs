@@ -102,7 +102,7 @@ impl Host {
         self.with_enrollment(request, enroll_contacts).map(|enrolled| enrolled.report)
     }
 
-    /// Enrolls a person into a step.
+    /// Enrolls a contact into a step.
     fn enroll(&mut self, phone: &str, step: Uuid) -> Outcome {
         self.try_to_enroll(&request(phone, step)).unwrap().outcomes[0].clone()
     }
@@ -129,7 +129,7 @@ impl Host {
         })
     }
 
-    /// Runs a block between the load and the commit of an enrollment of that person. The commit must be refused, so that
+    /// Runs a block between the load and the commit of an enrollment of that contact. The commit must be refused, so that
     /// the enrollment is planned again.
     fn overtakes(&mut self, phone: &str, step: Uuid, name: &str, params: &[&dyn ToSql]) -> usize {
         let plan = self.plan(phone, step);
