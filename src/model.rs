@@ -1,7 +1,7 @@
-//! The rows round a contact and the rows that an enrollment refers to, as stored.
+//! The stored rows: what an enrollment refers to, and the related rows of a contact.
 //!
-//! Public fields, and a constructor that takes what a row cannot be without; everything else has the default
-//! that its field names. They serialize as the rows of a seed file (SPEC 8).
+//! Each row has public fields, and a constructor that takes the required ones. The rows serialize as those of a seed
+//! file (spec 8).
 
 use serde::{Deserialize, Serialize};
 
@@ -14,24 +14,27 @@ use crate::time::Timestamp;
 use crate::value::{Properties, Value};
 use crate::words::words;
 
-/// A channel of an organization: one address that messages come from.
+/// A channel of an organization: an address that messages are sent from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "what needs a word has it")]
 pub struct Channel {
+    /// The id.
     pub id: ChannelId,
+    /// The kind.
     pub kind: ChannelKind,
-    /// E.164, or an email address where the kind is `email`.
+    /// The address: a phone in E.164, or an email address for the kind `email`.
     pub address: Text,
+    /// False if the channel must not be used.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Text>,
 }
 
 impl Channel {
-    /// An enabled channel.
+    /// Creates an enabled channel.
     #[must_use]
     pub fn new(id: ChannelId, kind: ChannelKind, address: &str) -> Self {
         Self { id, kind, address: address.into(), enabled: true, name: None }
@@ -68,33 +71,37 @@ impl ChannelKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "what needs a word has it")]
 pub struct Sequence {
+    /// The id.
     pub id: SequenceId,
+    /// A title for people.
     #[serde(default)]
     pub title: Text,
+    /// The status. Contacts are added to active sequences only.
     pub status: SequenceStatus,
+    /// The settings.
     #[serde(default)]
     pub settings: SequenceSettings,
+    /// The steps, in any order.
     #[serde(default)]
     pub steps: Vec<Step>,
 }
 
 impl Sequence {
-    /// An active sequence with default settings.
+    /// Creates an active sequence with default settings.
     #[must_use]
     pub fn new(id: SequenceId, title: &str, steps: Vec<Step>) -> Self {
         let (status, settings) = (SequenceStatus::Active, SequenceSettings::default());
         Self { id, title: title.into(), status, settings, steps }
     }
 
-    /// The step of lowest position, then of smallest id (SPEC 3).
+    /// Returns the step with the lowest position, then with the smallest id (spec 3).
     #[must_use]
     pub fn first_step(&self) -> Option<&Step> {
         self.steps.iter().min_by_key(|step| (step.position, step.id))
     }
 
-    /// The step of that id.
+    /// Returns the step with this id.
     #[must_use]
     pub fn step(&self, id: StepId) -> Option<&Step> {
         self.steps.iter().find(|step| step.id == id)
@@ -116,20 +123,20 @@ words! {
     }
 }
 
-/// What a sequence says of contacts that come again (SPEC 4.6, rows d to g) and of inbound calls.
+/// The settings of a sequence: limits for contacts that are added again (spec 4.6, rows d to g), and the call flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SequenceSettings {
-    /// Whether a contact that is done may be added again.
+    /// Whether a contact that was in the sequence before is added again.
     pub on_re_add: OnReAdd,
-    /// How many runs a contact may have in this sequence, ever.
+    /// The maximum number of runs of a contact in this sequence, over its lifetime.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_runs: Option<u32>,
-    /// How many runs may begin within a sliding period.
+    /// The maximum number of runs that start within a sliding period.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_adds_per_period: Option<MaxAdds>,
-    /// The call flow that answers inbound calls, where the step contact has none of its own.
+    /// The call flow that answers inbound calls, if the step contact has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_call_flow_id: Option<CallFlowId>,
 }
@@ -149,13 +156,13 @@ words! {
     }
 }
 
-/// A cap on adds within a sliding period that ends at the request.
+/// A limit on adds within a sliding period that ends at the request (spec 4.6 f).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaxAdds {
-    /// How many adds are allowed.
+    /// The maximum number of adds.
     pub count: u32,
-    /// The length of the period, in seconds.
+    /// The length of the period in seconds.
     pub seconds: u64,
 }
 
@@ -163,59 +170,67 @@ pub struct MaxAdds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "what needs a word has it")]
 pub struct Step {
+    /// The id.
     pub id: StepId,
+    /// The position. The first step has the lowest one.
     pub position: i64,
+    /// The kind of channel that the step sends on.
     pub channel_kind: ChannelKind,
-    /// The step's own channel (its location), used where a request names none.
+    /// The step's own channel, its location. A request without `from` uses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_id: Option<ChannelId>,
 }
 
 impl Step {
-    /// A step without a channel of its own.
+    /// Creates a step without an own channel.
     #[must_use]
     pub fn new(id: StepId, position: i64, channel_kind: ChannelKind) -> Self {
         Self { id, position, channel_kind, channel_id: None }
     }
 }
 
-/// Whether a contact may be reached on a channel.
+/// The opt-in or opt-out of a contact on a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are SPEC 8's")]
 pub struct CommunicationPreference {
+    /// The contact.
     pub contact_id: ContactId,
+    /// The channel.
     pub channel_id: ChannelId,
+    /// False if the contact opted out of the channel.
     pub opt_in: bool,
 }
 
 impl CommunicationPreference {
-    /// The preference of a contact on a channel.
+    /// Creates the preference of a contact on a channel.
     #[must_use]
     pub fn new(contact_id: ContactId, channel_id: ChannelId, opt_in: bool) -> Self {
         Self { contact_id, channel_id, opt_in }
     }
 }
 
-/// A contact on a channel: one on a phone kind, any number on email.
+/// A contact on a channel. A contact has at most one on a channel of a phone kind, and any number on email.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are SPEC 8's")]
 pub struct Conversation {
+    /// The id.
     pub id: ConversationId,
+    /// The contact.
     pub contact_id: ContactId,
+    /// The channel.
     pub channel_id: ChannelId,
+    /// The status.
     pub status: ConversationStatus,
+    /// The instant of creation. An absent one counts as the oldest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
 }
 
 impl Conversation {
-    /// An automated conversation, as an enrollment begins it.
+    /// Creates an automated conversation.
     #[must_use]
     pub fn new(id: ConversationId, contact_id: ContactId, channel_id: ChannelId) -> Self {
         Self { id, contact_id, channel_id, status: ConversationStatus::Automated, created_at: None }
@@ -243,17 +258,21 @@ words! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are SPEC 8's")]
 pub struct Run {
+    /// The id.
     pub id: RunId,
+    /// The sequence.
     pub sequence_id: SequenceId,
+    /// The contact.
     pub contact_id: ContactId,
+    /// The status.
     pub status: RunStatus,
+    /// The instant of the request that started the run.
     pub started_at: Timestamp,
 }
 
 impl Run {
-    /// An active run.
+    /// Creates an active run.
     #[must_use]
     pub fn new(id: RunId, sequence_id: SequenceId, contact_id: ContactId, started_at: Timestamp) -> Self {
         Self { id, sequence_id, contact_id, status: RunStatus::Active, started_at }
@@ -277,30 +296,37 @@ words! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "what needs a word has it")]
 pub struct StepContact {
+    /// The id.
     pub id: StepContactId,
+    /// The run.
     pub run_id: RunId,
+    /// The sequence of the step.
     pub sequence_id: SequenceId,
+    /// The step.
     pub step_id: StepId,
+    /// The contact.
     pub contact_id: ContactId,
+    /// The status.
     pub status: StepContactStatus,
+    /// The instant from which the step contact is active.
     pub scheduled_at: Timestamp,
+    /// The channel that the step uses for the contact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_id: Option<ChannelId>,
-    /// Takes priority over the sequence's own.
+    /// The call flow that answers inbound calls, before the sequence's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_call_flow_id: Option<CallFlowId>,
-    /// How many enrollments put the contact into this step: 1 when added, one more each time it is reprocessed.
+    /// The number of enrollments that put the contact into this step: 1 if added, plus 1 for each time it is reprocessed.
     #[serde(default = "one")]
     pub times_processed: u32,
-    /// The enrollment that set it last.
+    /// The enrollment that wrote the step contact last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrollment_id: Option<EnrollmentId>,
 }
 
 impl StepContact {
-    /// An active step contact of a run, as from the run's start.
+    /// Creates an active step contact of a run, scheduled for the start of the run.
     #[must_use]
     pub fn new(id: StepContactId, run: &Run, step_id: StepId) -> Self {
         Self {
@@ -346,7 +372,7 @@ impl StepContactStatus {
     }
 }
 
-/// The call flow that answers inbound calls: the step contact's, else the sequence's, else none (SPEC 4.9).
+/// Returns the call flow that answers inbound calls: the step contact's, or else the sequence's (spec 4.9).
 #[must_use]
 pub fn effective_call_flow(step_contact: &StepContact, sequence: &Sequence) -> Option<CallFlowId> {
     step_contact.default_call_flow_id.or(sequence.settings.default_call_flow_id)
@@ -356,70 +382,76 @@ pub fn effective_call_flow(step_contact: &StepContact, sequence: &Sequence) -> O
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "what needs a word has it")]
 pub struct Tag {
+    /// The id.
     pub id: TagId,
+    /// The name.
     pub name: Text,
-    /// Whether the engine made it, rather than a person.
+    /// True if the engine created the tag; false if a person did.
     #[serde(default)]
     pub system_created: bool,
 }
 
 impl Tag {
-    /// A tag that the engine made.
+    /// Creates a tag of the engine.
     #[must_use]
     pub fn new(id: TagId, name: &str) -> Self {
         Self { id, name: name.into(), system_created: true }
     }
 }
 
-/// A tag on a contact.
+/// The assignment of a tag to a contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields are SPEC 8's")]
 pub struct ContactTag {
+    /// The contact.
     pub contact_id: ContactId,
+    /// The tag.
     pub tag_id: TagId,
 }
 
-/// A custom object: the properties that its records may have.
+/// A custom object. It defines the properties of its records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are SPEC 8's")]
 pub struct CustomObject {
+    /// The id.
     pub id: CustomObjectId,
+    /// The object's key in the organization.
     pub key: Text,
+    /// The properties that a record can have.
     #[serde(default)]
     pub properties: Vec<CustomProperty>,
 }
 
 impl CustomObject {
-    /// An object with those properties.
+    /// Creates an object with these properties.
     #[must_use]
     pub fn new(id: CustomObjectId, key: &str, properties: Vec<CustomProperty>) -> Self {
         Self { id, key: key.into(), properties }
     }
 }
 
-/// A property that the records of a custom object may have.
+/// A property of a custom object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "what needs a word has it")]
 pub struct CustomProperty {
+    /// The key of the value in a record.
     pub key: String,
+    /// The type of the values.
     #[serde(rename = "type")]
     pub kind: PropertyKind,
+    /// True if a record must have a value.
     #[serde(default)]
     pub required: bool,
-    /// What a record takes where a required value is missing.
+    /// The value of a new record if the required value is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }
 
 impl CustomProperty {
-    /// An optional property.
+    /// Creates an optional property.
     #[must_use]
     pub fn new(key: &str, kind: PropertyKind) -> Self {
         Self { key: key.to_owned(), kind, required: false, default: None }
@@ -463,42 +495,46 @@ words! {
     }
 }
 
-/// A record of a custom object: one an (object, resource, resource id).
+/// A record of a custom object. Its key is (object, resource, resource id).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "what needs a word has it")]
 pub struct CustomRecord {
+    /// The id.
     pub id: CustomRecordId,
+    /// The custom object.
     pub custom_object_id: CustomObjectId,
+    /// The kind of row that the record belongs to.
     pub resource: Resource,
     /// The id of the contact or of the step contact.
     pub resource_id: uuid::Uuid,
+    /// The values.
     #[serde(default)]
     pub properties: Properties,
 }
 
 impl CustomRecord {
-    /// A record without values.
+    /// Creates a record without values.
     #[must_use]
     pub fn new(id: CustomRecordId, object: CustomObjectId, resource: Resource, resource_id: uuid::Uuid) -> Self {
         Self { id, custom_object_id: object, resource, resource_id, properties: Properties::new() }
     }
 }
 
-/// A call flow.
+/// A flow that answers inbound calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are SPEC 8's")]
 pub struct CallFlow {
+    /// The id.
     pub id: CallFlowId,
+    /// A name for people.
     #[serde(default)]
     pub name: Text,
 }
 
 impl CallFlow {
-    /// A call flow of that name.
+    /// Creates a call flow with this name.
     #[must_use]
     pub fn new(id: CallFlowId, name: &str) -> Self {
         Self { id, name: name.into() }

@@ -64,9 +64,10 @@ use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use crate::time::Timestamp;
 
 /// What an operation needs next, or its result.
+///
+/// Exhaustive, because a host must handle each step.
 #[derive(Debug)]
 #[must_use = "an operation does nothing until its steps are done"]
-// Exhaustive: a host must handle each step.
 pub enum Step<'a, T> {
     /// The operation needs the rows that the request refers to.
     ReferenceData(ReferenceDataStep<'a, T>),
@@ -254,10 +255,11 @@ fn start<'a, T>(
     Step::ReferenceData(ReferenceDataStep { query, engine: *engine, enrollment: *enrollment, replay, then })
 }
 
-/// A request that was checked: what is left to do to accept it.
+/// A checked request, and what remains to accept it.
+///
+/// Exhaustive, because a host must handle both.
 #[derive(Debug)]
 #[must_use = "the request is not accepted before its command is stored"]
-// Exhaustive: a host must handle both.
 pub enum Accepted {
     /// The command must be stored.
     Insert(InsertStep),

@@ -255,7 +255,7 @@ saboteurs! {
     "releases_take_the_attempt_back::a_released_enrollment_is_claimed_again_with_the_same_attempt" => {
         fn release(inner: &mut InMemoryRepository, claim: &Claim, due_at: Timestamp) -> Answer<()> {
             let error = "left to a newer worker".to_owned();
-            inner.record_failure(claim, &Failure { error, retry_at: Some(due_at) })
+            inner.record_failure(claim, &Failure::new(error, Some(due_at)))
         }
     }
 

@@ -185,7 +185,7 @@ impl<T: Fn(Event) + Send> Worker<T> {
 
     /// Where this fails too, the lease runs out, and the enrollment is claimed again.
     async fn note(&mut self, claim: &Claim, error: String, retry_at: Option<Timestamp>) -> Result<(), String> {
-        let failure = AttemptFailure { error, retry_at };
+        let failure = AttemptFailure::new(error, retry_at);
         self.handle.record_failure(claim, &failure).await.map_err(|e| causes(&e))
     }
 }

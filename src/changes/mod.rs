@@ -205,6 +205,7 @@ impl ContactFields {
 /// A finished run that becomes active again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RunReactivation {
     /// The run.
     pub run_id: RunId,

@@ -22,6 +22,8 @@ use crate::time::Timestamp;
 use crate::value::Properties;
 
 /// A request together with its organization, sequence, key and instant: all input of one enrollment.
+///
+/// It is exhaustive: it has no defaults, so a host must decide about each part.
 #[derive(Clone, Copy, Debug)]
 pub struct Enrollment<'a> {
     /// The organization that the request belongs to.
@@ -83,6 +85,7 @@ impl Enrollment<'_> {
 
 /// The settings that a host chooses once: the policy, the phone normalizer, and the number of attempts.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Engine<'a> {
     /// The policy.
     pub policy: &'a EnrollmentPolicy,
@@ -175,8 +178,9 @@ fn required_version<const LATEST: u32>(
 }
 
 /// A stored command: one that this build can process, or one that is left to a newer build.
+///
+/// Exhaustive, because a host must handle both.
 #[derive(Clone, Debug, PartialEq)]
-// Exhaustive: a host must handle both.
 pub enum StoredCommand {
     /// This build knows every rule of the command.
     Known(Box<EnrollmentCommand>),

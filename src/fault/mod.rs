@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 
-/// One thing that is wrong with a request.
+/// One fault of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Fault {
-    /// What is wrong, in words.
+    /// A description for people: what failed, which value, and what to do.
     pub description: String,
-    /// What is wrong, for programs.
+    /// The code, for programs.
     pub code: FaultCode,
-    /// Where: a JSON Pointer into the body; `""` for the body itself and for the sequence.
+    /// The place: a JSON Pointer into the body. It is `""` for the body itself and for the sequence.
     pub path: String,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Fault {
 
 macro_rules! codes {
     ($($variant:ident = $code:literal, $status:literal, $meaning:literal;)*) => {
-        /// What is wrong with a request, for programs: a stable code, and the HTTP status that goes with it.
+        /// The code of a fault. Each code is stable and has an HTTP status.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         #[non_exhaustive]
@@ -46,22 +46,22 @@ macro_rules! codes {
         }
 
         impl FaultCode {
-            /// Every code, in the order of SPEC 3.
+            /// All codes, in the order of spec section 3.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The stable code.
+            /// Returns the stable code.
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// The HTTP status: 404, 409 or 422.
+            /// Returns the HTTP status: 404, 409 or 422.
             #[must_use]
             pub const fn status(self) -> u16 {
                 match self { $(Self::$variant => $status,)* }
             }
 
-            /// What it means.
+            /// Returns the meaning of the code.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $meaning,)* }
@@ -99,7 +99,7 @@ impl fmt::Display for FaultCode {
     }
 }
 
-/// A place in a body, held on the stack; it becomes text only where something is wrong.
+/// A place in a body. It lives on the stack and becomes text only for a fault.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Path<'p> {
     Root,
@@ -116,7 +116,7 @@ impl<'p> Path<'p> {
         Self::Item(self, index)
     }
 
-    /// The path as a JSON Pointer (RFC 6901).
+    /// Returns the path as a JSON Pointer (RFC 6901).
     pub(crate) fn pointer(&self) -> String {
         match self {
             Self::Root => String::new(),

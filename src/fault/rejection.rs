@@ -4,7 +4,7 @@ use super::Fault;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A refused request: everything of one status that is wrong with it.
+/// A refused request, with all its faults of one status.
 ///
 /// It serializes as the documented error body, with `code` and `path` added to each error:
 /// `{"errors":[{"description":"…","code":"…","path":"…"}],"status":422}`.
@@ -15,20 +15,20 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// The refusal for these faults: of several statuses, 404 is told before 409 before 422. `None` without faults.
+    /// Returns a rejection with the faults of the lowest status: 404 before 409, 409 before 422. `None` without faults.
     pub(crate) fn of(mut faults: Vec<Fault>) -> Option<Self> {
         let status = faults.iter().map(|fault| fault.code.status()).min()?;
         faults.retain(|fault| fault.code.status() == status);
         Some(Self { errors: faults, status })
     }
 
-    /// What is wrong, in the order of the body. Never empty.
+    /// Returns the faults in the order of the body. There is at least one.
     #[must_use]
     pub fn errors(&self) -> &[Fault] {
         &self.errors
     }
 
-    /// The HTTP status: 404, 409 or 422.
+    /// Returns the HTTP status: 404, 409 or 422.
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.status

@@ -1,8 +1,9 @@
 //! The inbox: accepted enrollments that wait for background work. It has a blocking and an async form.
 //!
-//! An enrollment is accepted when its [`EnrollmentCommand`] is stored. The 202 answer promises exactly that. The commit
-//! that writes its rows also completes it, so a host needs no second record to reconcile, and nothing is lost between
-//! storing and queueing. A worker must call [`process`](crate::process) at least once; the inbox makes sure that it applies once.
+//! An enrollment is accepted when its [`EnrollmentCommand`](crate::EnrollmentCommand) is stored. The 202 answer promises
+//! exactly that. The commit that writes its rows also completes it, so a host needs no second record to reconcile, and
+//! nothing is lost between storing and queueing. A worker must call [`process`](crate::process) at least once; the inbox
+//! makes sure that it applies once.
 
 pub(crate) mod traits;
 
@@ -64,9 +65,18 @@ impl Claim {
 
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Failure {
     /// The reason, for people who operate the host.
     pub error: String,
     /// When the next attempt is due. `None` gives the enrollment up: its state becomes `failed`.
     pub retry_at: Option<Timestamp>,
+}
+
+impl Failure {
+    /// Creates a failure. `retry_at` is absent if the enrollment is given up.
+    #[must_use]
+    pub fn new(error: impl Into<String>, retry_at: Option<Timestamp>) -> Self {
+        Self { error: error.into(), retry_at }
+    }
 }

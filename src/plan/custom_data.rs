@@ -124,7 +124,7 @@ impl<'a> PropertySchema<'a> {
         if faults.is_empty() {
             return Ok(values);
         }
-        let faults = faults.into_iter().map(|(key, problem)| PropertyFault { key: key.to_owned(), problem }).collect();
+        let faults = faults.into_iter().map(|(key, problem)| PropertyFault::new(key, problem)).collect();
         let accepted = self.by_key.keys().map(|key| (*key).to_owned()).collect();
         Err(Note::CustomDataInvalid { faults, accepted })
     }

@@ -100,12 +100,16 @@ impl<'a> IntoIterator for &'a Outcomes {
 /// The number of recipients with each disposition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the words are the dispositions'")]
 pub struct Counts {
+    /// Recipients with the disposition `added`.
     pub added: usize,
+    /// Recipients with the disposition `re_added`.
     pub re_added: usize,
+    /// Recipients with the disposition `reprocessed`.
     pub reprocessed: usize,
+    /// Recipients with the disposition `ignored`.
     pub ignored: usize,
+    /// Recipients with the disposition `duplicate`.
     pub duplicate: usize,
     /// The number of contacts that the enrollment created.
     pub contacts_created: usize,

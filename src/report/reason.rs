@@ -199,11 +199,20 @@ impl fmt::Display for Note {
 
 /// A key of custom data that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PropertyFault {
     /// The key.
     pub key: String,
     /// What is wrong with it.
     pub problem: PropertyProblem,
+}
+
+impl PropertyFault {
+    /// Creates a fault of a key.
+    #[must_use]
+    pub fn new(key: impl Into<String>, problem: PropertyProblem) -> Self {
+        Self { key: key.into(), problem }
+    }
 }
 
 /// What is wrong with a key of custom data (spec 4.8).

@@ -51,7 +51,7 @@ pub trait Repository {
     /// Writes a change set, completely or not at all.
     ///
     /// # Errors
-    /// [`RepositoryErrorKind::Conflict`] if a guard does not hold or a row to create exists already;
+    /// [`RepositoryErrorKind::Conflict`](crate::RepositoryErrorKind::Conflict) if a guard does not hold or a row to create exists already;
     /// another kind if the storage fails.
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError>;
 }
@@ -100,7 +100,7 @@ pub trait AsyncRepository: Send {
     /// Writes a change set, completely or not at all.
     ///
     /// # Errors
-    /// [`RepositoryErrorKind::Conflict`] if a guard does not hold or a row to create exists already;
+    /// [`RepositoryErrorKind::Conflict`](crate::RepositoryErrorKind::Conflict) if a guard does not hold or a row to create exists already;
     /// another kind if the storage fails.
     fn commit(&mut self, changes: &ChangeSet) -> impl Future<Output = Result<(), RepositoryError>> + Send;
 }

@@ -11,8 +11,8 @@ use crate::value::Properties;
 
 /// A request to add contacts to a step of a sequence, as sent.
 ///
-/// Text is kept as it was given, untrimmed, and borrows from the body. A host reads it from JSON with
-/// [`from_json`](Self::from_json), or builds it in code:
+/// Text is kept as sent and borrows from the body. A host reads a request with [`from_json`](Self::from_json), or builds
+/// it in code:
 ///
 /// ```
 /// use enroll::{EnrollmentRequest, Recipient};
@@ -24,61 +24,64 @@ use crate::value::Properties;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct EnrollmentRequest<'a> {
-    /// The people to add: 1 to 4000.
+    /// The recipients: 1 to 4000.
     pub to: Vec<Recipient<'a>>,
-    /// The phone or email of a channel of the organization. Absent: the step's own channel, if it has one.
+    /// The phone or email of a channel of the organization. If it is absent, the step's own channel is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Cow<'a, str>>,
-    /// A step of the sequence. Absent: the first.
+    /// The step of the sequence. If it is absent, the first step is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_id: Option<StepId>,
-    /// When the step contacts are activated. Past or absent: at once.
+    /// The instant at which the step contacts become active. If it is past or absent, they are active at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule_at: Option<Timestamp>,
-    /// The custom object that `properties` of each entry are values of.
+    /// The custom object that the `properties` of each entry are for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custom_data: Option<CustomData>,
-    /// What answers inbound calls.
+    /// The options for inbound calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voice_options: Option<VoiceOptions>,
-    /// The custom object that was named, also where `custom_data` is faulty otherwise.
+    /// The id of the custom object, also if `custom_data` has a fault elsewhere.
     #[serde(skip)]
     pub(crate) named_object: Option<CustomObjectId>,
-    /// What was wrong with the body itself.
+    /// The faults of the body.
     #[serde(skip)]
     pub(crate) faults: Vec<Fault>,
-    /// The body that this was read from, for the order of its fields.
+    /// The body as sent. Faults are reported in the order of its fields.
     #[serde(skip)]
     pub(crate) body: Option<&'a str>,
 }
 
 impl<'a> EnrollmentRequest<'a> {
-    /// A request for these people, and nothing else said.
+    /// Creates a request with these recipients and no options.
     #[must_use]
     pub fn new(to: impl IntoIterator<Item = Recipient<'a>>) -> Self {
         Self { to: to.into_iter().collect(), ..Self::default() }
     }
 
-    /// Reads a body. It never fails: whatever is wrong with it is kept, and told by
-    /// [`EnrollmentCommand::check`](crate::EnrollmentCommand::check) together with everything else (SPEC 3).
+    /// Reads a body. It never fails: the request keeps the faults of the body, and
+    /// [`EnrollmentCommand::check`](crate::EnrollmentCommand::check) reports them with all other faults (spec 3).
     #[must_use]
     pub fn from_json(body: &'a [u8]) -> Self {
         read::request(body)
     }
 
-    /// The SHA-256 of sequence and request as read, by which a request that comes again is known (SPEC 6).
-    /// `None` where the body itself is faulty.
+    /// Returns the SHA-256 of the sequence id and the request as read (spec 6), or `None` if the body has faults.
+    ///
+    /// The engine recognizes a repeated request by it.
     #[must_use]
     pub fn fingerprint(&self, sequence_id: crate::ids::SequenceId) -> Option<Fingerprint> {
         self.faults.is_empty().then(|| fingerprint::of(sequence_id, self))
     }
 
-    /// The custom object that the request refers to.
+    /// Returns the id of the custom object that the request refers to.
     pub(crate) fn custom_object_id(&self) -> Option<CustomObjectId> {
         self.custom_data.map(|data| data.custom_object_id).or(self.named_object)
     }
 
-    /// The same request, owning its text. Faults of it are then told in the order of the documented fields.
+    /// Returns the same request with its own copy of the text.
+    ///
+    /// Its faults are then reported in the documented order of fields, since the body is dropped.
     #[must_use]
     pub fn into_owned(self) -> EnrollmentRequest<'static> {
         EnrollmentRequest {

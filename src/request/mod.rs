@@ -25,25 +25,29 @@ const _: () = assert!(MAX_RECIPIENTS <= 1 << INDEX_BITS);
 /// A postal address as sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are the documented ones")]
 pub struct WireAddress<'a> {
+    /// The first line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_line_one: Option<Cow<'a, str>>,
+    /// The second line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_line_two: Option<Cow<'a, str>>,
+    /// The city.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub city: Option<Cow<'a, str>>,
+    /// The state or province.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<Cow<'a, str>>,
-    /// `postal_code` is read as an alias.
+    /// The post code. `postal_code` is read as an alias.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub post_code: Option<Cow<'a, str>>,
+    /// The country.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub country: Option<Cow<'a, str>>,
 }
 
 impl<'a> WireAddress<'a> {
-    /// The parts with their names, in the documented order.
+    /// Returns the parts with their names, in the documented order.
     pub(crate) fn parts(&self) -> [(&'static str, Option<&Cow<'a, str>>); 6] {
         [
             ("address_line_one", self.address_line_one.as_ref()),
@@ -67,40 +71,42 @@ impl<'a> WireAddress<'a> {
     }
 }
 
-/// A birth date as sent: `day` 1–31, `month` 1–12, `year` 1–9999, each optional.
+/// A birth date as sent. Each part is optional.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are the documented ones")]
 pub struct WireBirthDate {
+    /// The day, 1 to 31.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub day: Option<i64>,
+    /// The month, 1 to 12.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub month: Option<i64>,
+    /// The year.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub year: Option<i64>,
 }
 
 impl WireBirthDate {
-    /// A birth date of these parts.
+    /// Creates a birth date with these parts.
     #[must_use]
     pub fn new(day: Option<i64>, month: Option<i64>, year: Option<i64>) -> Self {
         Self { day, month, year }
     }
 }
 
-/// The custom object that the entries bring values for.
+/// The custom object of the request: the `properties` of each entry are its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "the fields are the documented ones")]
 pub struct CustomData {
+    /// The custom object.
     pub custom_object_id: CustomObjectId,
-    /// What each record belongs to.
+    /// The kind of row that each record belongs to.
     pub resource: Resource,
 }
 
-/// What answers inbound calls of the enrolled contacts.
+/// The options for inbound calls of the enrolled contacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct VoiceOptions {
-    /// Takes priority over the sequence's own call flow.
+    /// The call flow, with priority over the sequence's own.
     pub default_call_flow_id: CallFlowId,
 }
 

@@ -30,7 +30,7 @@ pub struct HostWrite {
     pub row: HostRow,
 }
 
-/// The operation on a row.
+/// The operation on a row. Exhaustive, because a repository under test must run each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WriteKind {
@@ -43,6 +43,8 @@ pub enum WriteKind {
 }
 
 /// A row of any table. Its key is the `id`, unless the variant documents another key.
+///
+/// Exhaustive, because a repository under test must write each row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostRow {

@@ -123,6 +123,7 @@ pub struct Seed {
 /// A fault of a seed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {message}")]
+#[non_exhaustive]
 pub struct SeedError {
     /// A JSON Pointer to the faulty value.
     pub path: String,

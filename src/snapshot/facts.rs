@@ -9,29 +9,29 @@ use crate::model::{CallFlow, Channel, CustomObject, Sequence, Tag};
 use crate::query::ReferenceQuery;
 use crate::stored_enrollment::StoredEnrollment;
 
-/// What an enrollment refers to, as far as it exists: the rows that a [`ReferenceQuery`] names, and *all* channels of
-/// the organization.
+/// The rows that an enrollment refers to: those of a [`ReferenceQuery`] that exist, and *all* channels of the
+/// organization.
 ///
-/// More rows are allowed, and change nothing; what is absent does not exist.
+/// It can contain more rows; they do not change the result. A row that is absent does not exist.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ReferenceData {
-    /// Whose rows.
+    /// The organization of all rows.
     pub organization_id: OrganizationId,
-    /// Sequences with their steps.
+    /// The sequences with their steps.
     pub sequences: BTreeMap<SequenceId, Versioned<Sequence>>,
-    /// Channels, disabled ones too.
+    /// The channels, also disabled ones.
     pub channels: BTreeMap<ChannelId, Versioned<Channel>>,
-    /// Custom objects.
+    /// The custom objects.
     pub custom_objects: BTreeMap<CustomObjectId, Versioned<CustomObject>>,
-    /// Call flows.
+    /// The call flows.
     pub call_flows: BTreeMap<CallFlowId, Versioned<CallFlow>>,
-    /// Enrollments.
+    /// The stored enrollments.
     pub enrollments: BTreeMap<EnrollmentId, Arc<StoredEnrollment>>,
 }
 
 impl ReferenceData {
-    /// An organization of which nothing is known.
+    /// Creates reference data without rows.
     #[must_use]
     pub fn new(organization_id: OrganizationId) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl ReferenceData {
         }
     }
 
-    /// The part that a query names.
+    /// Returns only the rows that a query names.
     #[must_use]
     pub fn only(&self, query: &ReferenceQuery) -> Self {
         Self {
@@ -62,22 +62,23 @@ fn one<K: Ord + Copy, V: Clone>(rows: &BTreeMap<K, V>, key: Option<K>) -> BTreeM
     key.and_then(|key| rows.get(&key).map(|row| (key, row.clone()))).into_iter().collect()
 }
 
-/// The facts that an enrollment is planned on. Also all that an organization is: a store in memory is one.
+/// The facts that the planner reads. A repository in memory stores an organization as one snapshot.
 ///
-/// More rows than a [`SnapshotQuery`](crate::SnapshotQuery) names are allowed, and change nothing; what is absent does not exist.
+/// It can contain more rows than a [`SnapshotQuery`](crate::SnapshotQuery) names; they do not change the plan. A row
+/// that is absent does not exist.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// What the enrollment refers to.
+    /// The rows that the enrollment refers to.
     pub reference: ReferenceData,
-    /// The people, each with what stands round it.
+    /// The contacts with their related rows.
     pub contacts: BTreeMap<ContactId, Arc<ContactAggregate>>,
-    /// The organization's tags. A plan does not need them.
+    /// The organization's tags. The planner does not read them.
     pub tags: BTreeMap<TagId, Tag>,
 }
 
 impl Snapshot {
-    /// An organization without people.
+    /// Creates a snapshot without contacts.
     #[must_use]
     pub fn new(reference: ReferenceData) -> Self {
         Self { reference, contacts: BTreeMap::new(), tags: BTreeMap::new() }

@@ -11,63 +11,63 @@ use crate::contact::Contact;
 use crate::ids::TagId;
 use crate::model::{CommunicationPreference, Conversation, CustomRecord, Run, StepContact};
 
-/// The version of an aggregate: whatever changes it, or a row round it, raises it.
+/// The version of an aggregate. Each change of one of its rows raises it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u64);
 
 impl Version {
-    /// The version of an aggregate that was just created.
+    /// The version of a new aggregate.
     pub const FIRST: Self = Self(1);
 
-    /// The version after one more change.
+    /// Returns the version after one more change.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// A row with the version of its aggregate. Cheap to clone.
+/// A row with the version of its aggregate. Clones share the row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned<T> {
-    /// The version that was read with it.
+    /// The version of the aggregate when the row was read.
     pub version: Version,
-    /// The row itself.
+    /// The row.
     pub value: Arc<T>,
 }
 
 impl<T> Versioned<T> {
-    /// A row at a version.
+    /// Creates a row at a version.
     #[must_use]
     pub fn new(version: Version, value: T) -> Self {
         Self { version, value: Arc::new(value) }
     }
 }
 
-/// A contact and whatever stands round it: one aggregate, under one version.
+/// A contact with its related rows: one aggregate with one version.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "what needs a word has it")]
 pub struct ContactAggregate {
+    /// The contact.
     pub contact: Contact,
-    /// Raised by any change of the contact or of a row below.
+    /// The version. Each change of the contact or of a related row raises it.
     pub version: Version,
-    /// At least those of the channel used.
+    /// The contact's preferences: at least that for the channel used.
     pub preferences: Vec<CommunicationPreference>,
-    /// At least those on the channel used.
+    /// The contact's conversations: at least those on the channel used.
     pub conversations: Vec<Conversation>,
-    /// At least those of the sequence.
+    /// The contact's runs: at least those in the sequence.
     pub runs: Vec<Run>,
-    /// At least those of the sequence.
+    /// The contact's step contacts: at least those in the sequence.
     pub step_contacts: Vec<StepContact>,
-    /// The tags on the contact. A plan does not need them.
+    /// The tags on the contact. The planner does not read them.
     pub tags: Vec<TagId>,
-    /// Records of the custom object, of the contact and of its step contacts.
+    /// The records of the custom object that belong to the contact or to its step contacts.
     pub records: Vec<CustomRecord>,
 }
 
 impl ContactAggregate {
-    /// A contact with nothing round it.
+    /// Creates a contact without related rows.
     #[must_use]
     pub fn new(contact: Contact, version: Version) -> Self {
         Self {

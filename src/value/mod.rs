@@ -11,9 +11,9 @@ use std::fmt;
 use crate::text::Text;
 use crate::text::trimmed;
 
-/// The value of a property: what JSON can say, with integers kept apart from floats.
+/// The value of a property: a JSON value that distinguishes integers from floats.
 ///
-/// A number beyond `i64` is read as the nearest 64-bit float.
+/// A number outside the range of `i64` is read as the nearest 64-bit float. Exhaustive, because JSON has no other values.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// `null`: clears a property.

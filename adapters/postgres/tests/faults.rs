@@ -319,7 +319,7 @@ fn a_failure_of_any_words_is_noted() {
         let mut repository = open(&database().await).await;
         Request::new(1, &body(0, 1)).accept(&mut repository).await.unwrap();
         let claim = repository.claim(at(0), at(600)).await.unwrap().unwrap();
-        let failure = Failure { error: "it said `\0`".to_owned(), retry_at: None };
+        let failure = Failure::new("it said `\0`", None);
         repository.record_failure(&claim, &failure).await.unwrap();
         let entry = repository.find(claim.organization_id, claim.enrollment_id).await.unwrap().unwrap();
         assert_eq!(entry.error.as_deref(), Some("it said `\u{fffd}`"));

@@ -134,7 +134,7 @@ fn child() {
         let lease_end = now() + i64::try_from(LEASE.as_millis()).unwrap();
         let Some(claim) = repository.claim(instant(now()), instant(lease_end)).unwrap() else { continue };
         if batch % 5 == 0 && claim.attempt == 1 {
-            let failure = Failure { error: "left for later".to_owned(), retry_at: Some(instant(now())) };
+            let failure = Failure::new("left for later", Some(instant(now())));
             repository.record_failure(&claim, &failure).unwrap();
         } else {
             process(&mut repository, claim, instant(now())).unwrap();

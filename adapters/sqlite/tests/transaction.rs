@@ -139,7 +139,7 @@ fn acceptance_and_processing_commit_or_roll_back_with_the_hosts_row() {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     let mut inbox = SqliteTransaction::new(&transaction).unwrap();
     assert_eq!(inbox.claim(at(0), at(60)).unwrap(), Some(claim));
-    inbox.record_failure(&claim, &Failure { error: "no".to_owned(), retry_at: None }).unwrap();
+    inbox.record_failure(&claim, &Failure::new("no", None)).unwrap();
     assert!(inbox.retry(claim.organization_id, claim.enrollment_id, at(2)).unwrap());
     assert_eq!(inbox.claim(at(2), at(60)).unwrap(), Some(claim));
     assert_eq!(process(&mut inbox, claim, at(1)).unwrap(), report);

@@ -103,7 +103,8 @@ fn phones(c: &mut Criterion) {
             let snapshots = scene.given.snapshots().expect("the demo is whole");
             snapshots.into_iter().for_each(|snapshot| repository.insert(snapshot));
             let policy = EnrollmentPolicy::default();
-            let engine = Engine { phones, ..Engine::new(&policy) };
+            let mut engine = Engine::new(&policy);
+            engine.phones = phones;
             timed(|| {
                 let request = EnrollmentRequest::from_json(body);
                 let report = enroll_contacts(&mut repository, &engine, &scene.enrollment(&request, "run"));

@@ -401,7 +401,7 @@ pub fn merged(object: &Object, standing: Option<&str>, given: &Map<String, Value
                 continue;
             }
         };
-        faults.push(PropertyFault { key: key.clone(), problem });
+        faults.push(PropertyFault::new(key.clone(), problem));
     }
     for Property { key, kind, default, .. } in object.properties.iter().filter(|property| property.required) {
         if values.contains_key(key) || faults.iter().any(|fault| fault.key == *key) {
@@ -411,7 +411,7 @@ pub fn merged(object: &Object, standing: Option<&str>, given: &Map<String, Value
             Some(default) => {
                 values.insert(key.clone(), default.clone());
             }
-            None => faults.push(PropertyFault { key: key.clone(), problem: PropertyProblem::MissingRequired }),
+            None => faults.push(PropertyFault::new(key.clone(), PropertyProblem::MissingRequired)),
         }
     }
     if faults.is_empty() {

@@ -563,7 +563,7 @@ async fn note<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
     error: &str,
     retry_at: Option<Timestamp>,
 ) {
-    let failure = Failure { error: error.to_owned(), retry_at };
+    let failure = Failure::new(error, retry_at);
     ok(setup.open().await.record_failure(&claim.expect("a claim"), &failure).await);
 }
 
