@@ -1,4 +1,4 @@
-//! Ids: one newtype a kind of row, and how an enrollment derives every id that it mints.
+//! Ids: one newtype for each kind of row, and the derivation of new ids (spec 6).
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,13 +16,13 @@ macro_rules! ids {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Wraps a uuid that the host made or stored.
+            /// Creates an id from a uuid.
             #[must_use]
             pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
             }
 
-            /// The uuid itself.
+            /// Returns the uuid.
             #[must_use]
             pub const fn as_uuid(self) -> Uuid {
                 self.0
@@ -58,46 +58,46 @@ macro_rules! ids {
 }
 
 ids! {
-    /// An organization: the tenant that every row belongs to.
+    /// The id of an organization, the tenant of every row.
     OrganizationId,
-    /// A sequence.
+    /// The id of a sequence.
     SequenceId,
-    /// A step of a sequence.
+    /// The id of a step.
     StepId,
-    /// A channel of an organization.
+    /// The id of a channel.
     ChannelId,
-    /// A contact.
+    /// The id of a contact.
     ContactId,
-    /// A conversation: a contact on a channel.
+    /// The id of a conversation: one contact on one channel.
     ConversationId,
-    /// A run: one pass of a contact through a sequence.
+    /// The id of a run: one pass of a contact through a sequence.
     RunId,
-    /// A step contact: a contact in a step, in a run.
+    /// The id of a step contact: a contact in a step, in a run.
     StepContactId,
-    /// A tag.
+    /// The id of a tag.
     TagId,
-    /// A custom object.
+    /// The id of a custom object.
     CustomObjectId,
-    /// A record of a custom object.
+    /// The id of a record of a custom object.
     CustomRecordId,
-    /// A call flow.
+    /// The id of a call flow.
     CallFlowId,
-    /// An enrollment: one accepted request.
+    /// The id of an enrollment: one accepted request.
     EnrollmentId,
 }
 
 impl EnrollmentId {
-    /// The id of the enrollment that an idempotency key names within an organization (SPEC 6).
+    /// Derives the id of an enrollment from its organization and idempotency key (spec 6).
     ///
-    /// The same organization and key give the same id, for good: a UUIDv8 over SHA-256.
+    /// The same organization and key always give the same id: a UUIDv8 over SHA-256.
     #[must_use]
     pub fn from_idempotency_key(organization_id: OrganizationId, key: &str) -> Self {
         Self::derived(b"enroll idempotency key\0", organization_id.0, key.as_bytes())
     }
 
-    /// The id of the `part`-th request (from 0) of an import that was too large for one.
+    /// Derives the id of a request that is one part of a larger import. Parts are counted from 0.
     ///
-    /// The first has the id itself, so that a key which was used for one request is known when it comes for several.
+    /// Part 0 has the id itself. So the engine recognizes a key that was used for one request before.
     #[must_use]
     pub fn part(self, part: u32) -> Self {
         if part == 0 {
@@ -114,11 +114,10 @@ impl EnrollmentId {
     }
 }
 
-/// Whether the second of two ids lies right behind the first: both of one instant, and of recipients who stood beside each
-/// other in one request, or nearly.
+/// Returns true if both ids come from one instant and their recipients are at most 4 places apart in the request.
 ///
-/// Of rows that are ordered by such an id few lie between the two, so a repository may read from the one to the other
-/// faster than it finds each. `chunk_by` splits sorted ids into stretches of neighbours.
+/// A table that is ordered by such an id has few rows between the two. So a repository can read a range of rows faster
+/// than it finds each row. `chunk_by` splits sorted ids into ranges of adjacent ids.
 ///
 /// ```
 /// use enroll::repository::are_adjacent;
@@ -132,8 +131,8 @@ impl EnrollmentId {
 /// ]
 /// .map(|id| id.parse::<Uuid>().unwrap());
 /// let ids = [first, second, fourth, of_another_instant];
-/// let stretches: Vec<&[Uuid]> = ids.chunk_by(|a, b| are_adjacent(*a, *b)).collect();
-/// assert_eq!(stretches, [&ids[..3], &ids[3..]]);
+/// let ranges: Vec<&[Uuid]> = ids.chunk_by(|a, b| are_adjacent(*a, *b)).collect();
+/// assert_eq!(ranges, [&ids[..3], &ids[3..]]);
 /// ```
 #[must_use]
 pub fn are_adjacent(first: Uuid, second: Uuid) -> bool {
@@ -143,11 +142,11 @@ pub fn are_adjacent(first: Uuid, second: Uuid) -> bool {
 
 /// The bits of a minted id that contain the index of the recipient: `rand_a` of a UUIDv7.
 pub(crate) const INDEX_BITS: u32 = 12;
-/// How many places apart recipients are still neighbours. Those in between may be read too, for nothing; a row that is read
-/// in passing costs a fifth of one that is looked up, or less.
+/// The maximum distance of adjacent recipients. A range scan also reads the rows between them. Such a row costs at most
+/// a fifth of a lookup.
 const NEAR: u64 = 4;
 
-/// The kinds of row that an enrollment makes: four bits of each minted id.
+/// The kinds of row that an enrollment creates: four bits of each new id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowKind {
     Contact = 1,
@@ -158,11 +157,11 @@ pub(crate) enum RowKind {
     CustomRecord = 6,
 }
 
-/// Derives the ids of the rows that one enrollment makes (SPEC 6).
+/// Derives the ids of the rows that one enrollment creates (spec 6).
 ///
 /// Each is a UUIDv7: the instant of the request in milliseconds (48 bits), the index of the recipient
 /// (the 12 bits of `rand_a`), the kind of row (4 bits), and 58 bits of one hash over organization and
-/// enrollment. So an id is a function of what was asked, and ids are ordered by time and index.
+/// enrollment. So an id depends on the request only, and ids are ordered by time and index.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Minter {
     millis: u64,

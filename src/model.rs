@@ -317,7 +317,8 @@ pub struct StepContact {
     /// The call flow that answers inbound calls, before the sequence's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_call_flow_id: Option<CallFlowId>,
-    /// The number of enrollments that put the contact into this step: 1 if added, plus 1 for each time it is reprocessed.
+    /// The number of enrollments that put the contact into this step: 1 if added, plus 1 for each time it is
+    /// reprocessed.
     #[serde(default = "one")]
     pub times_processed: u32,
     /// The enrollment that wrote the step contact last.

@@ -1,6 +1,6 @@
-//! Email addresses: what is valid, and the key that two spellings of one address share.
+//! Email addresses: their validation, and the key that all spellings of one address share (spec 4.1).
 //!
-//! The one file that knows `email_address`, `idna` and `unicode-normalization`.
+//! The only file that uses `email_address`, `idna` and `unicode-normalization`.
 
 use email_address::{EmailAddress, Options};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,10 +10,10 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::text::Text;
 
-/// An email address as it was given, with the key that it is compared by beside it.
+/// An email address as given, together with its comparison key.
 ///
-/// The key is the local part in NFC with ASCII letters lowered, and the domain in lower-case ASCII (IDNA).
-/// Sub-addresses (`+tag`) and dots count.
+/// The key has the local part in NFC with ASCII letters in lower case, and the domain in lower-case ASCII (IDNA).
+/// Sub-addresses (`+tag`) and dots are kept, so they make different keys.
 ///
 /// ```
 /// use enroll::contact::Email;
@@ -27,30 +27,30 @@ pub struct Email {
     key: Text,
 }
 
-/// Why a text is no valid email address.
+/// The reason why a text is not a valid email address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EmailError {
-    /// Not `local@domain`, or with a character that does not belong there.
+    /// The text does not have the form `local@domain`, or it has a character that is not allowed.
     #[error("not an email address")]
     Syntax,
-    /// More than 254 bytes, or more than 64 before the `@`.
+    /// The text has more than 254 bytes, or more than 64 before the `@`.
     #[error("too long")]
     TooLong,
-    /// What stands before the `@` is quoted, or has characters that no mailbox has.
-    #[error("its part before the `@` is no mailbox")]
+    /// The part before the `@` is quoted, or has characters that mailboxes do not have.
+    #[error("the part before the `@` is not a mailbox name")]
     LocalPart,
-    /// The domain is no host name with at least two labels.
-    #[error("its domain is none")]
+    /// The domain is not a host name with at least two labels.
+    #[error("the part after the `@` is not a domain")]
     Domain,
 }
 
 impl Email {
-    /// Reads an address, trimmed.
+    /// Trims and validates an address.
     ///
     /// # Errors
-    /// [`EmailError`] says why the text is no valid address.
+    /// [`EmailError`] if the text is not a valid address.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         let text = text.trim();
         if text.len() > MAX_BYTES {
@@ -59,7 +59,7 @@ impl Email {
         if text.contains('"') {
             return Err(EmailError::LocalPart);
         }
-        // Composed, since the crate takes letters but not the marks that some are written with.
+        // In composed form, since the crate accepts letters but not combining marks.
         let composed = if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
         EmailAddress::parse_with_options(&composed, strict()).map_err(|e| fault(&e))?;
         let (local, domain) = text.rsplit_once('@').ok_or(EmailError::Syntax)?;
@@ -77,7 +77,7 @@ impl Email {
         Ok(Self::with_key(text, &key))
     }
 
-    /// An address that needs no more than its letters lowered.
+    /// Returns an address whose key is the address in lower case.
     fn ascii(text: &str) -> Self {
         let mut lowered = [0; MAX_BYTES];
         let address = Text::from(text);
@@ -92,7 +92,7 @@ impl Email {
         Self { address, key }
     }
 
-    /// Takes a stored address without judging it; its key is made as well as can be.
+    /// Reads a stored address without validation. The key of an address that is not valid is a best effort.
     #[must_use]
     pub fn stored(address: &str) -> Self {
         let text = address.trim();
@@ -106,7 +106,7 @@ impl Email {
         Self::with_key(text, &key)
     }
 
-    /// Takes an address and the key that a repository stored beside it.
+    /// Creates an address from its stored text and its stored key.
     #[must_use]
     pub fn with_key(address: &str, key: &str) -> Self {
         let address = Text::from(address);
@@ -114,13 +114,13 @@ impl Email {
         Self { address, key }
     }
 
-    /// The address as it was given.
+    /// Returns the address as given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.address
     }
 
-    /// What it is compared by.
+    /// Returns the comparison key.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -172,8 +172,8 @@ fn fault(error: &email_address::Error) -> EmailError {
     }
 }
 
-/// A UTF-8 local part is for letters and marks: no white space, no control, format or private character,
-/// nothing invisible that would make two addresses look like one.
+/// Returns true for ASCII, letters, digits and combining marks. White space, control and invisible characters are not
+/// allowed: two addresses would look like one.
 fn belongs_to_a_mailbox(c: char) -> bool {
     c.is_ascii() || c.is_alphanumeric() || unicode_normalization::char::is_combining_mark(c)
 }
@@ -182,10 +182,10 @@ fn normalized_local(local: &str) -> Cow<'_, str> {
     if local.is_ascii() { lowered(local) } else { Cow::Owned(local.nfc().map(|c| c.to_ascii_lowercase()).collect()) }
 }
 
-/// A domain as it is written.
+/// A domain as given.
 enum Domain<'a> {
     Ascii(&'a str),
-    /// With letters beyond ASCII, or with such letters written in ASCII.
+    /// It has letters outside ASCII, plain or in their ASCII encoding.
     International(&'a str),
 }
 
@@ -201,7 +201,7 @@ impl<'a> Domain<'a> {
     }
 }
 
-/// The domain in lower-case ASCII, if it is a host name of at least two labels.
+/// Returns the domain in lower-case ASCII if it is a host name with at least two labels.
 fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
     let ascii = match Domain::of(domain) {
         Domain::Ascii(domain) => lowered(domain),
@@ -239,10 +239,10 @@ fn key(local: &str, domain: &str) -> String {
     key
 }
 
-/// The longest address that a mail server takes (RFC 5321, 4.5.3.1.3, less the angle brackets), in bytes.
+/// The maximum length in bytes that a mail server accepts (RFC 5321, 4.5.3.1.3, without the angle brackets).
 const MAX_BYTES: usize = 254;
 
-/// Not field by field, since a release of the crate may add one.
+/// Uses the builder, since a release of the crate may add a field.
 fn strict() -> Options {
     Options::default().with_minimum_sub_domains(2).without_domain_literal().without_display_text()
 }

@@ -66,7 +66,7 @@ impl ContactKeys {
         KeyKind::ALL.into_iter().map(|kind| (kind, self.get(kind)))
     }
 
-    /// Returns true if there are no keys.
+    /// Returns true if all lists are empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.iter().all(|(_, keys)| keys.is_empty())

@@ -1,4 +1,4 @@
-//! The seam to whichever crate knows numbering plans: text and region in, E.164 or a reason out.
+//! Phone numbers, and the interface to the crate that knows the numbering plans.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -12,12 +12,12 @@ use crate::text::Text;
 pub struct PhoneNumber(Text);
 
 impl PhoneNumber {
-    /// Reads a phone number with the engine's own normalizer.
+    /// Reads a phone number with the default normalizer.
     ///
-    /// A number without `+` is read as one would dial it within `region`.
+    /// A number without `+` is read as dialled in `region`.
     ///
     /// # Errors
-    /// [`PhoneError`] says why the text is no valid phone number.
+    /// [`PhoneError`] if the text is not a valid phone number.
     ///
     /// ```
     /// use enroll::contact::{PhoneNumber, Region};
@@ -29,13 +29,13 @@ impl PhoneNumber {
         super::Libphonenumber.normalize(text, region)
     }
 
-    /// Takes text that is E.164 in form; `None` if it is not. Validity is the normalizer's matter.
+    /// Returns the number if the text has the form of E.164. It does not check the numbering plan.
     #[must_use]
     pub fn from_e164(text: &str) -> Option<Self> {
         is_e164(text).then(|| Self(text.into()))
     }
 
-    /// The number in E.164.
+    /// Returns the number in E.164.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -66,43 +66,44 @@ impl fmt::Display for PhoneNumber {
     }
 }
 
-/// Reads phone numbers: the seam behind which a phone crate stands.
+/// Reads phone numbers. An implementation wraps a phone crate.
 ///
 /// # Contract
-/// - Text in any spelling in; E.164, valid as Google's libphonenumber means it, or a reason out.
-/// - An extension is dropped. A number with `+` does not depend on the region.
-/// - A pure function of its arguments, and total: no input panics, however long or odd.
-/// - What it answers is a fixed point: read again, it gives the same number.
+/// - It reads text in any spelling. It returns a number in E.164 that is valid as Google's libphonenumber defines it,
+///   or a reason.
+/// - It drops an extension. The result for a number with `+` does not depend on the region.
+/// - The result depends on the arguments only. No input panics.
+/// - The result is a fixed point: reading it again returns the same number.
 pub trait PhoneNormalizer: Send + Sync {
-    /// Reads `text`, as dialled within `region` where it has no `+`.
+    /// Reads `text`. If it has no `+`, it is read as dialled in `region`.
     ///
     /// # Errors
-    /// [`PhoneError`] says why the text is no valid phone number.
+    /// [`PhoneError`] if the text is not a valid phone number.
     fn normalize(&self, text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneError>;
 
-    /// The region that a number belongs to; `None` for one that belongs to none.
+    /// Returns the region of a number, or `None` if the number does not belong to a region.
     fn region(&self, phone: &PhoneNumber) -> Option<Region>;
 }
 
-/// Why a text is no valid phone number.
+/// The reason why a text is not a valid phone number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PhoneError {
-    /// Nothing in it looks like a phone number, or something in it does not belong to one.
+    /// The text does not look like a phone number, or contains a character that a phone number does not have.
     #[error("not a phone number")]
     NotANumber,
-    /// It has no `+` and no region is known to read it in; or its country code does not exist.
+    /// The number has no `+` and the region is unknown, or its country code does not exist.
     #[error("its country is unknown")]
     UnknownCountry,
-    /// Fewer digits than any number of its country.
+    /// The number has fewer digits than all numbers of its country.
     #[error("too short")]
     TooShort,
-    /// More digits than any number of its country, or more text than any phone number.
+    /// The number has more digits than all numbers of its country, or the text is longer than a phone number can be.
     #[error("too long")]
     TooLong,
-    /// No such number exists in its country's numbering plan.
-    #[error("no number of its country")]
+    /// The number does not exist in the numbering plan of its country.
+    #[error("not a number of its country")]
     NoSuchNumber,
 }
 
@@ -111,16 +112,16 @@ pub enum PhoneError {
 #[serde(try_from = "String", into = "String")]
 pub struct Region([u8; 2]);
 
-/// Text that is not two letters.
+/// The error for a region that is not two letters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a region: two letters such as `US`")]
+#[error("`{0}` is not a region; use a country code of two letters, such as `US`")]
 pub struct RegionError(String);
 
 impl Region {
-    /// The region of a code of two letters, in either case.
+    /// Creates a region from a code of two letters, in upper or lower case.
     ///
     /// # Errors
-    /// [`RegionError`] if it is anything else.
+    /// [`RegionError`] if the code is not two letters.
     pub fn new(code: &str) -> Result<Self, RegionError> {
         match code.as_bytes() {
             [a, b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic() => {
@@ -130,7 +131,7 @@ impl Region {
         }
     }
 
-    /// The two letters.
+    /// Returns the two letters.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -171,7 +172,7 @@ impl fmt::Debug for Region {
     }
 }
 
-/// Whether text is E.164 in form: `+`, a digit other than 0, and up to 14 more digits.
+/// Returns true if the text has the form of E.164: `+`, a digit other than 0, and up to 14 more digits.
 fn is_e164(text: &str) -> bool {
     match text.as_bytes() {
         [b'+', b'1'..=b'9', rest @ ..] => rest.len() < MAX_DIGITS && rest.iter().all(u8::is_ascii_digit),
@@ -179,13 +180,13 @@ fn is_e164(text: &str) -> bool {
     }
 }
 
-/// The most digits that E.164 allows.
+/// The maximum number of digits in E.164.
 const MAX_DIGITS: usize = 15;
-/// The longest text that is looked at, in characters: no phone number with extension needs more.
+/// The maximum length of phone text in characters. A phone number with an extension is shorter.
 const MAX_TEXT: usize = 64;
 
-/// What no normalizer is asked: text that is too long, and the URI parameter by which a caller could pick the
-/// country (and by which the phone crate panicked).
+/// Rejects text before a normalizer sees it: text that is too long, and the URI parameter that selects a country. The
+/// phone crate panicked on that parameter.
 pub(super) fn guard(text: &str) -> Result<(), PhoneError> {
     if text.len() > MAX_TEXT && text.chars().nth(MAX_TEXT).is_some() {
         return Err(PhoneError::TooLong);

@@ -1,21 +1,21 @@
-//! The one file that knows `phonenumber`.
+//! The only file that uses `phonenumber`.
 
 use phonenumber::country;
 use phonenumber::{Mode, ParseError};
 
 use super::phone::{PhoneError, PhoneNormalizer, PhoneNumber, Region, guard};
 
-/// The `phonenumber` crate behind the same seam, for hosts that ask for it.
+/// A normalizer that wraps the `phonenumber` crate.
 ///
-/// Some of its answers differ from Google's libphonenumber, and it is slow on numbers of many countries;
-/// `docs/decisions/0001-phone-crate.md` has the figures.
+/// Some of its results differ from Google's libphonenumber, and it is slow on numbers of many countries. The figures
+/// are in `docs/decisions/0001-phone-crate.md`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PhonenumberCrate;
 
 impl PhoneNormalizer for PhonenumberCrate {
     fn normalize(&self, text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneError> {
         guard(text)?;
-        // With `+` the region must not matter; given one, the crate would strip that region's prefix.
+        // A number with `+` must not depend on the region. With a region, the crate removes the region's prefix.
         let international = text.trim_start().starts_with(['+', '\u{ff0b}']);
         let region = region.filter(|_| !international).and_then(|region| region.as_str().parse::<country::Id>().ok());
         let number = phonenumber::parse(region, text).map_err(|e| match e {

@@ -1,20 +1,19 @@
-//! The one file that knows `rlibphonenumber`.
+//! The only file that uses `rlibphonenumber`.
 
 use rlibphonenumber::{PHONE_NUMBER_UTIL, ParseError, PhoneNumberFormat, PhoneNumberType};
 
 use super::phone::{PhoneError, PhoneNormalizer, PhoneNumber, Region, guard};
 
-/// The engine's own normalizer: Google's libphonenumber, in Rust.
+/// The default normalizer: Google's libphonenumber in Rust.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Libphonenumber;
 
 impl Libphonenumber {
-    /// Compiles the patterns of these regions now, rather than at the first number of each.
+    /// Compiles the patterns of these regions now. Otherwise the first number of a region compiles them.
     ///
-    /// A process pays for them once and keeps them: some 10 ms a region with the feature `phone-regex`, half a
-    /// millisecond without it, on a slow machine. A host that answers requests calls this before the first, on a thread of its own if
-    /// it likes: for the regions of its senders, or of its recipients where it knows them. A region that has no numbers
-    /// costs nothing. `docs/performance.md` has the figures.
+    /// A process compiles the patterns of a region once: about 10 ms with the feature `phone-regex`, and half a
+    /// millisecond without it, on a slow machine. A host can call this at its start, on a separate thread, for the
+    /// regions of its senders and recipients. `docs/performance.md` has the figures.
     ///
     /// ```
     /// use enroll::contact::{Libphonenumber, Region};
@@ -25,13 +24,12 @@ impl Libphonenumber {
     pub fn warm_up(&self, regions: impl IntoIterator<Item = Region>) {
         for region in regions {
             let Ok(known) = rlibphonenumber::Region::from_code(region.as_str()) else { continue };
-            // A number is held against the patterns of one kind after the other: of a mobile one, which comes last,
-            // against all.
+            // A number is compared with the patterns of each kind. Mobile comes last, so a mobile number compiles all.
             for kind in [PhoneNumberType::Mobile, PhoneNumberType::FixedLine] {
                 let example = PHONE_NUMBER_UTIL.get_example_number_for_type_and_region(known, kind);
                 let Ok(example) = example else { continue };
                 for format in [PhoneNumberFormat::National, PhoneNumberFormat::International] {
-                    // What it is does not matter, only that it was read.
+                    // Only the compilation matters, not the result.
                     let _: Result<PhoneNumber, PhoneError> =
                         self.normalize(&PHONE_NUMBER_UTIL.format(&example, format), Some(&region));
                 }
@@ -44,7 +42,7 @@ impl PhoneNormalizer for Libphonenumber {
     fn normalize(&self, text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneError> {
         guard(text)?;
         let phone = parse(text, region)?;
-        // Some Belarusian numbers lose a leading `8 10` each time that they are read. All that are known begin so.
+        // Some Belarusian numbers lose a leading `8 10` each time that they are read. All known ones start with it.
         if phone.as_str().starts_with("+375") && parse(phone.as_str(), None).as_ref() != Ok(&phone) {
             return Err(PhoneError::NoSuchNumber);
         }

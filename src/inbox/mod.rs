@@ -1,9 +1,9 @@
 //! The inbox: accepted enrollments that wait for background work. It has a blocking and an async form.
 //!
-//! An enrollment is accepted when its [`EnrollmentCommand`](crate::EnrollmentCommand) is stored. The 202 answer promises
-//! exactly that. The commit that writes its rows also completes it, so a host needs no second record to reconcile, and
-//! nothing is lost between storing and queueing. A worker must call [`process`](crate::process) at least once; the inbox
-//! makes sure that it applies once.
+//! An enrollment is accepted when its [`EnrollmentCommand`](crate::EnrollmentCommand) is stored. The 202 answer
+//! promises exactly that. The commit that writes its rows also completes it, so a host needs no second record to
+//! reconcile, and nothing is lost between storing and queueing. A worker must call [`process`](crate::process) at least
+//! once; the inbox makes sure that it applies once.
 
 pub(crate) mod traits;
 

@@ -22,8 +22,8 @@ use crate::time::Timestamp;
 ///    lease ends.
 /// 4. *Failures belong to attempts.* `record_failure` changes an enrollment only if it is accepted and has the
 ///    attempts and the lease of the claim. A claim from before a later claim or a retry changes nothing.
-/// 5. *Retries reset the attempts.* `retry` makes a failed enrollment accepted, with no attempts, due at `now`. It changes no
-///    enrollment in another state.
+/// 5. *Retries reset the attempts.* `retry` makes a failed enrollment accepted, with no attempts, due at `now`. It
+///    changes no enrollment in another state.
 /// 6. *Organizations are separate.* An enrollment id belongs to one organization.
 /// 7. *Releases take the attempt back.* Under the conditions of clause 4, `release` ends the lease and makes the
 ///    enrollment due at the given instant, with one attempt less. It does not change the recorded error.
@@ -237,8 +237,7 @@ forward_async_inbox!([I: AsyncInbox + ?Sized] Box<I>, it => (**it), insert, find
 /// are themselves [`AsyncInbox`] and `Send`, so one handle works for every database:
 ///
 /// ```
-/// use enroll::inbox::{AsyncInbox, DynAsyncInbox};
-/// use enroll::{InMemoryRepository, OrganizationId, Retry, process_async};
+/// use enroll::{AsyncInbox, DynAsyncInbox, InMemoryRepository, OrganizationId, Retry, process_async};
 /// # use enroll::{EnrollError, EnrollmentId};
 ///
 /// async fn work(inbox: &mut dyn DynAsyncInbox, now: enroll::Timestamp) -> Result<(), EnrollError> {

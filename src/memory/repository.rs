@@ -16,7 +16,8 @@ use crate::time::Timestamp;
 
 /// Organizations in memory, one snapshot each. A clone is another handle on the same organizations.
 ///
-/// A commit is [`ChangeSet::apply`] under a lock. A load returns the matching rows, which it shares with the repository.
+/// A commit is [`ChangeSet::apply`] under a lock. A load returns the matching rows, which it shares with the
+/// repository.
 #[derive(Clone, Debug, Default)]
 pub struct InMemoryRepository {
     organizations: Arc<Mutex<BTreeMap<OrganizationId, Organization>>>,

@@ -88,7 +88,8 @@ impl<'a> PropertySchema<'a> {
         Self { object_id: object.id, required: required.collect(), by_key }
     }
 
-    /// Merges given values into existing ones, and adds missing defaults. Returns a note of all faults if there are any.
+    /// Merges given values into existing ones, and adds missing defaults. Returns a note of all faults if there are
+    /// any.
     ///
     /// If the result equals the given values, it shares their memory.
     fn merge(&self, existing: Option<&Properties>, given: &Properties) -> Result<Properties, Note> {

@@ -1,7 +1,7 @@
 //! The rules of spec section 4. They read a command and a snapshot, and return a plan.
 //!
-//! The planner does no I/O, and reads no clock and no random source. It runs these stages for each recipient, in
-//! input order. Each stage has its own file.
+//! The planner does no I/O, and reads no clock and no random source. `planner.rs` runs the stages: the target once, the
+//! others for each recipient, in input order. Each stage has its own file.
 //!
 //! | Stage | Spec | File | Question |
 //! |---|---|---|---|
@@ -19,13 +19,8 @@
 //! - `key_index.rs`: the contacts and their keys, kept up to date from recipient to recipient.
 //! - `change_set.rs`: the rows to write, and the guards of the facts that these rows depend on.
 //!
-//! Stage 4.1, the normalization of phones and emails, runs earlier: [`EnrollmentCommand::check`](crate::EnrollmentCommand::check) does it.
-
-pub(crate) mod planner;
-
-#[cfg(feature = "testing")]
-pub(crate) use planner::EnrollmentPlan;
-pub(crate) use planner::{plan_enrollment, reject_enrollment};
+//! Stage 4.1, the normalization of phones and emails, runs earlier:
+//! [`EnrollmentCommand::check`](crate::EnrollmentCommand::check) does it.
 
 mod change_set;
 mod consent;
@@ -35,7 +30,11 @@ mod eligibility;
 mod enrollment;
 mod identity;
 mod key_index;
+pub(crate) mod planner;
 mod tag;
 mod target;
 
 pub use enrollment::Row;
+#[cfg(feature = "testing")]
+pub(crate) use planner::EnrollmentPlan;
+pub(crate) use planner::{plan_enrollment, reject_enrollment};

@@ -19,7 +19,8 @@ use crate::contact::Region;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EnrollmentPolicy {
-    /// Whether the engine refuses a request if an entry has no `phone` (spec 3). Otherwise spec 4.2 applies to the entry.
+    /// Whether the engine refuses a request if an entry has no `phone` (spec 3). Otherwise spec 4.2 applies to the
+    /// entry.
     pub phone_required: bool,
     /// The region in which phone numbers without `+` are read (spec 4.1).
     ///

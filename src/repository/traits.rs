@@ -26,7 +26,8 @@ use crate::snapshot::{ReferenceData, Snapshot};
 /// 7. *Conflict is typed.* The storage's error codes decide the kind, never the text. An error is a `Conflict` if and
 ///    only if a new load may succeed.
 /// 8. *Byte-exact keys.* Keys are compared by bytes: no collation, and no folding of case or width.
-/// 9. *Any size.* One call takes 4000 recipients. The number of round trips does not depend on the number of recipients.
+/// 9. *Any size.* One call takes 4000 recipients. The number of round trips does not depend on the number of
+///    recipients.
 /// 10. *Empty input.* An empty list in a query matches no rows. An empty list in a change set writes no rows.
 /// 11. *Organizations are separate.* A query of one organization never returns a row of another.
 /// 12. *One version per aggregate.* Any change to a contact's related rows raises the contact's version, also when the
@@ -51,8 +52,8 @@ pub trait Repository {
     /// Writes a change set, completely or not at all.
     ///
     /// # Errors
-    /// [`RepositoryErrorKind::Conflict`](crate::RepositoryErrorKind::Conflict) if a guard does not hold or a row to create exists already;
-    /// another kind if the storage fails.
+    /// [`RepositoryErrorKind::Conflict`](crate::RepositoryErrorKind::Conflict) if a guard does not hold or a row to
+    /// create exists already; another kind if the storage fails.
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError>;
 }
 
@@ -100,8 +101,8 @@ pub trait AsyncRepository: Send {
     /// Writes a change set, completely or not at all.
     ///
     /// # Errors
-    /// [`RepositoryErrorKind::Conflict`](crate::RepositoryErrorKind::Conflict) if a guard does not hold or a row to create exists already;
-    /// another kind if the storage fails.
+    /// [`RepositoryErrorKind::Conflict`](crate::RepositoryErrorKind::Conflict) if a guard does not hold or a row to
+    /// create exists already; another kind if the storage fails.
     fn commit(&mut self, changes: &ChangeSet) -> impl Future<Output = Result<(), RepositoryError>> + Send;
 }
 
@@ -133,8 +134,7 @@ forward_async_repository!(Box<R>);
 /// `Box<dyn DynAsyncRepository>` are themselves [`AsyncRepository`] and `Send`, so the operations take them:
 ///
 /// ```
-/// use enroll::InMemoryRepository;
-/// use enroll::repository::{AsyncRepository, DynAsyncRepository};
+/// use enroll::{AsyncRepository, DynAsyncRepository, InMemoryRepository};
 ///
 /// fn is_async_repository(_: &impl AsyncRepository) {}
 ///

@@ -11,8 +11,8 @@ use crate::value::Properties;
 
 /// A request to add contacts to a step of a sequence, as sent.
 ///
-/// Text is kept as sent and borrows from the body. A host reads a request with [`from_json`](Self::from_json), or builds
-/// it in code:
+/// Text is kept as sent and borrows from the body. A host reads a request with [`from_json`](Self::from_json), or
+/// builds it in code:
 ///
 /// ```
 /// use enroll::{EnrollmentRequest, Recipient};

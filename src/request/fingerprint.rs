@@ -1,4 +1,4 @@
-//! By what a request that comes again is known (SPEC 6).
+//! The fingerprint, by which the engine recognizes a repeated request (spec 6).
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,13 +15,13 @@ use crate::value::Value;
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The digest.
+    /// Returns the digest.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// A digest that was stored.
+    /// Creates a fingerprint from a stored digest.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -62,11 +62,11 @@ impl TryFrom<String> for Fingerprint {
     }
 }
 
-/// The fingerprint of a request without faults in its body.
+/// Computes the fingerprint of a request whose body has no faults.
 ///
-/// What is hashed: the 16 bytes of the sequence id; then each value that is present, in the order of the field
-/// names, as a tag byte, the trimmed text or the eight big-endian bytes of a number, and a zero byte. No text
-/// contains a zero byte, so no two requests are hashed alike.
+/// The hashed bytes are the 16 bytes of the sequence id, then each present value in the order of the field names. A
+/// value is a tag byte, the trimmed text or the eight big-endian bytes of a number, and a zero byte. Texts contain no
+/// zero byte, so different requests have different bytes.
 pub(super) fn of(sequence_id: SequenceId, request: &EnrollmentRequest<'_>) -> Fingerprint {
     let mut hash = Hash { sha: Sha256::new(), buffer: Vec::with_capacity(BUFFER) };
     hash.bytes(sequence_id.as_uuid().as_bytes());
@@ -111,7 +111,7 @@ fn entry(hash: &mut Hash, recipient: &Recipient<'_>) {
     hash.text(b'l', non_blank(recipient.external_id.as_ref()));
     hash.text(b'm', non_blank(recipient.language.as_ref()));
     hash.text(b'n', non_blank(recipient.name.as_ref()));
-    // A blank phone is not an absent one: where a phone is required, the one is refused and the other is not.
+    // A blank phone differs from an absent one: if a phone is required, only an absent one is a fault of the request.
     hash.text(b'o', recipient.phone.as_ref().map(|phone| trimmed(phone)));
     for (key, value) in &recipient.properties {
         if !value.is_blank() {
@@ -145,7 +145,7 @@ fn property(hash: &mut Hash, value: &Value) {
     }
 }
 
-/// Gathers small pieces, since a hash that is fed a few bytes at a time spends its time on bookkeeping.
+/// Buffers small pieces: a hash is slow if it gets a few bytes at a time.
 struct Hash {
     sha: Sha256,
     buffer: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Where things stand in a body: looked up only when something is wrong with it.
+//! The order of faults in a body. It is computed only if there are faults.
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::collections::HashMap;
@@ -7,8 +7,9 @@ use std::fmt;
 use super::read::Key;
 use crate::fault::{Fault, Path};
 
-/// Sorts faults by where their paths stand in the body. A member that is missing stands where its parent does;
-/// faults of one place, and all faults where there is no body, stay in the order in which they were found.
+/// Sorts faults by the position of their paths in the body. A missing member has the position of its parent.
+///
+/// Faults with the same position keep their order. Without a body, all faults keep their order.
 pub(crate) fn in_body_order(body: Option<&str>, faults: &mut [Fault]) {
     let Some(body) = body.filter(|_| faults.len() > 1) else {
         return;
@@ -30,10 +31,10 @@ pub(crate) fn in_body_order(body: Option<&str>, faults: &mut [Fault]) {
     });
 }
 
-/// Visits every key and every value of a body, in the order in which they stand: the path, and the text where
-/// it is a key or a string.
+/// Visits every key and every value of a body in its order, with the path. For a key or a string it also passes the
+/// text.
 pub(super) fn walk(body: &str, visit: &mut dyn FnMut(&Path<'_>, Option<&str>)) {
-    // A body that is no JSON has one fault, and nothing to order.
+    // A body that is not JSON has one fault only.
     let _: Result<(), _> = Walk { at: Path::Root, visit }.deserialize(&mut serde_json::Deserializer::from_str(body));
 }
 

@@ -1,4 +1,4 @@
-//! Values of custom properties.
+//! The values of custom data.
 
 mod properties;
 
@@ -13,14 +13,15 @@ use crate::text::trimmed;
 
 /// The value of a property: a JSON value that distinguishes integers from floats.
 ///
-/// A number outside the range of `i64` is read as the nearest 64-bit float. Exhaustive, because JSON has no other values.
+/// A number outside the range of `i64` is read as the nearest 64-bit float. Exhaustive, because JSON has no other
+/// values.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// `null`: clears a property.
+    /// `null`. It clears a property.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number written without fraction and exponent.
+    /// A number without a fraction and an exponent.
     Integer(i64),
     /// Any other number.
     Float(f64),
@@ -33,7 +34,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The same value as the engine stores it: text trimmed at every depth.
+    /// Returns the value as the engine stores it: with trimmed text at every depth.
     #[must_use]
     pub fn trimmed(&self) -> Self {
         match self {
@@ -43,14 +44,14 @@ impl Value {
                 part => part.into(),
             }),
             Self::List(items) => Self::List(items.iter().map(Self::trimmed).collect()),
-            // Keys stay as they are.
+            // spec 1: keys are not trimmed.
             Self::Map(members) => {
                 Self::Map(members.iter().map(|(key, value)| (key.clone(), value.trimmed())).collect())
             }
         }
     }
 
-    /// Whether it is as the engine stores it.
+    /// Returns true if all text in the value is trimmed.
     pub(crate) fn is_trimmed(&self) -> bool {
         match self {
             Self::Null | Self::Bool(_) | Self::Integer(_) | Self::Float(_) => true,
@@ -60,7 +61,7 @@ impl Value {
         }
     }
 
-    /// Whether the value is blank text, which means absent.
+    /// Returns true if the value is blank text, which means absent.
     pub(crate) fn is_blank(&self) -> bool {
         matches!(self, Self::Text(text) if trimmed(text).is_empty())
     }

@@ -1,4 +1,4 @@
-//! Properties by key.
+//! A map of property values.
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -9,48 +9,48 @@ use std::sync::Arc;
 use super::Value;
 use crate::text::Text;
 
-/// Values by key, in the order of the keys; of a key given twice the last one counts.
+/// Values by key, in the order of the keys. If a key is given twice, the last value counts.
 ///
-/// Cheap to clone. A sorted list rather than a tree: most people bring two or three, of which a tree makes a node for
-/// eleven.
+/// Clones share the values. It is a sorted list and not a tree: most entries have two or three values, and a tree
+/// allocates a node for eleven.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Properties(
-    /// `None` of no properties, which take no room then.
+    /// `None` if the map is empty, so that it needs no allocation.
     Option<Arc<Vec<(Text, Value)>>>,
 );
 
 impl Properties {
-    /// No properties.
+    /// Creates an empty map.
     #[must_use]
     pub const fn new() -> Self {
         Self(None)
     }
 
-    /// How many there are.
+    /// Returns the number of values.
     #[must_use]
     pub fn len(&self) -> usize {
         self.members().len()
     }
 
-    /// Whether there are none.
+    /// Returns true if the map is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The value under a key.
+    /// Returns the value of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.place(key).ok().and_then(|place| self.members().get(place)).map(|(_, value)| value)
     }
 
-    /// Whether there is a value under a key.
+    /// Returns true if the key has a value.
     #[must_use]
     pub fn contains_key(&self, key: &str) -> bool {
         self.place(key).is_ok()
     }
 
-    /// Sets the value under a key, and answers the one that stood there.
+    /// Sets the value of a key, and returns the old value.
     pub fn insert(&mut self, key: impl Into<Text>, value: Value) -> Option<Value> {
         let key = key.into();
         let place = self.place(&key);
@@ -64,18 +64,18 @@ impl Properties {
         }
     }
 
-    /// Keys and values, in the order of the keys.
+    /// Iterates over keys and values in the order of the keys.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         Iter(self.members().iter())
     }
 
-    /// The values, in the order of their keys.
+    /// Iterates over the values in the order of their keys.
     pub fn values(&self) -> impl Iterator<Item = &Value> {
         self.members().iter().map(|(_, value)| value)
     }
 
-    /// Reads the members of an object.
+    /// Creates a map from the members of an object.
     pub(crate) fn read<'de, A: MapAccess<'de>>(mut members: A) -> Result<Self, A::Error> {
         let mut read = Vec::new();
         while let Some(member) = members.next_entry()? {
@@ -88,15 +88,15 @@ impl Properties {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    /// The place of a key, or where it would be put.
+    /// Returns the position of a key, or the position to insert it at.
     fn place(&self, key: &str) -> Result<usize, usize> {
         self.members().binary_search_by(|(stands, _)| stands.as_str().cmp(key))
     }
 
-    /// Sorts once, since to insert one by one would take the square of the time of an object with its keys reversed.
+    /// Sorts once: inserting one by one takes quadratic time if the keys are reversed.
     fn sorted(mut members: Vec<(Text, Value)>) -> Self {
         if !members.is_sorted_by(|(a, _), (b, _)| a < b) {
-            // Stable, and the last of equals stays.
+            // The sort is stable, and the last of equal keys is kept.
             members.sort_by(|(a, _), (b, _)| a.cmp(b));
             members.dedup_by(|next, kept| {
                 let same = next.0 == kept.0;
@@ -110,7 +110,7 @@ impl Properties {
     }
 }
 
-/// Keys and values, in the order of the keys.
+/// The iterator over keys and values in the order of the keys.
 #[derive(Clone, Debug)]
 pub struct Iter<'p>(std::slice::Iter<'p, (Text, Value)>);
 
@@ -144,7 +144,7 @@ impl<K: Into<Text>> FromIterator<(K, Value)> for Properties {
 impl Index<&str> for Properties {
     type Output = Value;
 
-    /// The value under a key; `null` where there is none, as in `serde_json`.
+    /// Returns the value of a key, or `null` if the key has no value, like `serde_json`.
     fn index(&self, key: &str) -> &Value {
         self.get(key).unwrap_or(&Value::Null)
     }

@@ -1,4 +1,4 @@
-//! What each value of a body should be.
+//! The expected forms of the values in a body.
 
 use serde::de::{MapAccess, SeqAccess};
 use std::borrow::Cow;
@@ -65,7 +65,7 @@ impl<'de> Object<'de> for BodyParts<'de> {
     }
 }
 
-/// Says that a member is absent, unless it is there and was found faulty.
+/// Adds a fault for a missing member, unless the member exists and has a fault already.
 fn required(at: &Path<'_>, key: &str, faults: &Faults) {
     let path = at.member(key);
     let pointer = path.pointer();
@@ -384,7 +384,7 @@ impl Form<'_> for ResourceForm {
     }
 }
 
-/// What trimmed text says; nothing where it is blank, and a fault where it says nothing that is known.
+/// Parses trimmed text. Blank text is absent. Calls `otherwise` if the text is not known.
 fn parsed<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>, otherwise: impl FnOnce()) -> Option<T> {
     let text = text.trim();
     if text.is_empty() {
@@ -397,7 +397,7 @@ fn parsed<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>, otherwise: impl 
     value
 }
 
-/// The beginning of what a sender wrote, for a message.
+/// Returns the start of a text, for a message.
 fn excerpt(text: &str) -> String {
     let mut excerpt: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
     if text.chars().nth(40).is_some() {

@@ -1,7 +1,7 @@
-//! Reads a body in one pass, and keeps every fault that it meets (SPEC 3).
+//! Reads a body in one pass and collects its faults (spec 3).
 //!
-//! Each value is absent, what it should be, or of a wrong type; a wrong one is skipped with a fault at its path,
-//! and reading goes on. Only a body that is not JSON ends it.
+//! A value of a wrong type is skipped: it gives a fault at its path, and reading continues. Only a body that is not
+//! JSON ends it.
 
 mod forms;
 
@@ -16,7 +16,7 @@ use super::EnrollmentRequest;
 use super::order::walk;
 use crate::fault::{Fault, FaultCode, Path};
 
-/// The character that no string and no key may contain: databases refuse it.
+/// The character that databases refuse. Strings and keys must not contain it.
 pub(crate) const NUL: char = '\0';
 
 pub(super) fn request(body: &[u8]) -> EnrollmentRequest<'_> {
@@ -46,7 +46,7 @@ pub(super) fn request(body: &[u8]) -> EnrollmentRequest<'_> {
     EnrollmentRequest { faults, body: Some(body), ..request.unwrap_or_default() }
 }
 
-/// How U+0000 must be written in JSON, whose strings have no raw control characters.
+/// U+0000 as JSON writes it: strings in JSON have no raw control characters.
 const ESCAPED_NUL: &str = "\\u0000";
 
 fn find_nul(body: &str, faults: &mut Vec<Fault>) {
@@ -61,7 +61,7 @@ fn find_nul(body: &str, faults: &mut Vec<Fault>) {
     });
 }
 
-/// The faults met so far.
+/// The faults found so far.
 #[derive(Default)]
 struct Faults(RefCell<Vec<Fault>>);
 
@@ -82,16 +82,16 @@ impl Faults {
         self.0.borrow().len()
     }
 
-    /// Takes back what was said since there were `len`.
+    /// Removes and returns the faults after the first `len`.
     fn split_off(&self, len: usize) -> Vec<Fault> {
         self.0.borrow_mut().split_off(len)
     }
 }
 
-/// What a value should be. Each method answers `Ok(None)` where the value means absent.
+/// The expected form of a value. Each method returns `Ok(None)` if the value means absent.
 trait Form<'de>: Sized {
     type Out;
-    /// What it should be, in words.
+    /// The expected form, as text for a message.
     const WHAT: &'static str;
 
     fn absent(self, _: &Path<'_>, _: &Faults) {}
@@ -133,7 +133,7 @@ trait Form<'de>: Sized {
     }
 }
 
-/// Reads the value at a path as its form has it.
+/// Reads the value at a path in the expected form.
 struct Field<'p, F> {
     at: Path<'p>,
     faults: &'p Faults,
@@ -195,13 +195,13 @@ impl<'de, F: Form<'de>> Visitor<'de> for Field<'_, F> {
     }
 }
 
-/// An object whose members are read one by one into itself.
+/// An object that reads its members one by one.
 trait Object<'de>: Default {
     /// Reads the member `key`, or skips it.
     fn member<A: MapAccess<'de>>(&mut self, key: &str, value: Member<'_, A>) -> Result<(), A::Error>;
 }
 
-/// The value of the member that is read next.
+/// The value of the current member, not read yet.
 struct Member<'m, A> {
     members: &'m mut A,
     at: Path<'m>,
@@ -229,7 +229,7 @@ fn fill<'de, T: Object<'de>, A: MapAccess<'de>>(
     while let Some(key) = members.next_key_seed(Key)? {
         let before = faults.len();
         object.member(&key, Member { members: &mut members, at: at.member(&key), faults })?;
-        // Of a key given twice the last one counts, and so do only its faults.
+        // spec 1: if a key occurs twice, the last one counts. Faults of the earlier one are dropped.
         if faults.len() > before {
             of_key.insert(unaliased(key), faults.split_off(before));
         } else if !of_key.is_empty() {
@@ -244,7 +244,7 @@ fn unaliased(key: Cow<'_, str>) -> Cow<'_, str> {
     if key == "postal_code" { Cow::Borrowed("post_code") } else { key }
 }
 
-/// Reads a key, borrowed where it has no escapes.
+/// Reads a key. It borrows from the body if it has no escapes.
 pub(super) struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
@@ -271,7 +271,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// Passes over a value that nobody asked for. It still has to be JSON, numbers and escapes included.
+/// Skips the value of an unknown key. The value must be JSON, with valid numbers and escapes.
 struct Skip;
 
 impl<'de> DeserializeSeed<'de> for Skip {
