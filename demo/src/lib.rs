@@ -5,7 +5,7 @@
 pub mod print;
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
 use enroll::seed::{self, Seed};
@@ -138,7 +138,7 @@ impl Demo {
         let mut text = print::target(report, reference);
         text.push_str(&print::counts(&report.counts()));
         if let Some(tag) = &report.upload_tag {
-            text.push_str(&format!("upload tag           {} (`{}`)\n", tag.name, tag.id));
+            let _infallible = writeln!(text, "upload tag           {} (`{}`)", tag.name, tag.id);
         }
         text.push('\n');
         let mut listing = Listing::new(all);
@@ -147,7 +147,7 @@ impl Demo {
             listing.add(&RecipientLine { number, rows: &[], entry, outcome, first_row: None });
         }
         text.push_str(&listing.table("recipient"));
-        text.push_str(&format!("\n{} recipients in {times}\n", report.outcomes.len()));
+        let _infallible = writeln!(text, "\n{} recipients in {times}", report.outcomes.len());
         text
     }
 }

@@ -116,7 +116,7 @@ impl Tally {
                 let id = claim.enrollment_id;
                 tell(&format!("failed {id}, `enroll retry {id}` tries it again: {error}"));
             }
-            Event::Left(_, error) => tell(&format!("left for a newer worker: {error}")),
+            Event::Left(error) => tell(&format!("left for a newer worker: {error}")),
             Event::Trouble(error) => tell(&format!("the database does not answer, trying on: {error}")),
         }
     }

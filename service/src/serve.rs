@@ -173,7 +173,7 @@ fn tell(app: &App, event: &Event) {
         }
         Event::Postponed(_, error, at) => tracing::warn!(error = private(error), again = %at, "attempt failed"),
         Event::GivenUp(_, error) => tracing::error!(error = private(error), "gave up"),
-        Event::Left(_, error) => tracing::warn!(error = private(error), "left for a newer worker"),
+        Event::Left(error) => tracing::warn!(error = private(error), "left for a newer worker"),
         Event::Trouble(error) => tracing::warn!(error = private(error), "the database does not answer, trying on"),
     }
 }

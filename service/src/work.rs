@@ -40,7 +40,7 @@ pub(crate) enum Event {
     /// The last attempt failed.
     GivenUp(Claim, String),
     /// A newer build must process it. This is not a failed attempt.
-    Left(Claim, String),
+    Left(String),
     /// The database could not be asked; the worker goes on asking.
     Trouble(String),
 }
@@ -162,7 +162,7 @@ impl<T: Fn(Event) + Send> Worker<T> {
                 let due_at = later(self::now()?, NEWER_WAIT);
                 self.handle.release(&claim, due_at).await.map_err(|e| causes(&e))?;
                 self.left.lock().unwrap_or_else(PoisonError::into_inner).insert((organization_id, id));
-                (self.told)(Event::Left(claim, causes(&e)));
+                (self.told)(Event::Left(causes(&e)));
             }
             // Somebody else ended it meanwhile, or took it away.
             Err(EnrollError::NotFound(_) | EnrollError::Unfinished { .. }) => {}

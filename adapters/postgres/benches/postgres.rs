@@ -378,7 +378,7 @@ async fn timed_look_ups(client: &Client, look_ups: &[Statement]) -> Result<Durat
     Ok(start.elapsed())
 }
 
-/// RowChanges of a table on their way in, as `copy` has them in its binary format.
+/// Rows of a table on their way in, as `copy` has them in its binary format.
 struct Copied {
     sql: String,
     bytes: Vec<u8>,

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! A commit takes the organization's row first, so an organization has one writer at a time, and organizations run
-//! side by side. ReferenceData, load and commit are each a fixed number of statements, whatever the number of recipients.
+//! side by side. `reference_data`, `load` and `commit` are each a fixed number of statements, whatever the number of recipients.
 //! Statements are pipelined: reference data is one round trip, load and commit are four each.
 //!
 //! A list of 2000 new rows or more is copied (`copy … from stdin`), two round trips for each of at most six tables.

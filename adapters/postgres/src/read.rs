@@ -1,4 +1,4 @@
-//! ReferenceData and load: a fixed number of statements, in one round trip and in two.
+//! `reference_data` and `load`: a fixed number of statements, in one round trip and in two.
 
 use enroll::contact::KeyKind;
 use enroll::repository::are_adjacent;

@@ -1,4 +1,4 @@
-//! RowChanges as they are read. Each function takes the columns in the order of `columns!`.
+//! Rows as they are read. Each function takes the columns in the order of `columns!`.
 
 use enroll::contact::{BirthDate, Contact, Email};
 use enroll::inbox::{Claim, InboxEntry};

@@ -206,7 +206,7 @@ macro_rules! locked_round {
     };
 }
 
-/// RowChanges of a table round contacts, `$and` something, of that part of the table which an index holds.
+/// Rows of a table round contacts, `$and` something, of that part of the table which an index holds.
 ///
 /// `$2` are all contacts. `$3` and `$4` are the first and the last of each stretch of neighbours, whose rows are read in
 /// passing, with those of whoever lies between: a tenth of what it costs to look up each. But an index has to pass what

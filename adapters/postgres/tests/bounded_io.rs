@@ -1,4 +1,4 @@
-//! ReferenceData, load and commit, accepting and processing are the same number of statements for any number of recipients.
+//! `reference_data`, `load` and `commit`, accepting and processing are the same number of statements for any number of recipients.
 #![cfg(feature = "testing")]
 
 mod common;

@@ -227,7 +227,7 @@ fn email_sequence() -> Value {
 fn everything(people: usize) -> Value {
     let entry = |n: usize| {
         let mut entry = json!({
-            "phone": format!("+1202{:07}", 5_550_000 + n), "email": format!("ContactAggregate{n}@Example.com"),
+            "phone": format!("+1202{:07}", 5_550_000 + n), "email": format!("Person{n}@Example.com"),
             "properties": { "amount": 0.5 },
         });
         let said = [

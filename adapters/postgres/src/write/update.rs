@@ -1,4 +1,4 @@
-//! RowChanges that change, the enrollment's own, and the tag.
+//! Rows that change, the enrollment's own, and the tag.
 
 use enroll::changes::{CompletionMode, ContactUpdate, StepContactUpdate};
 use enroll::contact::Email;

@@ -78,7 +78,7 @@ pub(crate) fn body(first: usize, count: usize) -> Value {
     let entry = |n: usize| {
         json!({
             "phone": format!("+1202{:07}", 5_550_000 + n), "email": format!("person{n}@example.com"),
-            "external_id": format!("crm-{n}"), "name": format!("ContactAggregate {n}"), "properties": { "amount": 3.0 },
+            "external_id": format!("crm-{n}"), "name": format!("Person {n}"), "properties": { "amount": 3.0 },
         })
     };
     json!({
