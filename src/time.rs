@@ -4,6 +4,7 @@ use chrono::{DateTime, SecondsFormat, Timelike, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 /// An instant: whole milliseconds, in 1970-01-01..=9999-12-31 UTC.
 ///
@@ -12,6 +13,18 @@ use std::str::FromStr;
 /// ```
 /// let at: enroll::Timestamp = "2026-02-01T16:00:00.123456+01:00".parse()?;
 /// assert_eq!(at.to_string(), "2026-02-01T15:00:00.123Z");
+/// # Ok::<(), enroll::TimestampError>(())
+/// ```
+///
+/// The current time comes from the host:
+///
+/// ```
+/// use enroll::Timestamp;
+/// use std::time::SystemTime;
+///
+/// let now = Timestamp::try_from(SystemTime::now())?;
+/// let same = Timestamp::try_from(now.as_datetime())?;
+/// assert_eq!(now, same);
 /// # Ok::<(), enroll::TimestampError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,14 +45,6 @@ pub enum TimestampError {
 impl Timestamp {
     /// The first instant: 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
-
-    /// Returns the instant of a chrono date-time, truncated to milliseconds.
-    ///
-    /// # Errors
-    /// [`TimestampError::Range`] outside of 1970-01-01..=9999-12-31 UTC.
-    pub fn new(at: DateTime<Utc>) -> Result<Self, TimestampError> {
-        Self::from_millis(at.timestamp_millis())
-    }
 
     /// Returns the instant `millis` milliseconds after 1970-01-01T00:00:00Z.
     ///
@@ -65,6 +70,25 @@ impl Timestamp {
     pub(crate) fn millis_before(self, seconds: u64) -> i64 {
         let millis = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000);
         self.0.saturating_sub(millis)
+    }
+}
+
+/// Converts a date-time, truncated to milliseconds. Fails outside of 1970-01-01..=9999-12-31 UTC.
+impl TryFrom<DateTime<Utc>> for Timestamp {
+    type Error = TimestampError;
+
+    fn try_from(at: DateTime<Utc>) -> Result<Self, TimestampError> {
+        Self::from_millis(at.timestamp_millis())
+    }
+}
+
+/// Converts the system's time, truncated to milliseconds. Fails outside of 1970-01-01..=9999-12-31 UTC.
+impl TryFrom<SystemTime> for Timestamp {
+    type Error = TimestampError;
+
+    fn try_from(at: SystemTime) -> Result<Self, TimestampError> {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| TimestampError::Range)?;
+        Self::from_millis(i64::try_from(since.as_millis()).map_err(|_| TimestampError::Range)?)
     }
 }
 
@@ -117,6 +141,17 @@ const LEAP_SECOND: u32 = 1_000_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn date_times_and_system_times_convert_within_the_range() {
+        let before = SystemTime::UNIX_EPOCH - std::time::Duration::from_nanos(1);
+        assert_eq!(Timestamp::try_from(before), Err(TimestampError::Range));
+        let finer = SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(1_999);
+        assert_eq!(Timestamp::try_from(finer).map(Timestamp::millis), Ok(1));
+        let last = DateTime::from_timestamp_millis(LAST).unwrap();
+        assert_eq!(Timestamp::try_from(last).map(Timestamp::millis), Ok(LAST));
+        assert_eq!(Timestamp::try_from(last + chrono::TimeDelta::milliseconds(1)), Err(TimestampError::Range));
+    }
 
     #[test]
     fn rfc_3339_is_read_and_truncated_to_milliseconds() {

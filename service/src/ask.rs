@@ -345,7 +345,7 @@ fn refused(name: &str, rejection: &Rejection, row: impl Fn(usize) -> Option<usiz
 
 /// The clock, as the engine takes instants.
 pub(crate) fn clock() -> Result<Timestamp, Failure> {
-    Timestamp::new(Utc::now()).map_err(|e| Failure::new("the clock", e))
+    Timestamp::try_from(Utc::now()).map_err(|e| Failure::new("the clock", e))
 }
 
 fn format_of(path: &Path) -> Format {

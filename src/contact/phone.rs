@@ -7,6 +7,13 @@ use std::str::FromStr;
 use crate::text::Text;
 
 /// A valid phone number in E.164: `+` and at most 15 digits.
+///
+/// ```
+/// use enroll::contact::{PhoneError, PhoneNumber};
+/// assert_eq!("+1 (202) 555-0123".parse::<PhoneNumber>()?.as_str(), "+12025550123");
+/// assert_eq!("202-555-0123".parse::<PhoneNumber>(), Err(PhoneError::UnknownCountry));
+/// # Ok::<(), PhoneError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Text", into = "Text")]
 pub struct PhoneNumber(Text);
@@ -43,6 +50,15 @@ impl PhoneNumber {
 
     pub(crate) fn text(&self) -> &Text {
         &self.0
+    }
+}
+
+/// Reads a number with `+`, in any spelling: the same as [`PhoneNumber::parse`] without a region.
+impl FromStr for PhoneNumber {
+    type Err = PhoneError;
+
+    fn from_str(text: &str) -> Result<Self, PhoneError> {
+        Self::parse(text, None)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The facts that the engine reads: reference data for the check, and a snapshot for the plan.
 
 use super::{ContactAggregate, Versioned};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::stored_enrollment::StoredEnrollment;
 /// organization.
 ///
 /// It can contain more rows; they do not change the result. A row that is absent does not exist.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReferenceData {
     /// The organization of all rows.
@@ -66,7 +67,7 @@ fn one<K: Ord + Copy, V: Clone>(rows: &BTreeMap<K, V>, key: Option<K>) -> BTreeM
 ///
 /// It can contain more rows than a [`SnapshotQuery`](crate::SnapshotQuery) names; they do not change the plan. A row
 /// that is absent does not exist.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The rows that the enrollment refers to.

@@ -28,7 +28,7 @@ impl Version {
 }
 
 /// A row with the version of its aggregate. Clones share the row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versioned<T> {
     /// The version of the aggregate when the row was read.
     pub version: Version,
@@ -45,7 +45,7 @@ impl<T> Versioned<T> {
 }
 
 /// A contact with its related rows: one aggregate with one version.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ContactAggregate {
     /// The contact.

@@ -80,6 +80,27 @@ macro_rules! from {
 from!(bool => Bool, i64 => Integer, i32 => Integer, f64 => Float, &str => Text, String => Text, Text => Text);
 from!(Vec<Value> => List, Properties => Map);
 
+/// Converts each JSON value. A number beyond `i64` becomes the nearest 64-bit float.
+impl From<serde_json::Value> for Value {
+    fn from(value: serde_json::Value) -> Self {
+        match value {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(value) => Self::Bool(value),
+            serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(integer), _) => Self::Integer(integer),
+                (None, Some(float)) => Self::Float(float),
+                // Only with serde_json's feature `arbitrary_precision`.
+                (None, None) => Self::Text(number.to_string().into()),
+            },
+            serde_json::Value::String(text) => Self::Text(text.into()),
+            serde_json::Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
+            serde_json::Value::Object(members) => {
+                Self::Map(members.into_iter().map(|(key, value)| (Text::from(key), Self::from(value))).collect())
+            }
+        }
+    }
+}
+
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -160,6 +181,13 @@ mod tests {
         assert_eq!(map["b"], Value::Float(3.0));
         assert!(matches!(map["c"], Value::Float(_)));
         assert_eq!(map["d"], Value::List(vec!["x".into(), Value::Null]));
+    }
+
+    #[test]
+    fn a_json_value_converts_like_its_text() {
+        let text = r#"{"a":3,"b":3.0,"c":18446744073709551615,"d":["x",null,{"e":true}],"f":-1}"#;
+        let json: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(Value::from(json), serde_json::from_str::<Value>(text).unwrap());
     }
 
     #[test]

@@ -159,7 +159,7 @@ fn some_instant(column: &'static str, row: &Row, place: usize) -> Result<Option<
 }
 
 fn instant(column: &'static str, at: DateTime) -> Result<Timestamp, Error> {
-    Timestamp::new(at).map_err(|e| unreadable(column, e.to_string()))
+    Timestamp::try_from(at).map_err(|e| unreadable(column, e.to_string()))
 }
 
 fn json<'r, T: serde::Deserialize<'r>>(column: &'static str, text: &'r str) -> Result<T, Error> {

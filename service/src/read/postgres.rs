@@ -83,7 +83,7 @@ impl Row for Columns<'_> {
 
     fn instant(&mut self) -> Result<Option<Timestamp>, RepositoryError> {
         let at: Option<DateTime<Utc>> = self.take()?;
-        at.map(Timestamp::new).transpose().map_err(unreadable)
+        at.map(Timestamp::try_from).transpose().map_err(unreadable)
     }
 }
 
