@@ -1,4 +1,4 @@
-//! What each command takes.
+//! The options of each command.
 
 use axum::http::HeaderName;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 /// Enroll people into outreach sequences.
 ///
-/// `enroll seed` loads an organization into a database, and `enroll run` enrolls people there. A database is a SQLite
-/// file (`enroll.db` unless said otherwise) or PostgreSQL (`postgres://…`).
+/// `enroll seed` loads an organization into a database, and `enroll run` enrolls people in it. A database is a SQLite
+/// file (default: `enroll.db`) or PostgreSQL (`postgres://…`).
 #[derive(Debug, Parser)]
 #[command(name = "enroll", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -23,42 +23,42 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Enroll the people of a request into a sequence, and print what became of each.
+    /// Enroll the people of a request into a sequence, and print the outcomes.
     Run(Box<RunArgs>),
-    /// Accept the people of a request, print the receipt, and leave the work to `enroll work`.
+    /// Accept a request and print its receipt. `enroll work` processes it later.
     Submit(Box<SubmitArgs>),
-    /// Process what was accepted, oldest first, until stopped. Any number of these may share a database. Exits 1 if an
-    /// enrollment was given up.
+    /// Process accepted enrollments, oldest first, until stopped. Several processes can share a database. Exits 1 if an
+    /// enrollment failed.
     Work(WorkArgs),
-    /// Tell how far an accepted enrollment got. Exits 1 if it was rejected, or failed.
+    /// Print the state of an accepted enrollment. Exits 1 if it was rejected or failed.
     Status(EnrollmentArgs),
-    /// Let an enrollment that failed be tried again.
+    /// Make a failed enrollment wait for processing again.
     Retry(EnrollmentArgs),
-    /// Serve the HTTP API, and process what it accepts, until stopped.
+    /// Serve the HTTP API and process the accepted enrollments, until stopped.
     Serve(Box<ServeArgs>),
-    /// Make, list and revoke the API keys of `enroll serve`.
+    /// Create, list and revoke the API keys of `enroll serve`.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Load an organization from a JSON file into a database, all of it or nothing.
+    /// Load an organization from a JSON file into a database. Writes all rows or none.
     Seed(SeedArgs),
-    /// Enroll 4000 realistic recipients into a made-up organization, and print the report and the time it took.
+    /// Enroll 4000 made-up recipients into a made-up organization, and print the report and the times.
     Demo(DemoArgs),
-    /// Run test vectors: `ok` or `FAILED` for each, with the first difference. Exits 1 if any failed.
+    /// Run test vectors. Prints `ok` or `FAILED` for each, with the first difference. Exits 1 if any failed.
     Vectors(VectorsArgs),
 }
 
-/// What `enroll run` takes.
+/// The options of `enroll run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
-    pub(crate) ask: AskArgs,
-    /// Rather than a database, a JSON file with the organization: a dry run in memory, which leaves nothing behind.
+    pub(crate) import: ImportArgs,
+    /// A JSON file with the organization, for a dry run in memory without a database.
     #[arg(long, value_name = "SEED.json", conflicts_with = "database")]
     pub(crate) seed: Option<PathBuf>,
-    /// Say what would happen, and write nothing. More than 4000 people hold the database's write lock meanwhile.
+    /// Print what would happen, and write nothing. For more than 4000 people, this holds the write lock of the database.
     #[arg(long)]
     pub(crate) preview: bool,
-    /// Print the whole report as JSON. It is held in memory until everyone is enrolled.
+    /// Print the whole report as JSON. It is kept in memory until the end.
     #[arg(long)]
     pub(crate) json: bool,
     /// List every recipient that was not simply added, rather than the first 40.
@@ -66,122 +66,122 @@ pub(crate) struct RunArgs {
     pub(crate) all: bool,
 }
 
-/// What `enroll submit` takes.
+/// The options of `enroll submit`.
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
     #[command(flatten)]
-    pub(crate) ask: AskArgs,
+    pub(crate) import: ImportArgs,
     /// Print the receipts as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// What is asked for, of which database, and by whom.
+/// The options of an import.
 #[derive(Debug, Args)]
-pub(crate) struct AskArgs {
+pub(crate) struct ImportArgs {
     #[command(flatten)]
     pub(crate) at_database: DatabaseArgs,
     /// The sequence to add people to.
     #[arg(long, value_name = "ID")]
     pub(crate) sequence: SequenceId,
-    /// The people: a request as JSON, a `.csv` whose header names the fields of an entry, or `-` for standard input.
-    /// A CSV is read several times, at most 4000 people at once; standard input is held in memory as a whole.
+    /// The people: a JSON request, a `.csv` with the field names in its header, or `-` for standard input.
+    /// A CSV file is read several times, with at most 4000 people in memory. Standard input is kept in memory.
     #[arg(long, value_name = "REQUEST")]
     pub(crate) request: PathBuf,
-    /// What standard input is; a file says it by its name.
+    /// The format of standard input. Default for a file: by its name.
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
-    /// The organization that asks. Default: the only one of the database, or the seed's own.
+    /// The organization. Default: the only one in the database, or that of the seed.
     #[arg(long, value_name = "ID")]
     pub(crate) organization: Option<OrganizationId>,
-    /// The instant of the request; of a list, of its first one, and a millisecond more for each after it. Default: the
-    /// seed's `now`, else the clock.
+    /// The instant of the request. For a list of several requests, that of the first one; each further request is one
+    /// millisecond later. Default: `now` of the seed, else the clock.
     #[arg(long, value_name = "INSTANT")]
     pub(crate) at: Option<Timestamp>,
-    /// The switches of the engine, as the `policy` of a seed. Default: the seed's own, else those as documented.
+    /// The enrollment policy, in the format of `policy` in a seed. Default: that of the seed, else the default policy.
     #[arg(long, value_name = "POLICY.json")]
     pub(crate) policy: Option<PathBuf>,
-    /// The id of the enrollment, or of the import. Default: a new one.
+    /// The id of the enrollment, or of the import. Default: a new id.
     #[arg(long, value_name = "UUID", conflicts_with = "idempotency_key")]
     pub(crate) id: Option<Uuid>,
-    /// What the sender calls this request: the same again answers with the same report.
+    /// The sender's key for this request. A request with the same key returns the first report.
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
     #[command(flatten)]
     pub(crate) csv: CsvArgs,
 }
 
-/// Which database.
+/// The database option.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseArgs {
-    /// The database: a SQLite file or `postgres://…`, as `enroll seed` made it.
-    /// Default: the environment's `ENROLL_DATABASE`, else `enroll.db`.
+    /// The database: a SQLite file or `postgres://…` that `enroll seed` created.
+    /// Default: the environment variable `ENROLL_DATABASE`, else `enroll.db`.
     #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database: Option<String>,
 }
 
-/// What `enroll work` takes.
+/// The options of `enroll work`.
 #[derive(Debug, Args)]
 pub(crate) struct WorkArgs {
     #[command(flatten)]
     pub(crate) at_database: DatabaseArgs,
-    /// How many enrollments are processed at once.
+    /// The number of enrollments to process at a time.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: u16,
-    /// End when nothing waits any more, rather than wait for more.
+    /// End when no enrollment waits.
     #[arg(long)]
     pub(crate) until_empty: bool,
-    /// How often an enrollment is tried before it is given up, and is `failed`.
+    /// The number of attempts after which an enrollment is `failed`.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempts: u32,
-    /// For how many seconds an enrollment is a worker's own: one that is gone by then is replaced.
+    /// How many seconds a worker has for an enrollment. After that time, another worker can claim it.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86400))]
     pub(crate) lease: u32,
 }
 
-/// What `enroll serve` takes. Each option can come from the environment.
+/// The options of `enroll serve`. Each can be set with an environment variable.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The database: a SQLite file or `postgres://…`, made where there is none.
-    /// Default: the environment's `ENROLL_DATABASE`, else `enroll.db`.
+    /// The database: a SQLite file or `postgres://…`. It is created if it does not exist.
+    /// Default: the environment variable `ENROLL_DATABASE`, else `enroll.db`.
     #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database: Option<String>,
-    /// Where to listen. Port 0 takes a free one.
+    /// The address to listen on. Port 0 uses a free port.
     #[arg(long, value_name = "ADDRESS", env = "ENROLL_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
-    /// How many enrollments are processed at once; with 0, `enroll work` has to.
+    /// The number of enrollments to process at a time. With 0, run `enroll work` as well.
     #[arg(long, env = "ENROLL_WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=256))]
     pub(crate) workers: u16,
-    /// How often an enrollment is tried before it is given up, and is `failed`.
+    /// The number of attempts after which an enrollment is `failed`.
     #[arg(long, value_name = "N", env = "ENROLL_ATTEMPTS", default_value_t = 8,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempts: u32,
-    /// For how many seconds an enrollment is a worker's own: one that is gone by then is replaced.
+    /// How many seconds a worker has for an enrollment. After that time, another worker can claim it.
     #[arg(long, value_name = "SECONDS", env = "ENROLL_LEASE", default_value_t = 60,
         value_parser = clap::value_parser!(u32).range(1..=86400))]
     pub(crate) lease: u32,
-    /// The switches of the engine, as the `policy` of a seed. Default: those as documented.
+    /// The enrollment policy, in the format of `policy` in a seed. Default: the default policy.
     #[arg(long, value_name = "POLICY.json", env = "ENROLL_POLICY")]
     pub(crate) policy: Option<PathBuf>,
-    /// The header that carries an API key.
+    /// The request header with the API key.
     #[arg(long, value_name = "NAME", env = "ENROLL_KEY_HEADER", default_value = "X-WHIPPY-KEY",
         value_parser = header_name)]
     pub(crate) key_header: String,
-    /// How many enrollments each API key may ask for in any minute. Default: any number.
+    /// The number of enrollments that each API key can request per minute. Default: no limit.
     #[arg(long, value_name = "N", env = "ENROLL_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate_limit: Option<u32>,
-    /// How many requests are answered at once; beyond, the answer is 503.
+    /// The number of HTTP requests to serve at a time. Others get status 503.
     #[arg(long, value_name = "N", env = "ENROLL_CONCURRENCY", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) concurrency: u32,
-    /// How many seconds a request may take; beyond, the answer is 408 or 503.
+    /// How many seconds an HTTP request can take. After that, it gets status 408 or 503.
     #[arg(long, value_name = "SECONDS", env = "ENROLL_TIMEOUT", default_value_t = 30,
         value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) timeout: u32,
-    /// How the log is written, on standard error.
+    /// The format of the log on standard error.
     #[arg(long, value_enum, env = "ENROLL_LOG", default_value = "text")]
     pub(crate) log: LogFormat,
-    /// Seed the demo organization, unless it is there, and print an API key of it and a `curl` line to try.
+    /// Load the demo organization, if it does not exist. Print an API key for it and an example `curl` command.
     #[arg(long, env = "ENROLL_DEMO")]
     pub(crate) demo: bool,
 }
@@ -196,31 +196,31 @@ pub(crate) enum LogFormat {
     Text,
 }
 
-/// What `enroll keys` does.
+/// The subcommands of `enroll keys`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Make an API key of an organization, and print it: it is stored as a hash, and never shown again.
+    /// Create an API key for an organization, and print it. Only its hash is stored, so it cannot be printed again.
     Create {
         #[command(flatten)]
         at_database: DatabaseArgs,
-        /// The organization. Default: the only one of the database.
+        /// The organization. Default: the only one in the database.
         #[arg(long, value_name = "ID")]
         organization: Option<OrganizationId>,
-        /// What the key is for.
+        /// A name that describes the use of the key.
         #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         name: String,
     },
-    /// List API keys, revoked ones too; never the keys themselves.
+    /// List the API keys, including revoked ones. The list does not contain the keys themselves.
     List {
         #[command(flatten)]
         at_database: DatabaseArgs,
-        /// Only those of this organization.
+        /// List only the keys of this organization.
         #[arg(long, value_name = "ID")]
         organization: Option<OrganizationId>,
     },
-    /// Revoke an API key: from the next request on, it is no key.
+    /// Revoke an API key. The next request with it gets status 401.
     Revoke {
-        /// The key's id, as `enroll keys list` tells it.
+        /// The id of the key, as `enroll keys list` prints it.
         #[arg(value_name = "ID")]
         id: Uuid,
         #[command(flatten)]
@@ -228,23 +228,23 @@ pub(crate) enum KeysCommand {
     },
 }
 
-/// What `enroll status` and `enroll retry` take.
+/// The options of `enroll status` and `enroll retry`.
 #[derive(Debug, Args)]
 pub(crate) struct EnrollmentArgs {
-    /// The enrollment, as its receipt names it.
+    /// The enrollment id from the receipt.
     #[arg(value_name = "ID")]
     pub(crate) id: EnrollmentId,
     #[command(flatten)]
     pub(crate) at_database: DatabaseArgs,
-    /// The organization whose it is. Default: the only one of the database.
+    /// The organization. Default: the only one in the database.
     #[arg(long, value_name = "ID")]
     pub(crate) organization: Option<OrganizationId>,
-    /// Print it as JSON, with its report.
+    /// Print the enrollment as JSON, with its report.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// What a JSON request says itself and a CSV cannot.
+/// The fields of a request that a CSV does not contain.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "For a CSV")]
 pub(crate) struct CsvArgs {
@@ -254,13 +254,13 @@ pub(crate) struct CsvArgs {
     /// The step. Default: the first.
     #[arg(long, value_name = "ID")]
     pub(crate) step: Option<StepId>,
-    /// When the people are activated.
+    /// When to activate the people. Default: at once.
     #[arg(long, value_name = "INSTANT")]
     pub(crate) schedule_at: Option<Timestamp>,
-    /// The custom object that the columns `properties.KEY` are values of.
+    /// The custom object with the properties of the columns `properties.KEY`.
     #[arg(long, value_name = "ID", requires = "resource")]
     pub(crate) custom_object: Option<CustomObjectId>,
-    /// What each record belongs to.
+    /// What each custom record belongs to.
     #[arg(long, value_parser = resource(), requires = "custom_object")]
     pub(crate) resource: Option<Resource>,
     /// The call flow that answers inbound calls.
@@ -291,23 +291,23 @@ fn resource() -> impl TypedValueParser<Value = Resource> {
     PossibleValuesParser::new(Resource::ALL.map(Resource::as_str)).try_map(|word| word.parse::<Resource>())
 }
 
-/// What `enroll seed` takes.
+/// The options of `enroll seed`.
 #[derive(Debug, Args)]
 pub(crate) struct SeedArgs {
-    /// The organization as a JSON file: channels, sequences, contacts and what they did so far
-    /// (`enroll demo --write DIR` writes one to look at), or `-` for standard input.
+    /// A JSON file with the organization: channels, sequences, contacts and their history, or `-` for standard input.
+    /// `enroll demo --write DIR` writes an example.
     #[arg(value_name = "SEED.json")]
     pub(crate) seed: PathBuf,
-    /// The database: a SQLite file, which is made if there is none, or `postgres://…`.
-    /// Default: the environment's `ENROLL_DATABASE`, else `enroll.db`.
+    /// The database: a SQLite file or `postgres://…`. It is created if it does not exist.
+    /// Default: the environment variable `ENROLL_DATABASE`, else `enroll.db`.
     #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database: Option<String>,
 }
 
-/// What `enroll demo` takes.
+/// The options of `enroll demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Enroll in a database, a SQLite file or `postgres://…`, and leave it there; a second time finds everyone again.
+    /// Enroll in a database, a SQLite file or `postgres://…`, and keep the rows. A second run finds the same contacts.
     /// Default: in memory.
     #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database: Option<String>,
@@ -317,19 +317,19 @@ pub(crate) struct DemoArgs {
     /// List every recipient that was not simply added, rather than the first 40.
     #[arg(long)]
     pub(crate) all: bool,
-    /// Write `seed.json` and `request.json` into a folder, for `enroll seed` and `enroll run`, and enroll nobody.
+    /// Write `seed.json` and `request.json` for `enroll seed` and `enroll run` into a folder, and enroll no one.
     #[arg(long, value_name = "DIR", conflicts_with = "database")]
     pub(crate) write: Option<PathBuf>,
 }
 
-/// What `enroll vectors` takes.
+/// The options of `enroll vectors`.
 #[derive(Debug, Args)]
 pub(crate) struct VectorsArgs {
-    /// Files, or folders of `.json` files.
+    /// Files, or folders with `.json` files.
     #[arg(required = true)]
     pub(crate) paths: Vec<PathBuf>,
-    /// What to run them on: `memory`, a SQLite file, which must not exist and is gone afterwards, or `postgres://…`
-    /// without any organization, which is left without rows.
+    /// The database to run them on: `memory`, a new SQLite file, which is deleted afterwards, or an empty `postgres://…`
+    /// database, whose rows are deleted afterwards.
     #[arg(long, value_name = "memory|FILE|URL", default_value = "memory",
         value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database: String,

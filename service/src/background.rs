@@ -1,4 +1,4 @@
-//! `enroll submit`, `work`, `status` and `retry`: accepted now, processed in the background.
+//! `enroll submit`, `work`, `status` and `retry`: background processing.
 
 use serde_json::json;
 use std::fmt::Write as _;
@@ -12,34 +12,35 @@ use enroll::inbox::InboxEntry;
 use enroll::{Engine, EnrollmentState, Inbox, OrganizationId, Receipt, accept};
 
 use crate::args::{EnrollmentArgs, SubmitArgs, WorkArgs};
-use crate::ask::{self, Sender};
 use crate::database::Database;
-use crate::run::{json_out, with_counts};
-use crate::store::Store;
+use crate::handles::HandleFactory;
+use crate::import_job::{self, ImportJob};
+use crate::run::{print_json, with_counts};
 use crate::work::{Event, Settings};
-use crate::{Failure, out, tell};
+use crate::{Failure, print_to_stderr, print_to_stdout};
 use enroll_demo::print;
 
-/// Accepts, and prints what to ask after.
+/// Accepts the requests of an import, and prints their receipts.
 pub(crate) fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
-    let (sender, mut database) = Sender::new(&args.ask, None)?;
-    let mut input = sender.open()?;
-    let mut asked = sender.read(&mut database, &mut input)?;
-    let engine = Engine::new(&sender.policy);
-    let (name, parts) = (database.name().to_owned(), asked.parts());
-    let mut receipts: Vec<Receipt> = Vec::with_capacity(parts);
-    let accepted = sender.check(&mut database, &name, &mut asked).and_then(|()| {
-        sender.each(&mut asked, |part| {
-            receipts.push(accept(&mut database, &engine, &part.enrollment).map_err(|e| part.stop(&name, &e))?);
+    let (job, mut database) = ImportJob::new(&args.import, None)?;
+    let mut input = job.open_input()?;
+    let mut import = job.read(&mut database, &mut input)?;
+    let engine = Engine::new(&job.policy);
+    let (name, requests) = (database.name().to_owned(), import.requests());
+    let mut inbox = database.inbox();
+    let mut receipts: Vec<Receipt> = Vec::with_capacity(requests);
+    let accepted = job.check_batches(&mut inbox, &name, &mut import).and_then(|()| {
+        job.for_each_batch(&mut import, |batch| {
+            receipts.push(accept(&mut inbox, &engine, &batch.enrollment).map_err(|e| batch.error(&name, &e))?);
             Ok(())
         })
     });
-    accepted.map_err(|stop| sender.stopped(stop, (receipts.len(), parts), "accepted"))?;
+    accepted.map_err(|error| job.failure(error, (receipts.len(), requests), "accepted"))?;
     if args.json {
-        let receipts: Vec<_> = receipts.iter().map(receipt).collect();
-        return json_out(&match &receipts[..] {
+        let receipts: Vec<_> = receipts.iter().map(receipt_json).collect();
+        return print_json(&match &receipts[..] {
             [only] => only.clone(),
-            _ => json!({ "import_id": sender.id, "receipts": receipts }),
+            _ => json!({ "import_id": job.id, "receipts": receipts }),
         });
     }
     let mut text = String::new();
@@ -48,11 +49,11 @@ pub(crate) fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
         let _infallible =
             writeln!(text, "accepted {enrollment_id}: {recipients} recipients, at {accepted_at}{replayed}");
     }
-    out(&text)?;
+    print_to_stdout(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn receipt(receipt: &Receipt) -> serde_json::Value {
+fn receipt_json(receipt: &Receipt) -> serde_json::Value {
     let Receipt { enrollment_id, accepted_at, recipients, replayed, .. } = receipt;
     let mut value = json!({ "enrollment_id": enrollment_id, "accepted_at": accepted_at, "recipients": recipients });
     if *replayed {
@@ -61,9 +62,9 @@ fn receipt(receipt: &Receipt) -> serde_json::Value {
     value
 }
 
-/// Works until Ctrl-C, or until nothing waits. What runs is finished first.
+/// Processes enrollments until Ctrl-C or SIGTERM or, with `--until-empty`, until none waits.
 pub(crate) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
-    let name = Database::named(args.at_database.database.as_deref())?;
+    let name = Database::resolve_name(args.at_database.database.as_deref())?;
     let settings = Settings {
         workers: args.workers,
         attempts: args.attempts,
@@ -71,20 +72,20 @@ pub(crate) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
         until_empty: args.until_empty,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::new("workers", e))?;
+    let runtime = runtime.map_err(|e| Failure::from_error("workers", &e))?;
     let tally = Arc::new(Tally::default());
     let worked = runtime.block_on(async {
-        let stop = stopped();
-        let store = Store::open(&name, usize::from(settings.workers) + 1).await?;
-        let told = Arc::clone(&tally);
-        crate::work::work(&store, settings, &stop, &Arc::default(), move |event| told.tell(&event)).await
+        let stop = shutdown_signal();
+        let handles = HandleFactory::open(&name, usize::from(settings.workers) + 1).await?;
+        let shared = Arc::clone(&tally);
+        crate::work::work(&handles, settings, &stop, &Arc::default(), move |event| shared.record_event(&event)).await
     });
     let [completed, rejected, failed] = [&tally.completed, &tally.rejected, &tally.failed].map(load);
-    out(&format!("{completed} completed, {rejected} rejected, {failed} failed\n"))?;
+    print_to_stdout(&format!("{completed} completed, {rejected} rejected, {failed} failed\n"))?;
     worked.map(|()| ExitCode::from(u8::from(failed > 0)))
 }
 
-/// How enrollments ended here.
+/// The number of enrollments that this process finished, by state.
 #[derive(Default)]
 struct Tally {
     completed: AtomicUsize,
@@ -97,38 +98,46 @@ fn load(count: &AtomicUsize) -> usize {
 }
 
 impl Tally {
-    fn tell(&self, event: &Event) {
+    /// Counts an event and prints it.
+    fn record_event(&self, event: &Event) {
         let add = |count: &AtomicUsize| count.fetch_add(1, Ordering::Relaxed);
         match event {
             Event::Completed(claim, report, _) => {
                 add(&self.completed);
-                tell(&format!("completed {}: {}", claim.enrollment_id, print::counts_in_one_line(&report.counts())));
+                print_to_stderr(&format!(
+                    "completed {}: {}",
+                    claim.enrollment_id,
+                    print::counts_in_one_line(&report.counts())
+                ));
             }
             Event::Rejected(claim, rejection) => {
                 add(&self.rejected);
-                tell(&format!("rejected {}: {rejection}", claim.enrollment_id));
+                print_to_stderr(&format!("rejected {}: {rejection}", claim.enrollment_id));
             }
             Event::Postponed(claim, error, at) => {
-                tell(&format!("attempt {} at {} failed, again at {at}: {error}", claim.attempt, claim.enrollment_id));
+                let (attempt, id) = (claim.attempt, claim.enrollment_id);
+                print_to_stderr(&format!("attempt {attempt} of {id} failed, next attempt at {at}: {error}"));
             }
             Event::GivenUp(claim, error) => {
                 add(&self.failed);
                 let id = claim.enrollment_id;
-                tell(&format!("failed {id}, `enroll retry {id}` tries it again: {error}"));
+                print_to_stderr(&format!("failed {id}: {error}; run `enroll retry {id}` to process it again"));
             }
-            Event::Left(error) => tell(&format!("left for a newer worker: {error}")),
-            Event::Trouble(error) => tell(&format!("the database does not answer, trying on: {error}")),
+            Event::LeftToNewer(error) => print_to_stderr(&format!("left for a newer worker: {error}")),
+            Event::DatabaseError(error) => print_to_stderr(&format!("database error, the worker tries again: {error}")),
         }
     }
 }
 
-/// Becomes true with the first Ctrl-C, or termination. A second one ends the program.
-pub(crate) fn stopped() -> watch::Receiver<bool> {
+/// Returns a flag that becomes true at the first Ctrl-C or SIGTERM. The second one ends the program.
+pub(crate) fn shutdown_signal() -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
         interrupted().await;
-        tell("finishing what runs; once more ends at once, and whatever was not finished is processed later");
-        // Nobody listens any more where the work has ended.
+        print_to_stderr(
+            "finishing the running work; interrupt again to end at once, unfinished enrollments are processed later",
+        );
+        // An error means that the work has ended and the receiver is gone.
         let _ended = sender.send(true);
         interrupted().await;
         std::process::exit(130);
@@ -153,55 +162,56 @@ async fn interrupted() {
     drop(tokio::signal::ctrl_c().await);
 }
 
-/// Tells how far an enrollment got.
+/// Prints the state of an enrollment.
 pub(crate) fn status(args: &EnrollmentArgs) -> Result<ExitCode, Failure> {
-    let (mut database, organization_id) = asked(args)?;
-    let entry = found(&mut database, organization_id, args)?;
+    let (mut database, organization_id) = open_database(args)?;
+    let entry = find_entry(&mut database, organization_id, args)?;
     let ended_badly = matches!(entry.enrollment.state, EnrollmentState::Rejected { .. } | EnrollmentState::Failed);
     if args.json {
-        json_out(&described(&entry))?;
+        print_json(&entry_json(&entry))?;
     } else {
-        out(&in_words(&entry))?;
+        print_to_stdout(&entry_text(&entry))?;
     }
     Ok(ExitCode::from(u8::from(ended_badly)))
 }
 
-/// Lets an enrollment that failed be tried again.
+/// Makes a failed enrollment wait for processing again.
 pub(crate) fn retry(args: &EnrollmentArgs) -> Result<ExitCode, Failure> {
-    let (mut database, organization_id) = asked(args)?;
-    let retried = database.retry(organization_id, args.id, ask::clock()?);
-    let retried = retried.map_err(|e| Failure::caused(database.name(), &e))?;
-    let entry = found(&mut database, organization_id, args)?;
+    let (mut database, organization_id) = open_database(args)?;
+    let retried = database.inbox().retry(organization_id, args.id, import_job::current_time()?);
+    let retried = retried.map_err(|e| Failure::from_error(database.name(), &e))?;
+    let entry = find_entry(&mut database, organization_id, args)?;
     if !retried {
-        let what = format!("is {}: only one that failed is tried again", entry.enrollment.state.as_str());
-        return Err(Failure::new(format!("enrollment `{}`", args.id), what));
+        let problem = format!("is {}; only a failed enrollment can be retried", entry.enrollment.state.as_str());
+        return Err(Failure::new(format!("enrollment `{}`", args.id), problem));
     }
     if args.json {
-        return json_out(&described(&entry));
+        return print_json(&entry_json(&entry));
     }
-    out(&format!("accepted {} again: `enroll work` processes it\n", args.id))?;
+    print_to_stdout(&format!("accepted {} again; `enroll work` processes it\n", args.id))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn asked(args: &EnrollmentArgs) -> Result<(Database, OrganizationId), Failure> {
-    let mut database = Database::open(&Database::named(args.at_database.database.as_deref())?)?;
-    let organization_id = ask::organization(&mut database, args.organization, None)?;
+fn open_database(args: &EnrollmentArgs) -> Result<(Database, OrganizationId), Failure> {
+    let mut database = Database::open(&Database::resolve_name(args.at_database.database.as_deref())?)?;
+    let organization_id = import_job::organization(&mut database, args.organization, None)?;
     Ok((database, organization_id))
 }
 
-fn found(
+fn find_entry(
     database: &mut Database,
     organization_id: OrganizationId,
     args: &EnrollmentArgs,
 ) -> Result<InboxEntry, Failure> {
-    let entry = database.find(organization_id, args.id).map_err(|e| Failure::caused(database.name(), &e))?;
-    let none =
+    let entry = database.inbox().find(organization_id, args.id);
+    let entry = entry.map_err(|e| Failure::from_error(database.name(), &e))?;
+    let not_found =
         || Failure::new(database.name(), format!("organization `{organization_id}` has no enrollment `{}`", args.id));
-    entry.ok_or_else(none)
+    entry.ok_or_else(not_found)
 }
 
-/// As the documented shape of an enrollment.
-fn described(entry: &InboxEntry) -> serde_json::Value {
+/// Returns an enrollment in the shape of the HTTP API.
+fn entry_json(entry: &InboxEntry) -> serde_json::Value {
     let InboxEntry { enrollment, attempts, error, .. } = entry;
     let mut value = json!({
         "id": enrollment.id, "sequence_id": enrollment.sequence_id, "state": enrollment.state.as_str(),
@@ -220,7 +230,7 @@ fn described(entry: &InboxEntry) -> serde_json::Value {
     value
 }
 
-fn in_words(entry: &InboxEntry) -> String {
+fn entry_text(entry: &InboxEntry) -> String {
     let InboxEntry { enrollment, attempts, error, .. } = entry;
     let mut text = format!("enrollment {} is {}\n", enrollment.id, enrollment.state.as_str());
     let _infallible = writeln!(text, "accepted             {}", enrollment.at);
@@ -235,11 +245,11 @@ fn in_words(entry: &InboxEntry) -> String {
         EnrollmentState::Completed { report } => text.push_str(&print::counts(&report.counts())),
         EnrollmentState::Rejected { rejection } => {
             for fault in rejection.errors() {
-                let _infallible = writeln!(text, "because              {fault} ({})", fault.code);
+                let _infallible = writeln!(text, "reason               {fault} ({})", fault.code);
             }
         }
         EnrollmentState::Failed => {
-            let _infallible = writeln!(text, "`enroll retry {}` lets it be tried again", enrollment.id);
+            let _infallible = writeln!(text, "run `enroll retry {}` to process it again", enrollment.id);
         }
         _ => {}
     }

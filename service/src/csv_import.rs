@@ -1,4 +1,4 @@
-//! A list of people as CSV: the header names the fields of an entry.
+//! Reads a list of people as CSV. The header contains the names of the fields.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -11,47 +11,54 @@ use enroll::request::{MAX_RECIPIENTS, WireAddress, WireBirthDate};
 use enroll::value::Value;
 
 use crate::Failure;
-use crate::input::Source;
+use crate::input::RepeatableInput;
 
-/// What a column holds.
+/// The meaning of a column.
 #[derive(Debug)]
 enum Column {
     Field(&'static str),
     Property(String, PropertyKind),
 }
 
-/// A list of people, read one by one.
+/// A list of people, read one at a time.
 pub(crate) struct People<'s> {
     name: &'s str,
-    csv: csv::Reader<Rows<Box<dyn Read + 's>>>,
+    csv: csv::Reader<RowCounter<Box<dyn Read + 's>>>,
     header: csv::StringRecord,
     columns: Vec<Column>,
     record: csv::ByteRecord,
 }
 
 impl<'s> People<'s> {
-    /// Reads the header. Columns `properties.KEY` are read as the property's type in `object`, and as text without one.
-    pub(crate) fn read(name: &'s str, source: &'s mut Source, object: Option<&CustomObject>) -> Result<Self, Failure> {
-        let pass = source.pass().map_err(|e| Failure::new(name, e))?;
-        let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(Rows::new(pass));
+    /// Reads the header. A column `properties.KEY` has the type of the property in `object`, or is text if there is none.
+    pub(crate) fn read(
+        name: &'s str,
+        source: &'s mut RepeatableInput,
+        object: Option<&CustomObject>,
+    ) -> Result<Self, Failure> {
+        let reader = source.reader().map_err(|e| Failure::new(name, e))?;
+        let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(RowCounter::new(reader));
         let header = csv.headers().map_err(|e| Failure::new(name, e))?.clone();
         if header.iter().all(|title| title.trim().is_empty()) {
-            return Err(Failure::new(name, "is empty: the first row must name the fields, `phone` for one"));
+            return Err(Failure::new(
+                name,
+                "is empty; the first row must contain the names of the fields, such as `phone`",
+            ));
         }
-        csv.get_mut().next();
+        csv.get_mut().next_row();
         let columns = columns(name, &header, object)?;
         Ok(Self { name, csv, header, columns, record: csv::ByteRecord::new() })
     }
 
-    /// The next person, and the row where they stand (the header is row 1).
+    /// Returns the next person and its row. The header is row 1.
     pub(crate) fn next(&mut self) -> Result<Option<(Recipient<'static>, usize)>, Failure> {
         let Self { name, csv, header, columns, record } = self;
         loop {
             if !csv.read_byte_record(record).map_err(|e| Failure::new(&name, e))? {
                 return Ok(None);
             }
-            let Some(row) = csv.get_mut().next() else { return Ok(None) };
-            // A row of nothing but blank cells, as spreadsheets leave below a list, is nobody.
+            let Some(row) = csv.get_mut().next_row() else { return Ok(None) };
+            // Spreadsheets write rows of blank cells below a list.
             if record.iter().all(|cell| cell.trim_ascii().is_empty()) {
                 continue;
             }
@@ -59,23 +66,23 @@ impl<'s> People<'s> {
                 format!("{name}: row {row}, column `{}`", header.get(column).unwrap_or_default().trim())
             };
             if record.len() != columns.len() {
-                let what = format!("has {} cells, but the header has {}", record.len(), columns.len());
-                return Err(Failure::new(format!("{name}: row {row}"), what));
+                let problem = format!("has {} cells, but the header has {}", record.len(), columns.len());
+                return Err(Failure::new(format!("{name}: row {row}"), problem));
             }
             let mut entry = Recipient::default();
             for (n, (column, cell)) in columns.iter().zip(&*record).enumerate() {
                 let cell = std::str::from_utf8(cell).map_err(|_| Failure::new(place(n), "is not UTF-8"))?;
-                set(&mut entry, column, cell).map_err(|what| Failure::new(place(n), what))?;
+                set(&mut entry, column, cell).map_err(|problem| Failure::new(place(n), problem))?;
             }
             return Ok(Some((entry, row)));
         }
     }
 }
 
-/// Reads a list to its end, and counts its people.
-pub(crate) fn count(name: &str, source: &mut Source, object: Option<&CustomObject>) -> Result<usize, Failure> {
-    if let Some(row) = source.pass().and_then(unclosed).map_err(|e| Failure::new(name, e))? {
-        return Err(Failure::new(format!("{name}: row {row}"), "opens a quote that nothing closes"));
+/// Reads the whole list and returns the number of people.
+pub(crate) fn count(name: &str, source: &mut RepeatableInput, object: Option<&CustomObject>) -> Result<usize, Failure> {
+    if let Some(row) = source.reader().and_then(unclosed_quote).map_err(|e| Failure::new(name, e))? {
+        return Err(Failure::new(format!("{name}: row {row}"), "opens a quote that is never closed"));
     }
     let mut people = People::read(name, source, object)?;
     let mut count = 0;
@@ -83,13 +90,13 @@ pub(crate) fn count(name: &str, source: &mut Source, object: Option<&CustomObjec
         count += 1;
     }
     match count {
-        0 => Err(Failure::new(name, "has a header and no people below it")),
+        0 => Err(Failure::new(name, "has a header but no people below it")),
         count => Ok(count),
     }
 }
 
-/// How many people each request of an import holds: as few requests as can be, and as even as can be.
-pub(crate) fn balanced(people: usize) -> Vec<usize> {
+/// Returns the number of people in each request of an import: the fewest requests, of almost equal size.
+pub(crate) fn batch_sizes(people: usize) -> Vec<usize> {
     let requests = people.div_ceil(MAX_RECIPIENTS).max(1);
     (0..requests).map(|n| people / requests + usize::from(n < people % requests)).collect()
 }
@@ -100,7 +107,7 @@ fn columns(name: &str, header: &csv::StringRecord, object: Option<&CustomObject>
     let mut unknown = Vec::new();
     for title in header {
         let title = title.trim();
-        let field = fields().find(|field| title == *field || aliased(field) == title);
+        let field = fields().find(|field| title == *field || short_name(field) == title);
         if let Some(key) = title.strip_prefix("properties.").filter(|key| !key.is_empty()) {
             let property = object.and_then(|object| object.properties.iter().find(|property| property.key == key));
             columns
@@ -110,15 +117,15 @@ fn columns(name: &str, header: &csv::StringRecord, object: Option<&CustomObject>
         } else {
             unknown.push(title);
         }
-        let fills =
+        let target =
             field.map_or(title, |field| if field == "address.postal_code" { "address.post_code" } else { field });
-        match seen.insert(fills, title) {
+        match seen.insert(target, title) {
             Some(first) if first == title => {
-                return Err(Failure::new(format!("{name}: column `{title}`"), "comes twice"));
+                return Err(Failure::new(format!("{name}: column `{title}`"), "occurs twice"));
             }
             Some(first) => {
-                let what = format!("is the same field as column `{first}`");
-                return Err(Failure::new(format!("{name}: column `{title}`"), what));
+                let problem = format!("is the same field as column `{first}`");
+                return Err(Failure::new(format!("{name}: column `{title}`"), problem));
             }
             None => {}
         }
@@ -126,13 +133,14 @@ fn columns(name: &str, header: &csv::StringRecord, object: Option<&CustomObject>
     if unknown.is_empty() {
         return Ok(columns);
     }
-    let mut what = format!("column `{}` is unknown; the columns are read as", unknown.join("`, `"));
+    let mut problem = format!("column `{}` is unknown; the columns are read as", unknown.join("`, `"));
     for title in header {
         let known = !unknown.contains(&title.trim());
-        let _infallible = write!(what, " `{}` → {},", title.trim(), if known { title.trim() } else { "?" });
+        let _infallible = write!(problem, " `{}` → {},", title.trim(), if known { title.trim() } else { "?" });
     }
-    let _infallible = write!(what, " and may be `{}`, `properties.KEY`", fields().collect::<Vec<_>>().join("`, `"));
-    Err(Failure::new(name, what))
+    let _infallible =
+        write!(problem, " and the known columns are `{}`, `properties.KEY`", fields().collect::<Vec<_>>().join("`, `"));
+    Err(Failure::new(name, problem))
 }
 
 /// Returns the names of all fields that a column can have.
@@ -155,8 +163,8 @@ const OTHER_FIELDS: [&str; 11] = [
     "address.postal_code",
 ];
 
-/// Parts of an address may also be named without it.
-fn aliased(field: &str) -> &str {
+/// Returns the short name of a field: `city` for `address.city`.
+fn short_name(field: &str) -> &str {
     field.strip_prefix("address.").unwrap_or(field)
 }
 
@@ -206,7 +214,7 @@ fn set(entry: &mut Recipient<'static>, column: &Column, cell: &str) -> Result<()
     Ok(())
 }
 
-/// A cell as the property's type. What does not fit stays text, and the report tells.
+/// Converts a cell to the type of the property. A cell that does not fit stays text, and the report contains a note.
 fn property(kind: PropertyKind, cell: &str) -> Value {
     let trimmed = cell.trim();
     let text = || Value::Text(cell.into());
@@ -219,84 +227,91 @@ fn property(kind: PropertyKind, cell: &str) -> Value {
     }
 }
 
-/// Whatever is read through it, with the row of each record that is not an empty line: a spreadsheet's count, in which
-/// empty lines count and line breaks within quotes do not.
-struct Rows<R> {
-    from: R,
-    scan: Scan,
-    begun: VecDeque<usize>,
+/// Passes bytes through, and records the row of each record. Rows are numbered as in a spreadsheet: empty lines count, and
+/// line breaks within quotes do not. An empty line is not a record.
+struct RowCounter<R> {
+    inner: R,
+    scanner: Scanner,
+    rows: VecDeque<usize>,
 }
 
-impl<R> Rows<R> {
-    fn new(from: R) -> Self {
-        Self { from, scan: Scan::default(), begun: VecDeque::new() }
+impl<R> RowCounter<R> {
+    fn new(inner: R) -> Self {
+        Self { inner, scanner: Scanner::default(), rows: VecDeque::new() }
     }
 
-    /// The row of the next record, which was read at least in part.
-    fn next(&mut self) -> Option<usize> {
-        self.begun.pop_front()
+    /// Returns the row of the next record. Its first byte must have been read.
+    fn next_row(&mut self) -> Option<usize> {
+        self.rows.pop_front()
     }
 }
 
-impl<R: Read> Read for Rows<R> {
+impl<R: Read> Read for RowCounter<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(buffer)?;
-        self.begun.extend(buffer.iter().take(read).filter_map(|byte| self.scan.next(*byte)));
+        let read = self.inner.read(buffer)?;
+        self.rows.extend(buffer.iter().take(read).filter_map(|byte| self.scanner.next(*byte)));
         Ok(read)
     }
 }
 
-/// The row in which a quote is opened and never closed.
-fn unclosed(from: impl Read) -> io::Result<Option<usize>> {
-    let (mut scan, mut last) = (Scan::default(), None);
-    let mut from = BufReader::with_capacity(1 << 16, from);
+/// Returns the row with a quote that is never closed.
+fn unclosed_quote(input: impl Read) -> io::Result<Option<usize>> {
+    let (mut scanner, mut last) = (Scanner::default(), None);
+    let mut input = BufReader::with_capacity(1 << 16, input);
     loop {
-        let bytes = from.fill_buf()?;
+        let bytes = input.fill_buf()?;
         if bytes.is_empty() {
-            return Ok(last.filter(|_| scan.at == At::Quoted));
+            return Ok(last.filter(|_| scanner.state == State::Quoted));
         }
-        last = bytes.iter().filter_map(|byte| scan.next(*byte)).last().or(last);
+        last = bytes.iter().filter_map(|byte| scanner.next(*byte)).last().or(last);
         let read = bytes.len();
-        from.consume(read);
+        input.consume(read);
     }
 }
 
-/// Where in a file the next byte stands.
-struct Scan {
+/// The state of a CSV scanner before the next byte.
+struct Scanner {
     row: usize,
-    at: At,
+    state: State,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum At {
+enum State {
+    /// At the start of a row.
     Row,
-    /// As [`Row`](At::Row), behind a carriage return, whose line feed ends no second line.
+    /// At the start of a row, after a carriage return. A line feed here does not end another row.
     Return,
+    /// At the start of a cell.
     Cell,
+    /// In an unquoted cell.
     Plain,
+    /// In a quoted cell.
     Quoted,
+    /// After a quote in a quoted cell.
     Quote,
 }
 
-impl Default for Scan {
+impl Default for Scanner {
     fn default() -> Self {
-        Self { row: 1, at: At::Row }
+        Self { row: 1, state: State::Row }
     }
 }
 
-impl Scan {
-    /// Goes on by a byte. The row of a record that begins with it.
+impl Scanner {
+    /// Reads a byte. Returns the row if a record begins with it.
     fn next(&mut self, byte: u8) -> Option<usize> {
-        let Self { row, at } = *self;
-        let begins = matches!(at, At::Row | At::Return);
-        (self.row, self.at) = match (at, byte) {
-            (At::Return, b'\n') => (row, At::Row),
-            (At::Quoted, b'"') => (row, At::Quote),
-            (At::Quoted, _) | (At::Row | At::Return | At::Cell | At::Quote, b'"') => (row, At::Quoted),
-            (_, b'\r') => (row + 1, At::Return),
-            (_, b'\n') => (row + 1, At::Row),
-            (_, b',') => (row, At::Cell),
-            _ => (row, At::Plain),
+        let Self { row, state } = *self;
+        let begins = matches!(state, State::Row | State::Return);
+        (self.row, self.state) = match (state, byte) {
+            (State::Return, b'\n') => (row, State::Row),
+            (State::Quoted, b'"') => (row, State::Quote),
+            (State::Quoted, _) | (State::Row | State::Return | State::Cell | State::Quote, b'"') => {
+                (row, State::Quoted)
+            }
+            (_, b'\r') => (row + 1, State::Return),
+            (_, b'\n') => (row + 1, State::Row),
+            (_, b',') => (row, State::Cell),
+            _ => (row, State::Plain),
         };
         (begins && !matches!(byte, b'\r' | b'\n')).then_some(row)
     }
@@ -306,25 +321,25 @@ impl Scan {
 mod tests {
     use super::*;
 
-    fn rows(text: &str, at_once: usize) -> Vec<usize> {
-        let mut rows = Rows::new(text.as_bytes());
-        let mut buffer = vec![0; at_once];
+    fn rows(text: &str, chunk: usize) -> Vec<usize> {
+        let mut rows = RowCounter::new(text.as_bytes());
+        let mut buffer = vec![0; chunk];
         while rows.read(&mut buffer).unwrap() > 0 {}
-        std::iter::from_fn(|| rows.next()).collect()
+        std::iter::from_fn(|| rows.next_row()).collect()
     }
 
     #[test]
-    fn rows_are_counted_as_in_a_spreadsheet() {
+    fn rows_are_numbered_as_in_a_spreadsheet() {
         let text = "phone,name\r\n1,\"a\r\nb\"\r\n\r\n2,\"c \"\"d\"\" e\"\n3,f\"g\n\n,\n4,h";
-        for at_once in [1, 2, 100] {
-            assert_eq!(rows(text, at_once), [1, 2, 4, 5, 7, 8]);
-            assert_eq!(rows("phone\r1\r\r2", at_once), [1, 2, 4]);
+        for chunk in [1, 2, 100] {
+            assert_eq!(rows(text, chunk), [1, 2, 4, 5, 7, 8]);
+            assert_eq!(rows("phone\r1\r\r2", chunk), [1, 2, 4]);
         }
-        assert_eq!(unclosed(text.as_bytes()).unwrap(), None);
-        assert_eq!(unclosed(&b"phone,name\n1,a\n2,\"b\n3,c\n"[..]).unwrap(), Some(3));
-        let mut source = Source::Held(text.into());
-        assert_eq!(count("f", &mut source, None).unwrap(), 4);
-        let mut people = People::read("f", &mut source, None).unwrap();
+        assert_eq!(unclosed_quote(text.as_bytes()).unwrap(), None);
+        assert_eq!(unclosed_quote(&b"phone,name\n1,a\n2,\"b\n3,c\n"[..]).unwrap(), Some(3));
+        let mut input = RepeatableInput::Bytes(text.into());
+        assert_eq!(count("f", &mut input, None).unwrap(), 4);
+        let mut people = People::read("f", &mut input, None).unwrap();
         let (names, rows): (Vec<_>, Vec<_>) =
             std::iter::from_fn(|| people.next().unwrap()).map(|(person, row)| (person.name, row)).unzip();
         assert_eq!(rows, [2, 4, 5, 8]);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::args::DemoArgs;
 use crate::database::Database;
 use crate::run::with_counts;
-use crate::{Failure, out};
+use crate::{Failure, print_to_stdout};
 
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let demo = new_demo()?;
@@ -21,14 +21,14 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let (done, more) = match &args.database {
         Some(name) => in_database(&demo, name)?,
         None => {
-            let (first, second) = demo.enroll_twice_in_memory().map_err(|e| Failure::caused("demo", &*e))?;
+            let (first, second) = demo.enroll_twice_in_memory().map_err(|e| Failure::from_error("demo", &*e))?;
             (first, second_run(&second))
         }
     };
     if args.json {
-        out(&format!("{:#}\n", with_counts(&done.report)))?;
+        print_to_stdout(&format!("{:#}\n", with_counts(&done.report)))?;
     } else {
-        out(&(demo.text(&done, args.all) + &more))?;
+        print_to_stdout(&(demo.text(&done, args.all) + &more))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -39,18 +39,19 @@ pub(crate) fn organization() -> Result<(Seed, SequenceId), Failure> {
 }
 
 fn new_demo() -> Result<Demo, Failure> {
-    Demo::new().map_err(|e| Failure::caused("demo", &*e))
+    Demo::new().map_err(|e| Failure::from_error("demo", &*e))
 }
 
 /// Enrolls in a database. If the organization is in it already, its rows stay: known contacts are reprocessed.
 fn in_database(demo: &Demo, name: &str) -> Result<(DemoRun, String), Failure> {
-    let mut database = Database::open_or_make(name)?;
+    let mut database = Database::open_or_create(name)?;
     let known = database.organizations()?.contains(&demo.seed.organization_id);
     if !known {
-        database.seed(&demo.seed)?;
+        database.load_seed(&demo.seed)?;
     }
     let id = EnrollmentId::from_uuid(Uuid::now_v7());
-    let done = demo.enroll(&mut database, id).map_err(|e| Failure::caused(database.name(), &*e))?;
+    let done = demo.enroll(&mut database.inbox(), id);
+    let done = done.map_err(|e| Failure::from_error(database.name(), &*e))?;
     let how = if known { "into the organization that it already had" } else { "into a new organization" };
     Ok((done, format!("in `{}`, {how}; enrollment `{id}`\n", database.name())))
 }
@@ -63,7 +64,7 @@ fn write(folder: &Path, demo: &Demo) -> Result<ExitCode, Failure> {
         std::fs::write(&path, bytes).map_err(|e| Failure::new(path.display(), e))?;
     }
     let folder = folder.display();
-    out(&format!(
+    print_to_stdout(&format!(
         "wrote {folder}/seed.json and {folder}/request.json; now a dry run:\n  enroll run --seed {folder}/seed.json \
          --sequence {0} --request {folder}/request.json\nor in a database:\n  enroll seed {folder}/seed.json\n  \
          enroll run --sequence {0} --request {folder}/request.json\n",

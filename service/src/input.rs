@@ -1,4 +1,4 @@
-//! Reads files, and says of bad ones where they are bad.
+//! Reads files. An error names the file and the place in it.
 
 use serde_path_to_error::{Path as JsonPath, Segment};
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::Failure;
 
-/// The bytes of a file, or of standard input for `-`, without a byte order mark.
+/// Reads a file, or standard input for `-`. Removes a byte order mark.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
@@ -31,27 +31,27 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// What is read more than once, each time from its beginning and without a byte order mark.
-pub(crate) enum Source {
+/// Input that can be read several times, each time from its beginning and without a byte order mark.
+pub(crate) enum RepeatableInput {
     File(File),
-    /// As what can be read only once.
-    Held(Vec<u8>),
+    /// The content of an input that can be read only once.
+    Bytes(Vec<u8>),
 }
 
-impl Source {
-    /// Standard input, and whatever else is no plain file, is held in memory.
+impl RepeatableInput {
+    /// Opens a file. Standard input, a pipe or a device is read into memory.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         if path == Path::new("-") || !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return read(path).map(Self::Held);
+            return read(path).map(Self::Bytes);
         }
         File::open(path).map(Self::File).map_err(|e| Failure::new(name(path), e))
     }
 
-    /// Once more from the beginning.
-    pub(crate) fn pass(&mut self) -> io::Result<Box<dyn Read + '_>> {
+    /// Returns a reader that starts at the beginning.
+    pub(crate) fn reader(&mut self) -> io::Result<Box<dyn Read + '_>> {
         let file = match self {
             Self::File(file) => file,
-            Self::Held(bytes) => return Ok(Box::new(&bytes[..])),
+            Self::Bytes(bytes) => return Ok(Box::new(&bytes[..])),
         };
         file.rewind()?;
         let mut mark = Vec::new();
@@ -63,26 +63,26 @@ impl Source {
     }
 }
 
-/// What a file is called in a message.
+/// Returns the name of a file for messages.
 pub(crate) fn name(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// A seed, and the organizations that it is.
+/// A seed, and a snapshot of each organization in it.
 pub(crate) struct SeedFile {
-    pub(crate) given: Seed,
+    pub(crate) seed: Seed,
     pub(crate) snapshots: Vec<Snapshot>,
 }
 
-/// Reads a seed, and checks that a database could hold it.
+/// Reads a seed, and checks that a database can store it.
 pub(crate) fn seed(path: &Path) -> Result<SeedFile, Failure> {
-    let given: Seed = json(path)?;
-    let checked = given.check_unique().and_then(|()| given.snapshots());
+    let seed: Seed = json(path)?;
+    let checked = seed.check_unique().and_then(|()| seed.snapshots());
     let snapshots = checked.map_err(|e| Failure::new(format!("{}#{}", name(path), e.path), e.message))?;
-    Ok(SeedFile { given, snapshots })
+    Ok(SeedFile { seed, snapshots })
 }
 
-/// Reads the switches of the engine.
+/// Reads an enrollment policy.
 pub(crate) fn policy(path: &Path) -> Result<EnrollmentPolicy, Failure> {
     json(path)
 }
@@ -111,5 +111,5 @@ fn pointer(path: &JsonPath) -> String {
     if pointer.is_empty() { pointer } else { format!("#{pointer}") }
 }
 
-/// As editors of some systems write it before UTF-8.
+/// Some editors write it at the start of UTF-8 files.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -1,20 +1,20 @@
 //! `enroll`: enrolls lists of people into a database, serves that over HTTP, runs the demo and the test vectors.
 
-mod again;
 mod args;
-mod ask;
 mod background;
 mod csv_import;
 mod database;
 mod demo;
+mod handles;
 mod http;
+mod import_job;
 mod input;
 mod keys;
-mod read;
+mod repeated_contacts;
 mod run;
 mod seed;
 mod serve;
-mod store;
+mod sql;
 mod vectors;
 mod work;
 
@@ -24,11 +24,12 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use crate::args::{Cli, Command};
 use enroll_demo::print::plain;
 
+use crate::args::{Cli, Command};
+
 fn main() -> ExitCode {
-    let answer = match Cli::parse().command {
+    let exit_code = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Submit(args) => background::submit(&args),
         Command::Work(args) => background::work(&args),
@@ -40,29 +41,29 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Vectors(args) => vectors::run(&args),
     };
-    answer.unwrap_or_else(|failure| {
-        tell(&format!("error: {failure}"));
+    exit_code.unwrap_or_else(|failure| {
+        print_to_stderr(&format!("error: {failure}"));
         ExitCode::from(2)
     })
 }
 
-/// Bad input, or a database that failed: a line that says where, and what.
+/// Why a command failed, in one line: the place (a file, an option or a database), then the problem.
 #[derive(Debug)]
 struct Failure(String);
 
 impl Failure {
-    fn new(place: impl fmt::Display, what: impl fmt::Display) -> Self {
-        Self(plain(&format!("{place}: {what}")))
+    fn new(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self(plain(&format!("{place}: {problem}")))
     }
 
-    /// An error with whatever caused it.
-    fn caused(place: impl fmt::Display, error: &dyn Error) -> Self {
+    /// Returns the failure of an error and all its causes.
+    fn from_error(place: impl fmt::Display, error: &dyn Error) -> Self {
         Self::new(place, causes(error))
     }
 
-    /// With more to be told.
-    fn and(self, more: &str) -> Self {
-        Self(format!("{}; {more}", self.0))
+    /// Appends a hint.
+    fn with_hint(self, hint: &str) -> Self {
+        Self(format!("{}; {hint}", self.0))
     }
 }
 
@@ -72,32 +73,29 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An error and its causes in a line, each told once: some errors tell their cause themselves.
+/// Returns an error and the chain of its causes in one line.
 fn causes(error: &dyn Error) -> String {
     let one_line = |error: &dyn Error| error.to_string().trim().replace('\n', "; ");
     let mut text = one_line(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let told = one_line(error);
-        if !text.contains(&told) {
-            let _infallible = write!(text, ": {told}");
-        }
+        let _infallible = write!(text, ": {}", one_line(error));
         cause = error.source();
     }
     text
 }
 
-/// Prints; a reader that has seen enough is no error.
-fn out(text: &str) -> Result<(), Failure> {
+/// Prints text to standard output. A reader that closes the pipe early is not an error.
+fn print_to_stdout(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new("standard output", e)),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::from_error("standard output", &e)),
         _ => Ok(()),
     }
 }
 
-/// Says something beside the answer.
-fn tell(line: &str) {
-    // Nothing is left to be done where standard error is gone.
+/// Prints a line to standard error.
+fn print_to_stderr(line: &str) {
+    // If standard error is closed, there is no other place to report that.
     drop(writeln!(io::stderr(), "{line}"));
 }

@@ -1,4 +1,4 @@
-//! `enroll run`: a request or a list of people, into a database or against a seed.
+//! `enroll run`: enrolls a request or a list of people, in a database or in memory.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -8,132 +8,134 @@ use std::process::ExitCode;
 use enroll::report::Counts;
 use enroll::{Engine, Enrolled, EnrollmentReport, Repository, enroll_contacts, preview};
 
-use crate::again::Again;
-use crate::args::RunArgs;
-use crate::ask::{Asked, Part, Sender, Stop};
-use crate::database::Database;
-use crate::{Failure, out, tell};
 use enroll_demo::print::{self, Listing, RecipientLine};
 
+use crate::args::RunArgs;
+use crate::database::Database;
+use crate::import_job::{Batch, Import, ImportError, ImportJob};
+use crate::repeated_contacts::RepeatedContacts;
+use crate::{Failure, print_to_stderr, print_to_stdout};
+
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let (sender, mut database) = Sender::new(&args.ask, args.seed.as_deref())?;
-    let mut input = sender.open()?;
-    let mut asked = sender.read(&mut database, &mut input)?;
-    Run { args, sender: &sender }.enroll_all(&mut database, &mut asked)?.out(args, &sender)
+    let (job, mut database) = ImportJob::new(&args.import, args.seed.as_deref())?;
+    let mut input = job.open_input()?;
+    let mut import = job.read(&mut database, &mut input)?;
+    Run { args, job: &job }.enroll_all(&mut database, &mut import)?.print(args, &job)
 }
 
-/// An import on its way.
+/// A run of an import.
 struct Run<'a> {
     args: &'a RunArgs,
-    sender: &'a Sender<'a>,
+    job: &'a ImportJob<'a>,
 }
 
 impl Run<'_> {
-    fn enroll_all(&self, database: &mut Database, asked: &mut Asked<'_>) -> Result<Done, Failure> {
-        let parts = asked.parts();
-        let mut done = Done::new(self.args, parts)?;
-        let bar = progress(asked.people(), parts);
+    fn enroll_all(&self, database: &mut Database, import: &mut Import<'_>) -> Result<Summary, Failure> {
+        let requests = import.requests();
+        let mut summary = Summary::new(self.args, requests)?;
+        let bar = progress_bar(import.people(), requests);
         let name = database.name().to_owned();
-        let mut enroll = |repository: &mut dyn Repository| self.enroll(repository, &name, asked, &mut done, &bar);
-        let enrolled = if self.args.preview && parts > 1 { database.dry_run(enroll)? } else { enroll(database) };
+        let mut enroll = |repository: &mut dyn Repository| self.enroll(repository, &name, import, &mut summary, &bar);
+        let enrolled =
+            if self.args.preview && requests > 1 { database.dry_run(enroll)? } else { enroll(&mut database.inbox()) };
         bar.finish_and_clear();
         match enrolled {
-            Ok(()) => Ok(done),
-            Err(stop) if self.args.preview => Err(stop.failure),
-            Err(stop) => Err(self.sender.stopped(stop, (done.parts, parts), "enrolled")),
+            Ok(()) => Ok(summary),
+            Err(error) if self.args.preview => Err(error.failure),
+            Err(error) => Err(self.job.failure(error, (summary.requests, requests), "enrolled")),
         }
     }
 
-    /// Enrolls, or says what would happen. A preview of several requests is given a repository that keeps nothing: what
-    /// the ones before it would write is what each stands on.
+    /// Enrolls, or previews a single request. For a preview of several requests, the repository is a dry run, so that each
+    /// request sees the rows of the requests before it.
     fn enroll(
         &self,
         repository: &mut dyn Repository,
         name: &str,
-        asked: &mut Asked<'_>,
-        done: &mut Done,
+        import: &mut Import<'_>,
+        summary: &mut Summary,
         bar: &ProgressBar,
-    ) -> Result<(), Stop> {
-        self.sender.check(repository, name, asked)?;
-        let engine = Engine::new(&self.sender.policy);
-        let foreseen = self.args.preview && asked.parts() == 1;
-        self.sender.each(asked, |part| {
-            let enrolled = if foreseen {
-                preview(repository, &engine, &part.enrollment)
+    ) -> Result<(), ImportError> {
+        self.job.check_batches(repository, name, import)?;
+        let engine = Engine::new(&self.job.policy);
+        let preview_only = self.args.preview && import.requests() == 1;
+        self.job.for_each_batch(import, |batch| {
+            let enrolled = if preview_only {
+                preview(repository, &engine, &batch.enrollment)
             } else {
-                enroll_contacts(repository, &engine, &part.enrollment)
+                enroll_contacts(repository, &engine, &batch.enrollment)
             };
-            let enrolled = enrolled.map_err(|e| part.stop(name, &e))?;
+            let enrolled = enrolled.map_err(|e| batch.error(name, &e))?;
             bar.inc(enrolled.report.outcomes.len() as u64);
-            Ok(done.add(part, enrolled)?)
+            Ok(summary.add(batch, enrolled)?)
         })
     }
 }
 
-/// What became of the people so far.
+/// The results of the requests so far.
 ///
-/// Of a long list no more is kept than is printed, and that once all of it is done; the whole reports only where they
-/// are printed.
-struct Done {
-    parts: usize,
+/// It keeps only what is printed at the end. With `--json`, that is all reports.
+struct Summary {
+    requests: usize,
     /// The requests that were completed before.
     replayed: usize,
     target: String,
     counts: Counts,
     tags: String,
-    notable: Listing,
-    numbered: &'static str,
-    again: Option<Again>,
+    listing: Listing,
+    /// The title of the number column: `recipient` or `row`.
+    number_title: &'static str,
+    repeated: Option<RepeatedContacts>,
     json: Option<Json>,
 }
 
 #[derive(Default)]
 struct Json {
     reports: Vec<Enrolled>,
-    again: Vec<serde_json::Value>,
+    repeated: Vec<serde_json::Value>,
 }
 
-impl Done {
-    fn new(args: &RunArgs, parts: usize) -> Result<Self, Failure> {
-        let again = (parts > 1).then(Again::new).transpose().map_err(|e| failed(&e))?;
+impl Summary {
+    fn new(args: &RunArgs, requests: usize) -> Result<Self, Failure> {
+        let repeated = (requests > 1).then(RepeatedContacts::new).transpose().map_err(|e| sqlite_failure(&e))?;
         Ok(Self {
-            parts: 0,
+            requests: 0,
             replayed: 0,
             target: String::new(),
             counts: Counts::default(),
             tags: String::new(),
-            notable: Listing::new(args.all),
-            numbered: "recipient",
-            again,
+            listing: Listing::new(args.all),
+            number_title: "recipient",
+            repeated,
             json: args.json.then(Json::default),
         })
     }
 
-    fn add(&mut self, part: &Part<'_>, enrolled: Enrolled) -> Result<(), Failure> {
+    fn add(&mut self, batch: &Batch<'_>, enrolled: Enrolled) -> Result<(), Failure> {
         let report = &enrolled.report;
-        self.parts += 1;
+        self.requests += 1;
         self.replayed += usize::from(enrolled.replayed);
-        if self.parts == 1 {
-            self.target = print::target(report, part.reference);
+        if self.requests == 1 {
+            self.target = print::target(report, batch.reference);
         }
         self.sum(&report.counts());
         if let Some(tag) = &report.upload_tag {
             let _infallible = writeln!(self.tags, "tag                  {} (`{}`)", tag.name, tag.id);
         }
-        let rows = part.rows.unwrap_or_default();
-        if part.rows.is_some() {
-            self.numbered = "row";
+        let rows = batch.rows.unwrap_or_default();
+        if batch.rows.is_some() {
+            self.number_title = "row";
         }
-        let again = match &mut self.again {
-            Some(again) => again.rows(report, rows).map_err(|e| failed(&e))?,
+        let first_rows = match &mut self.repeated {
+            Some(repeated) => repeated.record(report, rows).map_err(|e| sqlite_failure(&e))?,
             None => Vec::new(),
         };
-        for (entry, outcome) in part.enrollment.request.to.iter().zip(&report.outcomes) {
+        for (entry, outcome) in batch.enrollment.request.to.iter().zip(&report.outcomes) {
             let number = rows.get(outcome.index).copied().unwrap_or(outcome.index);
-            let again = again.get(outcome.index).copied().flatten();
-            self.notable.add(&RecipientLine { number, rows, entry, outcome, first_row: again });
-            if let (Some(json), Some(first)) = (&mut self.json, again) {
-                json.again.push(json!({ "row": number, "first_row": first, "contact_id": outcome.contact_id }));
+            let first_row = first_rows.get(outcome.index).copied().flatten();
+            self.listing.add(&RecipientLine { number, rows, entry, outcome, first_row });
+            if let (Some(json), Some(first)) = (&mut self.json, first_row) {
+                json.repeated.push(json!({ "row": number, "first_row": first, "contact_id": outcome.contact_id }));
             }
         }
         if let Some(json) = &mut self.json {
@@ -153,58 +155,58 @@ impl Done {
         sum.conversations_created += counts.conversations_created;
     }
 
-    fn out(self, args: &RunArgs, sender: &Sender<'_>) -> Result<ExitCode, Failure> {
-        if let Some(Json { reports, again }) = self.json {
-            // Beside a report as JSON, which is the same either way.
+    fn print(self, args: &RunArgs, job: &ImportJob<'_>) -> Result<ExitCode, Failure> {
+        if let Some(Json { reports, repeated }) = self.json {
+            // The JSON of a preview and of an enrollment is the same, so the line goes to standard error.
             if args.preview {
-                tell(PREVIEW);
+                print_to_stderr(PREVIEW);
             }
             if let [report] = &reports[..] {
-                return json_out(&with_replayed(report));
+                return print_json(&with_replayed(report));
             }
             let reports: Vec<_> = reports.iter().map(with_replayed).collect();
-            return json_out(&json!({ "import_id": sender.id, "reports": reports, "again": again }));
+            return print_json(&json!({ "import_id": job.id, "reports": reports, "again": repeated }));
         }
         let mut text = String::new();
         if args.preview {
             let _infallible = writeln!(text, "{PREVIEW}");
         }
         text.push_str(&self.target);
-        if self.parts > 1 {
-            let _infallible = writeln!(text, "{} requests, import `{}`", self.parts, sender.id);
+        if self.requests > 1 {
+            let _infallible = writeln!(text, "{} requests, import `{}`", self.requests, job.id);
         }
         if self.replayed > 0 {
             let _infallible =
-                writeln!(text, "replayed: {} of {} requests were enrolled before", self.replayed, self.parts);
+                writeln!(text, "replayed: {} of {} requests were enrolled before", self.replayed, self.requests);
         }
         text.push_str(&print::counts(&self.counts));
         text.push_str(&self.tags);
         text.push('\n');
-        text.push_str(&self.notable.table(self.numbered));
-        out(&text)?;
+        text.push_str(&self.listing.table(self.number_title));
+        print_to_stdout(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn failed(error: &rusqlite::Error) -> Failure {
-    Failure::caused("whom earlier requests enrolled", error)
+fn sqlite_failure(error: &rusqlite::Error) -> Failure {
+    Failure::from_error("the temporary database of repeated contacts", error)
 }
 
 const PREVIEW: &str = "Preview: nothing was written.";
 
-pub(crate) fn json_out(report: &serde_json::Value) -> Result<ExitCode, Failure> {
-    out(&format!("{report:#}\n"))?;
+pub(crate) fn print_json(report: &serde_json::Value) -> Result<ExitCode, Failure> {
+    print_to_stdout(&format!("{report:#}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The whole report, with its counts.
+/// Returns a report with its counts.
 pub(crate) fn with_counts(report: &EnrollmentReport) -> serde_json::Value {
     let mut value = json!(report);
     value["counts"] = json!(report.counts());
     value
 }
 
-/// The report with its counts, and `replayed: true` if the request was completed before.
+/// Returns a report with its counts, and `replayed: true` if the request was completed before.
 pub(crate) fn with_replayed(enrolled: &Enrolled) -> serde_json::Value {
     let mut value = with_counts(&enrolled.report);
     if enrolled.replayed {
@@ -213,8 +215,8 @@ pub(crate) fn with_replayed(enrolled: &Enrolled) -> serde_json::Value {
     value
 }
 
-/// A bar for an import of several requests; nothing where standard error is no terminal.
-fn progress(people: usize, requests: usize) -> ProgressBar {
+/// Returns a progress bar for an import of several requests. It is hidden if standard error is not a terminal.
+fn progress_bar(people: usize, requests: usize) -> ProgressBar {
     if requests == 1 {
         return ProgressBar::hidden();
     }

@@ -1,4 +1,4 @@
-//! `enroll seed`: a world of a file into a database.
+//! `enroll seed`: loads the rows of a file into a database.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -10,51 +10,51 @@ use enroll::{EnrollmentPolicy, OrganizationId};
 
 use crate::args::SeedArgs;
 use crate::database::Database;
-use crate::{Failure, input, out, tell};
+use crate::{Failure, input, print_to_stderr, print_to_stdout};
 
 pub(crate) fn run(args: &SeedArgs) -> Result<ExitCode, Failure> {
-    let given = input::seed(&args.seed)?.given;
-    let mut database = Database::open_or_make(&Database::named(args.database.as_deref())?)?;
-    if let Err(failure) = database.seed(&given) {
-        // Nothing was written; why, is easier to tell from what stands than from a constraint's name.
-        let clash = database.dump(given.organization_id).ok().and_then(|stands| clash(&given, stands));
-        return Err(match clash {
+    let seed = input::seed(&args.seed)?.seed;
+    let mut database = Database::open_or_create(&Database::resolve_name(args.database.as_deref())?)?;
+    if let Err(failure) = database.load_seed(&seed) {
+        // The database reports the name of a constraint. Compare with the stored rows to report the row.
+        let conflict = database.dump(seed.organization_id).ok().and_then(|stored| conflict(&seed, stored));
+        return Err(match conflict {
             Some(row) => {
-                let what = format!("{row} stands in {} already: nothing was written", database.name());
-                Failure::new(input::name(&args.seed), what)
+                let problem = format!("{row} already exists in {}; nothing was written", database.name());
+                Failure::new(input::name(&args.seed), problem)
             }
-            None => failure.and("nothing was written"),
+            None => failure.with_hint("nothing was written"),
         });
     }
-    if given.policy != EnrollmentPolicy::default() {
-        tell(
-            "note: a database stores no policy, so the seed's is left out; `enroll run --policy POLICY.json` takes it",
+    if seed.policy != EnrollmentPolicy::default() {
+        print_to_stderr(
+            "note: a database stores no policy, so the policy of the seed is not used; use `enroll run --policy POLICY.json`",
         );
     }
-    out(&format!("loaded into {}:\n{}", database.name(), loaded(&given)))?;
+    print_to_stdout(&format!("loaded into {}:\n{}", database.name(), row_counts(&seed)))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first row of a seed that cannot be put beside what stands.
-fn clash(given: &Seed, mut stands: Seed) -> Option<String> {
-    let standing: HashSet<_> = stands.inserts().iter().map(key).collect();
-    if let Some(twice) = given.inserts().iter().map(key).find(|key| standing.contains(key)) {
-        let Key { what, ids, .. } = twice;
+/// Returns the first row of a seed that conflicts with a stored row.
+fn conflict(seed: &Seed, mut stored: Seed) -> Option<String> {
+    let existing: HashSet<_> = stored.inserts().iter().map(row_key).collect();
+    if let Some(row) = seed.inserts().iter().map(row_key).find(|key| existing.contains(key)) {
+        let RowKey { kind, ids, .. } = row;
         let ids: Vec<String> = ids.into_iter().flatten().map(|id| format!("`{id}`")).collect();
-        return Some(format!("{what} {}", ids.join(" of ")));
+        return Some(format!("{kind} {}", ids.join(" of ")));
     }
-    // None under its id, so one that says the same as another.
-    macro_rules! beside {
+    // No id exists, so a row has a unique key of another row. Add the rows to the stored ones, and check these.
+    macro_rules! append_rows {
         ($($list:ident),*) => {{
-            let before = [$((concat!("/", stringify!($list), "/"), stands.$list.len())),*];
-            $(stands.$list.extend(given.$list.iter().cloned().map(|mut row| {
-                row.organization_id.get_or_insert(given.organization_id);
+            let before = [$((concat!("/", stringify!($list), "/"), stored.$list.len())),*];
+            $(stored.$list.extend(seed.$list.iter().cloned().map(|mut row| {
+                row.organization_id.get_or_insert(seed.organization_id);
                 row
             }));)*
             before
         }};
     }
-    let before = beside!(
+    let before = append_rows!(
         channels,
         contacts,
         communication_preferences,
@@ -63,24 +63,24 @@ fn clash(given: &Seed, mut stands: Seed) -> Option<String> {
         contact_tags,
         custom_records
     );
-    let invalid = stands.check_unique().err()?;
+    let invalid = stored.check_unique().err()?;
     before.into_iter().find_map(|(list, before)| {
         let (index, field) = invalid.path.strip_prefix(list)?.split_once('/')?;
         let index = index.parse::<usize>().ok()?.checked_sub(before)?;
-        Some(format!("#{list}{index}/{field}: {}; it", invalid.message))
+        Some(format!("#{list}{index}/{field}: {}; the other row", invalid.message))
     })
 }
 
-/// By what a row is known.
+/// The identity of a row.
 #[derive(PartialEq, Eq, Hash)]
-struct Key {
+struct RowKey {
     organization_id: OrganizationId,
-    what: &'static str,
+    kind: &'static str,
     ids: [Option<Uuid>; 2],
 }
 
-fn key(write: &HostWrite) -> Key {
-    let (what, ids) = match &write.row {
+fn row_key(write: &HostWrite) -> RowKey {
+    let (kind, ids) = match &write.row {
         HostRow::Channel(row) => ("channel", [Some(row.id.as_uuid()), None]),
         HostRow::Sequence(row) => ("sequence", [Some(row.id.as_uuid()), None]),
         HostRow::Step { sequence_id, step } => ("step", [Some(step.id.as_uuid()), Some(sequence_id.as_uuid())]),
@@ -97,30 +97,30 @@ fn key(write: &HostWrite) -> Key {
         HostRow::ContactTag(row) => ("contact tag", [Some(row.tag_id.as_uuid()), Some(row.contact_id.as_uuid())]),
         HostRow::CustomRecord(row) => ("custom record", [Some(row.id.as_uuid()), None]),
     };
-    Key { organization_id: write.organization_id, what, ids }
+    RowKey { organization_id: write.organization_id, kind, ids }
 }
 
-/// How many rows of each table, in words.
-fn loaded(given: &Seed) -> String {
-    let steps = given.sequences.iter().map(|row| row.row.steps.len()).sum();
+/// Returns a line with the number of rows of each kind.
+fn row_counts(seed: &Seed) -> String {
+    let steps = seed.sequences.iter().map(|row| row.row.steps.len()).sum();
     let organizations: HashSet<OrganizationId> =
-        given.inserts().iter().map(|insert| insert.organization_id).chain([given.organization_id]).collect();
+        seed.inserts().iter().map(|insert| insert.organization_id).chain([seed.organization_id]).collect();
     let mut text = String::new();
     for (count, one, many) in [
         (organizations.len(), "organization", "organizations"),
-        (given.channels.len(), "channel", "channels"),
-        (given.call_flows.len(), "call flow", "call flows"),
-        (given.custom_objects.len(), "custom object", "custom objects"),
-        (given.sequences.len(), "sequence", "sequences"),
+        (seed.channels.len(), "channel", "channels"),
+        (seed.call_flows.len(), "call flow", "call flows"),
+        (seed.custom_objects.len(), "custom object", "custom objects"),
+        (seed.sequences.len(), "sequence", "sequences"),
         (steps, "step", "steps"),
-        (given.tags.len(), "tag", "tags"),
-        (given.contacts.len(), "contact", "contacts"),
-        (given.communication_preferences.len(), "communication preference", "communication preferences"),
-        (given.conversations.len(), "conversation", "conversations"),
-        (given.runs.len(), "run", "runs"),
-        (given.step_contacts.len(), "step contact", "step contacts"),
-        (given.contact_tags.len(), "contact tag", "contact tags"),
-        (given.custom_records.len(), "custom record", "custom records"),
+        (seed.tags.len(), "tag", "tags"),
+        (seed.contacts.len(), "contact", "contacts"),
+        (seed.communication_preferences.len(), "communication preference", "communication preferences"),
+        (seed.conversations.len(), "conversation", "conversations"),
+        (seed.runs.len(), "run", "runs"),
+        (seed.step_contacts.len(), "step contact", "step contacts"),
+        (seed.contact_tags.len(), "contact tag", "contact tags"),
+        (seed.custom_records.len(), "custom record", "custom records"),
     ] {
         if count > 0 {
             let _infallible = writeln!(text, "{count:>7} {}", if count == 1 { one } else { many });

@@ -1,4 +1,4 @@
-//! `enroll serve`: the HTTP service, with workers beside it.
+//! `enroll serve`: the HTTP service, with workers in the same process.
 
 use axum::http::HeaderName;
 use hyper::server::conn::http1;
@@ -17,35 +17,35 @@ use enroll::{OrganizationId, SequenceId};
 
 use crate::args::{LogFormat, ServeArgs};
 use crate::database::Database;
+use crate::handles::{Handle, HandleFactory, HandlePool};
 use crate::http::limits::RateLimit;
 use crate::http::metrics::Metrics;
-use crate::http::{self, App, private};
-use crate::store::{Handle, Handles, Store};
+use crate::http::{self, App, redacted};
 use crate::work::{Event, Settings};
-use crate::{Failure, ask, background, demo, input, keys, out};
+use crate::{Failure, background, demo, import_job, input, keys, print_to_stdout};
 
-/// Serves until Ctrl-C, or termination. What runs is finished first.
+/// Serves until Ctrl-C or SIGTERM. Finishes the running requests and enrollments first.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let policy = args.policy.as_deref().map(input::policy).transpose()?.unwrap_or_default();
-    let name = Database::named(args.database.as_deref())?;
-    let key_header: HeaderName = args.key_header.parse().map_err(|e| Failure::new(&args.key_header, e))?;
-    log(args.log);
+    let name = Database::resolve_name(args.database.as_deref())?;
+    let key_header: HeaderName = args.key_header.parse().map_err(|e| Failure::from_error(&args.key_header, &e))?;
+    start_log(args.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::new("serve", e))?;
+    let runtime = runtime.map_err(|e| Failure::from_error("serve", &e))?;
     runtime.block_on(async {
-        // Made, or brought up to date.
-        block_in_place(|| Database::open_or_make(&name).map(drop))?;
-        let store = Store::open(&name, usize::from(args.workers) + HANDLES).await?;
-        let mut handle = store.handle()?;
-        handle.make_tables().await.map_err(|e| Failure::caused(&store.name, &e))?;
-        let tried = if args.demo { Some(Demo::new(&name, &store, &mut handle).await?) } else { None };
+        // Create the database, or update its tables.
+        block_in_place(|| Database::open_or_create(&name).map(drop))?;
+        let factory = HandleFactory::open(&name, usize::from(args.workers) + HANDLES).await?;
+        let mut handle = factory.handle()?;
+        handle.create_tables().await.map_err(|e| Failure::from_error(&factory.name, &e))?;
+        let demo = if args.demo { Some(Demo::create(&name, &factory, &mut handle).await?) } else { None };
         drop(handle);
-        let listener = TcpListener::bind(args.listen).await.map_err(|e| Failure::new(args.listen, e))?;
-        let address = listener.local_addr().map_err(|e| Failure::new(args.listen, e))?;
+        let listener = TcpListener::bind(args.listen).await.map_err(|e| Failure::from_error(args.listen, &e))?;
+        let address = listener.local_addr().map_err(|e| Failure::from_error(args.listen, &e))?;
         let mut text = format!("listening on http://{address}\n");
-        if let Some(Demo { organization_id, sequence_id, key }) = tried {
-            let _infallible = writeln!(text, "demo organization {organization_id}, its API key: {}", key.as_str());
-            text.push_str("try it:\n");
+        if let Some(Demo { organization_id, sequence_id, key }) = demo {
+            let _infallible = writeln!(text, "demo organization {organization_id}, with API key {}", key.as_str());
+            text.push_str("try this request:\n");
             let _infallible = writeln!(
                 text,
                 "curl -sS -X POST http://{address}/v1/sequences/{sequence_id}/contacts -H '{}: {}' \
@@ -54,15 +54,15 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
                 key.as_str()
             );
         }
-        let stop = background::stopped();
-        out(&text)?;
+        let stop = background::shutdown_signal();
+        print_to_stdout(&text)?;
         let app = Arc::new(App {
-            handles: Handles::new(store.clone(), HANDLES),
+            handles: HandlePool::new(factory.clone(), HANDLES),
             policy,
             key_header,
             key_header_name: args.key_header.clone(),
             rate_limit: args.rate_limit.map(RateLimit::new),
-            free: Semaphore::new(args.concurrency as usize),
+            request_permits: Semaphore::new(args.concurrency as usize),
             timeout: Duration::from_secs(args.timeout.into()),
             metrics: Metrics::new(),
             wake: Arc::new(Notify::new()),
@@ -73,19 +73,20 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             lease: Duration::from_secs(args.lease.into()),
             until_empty: false,
         };
-        let told = Arc::clone(&app);
-        let working = crate::work::work(&store, settings, &stop, &app.wake, move |event| tell(&told, &event));
-        let answering = async {
-            answer(listener, Arc::clone(&app), stop.clone()).await;
+        let shared = Arc::clone(&app);
+        let on_event = move |event| record_event(&shared, &event);
+        let working = crate::work::work(&factory, settings, &stop, &app.wake, on_event);
+        let serving = async {
+            accept_connections(listener, Arc::clone(&app), stop.clone()).await;
             Ok(())
         };
-        // Without workers nothing that is accepted would be processed: their end is the service's.
-        tokio::try_join!(working, answering).map(drop)
+        // If the workers fail, the service ends too: accepted enrollments would wait without an end.
+        tokio::try_join!(working, serving).map(drop)
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is printed for somebody to try.
+/// The demo organization and a new API key for it.
 struct Demo {
     organization_id: OrganizationId,
     sequence_id: SequenceId,
@@ -93,28 +94,29 @@ struct Demo {
 }
 
 impl Demo {
-    async fn new(name: &str, store: &Store, handle: &mut Handle) -> Result<Self, Failure> {
-        let (given, sequence_id) = demo::organization()?;
-        let organization_id = given.organization_id;
+    async fn create(name: &str, factory: &HandleFactory, handle: &mut Handle) -> Result<Self, Failure> {
+        let (seed, sequence_id) = demo::organization()?;
+        let organization_id = seed.organization_id;
         block_in_place(|| {
             let mut database = Database::open(name)?;
-            if database.organizations()?.contains(&organization_id) { Ok(()) } else { database.seed(&given) }
+            if database.organizations()?.contains(&organization_id) { Ok(()) } else { database.load_seed(&seed) }
         })?;
-        let key = keys::create(handle, organization_id, "demo", ask::clock()?).await;
-        Ok(Self { organization_id, sequence_id, key: key.map_err(|e| Failure::caused(&store.name, &e))? })
+        let key = keys::create(handle, organization_id, "demo", import_job::current_time()?).await;
+        Ok(Self { organization_id, sequence_id, key: key.map_err(|e| Failure::from_error(&factory.name, &e))? })
     }
 }
 
-/// Answers until it is told to stop; then takes no more connections, and ends when those that stand are answered.
-async fn answer(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiver<bool>) {
-    let most = app.free.available_permits().saturating_mul(CONNECTIONS_A_REQUEST);
-    let connections = Arc::new(Semaphore::new(most.max(MOST_CONNECTIONS)));
-    let wait = app.timeout;
+/// Serves connections until `stop` becomes true. Then it accepts no more, and finishes the running requests.
+async fn accept_connections(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let requests = app.request_permits.available_permits();
+    let limit = requests.saturating_mul(CONNECTIONS_PER_REQUEST).max(MIN_CONNECTION_LIMIT);
+    let connections = Arc::new(Semaphore::new(limit));
+    let request_timeout = app.timeout;
     let router = http::router(app);
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
-    // Who has said everything and closed its side is answered all the same.
-    http.timer(TokioTimer::new()).header_read_timeout(wait).half_close(true);
+    // A client that closes its sending side after the request still gets a response.
+    http.timer(TokioTimer::new()).header_read_timeout(request_timeout).half_close(true);
     loop {
         let next = async {
             let permit = Arc::clone(&connections).acquire_owned().await;
@@ -127,35 +129,35 @@ async fn answer(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiver<
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(e) => {
-                // Too many open files, mostly: others will be closed.
-                tracing::warn!(error = %e, "no connection can be accepted");
+                // The usual cause is too many open files. Wait until other connections close.
+                tracing::warn!(error = %e, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        // The last packet of an answer does not wait for more.
+        // Send the last packet of a response without delay.
         drop(stream.set_nodelay(true));
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            // A caller that goes away is its own business.
+            // An error here means that the client closed the connection.
             drop(connection.await);
             drop(permit);
         });
     }
-    // Whoever comes now is refused, and goes elsewhere.
+    // Refuse new connections, so that clients use another process.
     drop(listener);
-    let answered = tokio::time::timeout(wait + Duration::from_secs(1), graceful.shutdown()).await;
-    if answered.is_err() {
-        tracing::warn!("connections were cut: their requests took too long");
+    let finished = tokio::time::timeout(request_timeout + Duration::from_secs(1), graceful.shutdown()).await;
+    if finished.is_err() {
+        tracing::warn!("closed connections whose requests exceeded the timeout");
     }
 }
 
-/// What workers tell, counted and logged.
-fn tell(app: &App, event: &Event) {
+/// Logs an event of a worker, and counts a completed enrollment.
+fn record_event(app: &App, event: &Event) {
     match event {
         Event::Completed(_, report, took) => {
-            app.metrics.completed(report, *took);
+            app.metrics.record_completed(report, *took);
             let counts = report.counts();
             tracing::info!(
                 added = counts.added,
@@ -171,14 +173,16 @@ fn tell(app: &App, event: &Event) {
             let codes: Vec<&str> = rejection.errors().iter().map(|fault| fault.code.code()).collect();
             tracing::warn!(codes = codes.join(","), "rejected");
         }
-        Event::Postponed(_, error, at) => tracing::warn!(error = private(error), again = %at, "attempt failed"),
-        Event::GivenUp(_, error) => tracing::error!(error = private(error), "gave up"),
-        Event::Left(error) => tracing::warn!(error = private(error), "left for a newer worker"),
-        Event::Trouble(error) => tracing::warn!(error = private(error), "the database does not answer, trying on"),
+        Event::Postponed(_, error, at) => tracing::warn!(error = redacted(error), retry_at = %at, "attempt failed"),
+        Event::GivenUp(_, error) => tracing::error!(error = redacted(error), "enrollment failed in every attempt"),
+        Event::LeftToNewer(error) => tracing::warn!(error = redacted(error), "left for a newer worker"),
+        Event::DatabaseError(error) => {
+            tracing::warn!(error = redacted(error), "database error, the worker tries again")
+        }
     }
 }
 
-fn log(format: LogFormat) {
+fn start_log(format: LogFormat) {
     let to = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Json => to.json().init(),
@@ -186,10 +190,10 @@ fn log(format: LogFormat) {
     }
 }
 
-/// How many requests use the database at once.
+/// The number of requests that use the database at a time.
 const HANDLES: usize = 8;
-/// Connections that wait for the next request, or for an answer, are cheap.
-const CONNECTIONS_A_REQUEST: usize = 4;
-const MOST_CONNECTIONS: usize = 1024;
+/// The limit of open connections, as a multiple of the concurrent requests: idle connections use few resources.
+const CONNECTIONS_PER_REQUEST: usize = 4;
+const MIN_CONNECTION_LIMIT: usize = 1024;
 const TWO_PEOPLE: &str =
     r#"{"to":[{"phone":"+1 415 555 0132","name":"Ann Lee"},{"phone":"+1 415 555 0187","name":"Bo Berg"}]}"#;

@@ -15,41 +15,41 @@ use enroll::{
 
 use crate::args::VectorsArgs;
 use crate::database::{Address, Database};
-use crate::{Failure, causes, input, out};
+use crate::{Failure, causes, input, print_to_stdout};
 
 pub(crate) fn run(args: &VectorsArgs) -> Result<ExitCode, Failure> {
     let files = files(&args.paths)?;
-    let mut bench = Bench::new(&args.database)?;
+    let mut target = Target::open(&args.database)?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    // What ended the run is told after the vectors before it.
-    let (mut unreadable, mut broken) = (None, None);
+    // Print the results first, then the error that ended the run.
+    let (mut invalid, mut database_failure) = (None, None);
     let mut text = String::new();
     for file in files {
         let vector = match Vector::from_json(&input::read(&file)?) {
             Ok(vector) => vector,
-            // The others are told all the same.
+            // Continue with the other vectors.
             Err(e) => {
                 failed += 1;
                 let _infallible = writeln!(text, "FAILED {}\n    {e}", file.display());
-                unreadable.get_or_insert_with(|| Failure::new(input::name(&file), e));
+                invalid.get_or_insert_with(|| Failure::new(input::name(&file), e));
                 continue;
             }
         };
-        let _infallible = match bench.run(&vector) {
-            Ok(Ran::Passed) => {
+        let _infallible = match target.run(&vector) {
+            Ok(VectorResult::Passed) => {
                 passed += 1;
                 writeln!(text, "ok {}", vector.name)
             }
-            Ok(Ran::Skipped) => {
+            Ok(VectorResult::Skipped) => {
                 skipped += 1;
-                writeln!(text, "skipped {} (plan_only: no database would hold its world)", vector.name)
+                writeln!(text, "skipped {} (plan_only: a database cannot store its rows)", vector.name)
             }
-            Ok(Ran::Failed(difference)) => {
+            Ok(VectorResult::Failed(difference)) => {
                 failed += 1;
                 writeln!(text, "FAILED {}\n    {difference}\n    in {}", vector.name, file.display())
             }
             Err(failure) => {
-                broken = Some(failure);
+                database_failure = Some(failure);
                 break;
             }
         };
@@ -59,135 +59,139 @@ pub(crate) fn run(args: &VectorsArgs) -> Result<ExitCode, Failure> {
         let _infallible = write!(text, ", {skipped} skipped");
     }
     text.push('\n');
-    out(&text)?;
-    if let Some(failure) = broken.or(unreadable) {
+    print_to_stdout(&text)?;
+    if let Some(failure) = database_failure.or(invalid) {
         return Err(failure);
     }
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
 
-enum Ran {
+enum VectorResult {
     Passed,
     Skipped,
     Failed(String),
 }
 
-/// What vectors are run on: each finds it without rows, and leaves it so.
-enum Bench {
+/// The database to run vectors on. It is empty before and after each vector.
+enum Target {
     Memory,
     File(PathBuf),
     Postgres(RefCell<Database>),
 }
 
-impl Bench {
-    fn new(name: &str) -> Result<Self, Failure> {
-        match Address::of(name)? {
+impl Target {
+    fn open(name: &str) -> Result<Self, Failure> {
+        match Address::parse(name)? {
             Address::Memory => Ok(Self::Memory),
             Address::File(path) => {
                 if path.starts_with("file:") {
-                    return Err(Failure::new(path, "is an address: name the file itself, by its path"));
+                    return Err(Failure::new(path, "is a URL; use the path of the file"));
                 }
                 let path = PathBuf::from(path);
                 if path.symlink_metadata().is_ok() {
-                    let what = "exists, and vectors leave nothing behind: name a file that does not";
-                    return Err(Failure::new(path.display(), what));
+                    let problem = "exists already, and `enroll vectors` deletes its file; use the path of a new file";
+                    return Err(Failure::new(path.display(), problem));
                 }
                 Ok(Self::File(path))
             }
             Address::Postgres(url) => {
-                let mut database = Database::open_or_make(url)?;
+                let mut database = Database::open_or_create(url)?;
                 if database.organizations()?.is_empty() {
                     return Ok(Self::Postgres(RefCell::new(database)));
                 }
-                let what = "has organizations, which vectors would be mixed with: name a database without";
-                Err(Failure::new(database.name(), what))
+                let problem = "has organizations; use a database without any, since each vector needs an empty one";
+                Err(Failure::new(database.name(), problem))
             }
         }
     }
 
-    fn run(&mut self, vector: &Vector) -> Result<Ran, Failure> {
-        let ran = match self {
+    fn run(&mut self, vector: &Vector) -> Result<VectorResult, Failure> {
+        let result = match self {
             Self::Memory => match vectors::run(vector, &Libphonenumber) {
-                Ok(()) => Ran::Passed,
-                Err(difference) => Ran::Failed(difference.to_string()),
+                Ok(()) => VectorResult::Passed,
+                Err(difference) => VectorResult::Failed(difference.to_string()),
             },
-            _ if vector.plan_only => Ran::Skipped,
+            _ if vector.plan_only => VectorResult::Skipped,
             Self::File(path) => {
                 let name = path.display().to_string();
-                let ran = Database::open_or_make(&name).and_then(|database| on(&RefCell::new(database), vector));
+                let opened = Database::open_or_create(&name);
+                let result = opened.and_then(|database| run_on_empty(&RefCell::new(database), vector));
                 remove(path)?;
-                ran?
+                result?
             }
             Self::Postgres(database) => {
-                let ran = on(database, vector);
+                let result = run_on_empty(database, vector);
                 database.get_mut().remove(&vector.given)?;
-                ran?
+                result?
             }
         };
-        Ok(ran)
+        Ok(result)
     }
 }
 
-/// On a database without rows.
-fn on(database: &RefCell<Database>, vector: &Vector) -> Result<Ran, Failure> {
-    let given = &vector.given;
-    if let Err(e) = given.snapshots().map(drop).and_then(|()| given.check_unique()) {
-        return Ok(Ran::Failed(format!("/given{}: {}", e.path, e.message)));
+/// Runs a vector on a database without rows.
+fn run_on_empty(database: &RefCell<Database>, vector: &Vector) -> Result<VectorResult, Failure> {
+    let seed = &vector.given;
+    if let Err(e) = seed.snapshots().map(drop).and_then(|()| seed.check_unique()) {
+        return Ok(VectorResult::Failed(format!("/given{}: {}", e.path, e.message)));
     }
-    database.borrow_mut().seed(given)?;
-    let mut handle = Handle { database, lost: None };
-    let mut unread = None;
+    database.borrow_mut().load_seed(seed)?;
+    let mut repository = RecordingRepository { database, error: None };
+    let mut dump_failure = None;
     let dump = || {
-        let stands = database.borrow_mut().dump(given.organization_id);
-        stands.unwrap_or_else(|failure| {
-            unread = Some(failure);
-            Seed::new(given.organization_id)
+        let rows = database.borrow_mut().dump(seed.organization_id);
+        rows.unwrap_or_else(|failure| {
+            dump_failure = Some(failure);
+            Seed::new(seed.organization_id)
         })
     };
-    let ran = vectors::run_on(vector, &Libphonenumber, &mut handle, dump);
-    if let Some(failure) = unread {
+    let result = vectors::run_on(vector, &Libphonenumber, &mut repository, dump);
+    if let Some(failure) = dump_failure {
         return Err(failure);
     }
-    Ok(match (ran, handle.lost) {
-        (Ok(()), _) => Ran::Passed,
-        (Err(difference), None) => Ran::Failed(difference.to_string()),
-        (Err(difference), Some(lost)) => Ran::Failed(format!("{difference}\n    {lost}")),
+    Ok(match (result, repository.error) {
+        (Ok(()), _) => VectorResult::Passed,
+        (Err(difference), None) => VectorResult::Failed(difference.to_string()),
+        (Err(difference), Some(error)) => VectorResult::Failed(format!("{difference}\n    {error}")),
     })
 }
 
-/// The database for a vector, while what stands in it is read too; it keeps why it failed.
-struct Handle<'d> {
+/// A repository on a database that is dumped between its calls. It records the last error, except conflicts.
+struct RecordingRepository<'d> {
     database: &'d RefCell<Database>,
-    lost: Option<String>,
+    error: Option<String>,
 }
 
-impl Handle<'_> {
-    fn ask<T>(&mut self, ask: impl FnOnce(&mut Database) -> Result<T, RepositoryError>) -> Result<T, RepositoryError> {
-        let answer = ask(&mut self.database.borrow_mut());
-        if let Err(e) = &answer
+impl RecordingRepository<'_> {
+    fn call<T>(
+        &mut self,
+        call: impl FnOnce(&mut dyn Repository) -> Result<T, RepositoryError>,
+    ) -> Result<T, RepositoryError> {
+        let result = call(&mut self.database.borrow_mut().inbox());
+        if let Err(e) = &result
             && e.kind() != RepositoryErrorKind::Conflict
         {
-            self.lost = Some(causes(e));
+            self.error = Some(causes(e));
         }
-        answer
+        result
     }
 }
 
-impl Repository for Handle<'_> {
+impl Repository for RecordingRepository<'_> {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        self.ask(|database| database.reference_data(query))
+        self.call(|repository| repository.reference_data(query))
     }
 
     fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        self.ask(|database| database.load(query))
+        self.call(|repository| repository.load(query))
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        self.ask(|database| database.commit(changes))
+        self.call(|repository| repository.commit(changes))
     }
 }
 
-/// A SQLite file with what may stand beside it.
+/// Deletes a SQLite file with its journal files.
 fn remove(path: &Path) -> Result<(), Failure> {
     for end in ["", "-wal", "-shm", "-journal"] {
         let mut file = path.as_os_str().to_owned();
@@ -202,14 +206,14 @@ fn remove(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The files that are named, and the `.json` files of the folders that are, in order.
+/// Returns the named files, and the `.json` files of the named folders, in order.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
             let mut found = folder(path).map_err(|e| Failure::new(path.display(), e))?;
             if found.is_empty() {
-                return Err(Failure::new(path.display(), "has no `.json` files"));
+                return Err(Failure::new(path.display(), "contains no `.json` files"));
             }
             found.sort();
             files.append(&mut found);
@@ -220,7 +224,7 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-/// The `.json` files in a folder and in its folders.
+/// Returns the `.json` files in a folder and in its subfolders.
 fn folder(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path)? {

@@ -1,34 +1,30 @@
-//! Where the rows are: a SQLite file, PostgreSQL, or memory.
+//! The databases of the command line: a SQLite file, PostgreSQL, or memory.
 
 mod postgres;
 mod sqlite;
 
 use std::error::Error;
 
-use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry};
 use enroll::seed::Seed;
-use enroll::{
-    ChangeSet, EnrollmentCommand, EnrollmentId, InMemoryRepository, Inbox, OrganizationId, ReferenceData,
-    ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
-};
+use enroll::{InMemoryRepository, Inbox, OrganizationId, Repository, Snapshot};
 
 use self::postgres::Postgres;
 use self::sqlite::Sqlite;
 use crate::Failure;
 
-/// A database of organizations, by the name that the user gave it.
+/// An open database, with the name from the command line.
 pub(crate) struct Database {
     name: String,
-    store: Store,
+    backend: Backend,
 }
 
-enum Store {
+enum Backend {
     Memory(InMemoryRepository),
     Sqlite(Sqlite),
     Postgres(Postgres),
 }
 
-/// What a user may name.
+/// The kind of database that a name denotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Address<'n> {
     Memory,
@@ -37,13 +33,13 @@ pub(crate) enum Address<'n> {
 }
 
 impl<'n> Address<'n> {
-    pub(crate) fn of(name: &'n str) -> Result<Self, Failure> {
+    pub(crate) fn parse(name: &'n str) -> Result<Self, Failure> {
         match name.split_once("://") {
             _ if name == "memory" || name == ":memory:" => Ok(Self::Memory),
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(name)),
             Some((scheme, _)) if scheme != "file" && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-                let what = "is no database that this build knows: name a SQLite file, or `postgres://…`";
-                Err(Failure::new(without_password(name), what))
+                let problem = "is not a supported database; use a SQLite file, or `postgres://…`";
+                Err(Failure::new(without_password(name), problem))
             }
             _ => Ok(Self::File(name)),
         }
@@ -51,8 +47,8 @@ impl<'n> Address<'n> {
 }
 
 impl Database {
-    /// Which database is meant: the one that is named, else the environment's, else `enroll.db`.
-    pub(crate) fn named(name: Option<&str>) -> Result<String, Failure> {
+    /// Returns the name of the database: the given one, else `ENROLL_DATABASE`, else `enroll.db`.
+    pub(crate) fn resolve_name(name: Option<&str>) -> Result<String, Failure> {
         match (name, std::env::var(VARIABLE)) {
             (Some(name), _) => Ok(name.to_owned()),
             (None, Ok(name)) if !name.is_empty() => Ok(name),
@@ -61,166 +57,118 @@ impl Database {
         }
     }
 
-    /// A database that stands; none is made.
+    /// Opens an existing database.
     pub(crate) fn open(name: &str) -> Result<Self, Failure> {
-        Self::opened(name, false)
+        Self::open_with(name, false)
     }
 
-    /// A database, made if there is none, with the tables of this build.
-    pub(crate) fn open_or_make(name: &str) -> Result<Self, Failure> {
-        Self::opened(name, true)
+    /// Opens a database. Creates it if it does not exist, and updates its tables.
+    pub(crate) fn open_or_create(name: &str) -> Result<Self, Failure> {
+        Self::open_with(name, true)
     }
 
-    /// The world of a file, in memory.
+    /// Returns a database in memory with the rows of a seed.
     pub(crate) fn in_memory(name: String, snapshots: Vec<Snapshot>) -> Self {
         let repository = InMemoryRepository::new();
         snapshots.into_iter().for_each(|snapshot| repository.insert(snapshot));
-        Self { name, store: Store::Memory(repository) }
+        Self { name, backend: Backend::Memory(repository) }
     }
 
-    fn opened(name: &str, make: bool) -> Result<Self, Failure> {
+    fn open_with(name: &str, create: bool) -> Result<Self, Failure> {
         let shown = without_password(name);
-        let failed = |e: Box<dyn Error>| Failure::caused(&shown, &*e);
-        let store = match Address::of(name)? {
+        let failed = |e: Box<dyn Error>| Failure::from_error(&shown, &*e);
+        let backend = match Address::parse(name)? {
             Address::Memory => {
-                let what = "is gone with the command: name a SQLite file or `postgres://…`, or run with `--seed`";
-                return Err(Failure::new(shown, what));
+                let problem = "ends with the command; use a SQLite file or `postgres://…`, or run with `--seed`";
+                return Err(Failure::new(shown, problem));
             }
-            Address::Postgres(url) => Postgres::open(url, make).map_err(failed)?.map(Store::Postgres),
-            Address::File(path) => Sqlite::open(path, make).map_err(failed)?.map(Store::Sqlite),
+            Address::Postgres(url) => Postgres::open(url, create).map_err(failed)?.map(Backend::Postgres),
+            Address::File(path) => Sqlite::open(path, create).map_err(failed)?.map(Backend::Sqlite),
         };
-        match store {
-            Some(store) => Ok(Self { name: shown, store }),
+        match backend {
+            Some(backend) => Ok(Self { name: shown, backend }),
             None => {
-                let what =
-                    format!("is no database of `enroll` yet: make it with `enroll seed SEED.json --database {shown}`");
-                Err(Failure::new(&shown, what))
+                let problem =
+                    format!("has no tables of `enroll`; create them with `enroll seed SEED.json --database {shown}`");
+                Err(Failure::new(&shown, problem))
             }
         }
     }
 
-    /// As the user named it, but for a password.
+    /// Returns the name from the command line, without a password.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Every organization, in order.
+    /// Returns an inbox on the database.
+    pub(crate) fn inbox(&mut self) -> Box<dyn Inbox + '_> {
+        match &mut self.backend {
+            Backend::Memory(repository) => Box::new(repository),
+            Backend::Sqlite(sqlite) => Box::new(sqlite.repository()),
+            Backend::Postgres(postgres) => Box::new(postgres.repository()),
+        }
+    }
+
+    /// Returns the id of every organization, in order.
     pub(crate) fn organizations(&mut self) -> Result<Vec<OrganizationId>, Failure> {
-        let Self { name, store } = self;
-        let organizations = match store {
-            Store::Memory(repository) => Ok(repository.organizations()),
-            Store::Sqlite(sqlite) => sqlite.organizations(),
-            Store::Postgres(postgres) => postgres.organizations(),
+        let Self { name, backend } = self;
+        let organizations = match backend {
+            Backend::Memory(repository) => Ok(repository.organizations()),
+            Backend::Sqlite(sqlite) => sqlite.organizations(),
+            Backend::Postgres(postgres) => postgres.organizations(),
         };
-        organizations.map_err(|e| Failure::caused(name, &*e))
+        organizations.map_err(|e| Failure::from_error(name, &*e))
     }
 
-    /// Writes a whole world, all of it or nothing.
-    pub(crate) fn seed(&mut self, given: &Seed) -> Result<(), Failure> {
-        let Self { name, store } = self;
-        let seeded = match store {
-            Store::Memory(_) => return Err(Failure::new(name, "holds a world already")),
-            Store::Sqlite(sqlite) => sqlite.seed(given),
-            Store::Postgres(postgres) => postgres.seed(given),
+    /// Writes the rows of a seed, all or none.
+    pub(crate) fn load_seed(&mut self, seed: &Seed) -> Result<(), Failure> {
+        let Self { name, backend } = self;
+        let seeded = match backend {
+            Backend::Memory(_) => return Err(Failure::new(name, "contains an organization already")),
+            Backend::Sqlite(sqlite) => sqlite.load_seed(seed),
+            Backend::Postgres(postgres) => postgres.load_seed(seed),
         };
-        seeded.map_err(|e| Failure::caused(name, &*e))
+        seeded.map_err(|e| Failure::from_error(name, &*e))
     }
 
-    /// All that stands, of every organization; rows of another than `organization_id` name theirs.
+    /// Returns all rows of all organizations. A row of another organization than `organization_id` contains its id.
     pub(crate) fn dump(&mut self, organization_id: OrganizationId) -> Result<Seed, Failure> {
-        let Self { name, store } = self;
-        let given = match store {
-            Store::Memory(repository) => return Ok(Seed::dump(&snapshots(repository), organization_id)),
-            Store::Sqlite(sqlite) => sqlite.dump(organization_id),
-            Store::Postgres(postgres) => postgres.dump(organization_id),
+        let Self { name, backend } = self;
+        let seed = match backend {
+            Backend::Memory(repository) => return Ok(Seed::dump(&snapshots(repository), organization_id)),
+            Backend::Sqlite(sqlite) => sqlite.dump(organization_id),
+            Backend::Postgres(postgres) => postgres.dump(organization_id),
         };
-        given.map_err(|e| Failure::caused(name, &*e))
+        seed.map_err(|e| Failure::from_error(name, &*e))
     }
 
-    /// Works on what would be: whatever `work` commits is there for it to read, and is undone afterwards.
+    /// Calls `work` with a repository whose commits are visible to `work`, and undoes them afterwards.
     pub(crate) fn dry_run<T>(&mut self, work: impl FnOnce(&mut dyn Repository) -> T) -> Result<T, Failure> {
-        let Self { name, store } = self;
-        let answer = match store {
-            Store::Memory(repository) => {
+        let Self { name, backend } = self;
+        let result = match backend {
+            Backend::Memory(repository) => {
                 let copy = InMemoryRepository::new();
                 snapshots(repository).into_iter().for_each(|snapshot| copy.insert(snapshot));
                 return Ok(work(&mut { copy }));
             }
-            Store::Sqlite(sqlite) => sqlite.dry_run(work),
-            Store::Postgres(postgres) => postgres.dry_run(work),
+            Backend::Sqlite(sqlite) => sqlite.dry_run(work),
+            Backend::Postgres(postgres) => postgres.dry_run(work),
         };
-        answer.map_err(|e| Failure::caused(name, &*e))
+        result.map_err(|e| Failure::from_error(name, &*e))
     }
 
-    /// Takes the organizations of a world away, with all that is theirs.
-    pub(crate) fn remove(&mut self, given: &Seed) -> Result<(), Failure> {
-        let organizations = given.inserts().into_iter().map(|insert| insert.organization_id);
-        let organizations: Vec<_> = organizations.chain([given.organization_id]).collect();
-        let Self { name, store } = self;
-        let removed = match store {
-            Store::Memory(_) | Store::Sqlite(_) => return Err(Failure::new(name, "is removed as a whole")),
-            Store::Postgres(postgres) => postgres.remove(&organizations),
+    /// Deletes the organizations of a seed with all their rows.
+    pub(crate) fn remove(&mut self, seed: &Seed) -> Result<(), Failure> {
+        let organizations = seed.inserts().into_iter().map(|insert| insert.organization_id);
+        let organizations: Vec<_> = organizations.chain([seed.organization_id]).collect();
+        let Self { name, backend } = self;
+        let removed = match backend {
+            Backend::Memory(_) | Backend::Sqlite(_) => {
+                return Err(Failure::new(name, "cannot delete single organizations; delete the database"));
+            }
+            Backend::Postgres(postgres) => postgres.remove(&organizations),
         };
-        removed.map_err(|e| Failure::caused(name, &*e))
-    }
-}
-
-impl Repository for Database {
-    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        self.store.ask(|inbox| inbox.reference_data(query))
-    }
-
-    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        self.store.ask(|inbox| inbox.load(query))
-    }
-
-    fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        self.store.ask(|inbox| inbox.commit(changes))
-    }
-}
-
-impl Inbox for Database {
-    fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
-        self.store.ask(|inbox| inbox.insert(command))
-    }
-
-    fn find(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-    ) -> Result<Option<InboxEntry>, RepositoryError> {
-        self.store.ask(|inbox| inbox.find(organization_id, enrollment_id))
-    }
-
-    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        self.store.ask(|inbox| inbox.claim(now, lease_end))
-    }
-
-    fn record_failure(&mut self, claim: &Claim, failure: &AttemptFailure) -> Result<(), RepositoryError> {
-        self.store.ask(|inbox| inbox.record_failure(claim, failure))
-    }
-
-    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-        self.store.ask(|inbox| inbox.release(claim, due_at))
-    }
-
-    fn retry(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-        now: Timestamp,
-    ) -> Result<bool, RepositoryError> {
-        self.store.ask(|inbox| inbox.retry(organization_id, enrollment_id, now))
-    }
-}
-
-impl Store {
-    fn ask<T>(&mut self, ask: impl FnOnce(&mut dyn Inbox) -> T) -> T {
-        match self {
-            Self::Memory(repository) => ask(repository),
-            Self::Sqlite(sqlite) => ask(sqlite.repository()),
-            Self::Postgres(postgres) => ask(&mut postgres.repository()),
-        }
+        removed.map_err(|e| Failure::from_error(name, &*e))
     }
 }
 
@@ -228,13 +176,13 @@ fn snapshots(repository: &InMemoryRepository) -> Vec<Snapshot> {
     repository.organizations().into_iter().filter_map(|id| repository.snapshot(id)).collect()
 }
 
-/// A name to be shown. Of a URL, whatever may be its password is left out, however badly it is written.
+/// Returns a name without the password of a URL. It also removes a password from a malformed URL.
 pub(crate) fn without_password(name: &str) -> String {
     let Some((scheme, rest)) = name.split_once("://") else { return name.to_owned() };
     let rest = match rest.rsplit_once('@') {
-        Some((who, rest)) => match who.split_once(':') {
+        Some((login, rest)) => match login.split_once(':') {
             Some((user, _)) => format!("{user}:***@{rest}"),
-            None => format!("{who}@{rest}"),
+            None => format!("{login}@{rest}"),
         },
         None => rest.to_owned(),
     };
@@ -246,7 +194,7 @@ pub(crate) fn without_password(name: &str) -> String {
     format!("{scheme}://{place}?{}", options.collect::<Vec<_>>().join("&"))
 }
 
-/// Names the database where no option does.
+/// The environment variable with the default database.
 const VARIABLE: &str = "ENROLL_DATABASE";
 
 #[cfg(test)]
@@ -254,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_never_shown() {
+    fn without_password_removes_every_password() {
         for (name, shown) in [
             ("enroll.db", "enroll.db"),
             ("postgres://localhost:5432/app", "postgres://localhost:5432/app"),
@@ -269,12 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_named_by_a_path_or_an_address() {
-        assert_eq!(Address::of("enroll.db").unwrap(), Address::File("enroll.db"));
-        assert_eq!(Address::of("postgres://h/d").unwrap(), Address::Postgres("postgres://h/d"));
-        assert_eq!(Address::of("file:///tmp/a?mode=ro").unwrap(), Address::File("file:///tmp/a?mode=ro"));
-        assert_eq!(Address::of("memory").unwrap(), Address::Memory);
-        let told = Address::of("mysql://ann:secret@h/d").unwrap_err().to_string();
-        assert!(told.starts_with("mysql://ann:***@h/d: is no database that this build knows"), "{told}");
+    fn an_address_is_a_path_or_a_url() {
+        assert_eq!(Address::parse("enroll.db").unwrap(), Address::File("enroll.db"));
+        assert_eq!(Address::parse("postgres://h/d").unwrap(), Address::Postgres("postgres://h/d"));
+        assert_eq!(Address::parse("file:///tmp/a?mode=ro").unwrap(), Address::File("file:///tmp/a?mode=ro"));
+        assert_eq!(Address::parse("memory").unwrap(), Address::Memory);
+        let error = Address::parse("mysql://ann:secret@h/d").unwrap_err().to_string();
+        assert!(error.starts_with("mysql://ann:***@h/d: is not a supported database"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! PostgreSQL, for a program that waits.
+//! A blocking connection to PostgreSQL.
 
 use std::error::Error;
 use tokio::runtime::{Builder, Runtime};
@@ -14,20 +14,20 @@ use enroll_postgres::deadpool_postgres::Object;
 use enroll_postgres::tokio_postgres::IsolationLevel;
 use enroll_postgres::{Error as PostgresError, PostgresRepository, PostgresTransaction, migrate, seed};
 
-/// A connection, and the runtime that drives it.
+/// A pool with one connection, and the runtime that drives it.
 pub(super) struct Postgres {
     repository: PostgresRepository,
     runtime: Runtime,
 }
 
 impl Postgres {
-    /// A database, or `None` where it lacks the tables of `enroll` and they are not to be made.
-    pub(super) fn open(url: &str, make: bool) -> Result<Option<Self>, Box<dyn Error>> {
+    /// Connects to a database. Returns `None` if it has no tables of `enroll` and `create` is false.
+    pub(super) fn open(url: &str, create: bool) -> Result<Option<Self>, Box<dyn Error>> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let pool = PostgresRepository::pool_at(url, 1)?;
         let ready = runtime.block_on(async {
             let mut client = pool.get().await?;
-            if !make && !client.query_one(OURS, &[]).await?.try_get::<_, bool>(0)? {
+            if !create && !client.query_one(HAS_TABLES, &[]).await?.try_get::<_, bool>(0)? {
                 return Ok(false);
             }
             migrate(&mut client).await?;
@@ -36,9 +36,9 @@ impl Postgres {
         Ok(ready.then(|| Self { repository: PostgresRepository::new(pool), runtime }))
     }
 
-    /// The repository, for one who waits.
-    pub(super) fn repository(&mut self) -> impl Inbox {
-        Waiting { runtime: &self.runtime, repository: self.repository.clone() }
+    /// Returns a blocking inbox.
+    pub(super) fn repository(&mut self) -> impl Inbox + '_ {
+        BlockOn { runtime: &self.runtime, repository: self.repository.clone() }
     }
 
     pub(super) fn organizations(&self) -> Result<Vec<OrganizationId>, Box<dyn Error>> {
@@ -49,9 +49,9 @@ impl Postgres {
         Ok(ids.collect::<Result<_, _>>().map_err(PostgresError::from)?)
     }
 
-    pub(super) fn seed(&self, given: &Seed) -> Result<(), Box<dyn Error>> {
+    pub(super) fn load_seed(&self, seed: &Seed) -> Result<(), Box<dyn Error>> {
         let mut client = self.client()?;
-        Ok(self.runtime.block_on(seed::load(&mut client, given))?)
+        Ok(self.runtime.block_on(seed::load(&mut client, seed))?)
     }
 
     pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Seed, Box<dyn Error>> {
@@ -64,9 +64,9 @@ impl Postgres {
         let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
         let mut transaction = self.runtime.block_on(begin.start()).map_err(PostgresError::from)?;
         let repository = PostgresTransaction::new(&mut transaction);
-        let answer = work(&mut Waiting { runtime: &self.runtime, repository });
+        let result = work(&mut BlockOn { runtime: &self.runtime, repository });
         self.runtime.block_on(transaction.rollback()).map_err(PostgresError::from)?;
-        Ok(answer)
+        Ok(result)
     }
 
     pub(super) fn remove(&self, organizations: &[OrganizationId]) -> Result<(), Box<dyn Error>> {
@@ -82,13 +82,13 @@ impl Postgres {
     }
 }
 
-/// An async repository as a blocking one.
-struct Waiting<'r, R> {
+/// An async repository as a blocking one: each call waits for its future.
+struct BlockOn<'r, R> {
     runtime: &'r Runtime,
     repository: R,
 }
 
-impl<R: AsyncRepository> Repository for Waiting<'_, R> {
+impl<R: AsyncRepository> Repository for BlockOn<'_, R> {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         self.runtime.block_on(self.repository.reference_data(query))
     }
@@ -102,7 +102,7 @@ impl<R: AsyncRepository> Repository for Waiting<'_, R> {
     }
 }
 
-impl<R: AsyncInbox> Inbox for Waiting<'_, R> {
+impl<R: AsyncInbox> Inbox for BlockOn<'_, R> {
     fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
         self.runtime.block_on(self.repository.insert(command))
     }
@@ -137,4 +137,5 @@ impl<R: AsyncInbox> Inbox for Waiting<'_, R> {
     }
 }
 
-const OURS: &str = "select pg_catalog.to_regclass('enroll.schema_version') is not null";
+/// Returns whether the tables of `enroll` exist.
+const HAS_TABLES: &str = "select pg_catalog.to_regclass('enroll.schema_version') is not null";

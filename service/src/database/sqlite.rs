@@ -1,4 +1,4 @@
-//! A SQLite file.
+//! A SQLite database.
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::error::Error;
@@ -9,13 +9,13 @@ use enroll::seed::Seed;
 use enroll::{OrganizationId, Repository};
 use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction, seed};
 
-/// An open file.
+/// An open SQLite database.
 pub(super) struct Sqlite(SqliteRepository);
 
 impl Sqlite {
-    /// A file, or `None` where there is none with the tables of `enroll` and none is to be made.
-    pub(super) fn open(path: &str, make: bool) -> Result<Option<Self>, Box<dyn Error>> {
-        if make {
+    /// Opens a file. Returns `None` if it does not exist or has no tables of `enroll`, and `create` is false.
+    pub(super) fn open(path: &str, create: bool) -> Result<Option<Self>, Box<dyn Error>> {
+        if create {
             return Ok(Some(Self(SqliteRepository::open(path)?)));
         }
         let flags = OpenFlags::default().difference(OpenFlags::SQLITE_OPEN_CREATE);
@@ -24,9 +24,9 @@ impl Sqlite {
             Err(_) if !path.starts_with("file:") && !Path::new(path).exists() => return Ok(None),
             Err(e) => return Err(SqliteError::from(e).into()),
         };
-        // Somebody else's file, or an empty one, stays as it is.
-        let ours = "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_schema')";
-        if !connection.query_row(ours, [], |row| row.get::<_, bool>(0)).map_err(SqliteError::from)? {
+        // Do not change a file of another program, or an empty one.
+        let has_tables = "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_schema')";
+        if !connection.query_row(has_tables, [], |row| row.get::<_, bool>(0)).map_err(SqliteError::from)? {
             return Ok(None);
         }
         Ok(Some(Self(SqliteRepository::from_connection(connection)?)))
@@ -46,8 +46,8 @@ impl Sqlite {
         Ok(read().map_err(SqliteError::from)?)
     }
 
-    pub(super) fn seed(&self, given: &Seed) -> Result<(), Box<dyn Error>> {
-        Ok(seed::load(self.0.connection(), given)?)
+    pub(super) fn load_seed(&self, seed: &Seed) -> Result<(), Box<dyn Error>> {
+        Ok(seed::load(self.0.connection(), seed)?)
     }
 
     pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Seed, Box<dyn Error>> {
@@ -55,11 +55,11 @@ impl Sqlite {
     }
 
     pub(super) fn dry_run<T>(&self, work: impl FnOnce(&mut dyn Repository) -> T) -> Result<T, Box<dyn Error>> {
-        // The lock from the start: a transaction that has read before another wrote could not write.
+        // Lock at the start. A deferred transaction cannot write if another one wrote after its first read.
         let begun = Transaction::new_unchecked(self.0.connection(), TransactionBehavior::Immediate);
         let transaction = begun.map_err(SqliteError::from)?;
-        let answer = work(&mut SqliteTransaction::new(&transaction)?);
+        let result = work(&mut SqliteTransaction::new(&transaction)?);
         transaction.rollback().map_err(SqliteError::from)?;
-        Ok(answer)
+        Ok(result)
     }
 }

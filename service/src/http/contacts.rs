@@ -1,4 +1,4 @@
-//! Who is in a sequence, who is in the organization, and which sequences there are.
+//! The routes that list contacts and sequences.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -9,108 +9,108 @@ use enroll::SequenceId;
 use enroll::contact::{Email, PhoneNumber};
 use enroll::model::StepContactStatus;
 
-use super::docs::{Refused, StatusDoc, WindowDoc};
-use super::enrollments::named;
+use super::docs::{CommonErrors, PaginationDoc, StatusDoc};
+use super::enrollments::parse_id;
 use super::errors::{ApiError, ErrorBody};
 use super::query::Parameters;
-use super::{App, no_sequence};
+use super::{App, sequence_not_found};
 use crate::keys::Caller;
-use crate::read::{self, ContactFilter, ContactRow, Page, SequenceRow, StepContactRow};
+use crate::sql::{self, ContactFilter, ContactRow, Page, SequenceRow, StepContactRow};
 
-/// List the contacts in a sequence, the newest first
+/// List the contacts of a sequence, newest first
 #[utoipa::path(
     get, path = "/v1/sequences/{id}/contacts", operation_id = "list_sequence_contacts", tag = "contacts",
     params(
         ("id" = Uuid, Path, description = "The sequence"),
-        ("status" = Option<Vec<StatusDoc>>, Query, description = "Only these; separated by commas, or repeated"),
-        ("step_ids" = Option<Vec<Uuid>>, Query, max_items = 100, description = "Only those in these steps; likewise"),
-        WindowDoc,
+        ("status" = Option<Vec<StatusDoc>>, Query, description = "Only contacts with one of these statuses. Separate them with commas, or repeat the parameter"),
+        ("step_ids" = Option<Vec<Uuid>>, Query, max_items = 100, description = "Only contacts in one of these steps. Separate them with commas, or repeat the parameter"),
+        PaginationDoc,
     ),
     responses(
-        (status = 200, description = "Some of them", body = Page<StepContactRow>),
-        (status = 404, description = "The organization has no such sequence", body = ErrorBody),
-        Refused,
+        (status = 200, description = "A page of the list", body = Page<StepContactRow>),
+        (status = 404, description = "The organization has no sequence with this id", body = ErrorBody),
+        CommonErrors,
     ),
 )]
-pub(crate) async fn of_sequence(
+pub(crate) async fn list_for_sequence(
     State(app): State<Arc<App>>,
     caller: Caller,
     sequence: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page<StepContactRow>>, ApiError> {
-    let mut parameters = Parameters::of(query.as_deref());
-    let window = parameters.window();
-    let statuses = parameters.words("status", &StepContactStatus::ALL.map(StepContactStatus::as_str));
+    let mut parameters = Parameters::parse(query.as_deref());
+    let pagination = parameters.pagination();
+    let statuses = parameters.one_of("status", &StepContactStatus::ALL.map(StepContactStatus::as_str));
     let steps = parameters.step_ids("step_ids");
-    parameters.checked()?;
-    let sequence_id: SequenceId = named(sequence).ok_or_else(no_sequence)?;
-    let mut lent = app.handles.lend().await?;
-    let handle = lent.handle()?;
-    if !read::has_sequence(handle, caller.organization_id, sequence_id).await? {
-        return Err(no_sequence());
+    parameters.finish()?;
+    let sequence_id: SequenceId = parse_id(sequence).ok_or_else(sequence_not_found)?;
+    let mut handle = app.handles.acquire().await?;
+    let handle = handle.handle()?;
+    if !sql::has_sequence(handle, caller.organization_id, sequence_id).await? {
+        return Err(sequence_not_found());
     }
-    Ok(Json(read::step_contacts(handle, caller.organization_id, sequence_id, &statuses, &steps, window).await?))
+    Ok(Json(sql::step_contacts(handle, caller.organization_id, sequence_id, &statuses, &steps, pagination).await?))
 }
 
-/// List contacts, the newest first
+/// List contacts, newest first
 ///
-/// By one of their keys, or several of them together.
+/// A contact is listed if it has all the given keys.
 #[utoipa::path(
     get, path = "/v1/contacts", operation_id = "list_contacts", tag = "contacts",
     params(
-        ("phone" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "With `+` and country, else exactly as it is stored"),
-        ("email" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "Compared without regard to case"),
-        ("external_id" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "Your own id"),
-        WindowDoc,
+        ("phone" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "In international format with `+`, or exactly as stored"),
+        ("email" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "Case is ignored"),
+        ("external_id" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "The sender's own id"),
+        PaginationDoc,
     ),
-    responses((status = 200, description = "Some of them", body = Page<ContactRow>), Refused),
+    responses((status = 200, description = "A page of the list", body = Page<ContactRow>), CommonErrors),
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page<ContactRow>>, ApiError> {
-    let mut parameters = Parameters::of(query.as_deref());
-    let window = parameters.window();
+    let mut parameters = Parameters::parse(query.as_deref());
+    let pagination = parameters.pagination();
     let filter = ContactFilter {
-        phone: parameters.text("phone").map(phone),
+        phone: parameters.text("phone").map(stored_phone),
         email_key: parameters.text("email").map(email_key),
         external_id: parameters.text("external_id").map(|id| id.trim().to_owned()),
     };
-    parameters.checked()?;
-    let mut lent = app.handles.lend().await?;
-    Ok(Json(read::contacts(lent.handle()?, caller.organization_id, filter, window).await?))
+    parameters.finish()?;
+    let mut handle = app.handles.acquire().await?;
+    Ok(Json(sql::contacts(handle.handle()?, caller.organization_id, filter, pagination).await?))
 }
 
-/// List sequences, by title
+/// List sequences, ordered by title
 #[utoipa::path(
-    get, path = "/v1/sequences", operation_id = "list_sequences", tag = "sequences", params(WindowDoc),
-    responses((status = 200, description = "Some of them", body = Page<SequenceRow>), Refused),
+    get, path = "/v1/sequences", operation_id = "list_sequences", tag = "sequences", params(PaginationDoc),
+    responses((status = 200, description = "A page of the list", body = Page<SequenceRow>), CommonErrors),
 )]
 pub(crate) async fn sequences(
     State(app): State<Arc<App>>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page<SequenceRow>>, ApiError> {
-    let mut parameters = Parameters::of(query.as_deref());
-    let window = parameters.window();
-    parameters.checked()?;
-    let mut lent = app.handles.lend().await?;
-    Ok(Json(read::sequences(lent.handle()?, caller.organization_id, window).await?))
+    let mut parameters = Parameters::parse(query.as_deref());
+    let pagination = parameters.pagination();
+    parameters.finish()?;
+    let mut handle = app.handles.acquire().await?;
+    Ok(Json(sql::sequences(handle.handle()?, caller.organization_id, pagination).await?))
 }
 
-/// As it is stored. A `+` that was not escaped comes as a space.
-fn phone(given: &str) -> String {
-    let text = match given.strip_prefix(' ') {
+/// Returns a phone number in the stored form. In a query, an unescaped `+` is a space.
+fn stored_phone(text: &str) -> String {
+    let text = match text.strip_prefix(' ') {
         Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => format!("+{rest}"),
-        _ => given.trim().to_owned(),
+        _ => text.trim().to_owned(),
     };
     PhoneNumber::parse(&text, None).map_or(text, |phone| phone.as_str().to_owned())
 }
 
-fn email_key(given: &str) -> String {
-    let given = given.trim();
-    Email::parse(given).unwrap_or_else(|_| Email::stored(given)).key().to_owned()
+fn email_key(text: &str) -> String {
+    let text = text.trim();
+    Email::parse(text).unwrap_or_else(|_| Email::stored(text)).key().to_owned()
 }
 
 #[cfg(test)]
@@ -118,11 +118,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_phone_is_looked_up_as_it_is_stored() {
-        for given in ["+12025550123", " 12025550123", "+1 (202) 555-0123"] {
-            assert_eq!(phone(given), "+12025550123");
+    fn keys_are_searched_in_their_stored_form() {
+        for text in ["+12025550123", " 12025550123", "+1 (202) 555-0123"] {
+            assert_eq!(stored_phone(text), "+12025550123");
         }
-        assert_eq!(phone(" n/a "), "n/a");
+        assert_eq!(stored_phone(" n/a "), "n/a");
         assert_eq!(email_key(" Ann@Example.ORG"), "ann@example.org");
     }
 }

@@ -1,5 +1,5 @@
-//! Shapes that the engine reads and writes itself, as the OpenAPI document tells them.
-#![expect(dead_code, reason = "they are told, and never made")]
+//! The OpenAPI schemas of shapes that the engine reads and writes.
+#![expect(dead_code, reason = "only their schemas are used")]
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -8,32 +8,32 @@ use uuid::Uuid;
 
 use super::errors::ErrorBody;
 
-/// What any request with a key may be answered.
+/// The errors that each route with an API key can return.
 #[derive(IntoResponses)]
-pub(crate) enum Refused {
-    #[response(status = 401, description = "There is no API key, or it is wrong, or revoked")]
+pub(crate) enum CommonErrors {
+    #[response(status = 401, description = "The API key is missing, unknown or revoked")]
     NotAuthenticated(ErrorBody),
-    #[response(status = 422, description = "Everything that is wrong with the request")]
+    #[response(status = 422, description = "The request is invalid; the body lists all problems")]
     Invalid(ErrorBody),
-    #[response(status = 500, description = "The service failed")]
+    #[response(status = 500, description = "Internal error")]
     Failed(ErrorBody),
-    #[response(status = 503, description = "Not now: try again after `Retry-After` seconds")]
+    #[response(status = 503, description = "Temporarily unavailable; try again after `Retry-After` seconds")]
     Unavailable(ErrorBody),
 }
 
-/// Which part of a list.
+/// The part of a list to return.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct WindowDoc {
-    /// How many; 50 unless it is given
+pub(crate) struct PaginationDoc {
+    /// The number of entries to return; default 50
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
-    /// How many to leave out
+    /// The number of entries to skip; default 0
     #[param(minimum = 0, maximum = 4_294_967_295_u32)]
     offset: Option<u32>,
 }
 
-/// Whom to enroll, and how.
+/// A request to enroll people.
 #[derive(ToSchema)]
 #[schema(as = EnrollmentRequest)]
 pub(crate) struct RequestDoc {
@@ -42,17 +42,17 @@ pub(crate) struct RequestDoc {
     to: Vec<RecipientDoc>,
     /// The phone or email of the channel to use.
     from: Option<String>,
-    /// The step; the first one, unless it is given.
+    /// The step; default: the first one.
     step_id: Option<Uuid>,
-    /// When the people are activated; at once, unless it is given.
+    /// When to activate the people; default: at once.
     #[schema(format = DateTime)]
     schedule_at: Option<String>,
-    /// The custom object that `properties` are values of.
+    /// The custom object with the properties in `properties`.
     custom_data: Option<CustomDataDoc>,
     voice_options: Option<VoiceOptionsDoc>,
 }
 
-/// One entry.
+/// One person.
 #[derive(ToSchema)]
 #[schema(as = Recipient)]
 pub(crate) struct RecipientDoc {
@@ -61,7 +61,7 @@ pub(crate) struct RecipientDoc {
     email: Option<String>,
     #[schema(max_length = 255)]
     name: Option<String>,
-    /// Your own id of the contact.
+    /// The sender's own id of the contact.
     external_id: Option<String>,
     language: Option<String>,
     default_channel_id: Option<Uuid>,
@@ -71,7 +71,7 @@ pub(crate) struct RecipientDoc {
     properties: Option<BTreeMap<String, Value>>,
 }
 
-/// An address. `postal_code` is read as `post_code`.
+/// An address. `postal_code` is accepted as another name of `post_code`.
 #[derive(ToSchema)]
 #[schema(as = Address)]
 pub(crate) struct AddressDoc {
@@ -83,7 +83,7 @@ pub(crate) struct AddressDoc {
     country: Option<String>,
 }
 
-/// A birth date, or what is known of it.
+/// A birth date, or the known parts of it.
 #[derive(ToSchema)]
 #[schema(as = BirthDate)]
 pub(crate) struct BirthDateDoc {
@@ -102,7 +102,7 @@ pub(crate) struct CustomDataDoc {
     resource: ResourceDoc,
 }
 
-/// What each record belongs to.
+/// What each custom record belongs to.
 #[derive(ToSchema)]
 #[schema(as = Resource, rename_all = "snake_case")]
 pub(crate) enum ResourceDoc {
@@ -117,11 +117,11 @@ pub(crate) struct VoiceOptionsDoc {
     default_call_flow_id: Uuid,
 }
 
-/// What a preview answers with.
+/// The report of an enrollment.
 #[derive(ToSchema)]
 #[schema(as = EnrollmentReport)]
 pub(crate) struct ReportDoc {
-    /// The version of this shape: 1.
+    /// The version of this format: 1.
     v: u8,
     enrollment_id: Uuid,
     #[schema(format = DateTime)]
@@ -139,7 +139,7 @@ pub(crate) struct ReportDoc {
     replayed: Option<bool>,
 }
 
-/// How many recipients had each outcome.
+/// The number of recipients with each outcome.
 #[derive(ToSchema)]
 #[schema(as = Counts)]
 pub(crate) struct CountsDoc {
@@ -152,7 +152,7 @@ pub(crate) struct CountsDoc {
     conversations_created: usize,
 }
 
-/// The tag that the enrolled contacts bear.
+/// The tag of the enrolled contacts.
 #[derive(ToSchema)]
 #[schema(as = UploadTag)]
 pub(crate) struct UploadTagDoc {
@@ -160,11 +160,11 @@ pub(crate) struct UploadTagDoc {
     name: String,
 }
 
-/// What became of one recipient.
+/// The outcome of one recipient.
 #[derive(ToSchema)]
 #[schema(as = Outcome)]
 pub(crate) struct OutcomeDoc {
-    /// Its place in `to`, from 0.
+    /// Its index in `to`, from 0.
     index: usize,
     disposition: DispositionDoc,
     contact_id: Option<Uuid>,
@@ -173,17 +173,17 @@ pub(crate) struct OutcomeDoc {
     conversation_id: Option<Uuid>,
     conversation_created: bool,
     record_id: Option<Uuid>,
-    /// Why it was ignored: all that applies.
+    /// All reasons why it was ignored.
     #[schema(nullable = false)]
     reasons: Option<Vec<CodedDoc>>,
-    /// What the sender should know all the same.
+    /// Notes that did not prevent the enrollment.
     #[schema(nullable = false)]
     notes: Option<Vec<CodedDoc>>,
-    /// The recipient that was the same contact first.
+    /// The index of the first recipient with the same contact.
     duplicate_of: Option<usize>,
 }
 
-/// A reason, or a note: a stable code, with more that goes with it.
+/// A reason or a note: a stable code, with the parameters of that code.
 #[derive(ToSchema)]
 #[schema(as = Coded)]
 pub(crate) struct CodedDoc {
@@ -229,7 +229,7 @@ pub(crate) enum StatusDoc {
     Finished,
 }
 
-/// How far an enrollment got.
+/// The state of an enrollment.
 #[derive(ToSchema)]
 #[schema(as = EnrollmentState, rename_all = "snake_case")]
 pub(crate) enum StateDoc {
@@ -247,7 +247,7 @@ mod tests {
     use utoipa::PartialSchema;
 
     #[test]
-    fn every_reason_is_told() {
+    fn reason_codes_match_the_core() {
         let codes: Vec<&str> = Reason::CODES.iter().map(|(code, _)| *code).collect();
         assert_eq!(json!(ReasonDoc::schema())["enum"], json!(codes));
     }

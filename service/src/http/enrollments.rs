@@ -1,4 +1,4 @@
-//! Asking for enrollments, and asking after them.
+//! The routes of enrollments.
 
 use axum::Json;
 use axum::body::Body;
@@ -21,22 +21,23 @@ use enroll::{
 use uuid::Uuid;
 
 use super::docs::{
-    CountsDoc, DispositionDoc, OutcomeDoc, ReasonDoc, Refused, ReportDoc, RequestDoc, StateDoc, UploadTagDoc, WindowDoc,
+    CommonErrors, CountsDoc, DispositionDoc, OutcomeDoc, PaginationDoc, ReasonDoc, ReportDoc, RequestDoc, StateDoc,
+    UploadTagDoc,
 };
 use super::errors::{ApiError, ErrorBody, ErrorItem};
 use super::query::Parameters;
-use super::{App, limits, no_sequence};
+use super::{App, limits, sequence_not_found};
 use crate::keys::Caller;
-use crate::read::{self, EnrollmentRow, Page};
 use crate::run::with_replayed;
+use crate::sql::{self, EnrollmentRow, Page};
 
-/// One thing, as it is answered with.
+/// A response with one object.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Data<T> {
     pub(crate) data: T,
 }
 
-/// What a sender gets for an accepted request.
+/// The receipt of an accepted request.
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the documented names")]
 pub(crate) struct Accepted {
@@ -52,7 +53,7 @@ pub(crate) struct Accepted {
     message: &'static str,
 }
 
-/// How far an enrollment got.
+/// The state of an enrollment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EnrollmentSummary {
     #[schema(value_type = Uuid)]
@@ -63,16 +64,16 @@ pub(crate) struct EnrollmentSummary {
     state: String,
     #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
-    /// When it was completed, or rejected.
+    /// When it was completed or rejected.
     #[schema(value_type = Option<String>, format = DateTime)]
     completed_at: Option<Timestamp>,
-    /// How often it was tried.
+    /// The number of attempts to process it.
     attempts: u32,
-    /// Why it was rejected or failed, or has to be tried again.
+    /// Why it was rejected, failed, or must be processed again.
     error: Option<ErrorBody>,
 }
 
-/// An enrollment with its report, as far as it has one.
+/// An enrollment, with its report if it is completed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EnrollmentDetail {
     #[serde(flatten)]
@@ -83,36 +84,37 @@ pub(crate) struct EnrollmentDetail {
     upload_tag: Option<UploadTag>,
     #[schema(value_type = Vec<OutcomeDoc>)]
     outcomes: Vec<Outcome>,
-    /// How many outcomes the filters let through.
+    /// The number of outcomes that match the filters.
     total: usize,
 }
 
 /// Enroll people into a sequence
 ///
-/// Creates the people who are not known yet, and adds all of them to a step. The answer is a receipt: the work is done
-/// in the background. The same request under the same `Idempotency-Key` is the same enrollment, whenever it comes again.
+/// Creates the people who are not known yet, and adds all of them to a step. The response is a receipt; the service
+/// processes the request in the background. A repeated request with the same `Idempotency-Key` returns the same
+/// enrollment.
 #[utoipa::path(
     post, path = "/v1/sequences/{id}/contacts", operation_id = "enroll", tag = "enrollments",
     params(
         ("id" = Uuid, Path, description = "The sequence"),
-        ("preview" = Option<bool>, Query, description = "Tell what would happen, and write nothing"),
+        ("preview" = Option<bool>, Query, description = "Return the report, and write nothing"),
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]*$",
-            description = "What the sender calls this request: 1 to 255 visible ASCII characters"),
+            description = "The sender's key for this request: 1 to 255 visible ASCII characters"),
     ),
     request_body(content = RequestDoc, description = "At most 8 MiB"),
     responses(
         (status = 202, description = "Accepted", body = Data<Accepted>,
-            headers(("Location" = String, description = "Where to ask for what becomes of it"))),
+            headers(("Location" = String, description = "The path of the enrollment"))),
         (status = 200, description = "The preview", body = Data<ReportDoc>),
-        (status = 404, description = "The organization has no such sequence", body = ErrorBody),
-        (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 409, description = "The key was used for another request, or what it names has no report to preview yet",
+        (status = 404, description = "The organization has no sequence with this id", body = ErrorBody),
+        (status = 408, description = "The body did not arrive in time", body = ErrorBody),
+        (status = 409, description = "The key was used for another request, or the enrollment of the key has no report yet",
             body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body has a content encoding", body = ErrorBody),
-        (status = 429, description = "Too many writes a minute", body = ErrorBody,
+        (status = 429, description = "Too many writes per minute", body = ErrorBody,
             headers(("Retry-After" = u32, description = "In seconds"))),
-        Refused,
+        CommonErrors,
     ),
 )]
 pub(crate) async fn create(
@@ -123,14 +125,14 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let mut parameters = Parameters::of(query.as_deref());
+    let mut parameters = Parameters::parse(query.as_deref());
     let preview = parameters.flag("preview");
-    parameters.checked()?;
+    parameters.finish()?;
     if let Some(limit) = app.rate_limit.as_ref().filter(|_| !preview) {
-        limit.take(caller.key_id, Instant::now())?;
+        limit.count(caller.key_id, Instant::now())?;
     }
     let bytes = limits::body(&headers, body, app.timeout).await?;
-    let sequence_id: SequenceId = named(sequence).ok_or_else(no_sequence)?;
+    let sequence_id: SequenceId = parse_id(sequence).ok_or_else(sequence_not_found)?;
     let key = idempotency_key(&headers);
     let request = EnrollmentRequest::from_json(&bytes);
     let enrollment = Enrollment {
@@ -140,23 +142,23 @@ pub(crate) async fn create(
             Some(key) => EnrollmentKey::Idempotency(key),
             None => EnrollmentKey::Id(EnrollmentId::from_uuid(Uuid::now_v7())),
         },
-        at: crate::ask::clock().map_err(|_| ApiError::internal())?,
+        at: crate::import_job::current_time().map_err(|_| ApiError::internal())?,
         request: &request,
     };
     let engine = Engine::new(&app.policy);
-    let mut lent = app.handles.lend().await?;
+    let mut handle = app.handles.acquire().await?;
     if preview {
-        let enrolled = preview_async(lent.handle()?, &engine, &enrollment).await?;
+        let enrolled = preview_async(handle.handle()?.inbox(), &engine, &enrollment).await?;
         return Ok(Json(json!({ "data": with_replayed(&enrolled) })).into_response());
     }
-    let receipt = accept_async(lent.handle()?, &engine, &enrollment).await?;
-    drop(lent);
+    let receipt = accept_async(handle.handle()?.inbox(), &engine, &enrollment).await?;
+    drop(handle);
     app.wake.notify_one();
     let (id, recipients) = (receipt.enrollment_id, receipt.recipients);
     tracing::info!(
         organization = %caller.organization_id, enrollment = %id, sequence = %sequence_id, recipients, "accepted"
     );
-    let message = "The recipients are being added to the sequence";
+    let message = "The recipients will be added to the sequence in the background";
     let (accepted_at, replayed) = (receipt.accepted_at, receipt.replayed);
     let accepted = Accepted { enrollment_id: id, accepted_at, recipients, replayed, message };
     let mut response = (StatusCode::ACCEPTED, Json(Data { data: accepted })).into_response();
@@ -166,21 +168,21 @@ pub(crate) async fn create(
     Ok(response)
 }
 
-/// Ask after an enrollment
+/// Read an enrollment
 ///
-/// With its report, once it is completed.
+/// A completed enrollment has a report.
 #[utoipa::path(
     get, path = "/v1/enrollments/{id}", operation_id = "show_enrollment", tag = "enrollments",
     params(
         ("id" = Uuid, Path, description = "The enrollment"),
-        ("disposition" = Option<Vec<DispositionDoc>>, Query, description = "Only these outcomes; separated by commas, or repeated"),
-        ("reason" = Option<Vec<ReasonDoc>>, Query, description = "Only outcomes with one of these reasons; likewise"),
-        WindowDoc,
+        ("disposition" = Option<Vec<DispositionDoc>>, Query, description = "Only outcomes with one of these dispositions. Separate them with commas, or repeat the parameter"),
+        ("reason" = Option<Vec<ReasonDoc>>, Query, description = "Only outcomes with one of these reasons. Separate them with commas, or repeat the parameter"),
+        PaginationDoc,
     ),
     responses(
         (status = 200, description = "The enrollment", body = Data<EnrollmentDetail>),
-        (status = 404, description = "The organization has no such enrollment", body = ErrorBody),
-        Refused,
+        (status = 404, description = "The organization has no enrollment with this id", body = ErrorBody),
+        CommonErrors,
     ),
 )]
 pub(crate) async fn show(
@@ -189,16 +191,16 @@ pub(crate) async fn show(
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Data<EnrollmentDetail>>, ApiError> {
-    let mut parameters = Parameters::of(query.as_deref());
-    let window = parameters.window();
-    let dispositions = parameters.words("disposition", &Disposition::ALL.map(Disposition::as_str));
+    let mut parameters = Parameters::parse(query.as_deref());
+    let pagination = parameters.pagination();
+    let dispositions = parameters.one_of("disposition", &Disposition::ALL.map(Disposition::as_str));
     let codes: Vec<&str> = Reason::CODES.iter().map(|(code, _)| *code).collect();
-    let reasons = parameters.words("reason", &codes);
-    parameters.checked()?;
-    let none = || ApiError::not_found("enrollment_not_found", "enrollment");
-    let id: EnrollmentId = named(id).ok_or_else(none)?;
-    let found = app.handles.lend().await?.handle()?.find(caller.organization_id, id).await?;
-    let InboxEntry { enrollment, attempts, error, .. } = found.ok_or_else(none)?;
+    let reasons = parameters.one_of("reason", &codes);
+    parameters.finish()?;
+    let not_found = || ApiError::not_found("enrollment_not_found", "enrollment");
+    let id: EnrollmentId = parse_id(id).ok_or_else(not_found)?;
+    let entry = app.handles.acquire().await?.handle()?.inbox().find(caller.organization_id, id).await?;
+    let InboxEntry { enrollment, attempts, error, .. } = entry.ok_or_else(not_found)?;
     let (report, rejection) = match enrollment.state.clone() {
         EnrollmentState::Completed { report } => (Some(report), None),
         EnrollmentState::Rejected { rejection } => (None, Some(rejection)),
@@ -216,36 +218,36 @@ pub(crate) async fn show(
     };
     let counts = report.as_ref().map(enroll::EnrollmentReport::counts);
     let (upload_tag, all) = report.map_or_else(Default::default, |report| (report.upload_tag, report.outcomes));
-    let wanted = |outcome: &&Outcome| {
+    let matches = |outcome: &&Outcome| {
         (dispositions.is_empty() || dispositions.iter().any(|name| name == outcome.disposition.as_str()))
             && (reasons.is_empty() || outcome.reasons.iter().any(|has| reasons.iter().any(|code| code == has.code())))
     };
-    let total = all.iter().filter(wanted).count();
-    let page = all.iter().filter(wanted).skip(window.offset as usize).take(window.limit as usize);
+    let total = all.iter().filter(matches).count();
+    let page = all.iter().filter(matches).skip(pagination.offset as usize).take(pagination.limit as usize);
     let outcomes = page.cloned().collect();
     Ok(Json(Data { data: EnrollmentDetail { summary: row.into(), counts, upload_tag, outcomes, total } }))
 }
 
-/// List enrollments, the newest first
+/// List enrollments, newest first
 #[utoipa::path(
     get, path = "/v1/enrollments", operation_id = "list_enrollments", tag = "enrollments",
     params(
-        ("state" = Option<Vec<StateDoc>>, Query, description = "Only those in these states; separated by commas, or repeated"),
-        WindowDoc,
+        ("state" = Option<Vec<StateDoc>>, Query, description = "Only enrollments in one of these states. Separate them with commas, or repeat the parameter"),
+        PaginationDoc,
     ),
-    responses((status = 200, description = "Some of them", body = Page<EnrollmentSummary>), Refused),
+    responses((status = 200, description = "A page of the list", body = Page<EnrollmentSummary>), CommonErrors),
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page<EnrollmentSummary>>, ApiError> {
-    let mut parameters = Parameters::of(query.as_deref());
-    let window = parameters.window();
-    let states = parameters.words("state", &EnrollmentState::WORDS);
-    parameters.checked()?;
-    let mut lent = app.handles.lend().await?;
-    let page = read::enrollments(lent.handle()?, caller.organization_id, &states, window).await?;
+    let mut parameters = Parameters::parse(query.as_deref());
+    let pagination = parameters.pagination();
+    let states = parameters.one_of("state", &EnrollmentState::WORDS);
+    parameters.finish()?;
+    let mut handle = app.handles.acquire().await?;
+    let page = sql::enrollments(handle.handle()?, caller.organization_id, &states, pagination).await?;
     Ok(Json(Page { data: page.data.into_iter().map(EnrollmentSummary::from).collect(), total: page.total }))
 }
 
@@ -253,18 +255,19 @@ impl From<EnrollmentRow> for EnrollmentSummary {
     fn from(row: EnrollmentRow) -> Self {
         let EnrollmentRow { id, sequence_id, state, accepted_at, completed_at, attempts, failed_before, rejection } =
             row;
-        // What a database said is for the operator, and no caller's.
-        let told =
-            |status, code, what: String| Some(ErrorBody::new(status, vec![ErrorItem::new(code, String::new(), what)]));
+        // The operator finds the error of the database in the log. The caller gets a general message.
+        let body = |status, code, description: String| {
+            Some(ErrorBody::new(status, vec![ErrorItem::new(code, String::new(), description)]))
+        };
         let error = match (&rejection, &*state) {
-            (Some(rejection), _) => Some(ErrorBody::of(rejection)),
+            (Some(rejection), _) => Some(ErrorBody::from_rejection(rejection)),
             (None, "failed") => {
-                let what = format!("it was given up after {attempts} attempts: its operator can have it tried again");
-                told(StatusCode::INTERNAL_SERVER_ERROR, "gave_up", what)
+                let description = format!("all {attempts} attempts failed; the operator of the service can retry it");
+                body(StatusCode::INTERNAL_SERVER_ERROR, "gave_up", description)
             }
             (None, "accepted") if failed_before => {
-                let what = "the last attempt failed, and another follows".to_owned();
-                told(StatusCode::SERVICE_UNAVAILABLE, "attempt_failed", what)
+                let description = "the last attempt failed; the service will try again".to_owned();
+                body(StatusCode::SERVICE_UNAVAILABLE, "attempt_failed", description)
             }
             _ => None,
         };
@@ -272,13 +275,14 @@ impl From<EnrollmentRow> for EnrollmentSummary {
     }
 }
 
-/// The id in a path; what is malformed names nothing.
-pub(crate) fn named<Id: std::str::FromStr>(path: Result<Path<String>, PathRejection>) -> Option<Id> {
+/// Parses the id in a path. A malformed id is treated as an unknown one.
+pub(crate) fn parse_id<Id: std::str::FromStr>(path: Result<Path<String>, PathRejection>) -> Option<Id> {
     path.ok()?.0.parse().ok()
 }
 
-/// What the engine judges. A header that is given twice is one value, as HTTP has it, and then no key.
+/// Returns the `Idempotency-Key` header; the engine checks it. A repeated header is one value with commas, as HTTP
+/// defines, so it is not a valid key.
 fn idempotency_key(headers: &HeaderMap) -> Option<String> {
-    let given: Vec<_> = headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes).collect();
-    (!given.is_empty()).then(|| String::from_utf8_lossy(&given.join(&b", "[..])).into_owned())
+    let values: Vec<_> = headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes).collect();
+    (!values.is_empty()).then(|| String::from_utf8_lossy(&values.join(&b", "[..])).into_owned())
 }

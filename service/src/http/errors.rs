@@ -1,4 +1,4 @@
-//! What a caller is told when a request fails: always the documented body, never an empty one, and nothing of the inside.
+//! The response of a failed request. It always has the documented body, and no internal details.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,14 +10,14 @@ use enroll::{EnrollError, Rejection, RepositoryError, RepositoryErrorKind};
 
 use crate::causes;
 
-/// A request that failed.
+/// The error response of a request.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     body: ErrorBody,
     retry_after: Option<u32>,
 }
 
-/// The documented shape of an error, with `code` and `path` added.
+/// An error response.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
     errors: Vec<ErrorItem>,
@@ -25,14 +25,14 @@ pub(crate) struct ErrorBody {
     status: u16,
 }
 
-/// One thing that is wrong.
+/// One problem of a request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorItem {
-    /// What is wrong, in words.
+    /// The problem, for people.
     description: String,
-    /// What is wrong, for programs.
+    /// The problem, for programs.
     code: String,
-    /// Where: a JSON Pointer into the body, `?name` for a query parameter, else empty.
+    /// The place: a JSON Pointer into the body, `?name` for a query parameter, or empty.
     path: String,
 }
 
@@ -47,8 +47,8 @@ impl ErrorBody {
         Self { errors, status: status.as_u16() }
     }
 
-    /// Why an enrollment ended `rejected`.
-    pub(crate) fn of(rejection: &Rejection) -> Self {
+    /// Returns the body for a rejected enrollment.
+    pub(crate) fn from_rejection(rejection: &Rejection) -> Self {
         let errors = rejection.errors().iter();
         let errors =
             errors.map(|fault| ErrorItem::new(fault.code.code(), fault.path.clone(), fault.description.clone()));
@@ -58,15 +58,15 @@ impl ErrorBody {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, description: impl Into<String>) -> Self {
-        Self::all(status, vec![ErrorItem::new(code, String::new(), description.into())])
+        Self::with_items(status, vec![ErrorItem::new(code, String::new(), description.into())])
     }
 
-    /// Several things that are wrong.
-    pub(crate) fn all(status: StatusCode, errors: Vec<ErrorItem>) -> Self {
+    /// Returns an error with several problems.
+    pub(crate) fn with_items(status: StatusCode, errors: Vec<ErrorItem>) -> Self {
         Self { body: ErrorBody::new(status, errors), retry_after: None }
     }
 
-    /// With the seconds after which it is worth trying again.
+    /// Adds a `Retry-After` header, in seconds.
     pub(crate) fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
@@ -75,38 +75,38 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "not_authenticated", "Not authenticated")
     }
 
-    /// Also for what another organization has.
-    pub(crate) fn not_found(code: &str, what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, format!("the organization has no such {what}"))
+    /// Returns the error for an id that the organization does not have. The id of another organization gets the same error.
+    pub(crate) fn not_found(code: &str, kind: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, format!("the organization has no {kind} with this id"))
     }
 
     pub(crate) fn unavailable() -> Self {
-        let what = "the service cannot do this now: try again, with the same idempotency key";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", what).retry_after(1)
+        let problem = "the service is temporarily unavailable; try again with the same idempotency key";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", problem).retry_after(1)
     }
 
     pub(crate) fn internal() -> Self {
-        let what = "the service failed, and its log says why";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", what)
+        let problem = "internal error; the log of the service contains the cause";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", problem)
     }
 }
 
 impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
-        Self { body: ErrorBody::of(&rejection), retry_after: None }
+        Self { body: ErrorBody::from_rejection(&rejection), retry_after: None }
     }
 }
 
 impl From<RepositoryError> for ApiError {
     fn from(error: RepositoryError) -> Self {
-        let told = private(&causes(&error));
+        let message = redacted(&causes(&error));
         match error.kind() {
             RepositoryErrorKind::Conflict | RepositoryErrorKind::Unavailable => {
-                tracing::warn!(error = told, "the database cannot answer");
+                tracing::warn!(error = message, "the database is unavailable");
                 Self::unavailable()
             }
             _ => {
-                tracing::error!(error = told, "the database failed");
+                tracing::error!(error = message, "the database failed");
                 Self::internal()
             }
         }
@@ -120,12 +120,12 @@ impl From<EnrollError> for ApiError {
             EnrollError::Repository(e) => e.into(),
             EnrollError::NotFound(_) => Self::not_found("enrollment_not_found", "enrollment"),
             EnrollError::Unfinished { enrollment_id, state } => {
-                let what = format!("enrollment `{enrollment_id}` is {state}, and has no report yet: ask for it later");
-                Self::new(StatusCode::CONFLICT, "enrollment_unfinished", what)
+                let problem = format!("enrollment `{enrollment_id}` is {state} and has no report yet; try again later");
+                Self::new(StatusCode::CONFLICT, "enrollment_unfinished", problem)
             }
             EnrollError::Contended { .. } => Self::unavailable(),
             other => {
-                tracing::error!(error = private(&causes(&other)), "the engine failed");
+                tracing::error!(error = redacted(&causes(&other)), "the engine failed");
                 Self::internal()
             }
         }
@@ -143,14 +143,15 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Text of a database for the log: without the rows that it may quote, and whatever looks like a phone or an email.
-pub(crate) fn private(text: &str) -> String {
+/// Removes personal data from an error message of a database, for the log: quoted rows, and words that look like a phone
+/// or an email.
+pub(crate) fn redacted(text: &str) -> String {
     let text = text.split_once("DETAIL:").map_or(text, |(before, _)| before);
-    let is_private = |word: &&str| {
+    let is_personal = |word: &&str| {
         let digits = word.bytes().filter(u8::is_ascii_digit).count();
         word.contains('@') || (digits >= 7 && !word.contains('-')) || (word.contains('+') && digits >= 4)
     };
-    let words = text.split(' ').map(|word| if is_private(&word) { "***" } else { word });
+    let words = text.split(' ').map(|word| if is_personal(&word) { "***" } else { word });
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -159,8 +160,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_line_has_no_phone_and_no_email() {
+    fn redacted_removes_phones_emails_and_rows() {
         let text = "key (phone)=(+12025550123) of ann@example.org; 0x1 failed; DETAIL: Ann Lee";
-        assert_eq!(private(text), "key *** of *** 0x1 failed; ");
+        assert_eq!(redacted(text), "key *** of *** 0x1 failed; ");
     }
 }

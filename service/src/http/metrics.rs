@@ -1,4 +1,4 @@
-//! What is measured, as Prometheus reads it.
+//! Metrics for Prometheus.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
@@ -19,10 +19,10 @@ use enroll::{EnrollmentReport, EnrollmentState, RepositoryError};
 
 use super::App;
 use super::errors::ApiError;
-use crate::ask::clock;
-use crate::read::{there, unreadable};
+use crate::import_job::current_time;
+use crate::sql::{invalid_data, not_null};
 
-/// Everything that is measured.
+/// The metrics of the service.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -31,8 +31,8 @@ pub(crate) struct Metrics {
     enrollment_seconds: Histogram,
     enrollments: Family<StateLabels, Gauge>,
     queue_age: Gauge<f64, AtomicU64>,
-    /// When the database was asked last: any number of scrapes ask it once in a while.
-    asked: Mutex<Option<Instant>>,
+    /// When the metrics from the database were last read. Frequent scrapes reuse them.
+    read_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -70,24 +70,24 @@ impl Metrics {
             enrollment_seconds: seconds(),
             enrollments: Family::default(),
             queue_age: Gauge::default(),
-            asked: Mutex::default(),
+            read_at: Mutex::default(),
         };
         let registry = &mut metrics.registry;
-        registry.register("enroll_http_requests", "HTTP requests answered", metrics.requests.clone());
-        let what = "How long HTTP requests took";
-        registry.register("enroll_http_request_duration_seconds", what, metrics.request_seconds.clone());
-        let what = "Recipients processed here, by disposition and first reason";
-        registry.register("enroll_recipients", what, metrics.recipients.clone());
-        let what = "How long enrollments took to process here";
-        registry.register("enroll_enrollment_duration_seconds", what, metrics.enrollment_seconds.clone());
+        registry.register("enroll_http_requests", "HTTP requests", metrics.requests.clone());
+        let help = "Duration of HTTP requests";
+        registry.register("enroll_http_request_duration_seconds", help, metrics.request_seconds.clone());
+        let help = "Recipients processed by this process, by disposition and first reason";
+        registry.register("enroll_recipients", help, metrics.recipients.clone());
+        let help = "Duration of enrollments processed by this process";
+        registry.register("enroll_enrollment_duration_seconds", help, metrics.enrollment_seconds.clone());
         registry.register("enroll_enrollments", "Enrollments in the database, by state", metrics.enrollments.clone());
-        let what = "The age of the oldest enrollment that waits, 0 if none does";
-        registry.register("enroll_queue_age_seconds", what, metrics.queue_age.clone());
+        let help = "Age of the oldest waiting enrollment; 0 if none waits";
+        registry.register("enroll_queue_age_seconds", help, metrics.queue_age.clone());
         metrics
     }
 
-    /// Counts what a worker completed.
-    pub(crate) fn completed(&self, report: &EnrollmentReport, took: Duration) {
+    /// Records a completed enrollment.
+    pub(crate) fn record_completed(&self, report: &EnrollmentReport, took: Duration) {
         self.enrollment_seconds.observe(took.as_secs_f64());
         for outcome in &report.outcomes {
             let reason = outcome.reasons.first().map_or("none", enroll::Reason::code);
@@ -96,8 +96,8 @@ impl Metrics {
         }
     }
 
-    fn answered(&self, method: &Method, route: String, status: u16, took: Duration) {
-        // A method that nobody knows makes no series of its own.
+    fn record_request(&self, method: &Method, route: String, status: u16, took: Duration) {
+        // All unknown methods share one time series.
         let method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
             .into_iter()
             .find(|known| *known == method.as_str())
@@ -108,57 +108,57 @@ impl Metrics {
     }
 }
 
-/// Counts and logs a request: its route, never its path or query, which name people.
+/// Counts and logs a request with its route. A path or a query can contain personal data, so they are not logged.
 pub(crate) async fn measure(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
+    let start = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
     let response = next.run(request).await;
-    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    let (status, took) = (response.status().as_u16(), start.elapsed());
     if route.starts_with("/v1/") {
         tracing::info!(%method, route, status, milliseconds = u64::try_from(took.as_millis()).ok(), "request");
     }
-    app.metrics.answered(&method, route, status, took);
+    app.metrics.record_request(&method, route, status, took);
     response
 }
 
-/// Figures for Prometheus
+/// Read the metrics for Prometheus
 #[utoipa::path(
     get, path = "/metrics", operation_id = "metrics", tag = "operations", security(()),
-    responses((status = 200, description = "The figures", body = String, content_type = "application/openmetrics-text")),
+    responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text")),
 )]
 pub(crate) async fn show(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    // A database that is away takes its own figures with it, and no others.
-    if let Err(e) = ask(&app).await {
+    // Without the database, return the metrics of this process.
+    if let Err(e) = read_database(&app).await {
         drop(ApiError::from(e));
     }
-    let mut answer = String::new();
-    text::encode(&mut answer, &app.metrics.registry).map_err(|_| ApiError::internal())?;
+    let mut body = String::new();
+    text::encode(&mut body, &app.metrics.registry).map_err(|_| ApiError::internal())?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], answer).into_response())
+    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
-async fn ask(app: &App) -> Result<(), RepositoryError> {
+async fn read_database(app: &App) -> Result<(), RepositoryError> {
     let metrics = &app.metrics;
-    let mut asked = metrics.asked.lock().await;
-    if asked.is_some_and(|at| at.elapsed() < FRESH) {
+    let mut read_at = metrics.read_at.lock().await;
+    if read_at.is_some_and(|at| at.elapsed() < MIN_INTERVAL) {
         return Ok(());
     }
-    let mut lent = app.handles.lend().await?;
-    let handle = lent.handle()?;
+    let mut pooled = app.handles.acquire().await?;
+    let handle = pooled.handle()?;
     let sql = "select state, count(*) from enroll.enrollments group by state";
-    let counts = handle.query(sql, &[], |row| Ok((there(row.text()?)?, there(row.number()?)?))).await?;
+    let counts = handle.query(sql, &[], |row| Ok((not_null(row.text()?)?, not_null(row.number()?)?))).await?;
     let sql = "select min(at) from enroll.enrollments where state = 'accepted'";
     let oldest = handle.query(sql, &[], |row| row.instant()).await?.into_iter().flatten().next();
     for state in EnrollmentState::WORDS {
         let count = counts.iter().find(|(name, _)| name == state).map_or(0, |(_, count)| *count);
         metrics.enrollments.get_or_create(&StateLabels { state: state.to_owned() }).set(count);
     }
-    let now = clock().map_err(|e| unreadable(e.to_string()))?.millis();
+    let now = current_time().map_err(|e| invalid_data(e.to_string()))?.millis();
     let age = oldest.map_or(0, |at| now.saturating_sub(at.millis()).max(0));
     metrics.queue_age.set(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
-    *asked = Some(Instant::now());
+    *read_at = Some(Instant::now());
     Ok(())
 }
 
-const FRESH: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);

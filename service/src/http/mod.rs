@@ -1,4 +1,4 @@
-//! The HTTP service: its routes, and what they share.
+//! The HTTP service: its routes and their shared state.
 
 mod auth;
 mod contacts;
@@ -26,41 +26,41 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use enroll::EnrollmentPolicy;
 
-pub(crate) use self::errors::private;
+pub(crate) use self::errors::redacted;
 use self::errors::{ApiError, ErrorBody};
 use self::limits::RateLimit;
 use self::metrics::Metrics;
-use crate::store::Handles;
+use crate::handles::HandlePool;
 
-/// What every request is answered from.
+/// The shared state of all requests.
 pub(crate) struct App {
-    pub(crate) handles: Handles,
+    pub(crate) handles: HandlePool,
     pub(crate) policy: EnrollmentPolicy,
     pub(crate) key_header: HeaderName,
-    /// As the operator spelled it.
+    /// The header name in the spelling of the operator.
     pub(crate) key_header_name: String,
     pub(crate) rate_limit: Option<RateLimit>,
-    /// A permit for each request that may be answered at once.
-    pub(crate) free: Semaphore,
-    /// How long a request may take.
+    /// One permit for each concurrent request.
+    pub(crate) request_permits: Semaphore,
+    /// The time limit of a request.
     pub(crate) timeout: Duration,
     pub(crate) metrics: Metrics,
-    /// Wakes a worker.
+    /// Wakes an idle worker.
     pub(crate) wake: Arc<Notify>,
 }
 
-/// The service.
+/// Returns the router of the service.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let document = openapi::document(&app.key_header_name);
-    // The page asks with the same header.
+    // The page sends its key in the same header.
     let index = include_str!("page/index.html").replace(openapi::KEY_HEADER, &app.key_header_name);
     let api = Router::new()
         .route("/v1/sequences", get(contacts::sequences))
-        .route("/v1/sequences/{id}/contacts", post(enrollments::create).get(contacts::of_sequence))
+        .route("/v1/sequences/{id}/contacts", post(enrollments::create).get(contacts::list_for_sequence))
         .route("/v1/enrollments", get(enrollments::list))
         .route("/v1/enrollments/{id}", get(enrollments::show))
         .route("/v1/contacts", get(contacts::list))
-        .route_layer(from_fn_with_state(Arc::clone(&app), limits::bound));
+        .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_requests));
     api.route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics::show))
@@ -70,42 +70,46 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/app.js", file("text/javascript; charset=utf-8", include_str!("page/app.js").to_owned()))
         .route("/list.js", file("text/javascript; charset=utf-8", include_str!("page/list.js").to_owned()))
         .route("/style.css", file("text/css; charset=utf-8", include_str!("page/style.css").to_owned()))
-        .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "route_not_found", "there is no such route"))
-        .method_not_allowed_fallback(async || {
-            let what = "this route takes another method: the header `Allow` names them";
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", what)
+        .fallback(async || {
+            ApiError::new(StatusCode::NOT_FOUND, "route_not_found", "no route has this path; `/docs` lists the routes")
         })
-        .layer(CatchPanicLayer::custom(panicked))
+        .method_not_allowed_fallback(async || {
+            let problem = "this route does not support the method; use one in the `Allow` header";
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", problem)
+        })
+        .layer(CatchPanicLayer::custom(panic_response))
         .layer(from_fn_with_state(Arc::clone(&app), metrics::measure))
         .with_state(app)
 }
 
-/// Whether the process answers, whatever the database does
+/// Check the process
+///
+/// Does not use the database.
 #[utoipa::path(
     get, path = "/healthz", operation_id = "healthz", tag = "operations", security(()),
-    responses((status = 200, description = "It does", body = serde_json::Value)),
+    responses((status = 200, description = "The process runs", body = serde_json::Value)),
 )]
 async fn healthz() -> Json<serde_json::Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// Whether the database answers too
+/// Check the process and the database
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "operations", security(()),
     responses(
-        (status = 200, description = "It does", body = serde_json::Value),
-        (status = 503, description = "It does not", body = ErrorBody),
+        (status = 200, description = "The database can be reached", body = serde_json::Value),
+        (status = 503, description = "The database cannot be reached", body = ErrorBody),
     ),
 )]
 async fn readyz(State(app): State<Arc<App>>) -> Result<Json<serde_json::Value>, ApiError> {
-    let asked = async {
+    let query = async {
         let sql = "select organization_id from enroll.organizations limit 1";
-        app.handles.lend().await?.handle()?.query(sql, &[], |row| row.id()).await
+        app.handles.acquire().await?.handle()?.query(sql, &[], |row| row.id()).await
     };
-    match tokio::time::timeout(READY, asked).await {
+    match tokio::time::timeout(READY_TIMEOUT, query).await {
         Ok(Ok(_)) => Ok(Json(json!({ "status": "ready" }))),
         Ok(Err(e)) => {
-            // Also what trying again does not mend: it is not ready.
+            // The conversion logs the error. The response is 503 for every kind of error.
             drop(ApiError::from(e));
             Err(ApiError::unavailable())
         }
@@ -113,7 +117,7 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<Json<serde_json::Value>, 
     }
 }
 
-/// A file of the page, or about the service: it runs its own script and no other, and asks its own service and no other.
+/// Returns a route with a static file. Its content security policy allows only scripts and requests of this service.
 fn file(kind: &'static str, text: String) -> MethodRouter<Arc<App>> {
     let bytes = Bytes::from(text);
     get(async move || {
@@ -128,17 +132,17 @@ fn file(kind: &'static str, text: String) -> MethodRouter<Arc<App>> {
     })
 }
 
-fn no_sequence() -> ApiError {
+fn sequence_not_found() -> ApiError {
     ApiError::not_found("sequence_not_found", "sequence")
 }
 
-/// A defect: the caller is told that there is one, and the log where, but not the message, which may quote a recipient.
-fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
-    tracing::error!("a request panicked");
+/// Returns the response after a panic. Neither it nor the log contains the message, which may quote a recipient.
+fn panic_response(_: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("panic in a request handler");
     ApiError::internal().into_response()
 }
 
 const HTML: &str = "text/html; charset=utf-8";
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const READY: Duration = Duration::from_secs(2);
+const READY_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! The OpenAPI document, and the page that shows it.
+//! The OpenAPI document, and its HTML page.
 
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -7,10 +7,10 @@ use utoipa::OpenApi;
 use super::docs::{DispositionDoc, ReasonDoc, StateDoc, StatusDoc};
 use super::{contacts, enrollments, metrics};
 
-/// The header of the original.
+/// The default header for API keys.
 pub(crate) const KEY_HEADER: &str = "X-WHIPPY-KEY";
 
-/// The document of a service whose keys come in that header.
+/// Returns the document of a service that reads keys from the header.
 pub(crate) fn document(key_header: &str) -> Value {
     let mut document = json!(Api::openapi());
     document["components"]["securitySchemes"] = json!({"key": {"type": "apiKey", "in": "header", "name": key_header}});
@@ -18,7 +18,7 @@ pub(crate) fn document(key_header: &str) -> Value {
     document
 }
 
-/// The document for people: no script, and nothing from elsewhere.
+/// Returns the document as an HTML page without scripts.
 pub(crate) fn page(document: &Value) -> String {
     let title = escaped(&document["info"]["title"]);
     let mut html = format!(
@@ -26,7 +26,7 @@ pub(crate) fn page(document: &Value) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
          <link rel=\"stylesheet\" href=\"/style.css\">\n<main>\n<h1>{title}</h1>\n<p>{}</p>\n\
-         <p>Each request needs the header <code>{}</code>. For tools: <a href=\"/openapi.json\">openapi.json</a>.</p>\n",
+         <p>Each request needs the header <code>{}</code>. Machine-readable document: <a href=\"/openapi.json\">openapi.json</a>.</p>\n",
         escaped(&document["info"]["description"]),
         escaped(&document["components"]["securitySchemes"]["key"]["name"]),
     );
@@ -100,7 +100,7 @@ fn parameters(html: &mut String, operation: &Value) {
     html.push_str("</dl>\n");
 }
 
-/// What a schema says a value is.
+/// Returns the type of a value as HTML.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
         return format!("<a href=\"#{0}\">{0}</a>", text(name));
@@ -141,7 +141,7 @@ fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-/// A text of the document; nothing for what is none.
+/// Escapes a text of the document. Returns an empty text for other values.
 fn escaped(value: &Value) -> String {
     text(value.as_str().unwrap_or_default())
 }
@@ -154,14 +154,14 @@ fn text(text: &str) -> String {
 #[openapi(
     info(
         title = "enroll",
-        description = "Enrolls contacts into outreach sequences. An API key belongs to one organization, and what another one \
-                       has is not there. Every error has the same shape.",
+        description = "Enrolls contacts into outreach sequences. An API key belongs to one organization, and gives no access to \
+                       data of others. Every error has the same shape.",
     ),
     paths(
         enrollments::create,
         enrollments::show,
         enrollments::list,
-        contacts::of_sequence,
+        contacts::list_for_sequence,
         contacts::list,
         contacts::sequences,
         super::healthz,

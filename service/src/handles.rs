@@ -1,0 +1,212 @@
+//! Handles on a database that many tasks share. Each worker and each HTTP request uses its own handle.
+
+use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry};
+use enroll::{
+    AsyncInbox, AsyncRepository, ChangeSet, DynAsyncInbox, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId,
+    ReferenceData, ReferenceQuery, Repository, RepositoryError, RepositoryErrorKind, Snapshot, SnapshotQuery,
+    StoredEnrollment, Timestamp,
+};
+use enroll_postgres::PostgresRepository;
+use enroll_sqlite::SqliteRepository;
+use std::error::Error;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::block_in_place;
+
+use crate::Failure;
+use crate::database::{Address, Database, without_password};
+use crate::sql::{OnRow, Param, Row, SqlConnection};
+
+/// Opens handles on one database.
+#[derive(Clone)]
+pub(crate) struct HandleFactory {
+    /// The name from the command line, without a password.
+    pub(crate) name: String,
+    backend: Backend,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Sqlite(String),
+    Postgres(PostgresRepository),
+}
+
+impl HandleFactory {
+    /// Opens an existing database for at most `handles` handles at a time.
+    pub(crate) async fn open(name: &str, handles: usize) -> Result<Self, Failure> {
+        // `Database` reports a database without the tables of `enroll`, with the same message as the other commands.
+        block_in_place(|| Database::open(name).map(drop))?;
+        let shown = without_password(name);
+        let backend = match Address::parse(name)? {
+            Address::Postgres(url) => {
+                let opened = PostgresRepository::connect(url, handles).await;
+                Backend::Postgres(opened.map_err(|e| Failure::from_error(&shown, &e))?)
+            }
+            Address::File(path) => Backend::Sqlite(path.to_owned()),
+            Address::Memory => return Err(Failure::new(shown, "ends with the command, so nothing can share it")),
+        };
+        Ok(Self { name: shown, backend })
+    }
+
+    /// Opens a handle.
+    pub(crate) fn handle(&self) -> Result<Handle, Failure> {
+        match &self.backend {
+            Backend::Sqlite(path) => {
+                let opened = block_in_place(|| SqliteRepository::open(path));
+                Ok(Handle(Box::new(Blocking(opened.map_err(|e| Failure::from_error(&self.name, &e))?))))
+            }
+            Backend::Postgres(repository) => Ok(Handle(Box::new(repository.clone()))),
+        }
+    }
+}
+
+/// A pool of handles, for a limited number of users at a time.
+pub(crate) struct HandlePool {
+    factory: HandleFactory,
+    idle: Mutex<Vec<Handle>>,
+    permits: Semaphore,
+}
+
+impl HandlePool {
+    pub(crate) fn new(factory: HandleFactory, size: usize) -> Self {
+        Self { factory, idle: Mutex::default(), permits: Semaphore::new(size) }
+    }
+
+    /// Waits for a handle.
+    pub(crate) async fn acquire(&self) -> Result<PooledHandle<'_>, RepositoryError> {
+        let unavailable = |e: Box<dyn Error + Send + Sync>| RepositoryError::new(RepositoryErrorKind::Unavailable, e);
+        let permit = self.permits.acquire().await.map_err(|e| unavailable(e.into()))?;
+        let idle = self.idle().pop();
+        let handle = match idle {
+            Some(handle) => handle,
+            None => self.factory.handle().map_err(|failure| unavailable(failure.to_string().into()))?,
+        };
+        Ok(PooledHandle { handle: Some(handle), pool: self, _permit: permit })
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Handle>> {
+        // A panic cannot leave the list half changed.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A handle that returns to its pool when it is dropped.
+pub(crate) struct PooledHandle<'h> {
+    handle: Option<Handle>,
+    pool: &'h HandlePool,
+    _permit: SemaphorePermit<'h>,
+}
+
+impl PooledHandle<'_> {
+    /// Returns the handle.
+    pub(crate) fn handle(&mut self) -> Result<&mut Handle, RepositoryError> {
+        let returned = || RepositoryError::new(RepositoryErrorKind::Other, "the handle was returned to its pool");
+        self.handle.as_mut().ok_or_else(returned)
+    }
+}
+
+impl Drop for PooledHandle<'_> {
+    fn drop(&mut self) {
+        // After a panic, a handle may be in the middle of a transaction. It does not return to the pool.
+        if let Some(handle) = self.handle.take().filter(|_| !std::thread::panicking()) {
+            self.pool.idle().push(handle);
+        }
+    }
+}
+
+/// A handle on a database of either kind.
+pub(crate) struct Handle(Box<dyn ServiceRepository>);
+
+/// The engine's inbox, and the service's own SQL statements on the same connection.
+trait ServiceRepository: DynAsyncInbox + SqlConnection {}
+
+impl<R: DynAsyncInbox + SqlConnection> ServiceRepository for R {}
+
+impl Handle {
+    /// Returns the inbox of the engine.
+    pub(crate) fn inbox(&mut self) -> &mut dyn DynAsyncInbox {
+        &mut *self.0
+    }
+
+    /// Runs a query, and decodes each row.
+    pub(crate) async fn query<T: Send>(
+        &mut self,
+        sql: &str,
+        params: &[Param],
+        mut decode: impl FnMut(&mut dyn Row) -> Result<T, RepositoryError> + Send,
+    ) -> Result<Vec<T>, RepositoryError> {
+        let mut decoded = Vec::new();
+        let on_row: &mut OnRow<'_> = &mut |row| decode(row).map(|value| decoded.push(value));
+        self.0.query(sql, params, on_row).await?;
+        Ok(decoded)
+    }
+
+    /// Runs a statement. Returns the number of rows that it wrote.
+    pub(crate) async fn execute(&mut self, sql: &str, params: &[Param]) -> Result<u64, RepositoryError> {
+        self.0.execute(sql, params).await
+    }
+
+    /// Creates the service's own tables, if they do not exist.
+    pub(crate) async fn create_tables(&mut self) -> Result<(), RepositoryError> {
+        self.0.create_tables().await
+    }
+
+    /// Returns the number of accepted enrollments that are not finished, including leased ones.
+    pub(crate) async fn unfinished(&mut self) -> Result<u64, RepositoryError> {
+        let sql = "select count(*) from enroll.enrollments where state = 'accepted'";
+        let counts = self.query(sql, &[], |row| row.number()).await?;
+        Ok(counts.into_iter().flatten().sum::<i64>().unsigned_abs())
+    }
+}
+
+/// A blocking repository as an async one. Each call blocks its thread; the runtime moves other tasks to other threads.
+pub(crate) struct Blocking<R>(pub(crate) R);
+
+impl<R: Repository + Send> AsyncRepository for Blocking<R> {
+    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        block_in_place(|| self.0.reference_data(query))
+    }
+
+    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        block_in_place(|| self.0.load(query))
+    }
+
+    async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        block_in_place(|| self.0.commit(changes))
+    }
+}
+
+impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
+    async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
+        block_in_place(|| self.0.insert(command))
+    }
+
+    async fn find(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+    ) -> Result<Option<InboxEntry>, RepositoryError> {
+        block_in_place(|| self.0.find(organization_id, enrollment_id))
+    }
+
+    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+        block_in_place(|| self.0.claim(now, lease_end))
+    }
+
+    async fn record_failure(&mut self, claim: &Claim, failure: &AttemptFailure) -> Result<(), RepositoryError> {
+        block_in_place(|| self.0.record_failure(claim, failure))
+    }
+
+    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+        block_in_place(|| self.0.release(claim, due_at))
+    }
+
+    async fn retry(
+        &mut self,
+        organization_id: OrganizationId,
+        enrollment_id: EnrollmentId,
+        now: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        block_in_place(|| self.0.retry(organization_id, enrollment_id, now))
+    }
+}

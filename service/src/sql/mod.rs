@@ -1,0 +1,83 @@
+//! The service's own SQL: the lists of the HTTP API, and the table of API keys.
+//!
+//! Each statement is written once, for both databases. In a statement, `enroll.contacts` becomes `enroll_contacts` on
+//! SQLite, and `$1` becomes `?1`.
+
+mod lists;
+mod postgres;
+mod sqlite;
+
+use serde::Serialize;
+use std::error::Error;
+use utoipa::ToSchema;
+
+use enroll::repository::BoxFuture;
+use enroll::{RepositoryError, RepositoryErrorKind, Timestamp};
+use uuid::Uuid;
+
+pub(crate) use self::lists::{
+    ContactFilter, ContactRow, EnrollmentRow, SequenceRow, StepContactRow, contacts, enrollments, has_sequence,
+    sequences, step_contacts,
+};
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Page<T> {
+    pub(crate) data: Vec<T>,
+    /// The number of entries of the whole list.
+    pub(crate) total: u64,
+}
+
+/// The part of a list to return.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pagination {
+    pub(crate) limit: u32,
+    pub(crate) offset: u32,
+}
+
+/// A parameter of a statement.
+#[derive(Clone, Debug)]
+pub(crate) enum Param {
+    Id(Uuid),
+    Text(String),
+    Number(i64),
+}
+
+/// A row of a result. Each call reads the next column.
+pub(crate) trait Row {
+    fn id(&mut self) -> Result<Option<Uuid>, RepositoryError>;
+    fn text(&mut self) -> Result<Option<String>, RepositoryError>;
+    /// Reads a `bigint`.
+    fn number(&mut self) -> Result<Option<i64>, RepositoryError>;
+    /// Reads an instant of the engine's tables.
+    fn instant(&mut self) -> Result<Option<Timestamp>, RepositoryError>;
+}
+
+/// Receives the rows of a query, one at a time.
+pub(crate) type OnRow<'a> = dyn FnMut(&mut dyn Row) -> Result<(), RepositoryError> + Send + 'a;
+
+/// Runs the service's statements on the connection of a repository.
+pub(crate) trait SqlConnection {
+    /// Runs a query, and calls `on_row` with each row.
+    fn query<'a>(
+        &'a mut self,
+        sql: &'a str,
+        params: &'a [Param],
+        on_row: &'a mut OnRow<'_>,
+    ) -> BoxFuture<'a, Result<(), RepositoryError>>;
+
+    /// Runs a statement. Returns the number of rows that it wrote.
+    fn execute<'a>(&'a mut self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<u64, RepositoryError>>;
+
+    /// Creates the service's own tables, if they do not exist.
+    fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>>;
+}
+
+/// Returns the value of a column that is `not null` in the schema.
+pub(crate) fn not_null<T>(value: Option<T>) -> Result<T, RepositoryError> {
+    value.ok_or_else(|| invalid_data("a column that must not be null is null"))
+}
+
+pub(crate) fn invalid_data(error: impl Into<Box<dyn Error + Send + Sync>>) -> RepositoryError {
+    RepositoryError::new(RepositoryErrorKind::Other, error)
+}

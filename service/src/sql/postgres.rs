@@ -1,0 +1,111 @@
+//! The service's statements on PostgreSQL.
+
+use chrono::{DateTime, Utc};
+use enroll_postgres::deadpool_postgres::Pool;
+use enroll_postgres::tokio_postgres::types::{FromSql, ToSql};
+use enroll_postgres::{Error, PostgresRepository, tokio_postgres};
+use uuid::Uuid;
+
+use enroll::repository::BoxFuture;
+use enroll::{RepositoryError, Timestamp};
+
+use super::{OnRow, Param, Row, SqlConnection, invalid_data};
+
+impl SqlConnection for PostgresRepository {
+    fn query<'a>(
+        &'a mut self,
+        sql: &'a str,
+        params: &'a [Param],
+        on_row: &'a mut OnRow<'_>,
+    ) -> BoxFuture<'a, Result<(), RepositoryError>> {
+        Box::pin(async move {
+            let client = self.pool().get().await.map_err(Error::from)?;
+            let rows = client.query(sql, &parameters(params)).await.map_err(storage_error)?;
+            rows.iter().try_for_each(|row| on_row(&mut Columns { row, next_column: 0 }))
+        })
+    }
+
+    fn execute<'a>(&'a mut self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<u64, RepositoryError>> {
+        Box::pin(async move {
+            let client = self.pool().get().await.map_err(Error::from)?;
+            client.execute(sql, &parameters(params)).await.map_err(storage_error)
+        })
+    }
+
+    fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        Box::pin(create_tables(self.pool()))
+    }
+}
+
+async fn create_tables(pool: &Pool) -> Result<(), RepositoryError> {
+    let mut client = pool.get().await.map_err(Error::from)?;
+    let exists = "select pg_catalog.to_regclass('enroll_service.keys') is not null";
+    if client.query_one(exists, &[]).await.and_then(|row| row.try_get(0)).map_err(storage_error)? {
+        return Ok(());
+    }
+    // Two concurrent `create … if not exists` can both try to create, and one fails. The lock prevents that.
+    let transaction = client.transaction().await.map_err(storage_error)?;
+    transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(storage_error)?;
+    transaction.batch_execute(TABLES).await.map_err(storage_error)?;
+    transaction.commit().await.map_err(storage_error)
+}
+
+fn parameters(params: &[Param]) -> Vec<&(dyn ToSql + Sync)> {
+    fn parameter(param: &Param) -> &(dyn ToSql + Sync) {
+        match param {
+            Param::Id(id) => id,
+            Param::Text(text) => text,
+            Param::Number(number) => number,
+        }
+    }
+    params.iter().map(parameter).collect()
+}
+
+fn storage_error(error: tokio_postgres::Error) -> RepositoryError {
+    Error::from(error).into()
+}
+
+struct Columns<'r> {
+    row: &'r tokio_postgres::Row,
+    next_column: usize,
+}
+
+impl Columns<'_> {
+    fn next<'c, T: FromSql<'c>>(&'c mut self) -> Result<Option<T>, RepositoryError> {
+        let column = self.next_column;
+        self.next_column += 1;
+        self.row.try_get(column).map_err(storage_error)
+    }
+}
+
+impl Row for Columns<'_> {
+    fn id(&mut self) -> Result<Option<Uuid>, RepositoryError> {
+        self.next()
+    }
+
+    fn text(&mut self) -> Result<Option<String>, RepositoryError> {
+        self.next()
+    }
+
+    fn number(&mut self) -> Result<Option<i64>, RepositoryError> {
+        self.next()
+    }
+
+    fn instant(&mut self) -> Result<Option<Timestamp>, RepositoryError> {
+        let at: Option<DateTime<Utc>> = self.next()?;
+        at.map(Timestamp::try_from).transpose().map_err(invalid_data)
+    }
+}
+
+const TABLES: &str = "
+create schema if not exists enroll_service;
+create table if not exists enroll_service.keys (
+    id uuid not null primary key,
+    organization_id uuid not null references enroll.organizations on delete cascade,
+    name text not null,
+    hash text not null unique,
+    created_at bigint not null,
+    revoked_at bigint
+);";
+/// The key of the advisory lock: `service` in ASCII.
+const LOCK: i64 = 0x0073_6572_7669_6365;
