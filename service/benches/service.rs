@@ -1,11 +1,11 @@
-//! The real `enroll serve` and `enroll work`, in one process and in two, on SQLite and on PostgreSQL: receipts a second
-//! over HTTP, and recipients a second through the workers.
+//! Runs `enroll serve` and `enroll work` in one and in two processes, on SQLite and on PostgreSQL. Measures receipts per
+//! second over HTTP, and recipients per second in the workers.
 //!
-//! `cargo bench -p enroll-service --bench service`, with `-- sqlite` or `-- postgresql` for one of them.
+//! `cargo bench -p enroll-service --bench service`, with `-- sqlite` or `-- postgresql` for one database.
 //!
-//! Clients, services, workers and the database share this machine, and are bounded in number: this tells what a machine
-//! does, not what a service does on one of its own.
-#![expect(clippy::cast_precision_loss, reason = "whatever is counted is small")]
+//! Clients, services, workers and the database run on the same machine. So the results are lower than on a separate
+//! machine for each.
+#![expect(clippy::cast_precision_loss, reason = "all counts are small")]
 
 mod support;
 
@@ -22,29 +22,30 @@ use std::time::{Duration, Instant};
 use ureq::Agent;
 use uuid::Uuid;
 
-use support::{Folder, command, is_asked_for, is_test, keep, output, path, seed};
+use support::{Folder, command, is_selected, is_test, load_seed, output, path, store};
 
 fn main() {
-    if is_asked_for("service/sqlite") {
-        measure("sqlite", "WAL, synchronous = normal, full for what is accepted", &|name| {
+    if is_selected("service/sqlite") {
+        measure("sqlite", "WAL, synchronous = normal, full for accepted enrollments", &|name| {
             let folder = Folder::new(&format!("service-{name}"));
             let database = path(&folder.0.join("enroll.db")).to_owned();
-            Place { database, _folder: Some(folder) }
+            TestDatabase { name: database, _folder: Some(folder) }
         });
     }
-    if is_asked_for("service/postgresql") {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it can be built");
-        // What was accepted must outlive a power cut, here as in earnest.
+    if is_selected("service/postgresql") {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime can be built");
+        // An accepted enrollment must survive a power failure, as in production.
         let server = Server::start_with(&[("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]);
         let settings = runtime.block_on(settings(server.url())).expect("the server answers");
         measure("postgresql", &settings, &|_| {
-            let database = runtime.block_on(server.database()).expect("a database can be made");
-            Place { database, _folder: None }
+            let database = runtime.block_on(server.database()).expect("a database can be created");
+            TestDatabase { name: database, _folder: None }
         });
     }
 }
 
-/// What of its settings keeps commits through a power cut.
+/// Returns the settings that make commits survive a power failure.
 async fn settings(url: &str) -> Result<String, Box<dyn std::error::Error>> {
     let client = PostgresRepository::pool_at(url, 1)?.get().await?;
     let sql = "select concat_ws(', ', 'fsync ' || current_setting('fsync'), \
@@ -52,13 +53,13 @@ async fn settings(url: &str) -> Result<String, Box<dyn std::error::Error>> {
     Ok(client.query_one(sql, &[]).await?.try_get(0)?)
 }
 
-/// A fresh database, and where it is.
-struct Place {
-    database: String,
+/// A new database.
+struct TestDatabase {
+    name: String,
     _folder: Option<Folder>,
 }
 
-/// What is kept, and told.
+/// The stored and printed result.
 #[derive(Serialize)]
 struct Measured {
     database: String,
@@ -67,7 +68,7 @@ struct Measured {
     work: Vec<Work>,
 }
 
-fn measure(name: &str, settings: &str, fresh: &dyn Fn(&str) -> Place) {
+fn measure(name: &str, settings: &str, new_database: &dyn Fn(&str) -> TestDatabase) {
     println!("\nservice on {name} ({settings})");
     let mut measured =
         Measured { database: name.to_owned(), settings: settings.to_owned(), receipts: Vec::new(), work: Vec::new() };
@@ -77,26 +78,26 @@ fn measure(name: &str, settings: &str, fresh: &dyn Fn(&str) -> Place) {
     );
     for processes in [1, 2] {
         for recipients in [1, 10] {
-            let receipts = Receipts::of(&fresh("receipts").database, processes, recipients);
+            let receipts = Receipts::measure(&new_database("receipts").name, processes, recipients);
             println!("{receipts}");
             measured.receipts.push(receipts);
         }
     }
     println!(
-        "{:>9} {:>13} {:>12} {:>14}   of {MAX_RECIPIENTS} strangers each, {WORKERS} workers a process",
+        "{:>9} {:>13} {:>12} {:>14}   of {MAX_RECIPIENTS} new people each, {WORKERS} workers per process",
         "processes", "organizations", "enrollments", "recipients/s"
     );
     for organizations in [ORGANIZATIONS, 1] {
         for processes in [1, 2] {
-            let work = Work::of(&fresh("work").database, processes, organizations);
+            let work = Work::measure(&new_database("work").name, processes, organizations);
             println!("{work}");
             measured.work.push(work);
         }
     }
-    keep(&format!("service-{name}.json"), &measured);
+    store(&format!("service-{name}.json"), &measured);
 }
 
-/// What clients got that posted small requests as fast as they were answered.
+/// The results of clients that send small requests one after the other.
 #[derive(Serialize)]
 struct Receipts {
     processes: usize,
@@ -110,7 +111,7 @@ struct Receipts {
 }
 
 impl Receipts {
-    fn of(database: &str, processes: usize, recipients: usize) -> Self {
+    fn measure(database: &str, processes: usize, recipients: usize) -> Self {
         let keys = organizations(database, ORGANIZATIONS);
         let services: Vec<Service> = (0..processes).map(|_| Service::start(database)).collect();
         let requests = if is_test() { 5 } else { 500 };
@@ -118,7 +119,7 @@ impl Receipts {
             let (service, key) = (&services[client % processes], &keys[client % keys.len()]);
             let bodies = (0..requests).map(|n| strangers(n * recipients..(n + 1) * recipients)).collect::<Vec<_>>();
             let agent = agent();
-            // Connected, and whatever a process reads once is read.
+            // Connect, and fill the caches of the process.
             service.post(&agent, key, &strangers(0..100));
             move || -> Vec<Duration> {
                 let timed = |body: &Vec<u8>| {
@@ -158,8 +159,8 @@ impl std::fmt::Display for Receipts {
     }
 }
 
-/// What workers did with what had queued up. One organization has one writer at a time on PostgreSQL, and a SQLite file
-/// one whoever asks.
+/// The results of workers with a full queue. On PostgreSQL, an organization has one writer at a time. A SQLite file has one
+/// writer at a time.
 #[derive(Serialize)]
 struct Work {
     processes: usize,
@@ -172,31 +173,31 @@ struct Work {
 }
 
 impl Work {
-    fn of(database: &str, processes: usize, organizations: usize) -> Self {
+    fn measure(database: &str, processes: usize, organizations: usize) -> Self {
         let enrollments = if is_test() { 4 } else { 24 };
         let keys = self::organizations(database, organizations);
-        let queueing = Service::start(database);
+        let service = Service::start(database);
         let agent = agent();
         for n in 0..enrollments {
             let first = n / organizations * MAX_RECIPIENTS;
-            queueing.post(&agent, &keys[n % organizations], &strangers(first..first + MAX_RECIPIENTS));
+            service.post(&agent, &keys[n % organizations], &strangers(first..first + MAX_RECIPIENTS));
         }
-        drop(queueing);
+        drop(service);
         let workers = WORKERS.to_string();
         let start = Instant::now();
-        let working: Vec<Child> = (0..processes)
+        let workers: Vec<Child> = (0..processes)
             .map(|_| {
                 let mut work = command(&["work", "--until-empty", "--workers", &workers, "--database", database]);
                 work.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the command can be run")
             })
             .collect();
-        // They end a little later than the last enrollment does.
+        // The processes end shortly after the last enrollment, so measure the enrollments.
         let completed = thread::scope(|scope| {
-            let telling: Vec<_> =
-                working.into_iter().map(|child| scope.spawn(move || completed(child, start))).collect();
-            telling.into_iter().flat_map(|told| told.join().expect("a worker ends well")).collect::<Vec<Duration>>()
+            let readers: Vec<_> =
+                workers.into_iter().map(|child| scope.spawn(move || completed(child, start))).collect();
+            readers.into_iter().flat_map(|reader| reader.join().expect("a worker ends well")).collect::<Vec<Duration>>()
         });
-        assert_eq!(completed.len(), enrollments, "each is completed once");
+        assert_eq!(completed.len(), enrollments, "each enrollment is completed once");
         let took = completed.into_iter().max().unwrap_or_default().as_secs_f64();
         let recipients = enrollments * MAX_RECIPIENTS;
         let per_second = recipients as f64 / took;
@@ -204,7 +205,7 @@ impl Work {
     }
 }
 
-/// When each enrollment was completed, by what a process says of it.
+/// Returns the time of each completed enrollment, from the output of a process.
 fn completed(mut child: Child, start: Instant) -> Vec<Duration> {
     let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
     let at = |line: std::io::Result<String>| {
@@ -224,13 +225,13 @@ impl std::fmt::Display for Work {
     }
 }
 
-/// So many organizations, each the demo's without anyone in it, and an API key of each.
+/// Loads a number of organizations without contacts. Returns an API key for each.
 fn organizations(database: &str, count: usize) -> Vec<String> {
-    let mut given = Scene::empty().given;
+    let mut seed = Scene::empty().given;
     let ids = (1..=count as u128).map(|n| OrganizationId::from_uuid(Uuid::from_u128(n)));
     ids.map(|id| {
-        given.organization_id = id;
-        seed(&given, database);
+        seed.organization_id = id;
+        load_seed(&seed, database);
         let id = id.to_string();
         let create = command(&["keys", "create", "--database", database, "--organization", &id, "--name", "bench"]);
         output(create).trim().to_owned()
@@ -238,7 +239,7 @@ fn organizations(database: &str, count: usize) -> Vec<String> {
     .collect()
 }
 
-/// A service without workers, which ends with this.
+/// A running service without workers. Drop ends it.
 struct Service {
     child: Child,
     url: String,
@@ -255,9 +256,9 @@ impl Service {
     }
 
     fn post(&self, agent: &Agent, key: &str, body: &[u8]) {
-        let mut answer = agent.post(&self.url).header("X-WHIPPY-KEY", key).send(body).expect("the service answers");
-        assert_eq!(answer.status(), 202);
-        answer.body_mut().read_to_vec().expect("the answer is whole");
+        let mut response = agent.post(&self.url).header("X-WHIPPY-KEY", key).send(body).expect("the service responds");
+        assert_eq!(response.status(), 202);
+        response.body_mut().read_to_vec().expect("the response is complete");
     }
 }
 
@@ -268,7 +269,7 @@ impl Drop for Service {
     }
 }
 
-/// It keeps its connection.
+/// Returns an agent that reuses its connection.
 fn agent() -> Agent {
     Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build().new_agent()
 }

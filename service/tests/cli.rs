@@ -1,4 +1,4 @@
-//! The binary itself, on real files.
+//! The binary on real files, without a database.
 
 mod support;
 
@@ -7,13 +7,13 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{Folder, SEED, SEQUENCE, enroll, json, path, text, told};
+use support::{Folder, SEED, SEQUENCE, enroll, error_line, json, path, text};
 
 #[test]
-fn a_request_is_enrolled_and_told_in_words() {
+fn run_prints_the_outcomes_as_text() {
     let folder = Folder::new("words");
     let body = r#"{"to": [{"phone": "+12025550123", "name": "Ann"}, {"phone": "202-555-0187"}, {"phone": "12"}, {"phone": "2025550187"}]}"#;
-    let told = text(&folder.run("r.json", body, &[]));
+    let output = text(&folder.run("r.json", body, &[]));
     for line in [
         "Sequence `Welcome`, step 1 of 1 (phone), from +12025550100",
         "recipients                 4",
@@ -24,26 +24,26 @@ fn a_request_is_enrolled_and_told_in_words() {
         "same contact as 1",
         "Upload 2026-02-01T15:00:00.000Z",
     ] {
-        assert!(told.contains(line), "no `{line}` in:\n{told}");
+        assert!(output.contains(line), "no `{line}` in:\n{output}");
     }
     let one = text(&folder.run("one.json", r#"{"to": [{"phone": "2025550187"}]}"#, &[]));
     assert!(one.contains("Every recipient was simply added."), "{one}");
 }
 
 #[test]
-fn a_preview_says_so_and_gives_the_same_report() {
+fn a_preview_gives_the_same_report_as_the_run() {
     let folder = Folder::new("preview");
     let body = r#"{"to": [{"phone": "2025550187"}]}"#;
     let id = ["--id", "00000000-0000-0000-0000-0000000000aa", "--json"];
     let done = json(&folder.run("r.json", body, &id));
-    let foreseen = json(&folder.run("r.json", body, &[&id[..], &["--preview"]].concat()));
-    assert_eq!(done, foreseen);
+    let preview = json(&folder.run("r.json", body, &[&id[..], &["--preview"]].concat()));
+    assert_eq!(done, preview);
     assert_eq!(done["counts"]["added"], 1);
     assert!(text(&folder.run("r.json", body, &["--preview"])).starts_with("Preview: nothing was written."));
 }
 
 #[test]
-fn a_csv_and_standard_input_say_the_same_as_json() {
+fn csv_and_standard_input_give_the_same_report_as_json() {
     let folder = Folder::new("csv");
     let id = ["--id", "00000000-0000-0000-0000-0000000000aa", "--json"];
     let body = r#"{"to": [{"phone": "2025550187", "address": {"city": "Rome"}, "birth_date": {"day": 3}, "properties": {"score": 7}}],
@@ -70,11 +70,11 @@ fn a_csv_and_standard_input_say_the_same_as_json() {
 }
 
 #[test]
-fn a_large_csv_is_one_import_of_even_requests_and_tells_who_comes_again() {
+fn a_large_csv_is_split_evenly_and_repeated_people_are_reported() {
     let folder = Folder::new("large");
     let mut csv = "name,phone\n".to_owned();
     for n in 0..9001 {
-        // The last row is the first person again.
+        // The last row repeats the first person.
         let n = if n == 9000 { 0 } else { n };
         writeln!(csv, "P{n},+1303{:07}", 2_000_000 + n).unwrap();
     }
@@ -91,14 +91,14 @@ fn a_large_csv_is_one_import_of_even_requests_and_tells_who_comes_again() {
     assert_eq!((&report["again"][0]["row"], &report["again"][0]["first_row"]), (&9002.into(), &2.into()));
 
     for preview in [&[][..], &["--preview"]] {
-        let told = text(&folder.run("r.csv", &csv, preview));
-        assert!(told.contains("9002  P0   reprocessed  same person as row 2"), "{told}");
-        assert!(told.contains("3 requests, import"), "{told}");
+        let output = text(&folder.run("r.csv", &csv, preview));
+        assert!(output.contains("9002  P0   reprocessed  same person as row 2"), "{output}");
+        assert!(output.contains("3 requests, import"), "{output}");
     }
 }
 
 #[test]
-fn bad_input_is_one_line_that_says_where() {
+fn invalid_input_is_reported_in_one_line_with_its_place() {
     let folder = Folder::new("bad");
     let good = r#"{"to": [{"phone": "2025550187"}]}"#;
     for (name, body, place) in [
@@ -113,18 +113,18 @@ fn bad_input_is_one_line_that_says_where() {
         ("r.csv", "phone\n", "no people below"),
         ("r.csv", "phone,nmae\n1,2\n", "column `nmae` is unknown; the columns are read as `phone` → phone, `nmae` → ?"),
         ("r.csv", "phone,name\n1\n", "row 2: has 1 cells, but the header has 2"),
-        ("r.csv", "phone,phone\n1,2\n", "column `phone`: comes twice"),
+        ("r.csv", "phone,phone\n1,2\n", "column `phone`: occurs twice"),
         ("r.csv", "phone,birth_date.day\n1,x\n", "row 2, column `birth_date.day`: `x` is not an integer"),
         ("r.csv", "phone,birth_date.month\n1,2\n1,13\n", "row 3, `birth_date`: month 13 is not a possible date"),
         ("r.csv", "name\nAnn\n", "row 2, `phone`: `phone` is required"),
     ] {
-        let told = told(&folder.run(name, body, &[]));
-        assert!(told.starts_with("error: ") && told.contains(place), "{told}");
+        let output = error_line(&folder.run(name, body, &[]));
+        assert!(output.starts_with("error: ") && output.contains(place), "{output}");
     }
-    assert!(told(&folder.run("r.json", good, &["--from", "+12025550100"])).contains("`--from`"));
-    assert!(told(&folder.run("r.json", good, &["--idempotency-key", "ä"])).contains("invalid_idempotency_key"));
+    assert!(error_line(&folder.run("r.json", good, &["--from", "+12025550100"])).contains("`--from`"));
+    assert!(error_line(&folder.run("r.json", good, &["--idempotency-key", "ä"])).contains("invalid_idempotency_key"));
     let other = ["--organization", "00000000-0000-0000-0000-0000000000ff"];
-    assert!(told(&folder.run("r.json", good, &other)).contains("--organization: the seed has no organization"));
+    assert!(error_line(&folder.run("r.json", good, &other)).contains("--organization: the seed has no organization"));
 
     for (seed, place) in [
         ("{", "seed.json"),
@@ -150,15 +150,15 @@ fn bad_input_is_one_line_that_says_where() {
         ),
     ] {
         folder.file("seed.json", seed);
-        let told = told(&folder.run("r.json", good, &[]));
-        assert!(told.contains(place), "{told}");
+        let output = error_line(&folder.run("r.json", good, &[]));
+        assert!(output.contains(place), "{output}");
     }
     let missing = enroll(&["vectors", path(&folder.0.join("none.json"))], &[]);
-    assert!(told(&missing).contains("none.json"));
+    assert!(error_line(&missing).contains("none.json"));
 }
 
 #[test]
-fn vectors_are_told_one_by_one_and_a_failed_one_fails_the_run() {
+fn vectors_prints_each_result_and_exits_1_after_a_failure() {
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors");
     let passed = text(&enroll(&["vectors", path(&all)], &[]));
     assert!(passed.lines().all(|line| line.starts_with("ok ") || line.ends_with(" passed, 0 failed")), "{passed}");
@@ -170,14 +170,14 @@ fn vectors_are_told_one_by_one_and_a_failed_one_fails_the_run() {
             "then": [{{"outcomes": [{{"disposition": "ignored"}}]}}]}}"#
     );
     let failed = enroll(&["vectors", path(&folder.file("v.json", &vector))], &[]);
-    let told = String::from_utf8_lossy(&failed.stdout).into_owned();
-    assert_eq!(failed.status.code(), Some(1), "{told}");
-    assert!(told.contains(r#"/then/0/outcomes/0/disposition: expected "ignored", got "added""#), "{told}");
-    assert!(told.ends_with("0 passed, 1 failed\n"), "{told}");
+    let output = String::from_utf8_lossy(&failed.stdout).into_owned();
+    assert_eq!(failed.status.code(), Some(1), "{output}");
+    assert!(output.contains(r#"/then/0/outcomes/0/disposition: expected "ignored", got "added""#), "{output}");
+    assert!(output.ends_with("0 passed, 1 failed\n"), "{output}");
 }
 
 #[test]
-fn the_demo_runs_from_its_files_too() {
+fn the_written_demo_files_give_the_same_result() {
     let folder = Folder::new("demo");
     let demo = text(&enroll(&["demo"], &[]));
     assert!(demo.contains("recipients              4000") && demo.contains("4000 recipients in "), "{demo}");
@@ -192,64 +192,67 @@ fn the_demo_runs_from_its_files_too() {
 }
 
 #[test]
-fn rows_are_told_as_a_spreadsheet_counts_them() {
+fn rows_are_numbered_as_in_a_spreadsheet() {
     let folder = Folder::new("rows");
     let csv = "phone,email\n2025550187,x@example.com\n\n,\nnope,\n2025550187,\n";
-    let told = text(&folder.run("r.csv", csv, &[]));
-    assert!(told.contains("recipients                 3"), "{told}");
-    assert!(told.contains(" 5    nope") && told.contains(" 6    2025550187  duplicate  same contact as 2"), "{told}");
+    let output = text(&folder.run("r.csv", csv, &[]));
+    assert!(output.contains("recipients                 3"), "{output}");
+    assert!(
+        output.contains(" 5    nope") && output.contains(" 6    2025550187  duplicate  same contact as 2"),
+        "{output}"
+    );
 
     folder.file("seed.json", &SEED.replace(r#", "state": "blocked""#, ""));
     let csv = "phone,email\n\n2025550187,x@example.com\n+12025550123,x@example.com\n";
-    let told = text(&folder.run("r.csv", csv, &[]));
-    assert!(told.contains("email left out: row 3 added it to another contact"), "{told}");
+    let output = text(&folder.run("r.csv", csv, &[]));
+    assert!(output.contains("email left out: row 3 added it to another contact"), "{output}");
 }
 
 #[test]
-fn a_csv_that_would_lose_people_or_fields_is_bad_input() {
+fn a_csv_that_would_lose_people_or_fields_is_rejected() {
     let folder = Folder::new("lossy");
     for (csv, place) in [
-        ("phone,name\n2025550187,\"Ann\n2025550188,Bob\n", "row 2: opens a quote that nothing closes"),
+        ("phone,name\n2025550187,\"Ann\n2025550188,Bob\n", "row 2: opens a quote that is never closed"),
         ("phone,city,address.city\n1,A,B\n", "column `address.city`: is the same field as column `city`"),
         ("phone,post_code,postal_code\n1,A,B\n", "column `postal_code`: is the same field as column `post_code`"),
         ("phone,na\u{1b}me\n1,2\n", r"`na\u{1b}me`"),
     ] {
-        let told = told(&folder.run("r.csv", csv, &[]));
-        assert!(told.contains(place), "{told}");
+        let output = error_line(&folder.run("r.csv", csv, &[]));
+        assert!(output.contains(place), "{output}");
     }
     let path = folder.0.join("latin.csv");
     std::fs::write(&path, b"phone,name\n\n1,\xe9\n").unwrap();
     let seed = folder.0.join("seed.json");
     let args = ["run", "--seed", self::path(&seed), "--sequence", SEQUENCE, "--request", self::path(&path)];
-    assert!(told(&enroll(&args, &[])).contains("row 3, column `name`: is not UTF-8"));
+    assert!(error_line(&enroll(&args, &[])).contains("row 3, column `name`: is not UTF-8"));
 }
 
 #[test]
-fn text_of_a_sender_never_steers_the_terminal() {
+fn control_characters_of_a_sender_are_escaped() {
     let folder = Folder::new("escape");
     let csv = "phone,properties.\u{1b}[31mx\n2025550187,1\n";
     let object = ["--custom-object", "00000000-0000-0000-0000-000000000008", "--resource", "contact"];
-    let told = text(&folder.run("r.csv", csv, &object));
-    assert!(told.contains(r"`\u{1b}[31mx` is no property") && !told.contains('\u{1b}'), "{told}");
+    let output = text(&folder.run("r.csv", csv, &object));
+    assert!(output.contains(r"`\u{1b}[31mx` is no property") && !output.contains('\u{1b}'), "{output}");
 }
 
 #[test]
-fn an_import_refuses_a_key_that_is_none() {
+fn an_import_rejects_an_invalid_idempotency_key() {
     let folder = Folder::new("key");
     let csv = "phone\n".to_owned() + &"2025550187\n".repeat(4001);
-    assert!(told(&folder.run("r.csv", &csv, &["--idempotency-key", "a b"])).contains("invalid_idempotency_key"));
+    assert!(error_line(&folder.run("r.csv", &csv, &["--idempotency-key", "a b"])).contains("invalid_idempotency_key"));
 }
 
 #[test]
-fn a_byte_order_mark_is_no_part_of_a_file() {
+fn a_byte_order_mark_is_ignored() {
     let folder = Folder::new("bom");
     folder.file("seed.json", &format!("\u{feff}{SEED}"));
-    let told = text(&folder.run("r.json", "\u{feff}{\"to\": [{\"phone\": \"2025550187\"}]}", &[]));
-    assert!(told.contains("simply added"), "{told}");
+    let output = text(&folder.run("r.json", "\u{feff}{\"to\": [{\"phone\": \"2025550187\"}]}", &[]));
+    assert!(output.contains("simply added"), "{output}");
 }
 
 #[test]
-fn a_file_that_is_no_vector_does_not_hide_the_others() {
+fn an_invalid_vector_file_does_not_hide_the_other_results() {
     let folder = Folder::new("no-vector");
     let vectors = folder.0.join("v");
     std::fs::create_dir_all(&vectors).unwrap();
@@ -257,7 +260,7 @@ fn a_file_that_is_no_vector_does_not_hide_the_others() {
     std::fs::copy(good, vectors.join("a.json")).unwrap();
     std::fs::write(vectors.join("b.json"), "{}").unwrap();
     let output = enroll(&["vectors", path(&vectors)], &[]);
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.starts_with("ok ") && told.ends_with("1 passed, 1 failed\n"), "{told}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    assert!(printed.starts_with("ok ") && printed.ends_with("1 passed, 1 failed\n"), "{printed}");
 }

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use uuid::Uuid;
 
-use support::{Folder, SEED, SEQUENCE, enroll, json, path, postgres, text, told};
+use support::{Folder, SEED, SEQUENCE, enroll, error_line, json, on_postgresql, path, postgres, text};
 
 const ONE: &str = r#"{"to": [{"phone": "2025550187"}]}"#;
 const ID: &str = "00000000-0000-0000-0000-0000000000aa";
 
-/// A folder with a database that holds the seed.
+/// Returns a folder with a database that contains the seed.
 fn seeded(name: &str) -> (Folder, PathBuf) {
     let folder = Folder::new(name);
     let file = folder.0.join("enroll.db");
@@ -22,20 +22,20 @@ fn seeded(name: &str) -> (Folder, PathBuf) {
     (folder, file)
 }
 
-/// `enroll run` on a database.
+/// Runs `enroll run` on a database.
 fn run(database: &str, request: &Path, more: &[&str]) -> std::process::Output {
     enroll(&["run", "--database", database, "--sequence", SEQUENCE, "--request", path(request)], more)
 }
 
-/// All that stands in a file.
-fn stands(file: &Path) -> Value {
+/// Returns all rows of a file.
+fn rows(file: &Path) -> Value {
     let connection = rusqlite::Connection::open(file).unwrap();
-    let given: Seed =
+    let seed: Seed =
         enroll_sqlite::seed::dump(&connection, enroll::OrganizationId::from_uuid(Uuid::from_u128(1))).unwrap();
-    serde_json::to_value(given).unwrap()
+    serde_json::to_value(seed).unwrap()
 }
 
-/// A CSV of so many people, and a last row.
+/// Returns a CSV with a number of people, and a last row.
 fn list(people: usize, last: &str) -> String {
     let mut csv = "name,phone,birth_date.month\n".to_owned();
     for n in 0..people {
@@ -44,7 +44,7 @@ fn list(people: usize, last: &str) -> String {
     csv + last
 }
 
-/// A copy of some of the engine's vectors, one of which no database would hold.
+/// Copies three test vectors. Two of them are `plan_only`.
 fn three_vectors(folder: &Folder) -> PathBuf {
     let vectors = folder.0.join("vectors");
     std::fs::create_dir_all(&vectors).unwrap();
@@ -62,8 +62,8 @@ fn three_vectors(folder: &Folder) -> PathBuf {
     vectors
 }
 
-/// Two demos on one database: the second finds everyone whom the first enrolled.
-fn twice(database: &str) {
+/// Runs the demo twice on one database, and checks that the second run reprocesses the same contacts.
+fn run_demo_twice(database: &str) {
     let demo = || json(&enroll(&["demo", "--database", database, "--json"], &[]))["counts"].clone();
     let (first, second) = (demo(), demo());
     let count = |counts: &Value, what: &str| counts[what].as_u64().unwrap();
@@ -79,10 +79,10 @@ fn twice(database: &str) {
 }
 
 #[test]
-fn a_seed_is_loaded_and_who_is_enrolled_stays_enrolled() {
+fn a_seed_is_loaded_and_enrollments_are_stored() {
     let folder = Folder::new("db-run");
     let request = folder.file("r.json", ONE);
-    // The default is a file in the folder where one is, and the environment may name another.
+    // The default is a file in the current folder. An environment variable can name another one.
     let in_folder = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_enroll"));
         command.args(args).current_dir(&folder.0).env_remove("ENROLL_DATABASE").stdin(Stdio::null());
@@ -94,65 +94,68 @@ fn a_seed_is_loaded_and_who_is_enrolled_stays_enrolled() {
         assert!(loaded.contains(line), "no `{line}` in:\n{loaded}");
     }
     let args = ["run", "--sequence", SEQUENCE, "--request", path(&request), "--at", "2026-02-01T15:00:00Z"];
-    let told = text(&in_folder(&args).output().unwrap());
-    assert!(told.contains("Sequence `Welcome`, step 1 of 1 (phone), from +12025550100"), "{told}");
-    assert!(told.contains("  added                    1") && told.contains("contacts created           1"), "{told}");
+    let output = text(&in_folder(&args).output().unwrap());
+    assert!(output.contains("Sequence `Welcome`, step 1 of 1 (phone), from +12025550100"), "{output}");
+    assert!(
+        output.contains("  added                    1") && output.contains("contacts created           1"),
+        "{output}"
+    );
 
     let again = json(&run(path(&folder.0.join("enroll.db")), &request, &["--json"]));
     assert_eq!((&again["counts"]["reprocessed"], &again["counts"]["contacts_created"]), (&1.into(), &0.into()));
     let mut elsewhere = in_folder(&args);
     elsewhere.env("ENROLL_DATABASE", "other.db");
-    assert!(support::told(&elsewhere.output().unwrap()).contains("other.db: is no database of `enroll` yet"));
+    assert!(support::error_line(&elsewhere.output().unwrap()).contains("other.db: has no tables of `enroll`"));
     assert!(!folder.0.join("other.db").exists());
-    // A dry run asks no database, whatever the environment says.
+    // A dry run does not use the database of the environment variable.
     let mut dry = in_folder(&["run", "--seed", "seed.json", "--sequence", SEQUENCE, "--request", path(&request)]);
     assert!(text(&dry.env("ENROLL_DATABASE", "other.db").output().unwrap()).contains("  added                    1"));
 }
 
 #[test]
-fn the_same_id_or_key_answers_with_the_same_report() {
+fn the_same_id_or_key_returns_the_same_report() {
     let (folder, file) = seeded("db-again");
     let request = folder.file("r.json", ONE);
     for same in [["--id", ID, "--json"], ["--idempotency-key", "k", "--json"]] {
         let first = json(&run(path(&file), &request, &same));
-        let stands = stands(&file);
+        let before = rows(&file);
         assert_eq!(json(&run(path(&file), &request, &same)), first);
-        assert_eq!(self::stands(&file), stands);
+        assert_eq!(rows(&file), before);
     }
     let other = folder.file("other.json", r#"{"to": [{"phone": "2025550188"}]}"#);
-    assert!(told(&run(path(&file), &other, &["--id", ID])).contains("idempotency_conflict"));
+    assert!(error_line(&run(path(&file), &other, &["--id", ID])).contains("idempotency_conflict"));
 }
 
 #[test]
-fn a_seed_that_stands_is_refused_whole() {
+fn a_seed_with_an_existing_row_is_rejected_completely() {
     let (folder, file) = seeded("db-seed-twice");
     let before = std::fs::read(&file).unwrap();
     let seed = |name: &str, text: &str| {
         let seed = folder.file(name, text);
-        told(&enroll(&["seed", path(&seed), "--database", path(&file)], &[]))
+        error_line(&enroll(&["seed", path(&seed), "--database", path(&file)], &[]))
     };
-    let told = seed("seed.json", SEED);
-    let place = "seed.json: channel `00000000-0000-0000-0000-000000000002` stands in ";
-    assert!(told.contains(place) && told.ends_with("already: nothing was written\n"), "{told}");
-    // Its rows before the one that stands are not written either.
-    let told = seed(
+    let output = seed("seed.json", SEED);
+    let place = "seed.json: channel `00000000-0000-0000-0000-000000000002` already exists in ";
+    assert!(output.contains(place) && output.ends_with("; nothing was written\n"), "{output}");
+    // The rows before the existing one are not written either.
+    let output = seed(
         "late.json",
         r#"{"organization_id": "00000000-0000-0000-0000-000000000001",
             "channels": [{"id": "00000000-0000-0000-0000-0000000000f2", "kind": "phone", "address": "+12025550101"}],
             "contacts": [{"id": "00000000-0000-0000-0000-0000000000f7", "phone": "+12025550124"},
                          {"id": "00000000-0000-0000-0000-0000000000f8", "phone": "+12025550123"}]}"#,
     );
-    assert!(told.contains("#/contacts/1/phone: another contact has `+12025550123`"), "{told}");
+    assert!(output.contains("#/contacts/1/phone: another contact has `+12025550123`"), "{output}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
-    // A seed that is wrong in itself makes no file.
+    // An invalid seed creates no file.
     let bad = folder.file("bad.json", r#"{"organization_id": "x"}"#);
     let fresh = folder.0.join("fresh.db");
-    let told = support::told(&enroll(&["seed", path(&bad), "--database", path(&fresh)], &[]));
-    assert!(told.contains("bad.json#/organization_id") && !fresh.exists(), "{told}");
+    let output = support::error_line(&enroll(&["seed", path(&bad), "--database", path(&fresh)], &[]));
+    assert!(output.contains("bad.json#/organization_id") && !fresh.exists(), "{output}");
 }
 
 #[test]
-fn a_policy_is_not_stored_and_run_takes_it() {
+fn a_policy_is_not_stored_but_passed_to_run() {
     let folder = Folder::new("db-policy");
     let strict = r#""policy": {"existing_contact": "keep", "consent": "leave_to_sender"}, "now""#;
     let seed = folder.file("seed.json", &SEED.replacen("\"now\"", strict, 1));
@@ -173,17 +176,19 @@ fn a_policy_is_not_stored_and_run_takes_it() {
     let default = folder.file("policy.json", "{}");
     assert_eq!(json(&enroll(&dry, &["--policy", path(&default)]))["counts"]["ignored"], 1);
     let misspelt = folder.file("policy.json", r#"{"consnet": "enforce"}"#);
-    assert!(told(&run(path(&file), &request, &["--policy", path(&misspelt)])).contains("unknown field `consnet`"));
+    assert!(
+        error_line(&run(path(&file), &request, &["--policy", path(&misspelt)])).contains("unknown field `consnet`")
+    );
 }
 
 #[test]
-fn the_columns_of_a_csv_mean_what_the_database_says() {
+fn csv_columns_have_the_types_of_the_custom_object() {
     let (folder, file) = seeded("db-csv");
     let csv = folder.file("r.csv", "phone,properties.score\n2025550187,7\n");
     let object = ["--custom-object", "00000000-0000-0000-0000-000000000008", "--resource", "contact", "--json"];
     let report = json(&run(path(&file), &csv, &object));
     assert_eq!(report["outcomes"][0]["notes"], Value::Null);
-    assert_eq!(stands(&file)["custom_records"][0]["properties"]["score"], 7);
+    assert_eq!(rows(&file)["custom_records"][0]["properties"]["score"], 7);
 }
 
 #[test]
@@ -194,68 +199,71 @@ fn one_of_several_organizations_must_be_named() {
         let seed = folder.file("more.json", &format!(r#"{{"organization_id": "{}"}}"#, Uuid::from_u128(0xb0 + n)));
         text(&enroll(&["seed", path(&seed), "--database", path(&file)], &[]));
     }
-    let unnamed = told(&run(path(&file), &request, &[]));
-    assert!(unnamed.contains("has 12 organizations, say which: `00000000-0000-0000-0000-000000000001`, "), "{unnamed}");
+    let unnamed = error_line(&run(path(&file), &request, &[]));
+    assert!(
+        unnamed.contains("has 12 organizations, choose one: `00000000-0000-0000-0000-000000000001`, "),
+        "{unnamed}"
+    );
     assert!(unnamed.matches('`').count() == 20 && unnamed.ends_with(" or another\n"), "{unnamed}");
     let named = ["--organization", "00000000-0000-0000-0000-000000000001", "--json"];
     assert_eq!(json(&run(path(&file), &request, &named))["counts"]["added"], 1);
-    let none = told(&run(path(&file), &request, &["--organization", ID]));
+    let none = error_line(&run(path(&file), &request, &["--organization", ID]));
     assert!(none.contains("--organization: ") && none.contains("has no organization `"), "{none}");
-    // Walls: the sequence is another's.
+    // The sequence belongs to another organization.
     let other = ["--organization", "00000000-0000-0000-0000-0000000000b0"];
-    assert!(told(&run(path(&file), &request, &other)).contains("sequence_not_found"));
+    assert!(error_line(&run(path(&file), &request, &other)).contains("sequence_not_found"));
 
     let empty = folder.0.join("empty.db");
     drop(enroll_sqlite::SqliteRepository::open(&empty).unwrap());
-    assert!(told(&run(path(&empty), &request, &[])).contains("has no organization: load one with `enroll seed"));
+    assert!(error_line(&run(path(&empty), &request, &[])).contains("has no organization: load one with `enroll seed"));
 }
 
 #[test]
-fn a_preview_leaves_the_file_as_it_is() {
+fn a_preview_does_not_change_the_file() {
     let (folder, file) = seeded("db-preview");
     let before = std::fs::read(&file).unwrap();
     let one = folder.file("r.json", ONE);
     let many = folder.file("r.csv", &list(4500, "P0,+13032000000,2\n"));
     let at = ["--at", "2026-02-01T15:00:00Z", "--id", ID, "--json"];
-    let mut foreseen = Vec::new();
+    let mut previews = Vec::new();
     for request in [&one, &many] {
-        foreseen.push(json(&run(path(&file), request, &[&at[..], &["--preview"]].concat())));
+        previews.push(json(&run(path(&file), request, &[&at[..], &["--preview"]].concat())));
         assert_eq!(std::fs::read(&file).unwrap(), before);
     }
-    // What the first request would write is what the second stands on, and it comes true.
-    assert_eq!(foreseen[1]["again"].as_array().unwrap().len(), 1);
-    assert_eq!(json(&run(path(&file), &many, &at)), foreseen[1]);
+    // The preview of the second request includes the rows of the first one. The run gives the same reports.
+    assert_eq!(previews[1]["again"].as_array().unwrap().len(), 1);
+    assert_eq!(json(&run(path(&file), &many, &at)), previews[1]);
     assert_ne!(std::fs::read(&file).unwrap(), before);
 }
 
 #[test]
-fn an_import_is_checked_before_it_writes_and_goes_on_where_it_stopped() {
+fn an_import_is_checked_before_it_writes_and_can_be_continued() {
     let (folder, file) = seeded("db-import");
-    let before = stands(&file);
+    let before = rows(&file);
     let bad = folder.file("bad.csv", &list(4500, "Late,+13035550000,13\n"));
-    let refused = told(&run(path(&file), &bad, &["--id", ID]));
+    let refused = error_line(&run(path(&file), &bad, &["--id", ID]));
     assert!(refused.contains("row 4502, `birth_date`: month 13 is not a possible date"), "{refused}");
     assert!(!refused.contains("are enrolled"), "{refused}");
-    assert_eq!(stands(&file), before);
+    assert_eq!(rows(&file), before);
 
     let good = folder.file("good.csv", &list(4500, ""));
     let whole = json(&run(path(&file), &good, &["--id", ID, "--json"]));
-    let after = stands(&file);
+    let after = rows(&file);
     assert_eq!(json(&run(path(&file), &good, &["--id", ID, "--json"])), whole);
-    assert_eq!(stands(&file), after);
-    // Another list under the same id is refused before anything of it is enrolled.
+    assert_eq!(rows(&file), after);
+    // Another list with the same id is rejected before any of it is enrolled.
     let other = folder.file("other.csv", &list(4501, ""));
-    assert!(told(&run(path(&file), &other, &["--id", ID])).contains("idempotency_conflict"));
-    assert_eq!(stands(&file), after);
+    assert!(error_line(&run(path(&file), &other, &["--id", ID])).contains("idempotency_conflict"));
+    assert_eq!(rows(&file), after);
 }
 
 #[test]
-fn who_stood_before_an_import_comes_again_in_it_too() {
+fn repeated_people_are_reported_even_if_they_existed_before() {
     let (folder, file) = seeded("db-again-in-import");
     let many = folder.file("r.csv", &list(8500, "P1,+13032000001,2\nP2,nope,2\nP1,+13032000001,2\n"));
-    let told = text(&run(path(&file), &many, &[]));
-    assert!(told.contains("8502  P1   reprocessed  same person as row 3\n"), "{told}");
-    // All of them stand by now, made by others than this import.
+    let output = text(&run(path(&file), &many, &[]));
+    assert!(output.contains("8502  P1   reprocessed  same person as row 3\n"), "{output}");
+    // Now all contacts existed before the import.
     let again = json(&run(path(&file), &many, &["--json"]));
     assert_eq!(again["reports"].as_array().unwrap().len(), 3);
     let contact = &again["reports"][0]["outcomes"][1]["contact_id"];
@@ -266,7 +274,7 @@ fn who_stood_before_an_import_comes_again_in_it_too() {
     assert_eq!(again["again"], expected);
     assert_eq!(again["reports"][2]["outcomes"][2833]["disposition"], "duplicate");
 
-    // From standard input it is the same.
+    // Standard input gives the same output.
     let from = |request: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_enroll"));
         command.args(["run", "--preview", "--format", "csv", "--sequence", SEQUENCE, "--request", request]);
@@ -277,24 +285,24 @@ fn who_stood_before_an_import_comes_again_in_it_too() {
 }
 
 #[test]
-fn the_demo_twice_on_a_file_reprocesses_everyone_and_creates_no_one() {
+fn a_second_demo_on_a_file_reprocesses_everyone_and_creates_no_one() {
     let folder = Folder::new("db-demo");
     let file = folder.0.join("demo.db");
-    twice(path(&file));
-    let stands = stands(&file);
-    let (contacts, runs) = (stands["contacts"].as_array().unwrap().len(), stands["runs"].as_array().unwrap().len());
-    let told = text(&enroll(&["demo", "--database", path(&file)], &[]));
+    run_demo_twice(path(&file));
+    let before = rows(&file);
+    let (contacts, runs) = (before["contacts"].as_array().unwrap().len(), before["runs"].as_array().unwrap().len());
+    let output = text(&enroll(&["demo", "--database", path(&file)], &[]));
     assert!(
-        told.contains("4000 recipients in ") && told.contains("once more in the organization that stood"),
-        "{told}"
+        output.contains("4000 recipients in ") && output.contains("into the organization that it already had"),
+        "{output}"
     );
-    let after = self::stands(&file);
+    let after = rows(&file);
     assert_eq!(after["contacts"].as_array().unwrap().len(), contacts);
     assert_eq!(after["runs"].as_array().unwrap().len(), runs);
 }
 
 #[test]
-fn vectors_run_on_a_file_of_their_own_that_is_gone_afterwards() {
+fn vectors_use_a_new_file_and_delete_it() {
     let folder = Folder::new("db-vectors");
     let vectors = three_vectors(&folder);
     let file = folder.0.join("v.db");
@@ -302,23 +310,23 @@ fn vectors_run_on_a_file_of_their_own_that_is_gone_afterwards() {
     assert!(ran.ends_with("1 passed, 0 failed, 2 skipped\n"), "{ran}");
     assert_eq!(ran.lines().filter(|line| line.starts_with("skipped ") && line.contains("(plan_only: ")).count(), 2);
     assert!(text(&enroll(&["vectors", path(&vectors)], &[])).ends_with("3 passed, 0 failed\n"));
-    let beside = std::fs::read_dir(&folder.0)
+    let files = std::fs::read_dir(&folder.0)
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("v.db"));
-    assert_eq!(beside.count(), 0);
+    assert_eq!(files.count(), 0);
 
-    // One that differs is told, and the file is gone all the same.
+    // After a failed vector, the file is deleted too.
     let wrong = std::fs::read_to_string(vectors.join("1-operation/d04-upload-tag.json"))
         .unwrap()
         .replace("\"added\"", "\"ignored\"");
     let wrong = enroll(&["vectors", path(&folder.file("w.json", &wrong)), "--database", path(&file)], &[]);
-    let told = String::from_utf8(wrong.stdout).unwrap();
-    assert_eq!(wrong.status.code(), Some(1), "{told}");
-    assert!(told.contains("got \"added\"") && told.ends_with("0 passed, 1 failed\n") && !file.exists(), "{told}");
+    let output = String::from_utf8(wrong.stdout).unwrap();
+    assert_eq!(wrong.status.code(), Some(1), "{output}");
+    assert!(output.contains("got \"added\"") && output.ends_with("0 passed, 1 failed\n") && !file.exists(), "{output}");
 
     std::fs::write(&file, "mine").unwrap();
-    let refused = support::told(&enroll(&["vectors", path(&vectors), "--database", path(&file)], &[]));
-    assert!(refused.contains("v.db: exists, and vectors leave nothing behind"), "{refused}");
+    let refused = support::error_line(&enroll(&["vectors", path(&vectors), "--database", path(&file)], &[]));
+    assert!(refused.contains("v.db: exists already, and `enroll vectors` deletes its file"), "{refused}");
     assert_eq!(std::fs::read(&file).unwrap(), b"mine");
     let nowhere = folder.0.join("none/v.db");
     let ended = enroll(&["vectors", path(&vectors), "--database", path(&nowhere)], &[]);
@@ -327,15 +335,15 @@ fn vectors_run_on_a_file_of_their_own_that_is_gone_afterwards() {
 }
 
 #[test]
-fn a_database_that_cannot_be_used_is_told_in_a_line() {
+fn an_unusable_database_is_reported_in_one_line() {
     let (folder, file) = seeded("db-faults");
     let request = folder.file("r.json", ONE);
     let before = std::fs::read(&file).unwrap();
-    let at = |database: &str| told(&run(database, &request, &[]));
+    let at = |database: &str| error_line(&run(database, &request, &[]));
 
     let missing = folder.0.join("missing.db");
     let line = at(path(&missing));
-    assert!(line.contains("missing.db: is no database of `enroll` yet: make it with `enroll seed SEED.json"), "{line}");
+    assert!(line.contains("missing.db: has no tables of `enroll`; create them with `enroll seed SEED.json"), "{line}");
     assert!(!missing.exists());
     let read_only = format!("file:{}?mode=ro", path(&file));
     assert!(at(&read_only).contains("the database is read-only: open it where it can be written"));
@@ -343,21 +351,21 @@ fn a_database_that_cannot_be_used_is_told_in_a_line() {
     assert_eq!(std::fs::read(&file).unwrap(), before);
     assert!(at(path(&request)).contains("r.json: the file is no SQLite database"));
     assert!(at(path(&folder.0)).contains("cannot be opened"));
-    assert!(at("memory").contains("memory: is gone with the command"));
-    assert!(at("mysql://ann:secret@h/d").contains("mysql://ann:***@h/d: is no database that this build knows"));
+    assert!(at("memory").contains("memory: ends with the command"));
+    assert!(at("mysql://ann:secret@h/d").contains("mysql://ann:***@h/d: is not a supported database"));
     let line = at("postgres://ann:secret@127.0.0.1:1/d");
     assert!(line.contains("postgres://ann:***@127.0.0.1:1/d: PostgreSQL cannot be reached"), "{line}");
 
-    // Somebody else's file stays as it is.
+    // A file of another program is not changed.
     let theirs = folder.0.join("theirs.db");
     rusqlite::Connection::open(&theirs).unwrap().execute_batch("create table notes (text)").unwrap();
     let before = std::fs::read(&theirs).unwrap();
-    assert!(at(path(&theirs)).contains("theirs.db: is no database of `enroll` yet"));
+    assert!(at(path(&theirs)).contains("theirs.db: has no tables of `enroll`"));
     assert_eq!(std::fs::read(&theirs).unwrap(), before);
 
     rusqlite::Connection::open(&file).unwrap().execute("update enroll_schema set version = 99", []).unwrap();
     let seed = enroll(&["seed", path(&folder.0.join("seed.json")), "--database", path(&file)], &[]);
-    for line in [at(path(&file)), told(&seed)] {
+    for line in [at(path(&file)), error_line(&seed)] {
         assert!(line.contains("the schema is of version 99, this build knows"), "{line}");
     }
 
@@ -367,60 +375,54 @@ fn a_database_that_cannot_be_used_is_told_in_a_line() {
     assert!(String::from_utf8(both.stderr).unwrap().contains("cannot be used with"));
 }
 
-#[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn on_postgresql_a_seed_is_loaded_and_people_are_enrolled() {
-    let folder = Folder::new("pg-run");
-    let (seed, url) = (folder.0.join("seed.json"), postgres());
-    let request = folder.file("r.json", ONE);
-    let nobody = told(&run(&url, &request, &[]));
-    assert!(nobody.contains("has no organization: load one with `enroll seed"), "{nobody}");
-    assert!(text(&enroll(&["seed", path(&seed), "--database", &url], &[])).contains("1 sequence\n"));
-    let twice = told(&enroll(&["seed", path(&seed), "--database", &url], &[]));
-    assert!(twice.contains("channel `00000000-0000-0000-0000-000000000002` stands in "), "{twice}");
+on_postgresql! {
+    fn on_postgresql_a_seed_is_loaded_and_people_are_enrolled() {
+        let folder = Folder::new("pg-run");
+        let (seed, url) = (folder.0.join("seed.json"), postgres());
+        let request = folder.file("r.json", ONE);
+        let empty = error_line(&run(&url, &request, &[]));
+        assert!(empty.contains("has no organization: load one with `enroll seed"), "{empty}");
+        assert!(text(&enroll(&["seed", path(&seed), "--database", &url], &[])).contains("1 sequence\n"));
+        let twice = error_line(&enroll(&["seed", path(&seed), "--database", &url], &[]));
+        assert!(twice.contains("channel `00000000-0000-0000-0000-000000000002` already exists in "), "{twice}");
 
-    let many = folder.file("r.csv", &list(4500, "P0,+13032000000,2\n"));
-    let at = ["--at", "2026-02-01T15:00:00Z", "--id", ID, "--json"];
-    let foreseen = json(&run(&url, &many, &[&at[..], &["--preview"]].concat()));
-    assert_eq!(json(&run(&url, &many, &at)), foreseen);
-    assert_eq!(foreseen["again"].as_array().unwrap().len(), 1);
-    assert_eq!(json(&run(&url, &request, &["--json"]))["counts"]["added"], 1);
-    let again = json(&run(&url, &request, &["--json"]));
-    assert_eq!((&again["counts"]["reprocessed"], &again["counts"]["contacts_created"]), (&1.into(), &0.into()));
-}
-
-#[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn on_postgresql_the_demo_twice_reprocesses_everyone_and_creates_no_one() {
-    twice(&postgres());
-}
-
-#[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn on_postgresql_vectors_leave_no_rows() {
-    let folder = Folder::new("pg-vectors");
-    let (vectors, url) = (three_vectors(&folder), postgres());
-    for _ in 0..2 {
-        let ran = text(&enroll(&["vectors", path(&vectors), "--database", &url], &[]));
-        assert!(ran.ends_with("1 passed, 0 failed, 2 skipped\n"), "{ran}");
+        let many = folder.file("r.csv", &list(4500, "P0,+13032000000,2\n"));
+        let at = ["--at", "2026-02-01T15:00:00Z", "--id", ID, "--json"];
+        let preview = json(&run(&url, &many, &[&at[..], &["--preview"]].concat()));
+        assert_eq!(json(&run(&url, &many, &at)), preview);
+        assert_eq!(preview["again"].as_array().unwrap().len(), 1);
+        assert_eq!(json(&run(&url, &request, &["--json"]))["counts"]["added"], 1);
+        let again = json(&run(&url, &request, &["--json"]));
+        assert_eq!((&again["counts"]["reprocessed"], &again["counts"]["contacts_created"]), (&1.into(), &0.into()));
     }
-    text(&enroll(&["seed", path(&folder.0.join("seed.json")), "--database", &url], &[]));
-    let refused = told(&enroll(&["vectors", path(&vectors), "--database", &url], &[]));
-    assert!(refused.contains("has organizations, which vectors would be mixed with"), "{refused}");
-}
 
-#[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn on_postgresql_a_run_makes_no_tables() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let server = enroll_postgres::testing::Server::shared();
-    let name = format!("enroll_cli_{}", Uuid::now_v7().simple());
-    let url = runtime.block_on(server.empty_database(&name)).unwrap();
-    let folder = Folder::new("pg-empty");
-    let request = folder.file("r.json", ONE);
-    for _ in 0..2 {
-        assert!(told(&run(&url, &request, &[])).contains("is no database of `enroll` yet: make it with `enroll seed"));
+    fn on_postgresql_a_second_demo_reprocesses_everyone_and_creates_no_one() {
+        run_demo_twice(&postgres());
     }
-    text(&enroll(&["seed", path(&folder.0.join("seed.json")), "--database", &url], &[]));
-    assert_eq!(json(&run(&url, &request, &["--json"]))["counts"]["added"], 1);
+
+    fn on_postgresql_vectors_leave_no_rows() {
+        let folder = Folder::new("pg-vectors");
+        let (vectors, url) = (three_vectors(&folder), postgres());
+        for _ in 0..2 {
+            let ran = text(&enroll(&["vectors", path(&vectors), "--database", &url], &[]));
+            assert!(ran.ends_with("1 passed, 0 failed, 2 skipped\n"), "{ran}");
+        }
+        text(&enroll(&["seed", path(&folder.0.join("seed.json")), "--database", &url], &[]));
+        let refused = error_line(&enroll(&["vectors", path(&vectors), "--database", &url], &[]));
+        assert!(refused.contains("has organizations; use a database without any"), "{refused}");
+    }
+
+    fn on_postgresql_run_creates_no_tables() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let server = enroll_postgres::testing::Server::shared();
+        let name = format!("enroll_cli_{}", Uuid::now_v7().simple());
+        let url = runtime.block_on(server.empty_database(&name)).unwrap();
+        let folder = Folder::new("pg-empty");
+        let request = folder.file("r.json", ONE);
+        for _ in 0..2 {
+            assert!(error_line(&run(&url, &request, &[])).contains("has no tables of `enroll`; create them with `enroll seed"));
+        }
+        text(&enroll(&["seed", path(&folder.0.join("seed.json")), "--database", &url], &[]));
+        assert_eq!(json(&run(&url, &request, &["--json"]))["counts"]["added"], 1);
+    }
 }

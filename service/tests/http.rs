@@ -1,4 +1,4 @@
-//! `enroll serve`: what a caller sees, over real HTTP.
+//! `enroll serve` over real HTTP.
 
 mod support;
 
@@ -7,35 +7,35 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use support::service::{ACTIVE, FIRST, STEP, Service, id, key_of, on_both};
+use support::service::{ACTIVE, FIRST, STEP, Service, create_key, id, on_both};
 use support::{enroll, path, text};
 
 on_both! {
-    a_request_is_accepted_completed_and_told;
-    a_preview_tells_everything_and_writes_nothing;
-    the_same_key_is_the_same_enrollment;
-    what_was_accepted_is_completed_after_a_kill with ["--workers", "0"];
+    a_request_is_accepted_and_completed;
+    a_preview_returns_the_report_and_writes_nothing;
+    the_same_idempotency_key_returns_the_same_enrollment;
+    accepted_enrollments_are_completed_after_a_kill with ["--workers", "0"];
     lists_are_paged_and_filtered;
-    contacts_are_found_by_each_key;
-    a_key_is_needed_and_can_be_revoked;
-    writes_beyond_the_limit_are_told_when_to_come_back with ["--rate-limit", "3"];
-    the_log_names_nobody;
-    figures_are_there_for_prometheus;
-    a_request_that_runs_is_answered_before_the_service_ends;
+    contacts_are_found_by_each_contact_key;
+    an_api_key_is_required_and_can_be_revoked;
+    writes_above_the_rate_limit_get_429_with_retry_after with ["--rate-limit", "3"];
+    the_log_contains_no_personal_data;
+    metrics_count_requests_and_recipients;
+    a_running_request_is_answered_before_the_service_ends;
 }
 
-fn two() -> Value {
+fn two_people() -> Value {
     json!({"to": [{"phone": "+12025550187", "name": "Ann Lee"}, {"phone": "+12025550123"}]})
 }
 
-fn a_request_is_accepted_completed_and_told(service: &mut Service) {
-    let answer = service.enroll(&two(), &[]);
+fn a_request_is_accepted_and_completed(service: &mut Service) {
+    let answer = service.enroll(&two_people(), &[]);
     let enrollment = answer.accepted();
     assert_eq!(answer.location, Some(format!("/v1/enrollments/{enrollment}")));
     assert_eq!(answer.json["data"]["recipients"], 2);
     assert!(answer.json["data"]["accepted_at"].is_string() && answer.json["data"]["message"].is_string());
 
-    let done = service.ended(&enrollment);
+    let done = service.wait_for(&enrollment);
     assert_eq!((&done["state"], &done["attempts"], &done["error"]), (&json!("completed"), &json!(1), &Value::Null));
     assert_eq!((&done["counts"]["added"], &done["counts"]["ignored"]), (&json!(1), &json!(1)));
     assert_eq!((&done["total"], &done["sequence_id"]), (&json!(2), &json!(ACTIVE)));
@@ -51,41 +51,41 @@ fn a_request_is_accepted_completed_and_told(service: &mut Service) {
     assert_eq!((&none.json["data"]["total"], &none.json["data"]["outcomes"]), (&json!(0), &json!([])));
 }
 
-fn a_preview_tells_everything_and_writes_nothing(service: &mut Service) {
-    let answer = service.post(&format!("/v1/sequences/{ACTIVE}/contacts?preview=true"), two().to_string(), &[]);
+fn a_preview_returns_the_report_and_writes_nothing(service: &mut Service) {
+    let answer = service.post(&format!("/v1/sequences/{ACTIVE}/contacts?preview=true"), two_people().to_string(), &[]);
     assert_eq!(answer.status, 200, "{answer:?}");
     let report = &answer.json["data"];
     assert_eq!((&report["counts"]["added"], &report["outcomes"][1]["disposition"]), (&json!(1), &json!("ignored")));
     assert_eq!(service.get("/v1/enrollments").json, json!({"data": [], "total": 0}));
     assert_eq!(service.get("/v1/contacts?phone=%2B12025550187").json["total"], 0);
-    service.post(&format!("/v1/sequences/{ACTIVE}/contacts?preview=maybe"), "{}", &[]).refused(
+    service.post(&format!("/v1/sequences/{ACTIVE}/contacts?preview=maybe"), "{}", &[]).assert_error(
         422,
         "invalid_parameter",
         "?preview",
     );
 }
 
-fn the_same_key_is_the_same_enrollment(service: &mut Service) {
+fn the_same_idempotency_key_returns_the_same_enrollment(service: &mut Service) {
     let key = [("Idempotency-Key", "import-1")];
-    let first = service.enroll(&two(), &key);
-    let done = service.ended(&first.accepted());
-    let again = service.enroll(&two(), &key);
+    let first = service.enroll(&two_people(), &key);
+    let done = service.wait_for(&first.accepted());
+    let again = service.enroll(&two_people(), &key);
     let mut replayed = first.json["data"].clone();
     assert_eq!(replayed.get("replayed"), None);
     replayed["replayed"] = json!(true);
     assert_eq!((again.accepted(), &again.json["data"]), (first.accepted(), &replayed));
-    assert_eq!(service.ended(&first.accepted()), done);
-    service.enroll(&json!({"to": [{"phone": "+12025550199"}]}), &key).refused(409, "idempotency_conflict", "");
+    assert_eq!(service.wait_for(&first.accepted()), done);
+    service.enroll(&json!({"to": [{"phone": "+12025550199"}]}), &key).assert_error(409, "idempotency_conflict", "");
     let long = "x".repeat(256);
     for bad in ["two words", "", &long, "ключ"] {
-        service.enroll(&two(), &[("Idempotency-Key", bad)]).refused(422, "invalid_idempotency_key", "");
+        service.enroll(&two_people(), &[("Idempotency-Key", bad)]).assert_error(422, "invalid_idempotency_key", "");
     }
     let twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")];
-    service.enroll(&two(), &twice).refused(422, "invalid_idempotency_key", "");
+    service.enroll(&two_people(), &twice).assert_error(422, "invalid_idempotency_key", "");
     assert_eq!(service.get("/v1/enrollments").json["total"], 1);
 }
 
-fn what_was_accepted_is_completed_after_a_kill(service: &mut Service) {
+fn accepted_enrollments_are_completed_after_a_kill(service: &mut Service) {
     let people: Vec<Value> = (0..4000).map(|n| json!({"phone": format!("+1415555{n:04}")})).collect();
     let large = json!({ "to": people });
     let mut accepted = Vec::new();
@@ -95,22 +95,22 @@ fn what_was_accepted_is_completed_after_a_kill(service: &mut Service) {
     for enrollment in &accepted {
         assert_eq!(service.get(&format!("/v1/enrollments/{enrollment}")).json["data"]["state"], "accepted");
     }
-    service.killed_and_restarted(&["--workers", "2"]);
-    // Once more, while it works.
-    service.killed_and_restarted(&["--workers", "2"]);
+    service.kill_and_restart(&["--workers", "2"]);
+    // Kill it again while it works.
+    service.kill_and_restart(&["--workers", "2"]);
     for enrollment in accepted {
-        let done = service.ended(&enrollment);
+        let done = service.wait_for(&enrollment);
         assert_eq!((&done["state"], &done["total"]), (&json!("completed"), &json!(4000)));
     }
     assert_eq!(service.get("/v1/contacts").json["total"], 4002);
 }
 
 fn lists_are_paged_and_filtered(service: &mut Service) {
-    let first = service.enroll(&two(), &[]).accepted();
-    service.ended(&first);
+    let first = service.enroll(&two_people(), &[]).accepted();
+    service.wait_for(&first);
     let people: Vec<Value> = (0..60).map(|n| json!({"phone": format!("+141555500{n:02}")})).collect();
     let second = service.enroll(&json!({"to": people, "schedule_at": "2200-01-01T00:00:00Z"}), &[]).accepted();
-    service.ended(&second);
+    service.wait_for(&second);
 
     let list = service.get("/v1/enrollments").json;
     let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
@@ -145,12 +145,12 @@ fn lists_are_paged_and_filtered(service: &mut Service) {
         (&format!("/v1/enrollments/{first}?disposition=x"), "?disposition"),
         (&format!("/v1/enrollments/{first}?reason=x"), "?reason"),
     ] {
-        service.get(path).refused(422, "invalid_parameter", parameter);
+        service.get(path).assert_error(422, "invalid_parameter", parameter);
     }
-    service.get("/v1/contacts?external_id=a%00b").refused(422, "invalid_character", "?external_id");
+    service.get("/v1/contacts?external_id=a%00b").assert_error(422, "invalid_character", "?external_id");
 }
 
-fn contacts_are_found_by_each_key(service: &mut Service) {
+fn contacts_are_found_by_each_contact_key(service: &mut Service) {
     for filter in [
         "phone=%2B12025550124",
         "phone=+12025550124",
@@ -169,15 +169,15 @@ fn contacts_are_found_by_each_key(service: &mut Service) {
     }
 }
 
-fn a_key_is_needed_and_can_be_revoked(service: &mut Service) {
-    let (right, other) = (service.key.clone(), key_of(&service.database, FIRST));
+fn an_api_key_is_required_and_can_be_revoked(service: &mut Service) {
+    let (right, other) = (service.key.clone(), create_key(&service.database, FIRST));
     assert_ne!(right, other);
     let wrong = format!("enk_{}", "0".repeat(64));
     for key in ["", "enk_", &wrong, &right.to_uppercase(), &right[..67]] {
         let answer = service.get_as(key, "/v1/contacts");
-        answer.refused(401, "not_authenticated", "");
+        answer.assert_error(401, "not_authenticated", "");
         assert_eq!(answer.json["errors"][0]["description"], "Not authenticated");
-        service.post_as(key, &format!("/v1/sequences/{ACTIVE}/contacts"), "{", &[]).refused(
+        service.post_as(key, &format!("/v1/sequences/{ACTIVE}/contacts"), "{", &[]).assert_error(
             401,
             "not_authenticated",
             "",
@@ -193,63 +193,63 @@ fn a_key_is_needed_and_can_be_revoked(service: &mut Service) {
     let last = listed.lines().last().unwrap().split_whitespace().next().unwrap();
     assert_eq!(service.get_as(&other, "/v1/contacts").status, 200);
     assert_eq!(text(&enroll(&["keys", "revoke", last], &at)), format!("revoked {last}\n"));
-    service.get_as(&other, "/v1/contacts").refused(401, "not_authenticated", "");
+    service.get_as(&other, "/v1/contacts").assert_error(401, "not_authenticated", "");
     assert_eq!(service.get_as(&right, "/v1/contacts").status, 200);
-    let told = enroll(&["keys", "revoke", last], &at);
-    assert_eq!(told.status.code(), Some(2));
+    let again = enroll(&["keys", "revoke", last], &at);
+    assert_eq!(again.status.code(), Some(2));
     assert!(text(&enroll(&["keys", "list", "--organization", FIRST], &at)).lines().nth(2).unwrap().contains('Z'));
 }
 
-fn writes_beyond_the_limit_are_told_when_to_come_back(service: &mut Service) {
+fn writes_above_the_rate_limit_get_429_with_retry_after(service: &mut Service) {
     for _ in 0..3 {
-        service.enroll(&two(), &[("Idempotency-Key", "k")]).accepted();
+        service.enroll(&two_people(), &[("Idempotency-Key", "k")]).accepted();
     }
-    let answer = service.enroll(&two(), &[("Idempotency-Key", "k")]);
-    answer.refused(429, "rate_limited", "");
+    let answer = service.enroll(&two_people(), &[("Idempotency-Key", "k")]);
+    answer.assert_error(429, "rate_limited", "");
     assert!((1..=60).contains(&answer.retry_after.unwrap()));
-    // Reading is free, and so are previews and other keys.
+    // Reads, previews and other keys are not limited.
     assert_eq!(service.get("/v1/contacts").status, 200);
     let preview = format!("/v1/sequences/{ACTIVE}/contacts?preview=1");
-    assert_eq!(service.post(&preview, two().to_string(), &[]).status, 200);
-    let theirs = format!("/v1/sequences/{}/contacts", id(0xa5));
-    assert_eq!(service.post_as(&service.other_key, &theirs, two().to_string(), &[]).status, 202);
+    assert_eq!(service.post(&preview, two_people().to_string(), &[]).status, 200);
+    let other = format!("/v1/sequences/{}/contacts", id(0xa5));
+    assert_eq!(service.post_as(&service.other_key, &other, two_people().to_string(), &[]).status, 202);
 }
 
-fn the_log_names_nobody(service: &mut Service) {
+fn the_log_contains_no_personal_data(service: &mut Service) {
     let body = json!({"to": [
         {"phone": "+12025550187", "name": "Xanthippe", "email": "xanthippe@example.org", "external_id": "crm-77"},
         {"phone": "+1202555018", "name": "Yolanda"}, {"phone": "+12025550123"},
     ]});
     let done = service.enroll(&body, &[("Idempotency-Key", "secret-key-1")]).accepted();
-    service.ended(&done);
+    service.wait_for(&done);
     assert_eq!(service.get("/v1/contacts?phone=%2B12025550187&email=xanthippe@example.org").json["total"], 1);
-    service.enroll(&json!({"to": [{"name": "Zacharias", "phone": 12_025_550_188_u64}]}), &[]).refused(
+    service.enroll(&json!({"to": [{"name": "Zacharias", "phone": 12_025_550_188_u64}]}), &[]).assert_error(
         422,
         "invalid_type",
         "/to/0/phone",
     );
     service.terminate();
-    let log = service.stopped();
+    let log = service.wait_for_end();
     assert!(log.contains(&done) && log.contains("\"completed\"") && log.contains(ACTIVE), "{log}");
-    for private in
+    for personal in
         ["2025550", "anthippe", "Yolanda", "Zacharias", "example.org", "crm-77", "secret-key", "enk_", &service.key]
     {
-        assert!(!log.contains(private), "{private}: {log}");
+        assert!(!log.contains(personal), "{personal}: {log}");
     }
 }
 
-fn figures_are_there_for_prometheus(service: &mut Service) {
-    let done = service.enroll(&two(), &[]).accepted();
-    service.ended(&done);
-    // It has ended for whoever asks the database a moment before the worker counts it.
+fn metrics_count_requests_and_recipients(service: &mut Service) {
+    let done = service.enroll(&two_people(), &[]).accepted();
+    service.wait_for(&done);
+    // The database shows the enrollment as completed shortly before the worker counts it.
     let counted = "enroll_enrollment_duration_seconds_count 1";
-    let begun = Instant::now();
-    let figures = loop {
-        let figures = service.get("/metrics").text;
-        if figures.lines().any(|line| line == counted) {
-            break figures;
+    let start = Instant::now();
+    let metrics = loop {
+        let metrics = service.get("/metrics").text;
+        if metrics.lines().any(|line| line == counted) {
+            break metrics;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "{counted}: {figures}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{counted}: {metrics}");
     };
     for line in [
         r#"enroll_http_requests_total{method="POST",route="/v1/sequences/{id}/contacts",status="202"} 1"#,
@@ -259,20 +259,20 @@ fn figures_are_there_for_prometheus(service: &mut Service) {
         "enroll_queue_age_seconds 0.0",
         counted,
     ] {
-        assert!(figures.lines().any(|has| has == line), "{line}: {figures}");
+        assert!(metrics.lines().any(|has| has == line), "{line}: {metrics}");
     }
-    assert!(!figures.contains(&done), "a route is its template");
+    assert!(!metrics.contains(&done), "the label must be the route template");
     assert_eq!(service.get("/healthz").json, json!({"status": "ok"}));
     assert_eq!(service.get("/readyz").json, json!({"status": "ready"}));
 }
 
-fn a_request_that_runs_is_answered_before_the_service_ends(service: &mut Service) {
-    let (body, address) = (two().to_string(), service.base.trim_start_matches("http://").to_owned());
+fn a_running_request_is_answered_before_the_service_ends(service: &mut Service) {
+    let (body, address) = (two_people().to_string(), service.base.trim_start_matches("http://").to_owned());
     let mut stream = TcpStream::connect(&address).unwrap();
     let path = format!("/v1/sequences/{ACTIVE}/contacts");
     let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nX-WHIPPY-KEY: {}\r\n", service.key);
     stream.write_all(format!("{head}content-length: {}\r\n\r\n{{", body.len()).as_bytes()).unwrap();
-    // It has begun when a later one is answered.
+    // The response to a later request shows that the service has started to read the first one.
     assert_eq!(service.get("/v1/contacts").status, 200);
     service.terminate();
     while TcpStream::connect(&address).is_ok() {
@@ -282,14 +282,14 @@ fn a_request_that_runs_is_answered_before_the_service_ends(service: &mut Service
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
-    service.stopped();
-    service.killed_and_restarted(&[]);
+    service.wait_for_end();
+    service.kill_and_restart(&[]);
     let accepted = service.get("/v1/enrollments").json["data"][0]["id"].clone();
-    assert_eq!(service.ended(accepted.as_str().unwrap())["state"], "completed");
+    assert_eq!(service.wait_for(accepted.as_str().unwrap())["state"], "completed");
 }
 
 #[test]
-fn the_curl_line_of_the_demo_works() {
+fn the_printed_curl_command_works() {
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
 

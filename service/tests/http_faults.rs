@@ -1,4 +1,4 @@
-//! What `enroll serve` refuses: every fault of a request, hostile bodies, whatever is another organization's, too much.
+//! The requests that `enroll serve` rejects: invalid requests and bodies, data of other organizations, and overload.
 
 mod support;
 
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use support::service::{ACTIVE, Answer, SECOND, Service, id, on_both};
 
 on_both! {
-    every_fault_of_a_request_is_told_in_the_documented_shape;
-    hostile_bodies_are_refused_and_the_service_lives;
-    another_organization_sees_guesses_and_writes_nothing;
-    every_route_that_is_none_has_a_body;
-    too_many_at_once_and_too_slow with ["--concurrency", "2", "--timeout", "2"];
+    every_fault_has_its_code_and_path;
+    invalid_bodies_are_rejected_and_the_service_continues;
+    another_organization_cannot_read_or_write;
+    unknown_routes_and_methods_return_the_error_body;
+    concurrency_and_timeout_limits_return_503_and_408 with ["--concurrency", "2", "--timeout", "2"];
 }
 
-fn every_fault_of_a_request_is_told_in_the_documented_shape(service: &mut Service) {
+fn every_fault_has_its_code_and_path(service: &mut Service) {
     let ann = json!({"phone": "+12025550187"});
     let with = |name: &str, value: Value| json!({"to": [ann], name: value});
     let entry = |name: &str, value: Value| json!({"to": [{"phone": "+12025550187", name: value}]});
@@ -60,7 +60,7 @@ fn every_fault_of_a_request_is_told_in_the_documented_shape(service: &mut Servic
         ),
     ];
     for (body, status, code, path) in &cases {
-        to(body).refused(*status, code, path);
+        to(body).assert_error(*status, code, path);
     }
     for (sequence, status, code, path) in [
         (id(0x77), 404, "sequence_not_found", ""),
@@ -71,7 +71,7 @@ fn every_fault_of_a_request_is_told_in_the_documented_shape(service: &mut Servic
         (id(0x22), 422, "channel_not_found", "/step_id"),
     ] {
         let body = json!({ "to": [ann] }).to_string();
-        service.post(&format!("/v1/sequences/{sequence}/contacts"), body, &[]).refused(status, code, path);
+        service.post(&format!("/v1/sequences/{sequence}/contacts"), body, &[]).assert_error(status, code, path);
     }
     // All at once, and of a preview too.
     let many = json!({"to": [{"name": 1}, {"phone": "1", "birth_date": {"month": 13}}], "schedule_at": "now"});
@@ -82,7 +82,7 @@ fn every_fault_of_a_request_is_told_in_the_documented_shape(service: &mut Servic
     assert_eq!(service.get("/v1/enrollments").json["total"], 0);
 }
 
-fn hostile_bodies_are_refused_and_the_service_lives(service: &mut Service) {
+fn invalid_bodies_are_rejected_and_the_service_continues(service: &mut Service) {
     let path = format!("/v1/sequences/{ACTIVE}/contacts");
     let deep =
         format!(r#"{{"to": [{{"phone": "1", "properties": {}{}}}]}}"#, r#"{"a":"#.repeat(50_000), "}".repeat(50_000));
@@ -100,11 +100,11 @@ fn hostile_bodies_are_refused_and_the_service_lives(service: &mut Service) {
         let answer = service.post(&path, body, &[]);
         assert_eq!((answer.status, &answer.json["errors"][0]["code"]), (422, &json!("invalid_type")), "{answer:?}");
     }
-    // Somewhat too large, and said so before it is sent; much too large, and not said.
+    // One byte too large, and exactly the limit.
     let huge = vec![b' '; (8 << 20) + 1];
-    service.post(&path, &huge, &[]).refused(413, "body_too_large", "");
-    service.post(&path, &huge[1..], &[]).refused(422, "invalid_type", "");
-    service.post(&path, "x", &[("Content-Encoding", "gzip")]).refused(415, "unsupported_encoding", "");
+    service.post(&path, &huge, &[]).assert_error(413, "body_too_large", "");
+    service.post(&path, &huge[1..], &[]).assert_error(422, "invalid_type", "");
+    service.post(&path, "x", &[("Content-Encoding", "gzip")]).assert_error(415, "unsupported_encoding", "");
 
     let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nX-WHIPPY-KEY: {}\r\n", service.key);
     let truncated = service.raw(format!("{head}content-length: 100\r\n\r\n{{\"to\": [").as_bytes());
@@ -116,19 +116,19 @@ fn hostile_bodies_are_refused_and_the_service_lives(service: &mut Service) {
     assert_eq!(service.get("/v1/contacts").json["total"], 2);
 }
 
-fn another_organization_sees_guesses_and_writes_nothing(service: &mut Service) {
+fn another_organization_cannot_read_or_write(service: &mut Service) {
     let body =
         json!({"to": [{"phone": "+12025550187", "external_id": "crm-1"}, {"phone": "+12025550124"}]}).to_string();
     let ours = service.post(&format!("/v1/sequences/{ACTIVE}/contacts"), &body, &[("Idempotency-Key", "same")]);
     let enrollment = ours.accepted();
-    service.ended(&enrollment);
+    service.wait_for(&enrollment);
     let theirs = |path: &str| service.get_as(&service.other_key, path);
-    let gone = |answer: &Answer, code: &str| {
-        answer.refused(404, code, "");
+    let not_found = |answer: &Answer, code: &str| {
+        answer.assert_error(404, code, "");
         answer.text.clone()
     };
-    // What is another's, and what is nobody's: the same bytes.
-    for (path, nobody, code) in [
+    // The response for data of another organization equals the response for an unknown id.
+    for (path, unknown, code) in [
         (format!("/v1/enrollments/{enrollment}"), format!("/v1/enrollments/{}", id(0x77)), "enrollment_not_found"),
         (
             format!("/v1/sequences/{ACTIVE}/contacts"),
@@ -136,7 +136,7 @@ fn another_organization_sees_guesses_and_writes_nothing(service: &mut Service) {
             "sequence_not_found",
         ),
     ] {
-        assert_eq!(gone(&theirs(&path), code), gone(&theirs(&nobody), code));
+        assert_eq!(not_found(&theirs(&path), code), not_found(&theirs(&unknown), code));
     }
     for path in
         ["/v1/enrollments", "/v1/contacts", "/v1/contacts?phone=%2B12025550187", "/v1/contacts?external_id=crm-9"]
@@ -150,7 +150,7 @@ fn another_organization_sees_guesses_and_writes_nothing(service: &mut Service) {
         let path = format!("/v1/sequences/{sequence}/contacts");
         service.post_as(&service.other_key, &path, body, &[("Idempotency-Key", "same")])
     };
-    post(ACTIVE, body.clone()).refused(404, "sequence_not_found", "");
+    post(ACTIVE, body.clone()).assert_error(404, "sequence_not_found", "");
     for (field, value, code, path) in [
         ("step_id", json!(id(6)), "step_not_found", "/step_id"),
         ("from", json!("+12025550100"), "channel_not_found", "/from"),
@@ -168,64 +168,64 @@ fn another_organization_sees_guesses_and_writes_nothing(service: &mut Service) {
         ),
     ] {
         let body = json!({"to": [{"phone": "+12025550187"}], field: value});
-        post(&id(0xa5), body.to_string()).refused(422, code, path);
+        post(&id(0xa5), body.to_string()).assert_error(422, code, path);
     }
-    // The same key, phones and external ids in another organization are another enrollment of other people.
+    // The same idempotency key, phones and external ids in another organization create another enrollment.
     let accepted = post(&id(0xa5), body).accepted();
     assert_ne!(accepted, enrollment);
-    let ended = || theirs(&format!("/v1/enrollments/{accepted}")).json["data"].clone();
-    while ended()["state"] == "accepted" {
+    let enrollment_now = || theirs(&format!("/v1/enrollments/{accepted}")).json["data"].clone();
+    while enrollment_now()["state"] == "accepted" {
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!((&ended()["counts"]["contacts_created"], SECOND.len()), (&json!(2), 36));
+    assert_eq!((&enrollment_now()["counts"]["contacts_created"], SECOND.len()), (&json!(2), 36));
     assert_eq!(service.get("/v1/contacts").json["total"], 3);
     assert_eq!(theirs("/v1/contacts").json["total"], 2);
 }
 
-fn every_route_that_is_none_has_a_body(service: &mut Service) {
+fn unknown_routes_and_methods_return_the_error_body(service: &mut Service) {
     for path in ["/v1", "/v2/contacts", "/v1/contacts/", "/v1/sequences/x", "/%ff", "/docs/x"] {
-        service.get(path).refused(404, "route_not_found", "");
+        service.get(path).assert_error(404, "route_not_found", "");
     }
-    service.post("/v1/contacts", "", &[]).refused(405, "method_not_allowed", "");
-    service.post("/healthz", "", &[]).refused(405, "method_not_allowed", "");
-    service.get("/v1/enrollments/x").refused(404, "enrollment_not_found", "");
+    service.post("/v1/contacts", "", &[]).assert_error(405, "method_not_allowed", "");
+    service.post("/healthz", "", &[]).assert_error(405, "method_not_allowed", "");
+    service.get("/v1/enrollments/x").assert_error(404, "enrollment_not_found", "");
     let page = service.raw(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     assert!(page.starts_with("HTTP/1.1 200 OK") && page.contains("content-security-policy: default-src 'none'"));
 }
 
-fn too_many_at_once_and_too_slow(service: &mut Service) {
+fn concurrency_and_timeout_limits_return_503_and_408(service: &mut Service) {
     let path = format!("/v1/sequences/{ACTIVE}/contacts");
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nX-WHIPPY-KEY: {}\r\ncontent-length: 100\r\n\r\n{{",
         service.key
     );
     let address = service.base.trim_start_matches("http://").to_owned();
-    let ended = |stream: &mut TcpStream| {
+    let read_response = |stream: &mut TcpStream| {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    // Once both are being answered there is no room. Who asks too early takes the room of one of them: then once more.
+    // Two slow requests use the limit. A request that arrives before them can use a place itself; then try again.
     let attempt = |_| {
         let mut slow: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(&address).unwrap()).collect();
         for stream in &mut slow {
             stream.write_all(head.as_bytes()).unwrap();
         }
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(1) {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(1) {
             let answer = service.get("/v1/contacts");
             if answer.status == 503 {
                 return Some((slow, answer));
             }
         }
-        slow.iter_mut().map(ended).for_each(drop);
+        slow.iter_mut().map(read_response).for_each(drop);
         None
     };
-    let (mut slow, refused) = (0..20).find_map(attempt).expect("there is room for two");
-    refused.refused(503, "overloaded", "");
-    assert_eq!(refused.retry_after, Some(1));
+    let (mut slow, rejected) = (0..20).find_map(attempt).expect("the limit is two requests");
+    rejected.assert_error(503, "overloaded", "");
+    assert_eq!(rejected.retry_after, Some(1));
     assert_eq!(service.get("/healthz").status, 200);
-    for answer in slow.iter_mut().map(ended) {
+    for answer in slow.iter_mut().map(read_response) {
         assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains(r#""code":"timeout""#), "{answer}");
     }
     assert_eq!(service.get("/v1/contacts").status, 200);

@@ -1,4 +1,4 @@
-//! Many clients at once, over real HTTP.
+//! Many concurrent clients over real HTTP.
 
 mod support;
 
@@ -9,16 +9,16 @@ use std::thread;
 use support::service::{Service, on_both};
 
 on_both! {
-    sixty_four_clients_with_overlapping_batches_complete_without_a_duplicate;
+    overlapping_batches_of_64_clients_create_no_duplicate;
 }
 
 const CLIENTS: usize = 64;
 const BATCHES: usize = 3;
 const PEOPLE: usize = 500;
 
-fn sixty_four_clients_with_overlapping_batches_complete_without_a_duplicate(service: &mut Service) {
+fn overlapping_batches_of_64_clients_create_no_duplicate(service: &mut Service) {
     let service = &*service;
-    // Each batch begins elsewhere in the same circle of people, so that each person is in many of them.
+    // Each batch starts at another person of the same set, so each person is in many batches.
     let batch = |client: usize, batch: usize| {
         let first = (client * BATCHES + batch) * 7;
         let person = |n: usize| json!({"phone": format!("+1415555{:04}", (first + n) % PEOPLE)});
@@ -29,7 +29,7 @@ fn sixty_four_clients_with_overlapping_batches_complete_without_a_duplicate(serv
             let answers = (0..BATCHES).map(move |n| {
                 let key = format!("client-{client}-batch-{n}");
                 let first = service.enroll(&batch(client, n), &[("Idempotency-Key", &key)]).accepted();
-                // As a client does that has lost the answer.
+                // Repeat the request, like a client that lost the response.
                 let again = service.enroll(&batch(client, n), &[("Idempotency-Key", &key)]).accepted();
                 assert_eq!(first, again);
                 first
@@ -43,7 +43,7 @@ fn sixty_four_clients_with_overlapping_batches_complete_without_a_duplicate(serv
 
     let (mut created, mut recipients) = (0, 0);
     for enrollment in &accepted {
-        let done = service.ended(enrollment);
+        let done = service.wait_for(enrollment);
         assert_eq!(done["state"], "completed", "{done}");
         created += done["counts"]["contacts_created"].as_u64().unwrap();
         recipients += done["total"].as_u64().unwrap();
@@ -53,10 +53,10 @@ fn sixty_four_clients_with_overlapping_batches_complete_without_a_duplicate(serv
     for offset in [0, 500] {
         let page = service.get(&format!("/v1/contacts?limit=500&offset={offset}")).json;
         let total = page["total"].as_u64().unwrap();
-        // Two stood before.
+        // The seed contains two contacts.
         assert_eq!((total, total - 2), ((PEOPLE + 2) as u64, created));
-        let of = |contact: &Value| contact["phone"].as_str().unwrap().to_owned();
-        phones.extend(page["data"].as_array().unwrap().iter().map(of));
+        let phone_of = |contact: &Value| contact["phone"].as_str().unwrap().to_owned();
+        phones.extend(page["data"].as_array().unwrap().iter().map(phone_of));
     }
     assert_eq!(phones.len(), PEOPLE + 2);
 }

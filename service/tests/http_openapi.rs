@@ -1,4 +1,4 @@
-//! The OpenAPI document: the one that is served is the one in the repository, and every route of it is there.
+//! The OpenAPI document: the served one equals the file in the repository, and each of its routes exists.
 
 mod support;
 
@@ -9,9 +9,9 @@ use std::process::Command;
 use support::path;
 use support::service::{ACTIVE, Service};
 
-/// `UPDATE_OPENAPI=1 cargo test -p enroll-service --test http_openapi` writes the file.
+/// To update the file: `UPDATE_OPENAPI=1 cargo test -p enroll-service --test http_openapi`.
 #[test]
-fn the_document_is_the_file_in_the_repository() {
+fn the_served_document_equals_the_file() {
     let service = Service::on_sqlite("openapi", &[]);
     let answer = service.get("/openapi.json");
     let served = format!("{:#}\n", answer.json);
@@ -19,8 +19,11 @@ fn the_document_is_the_file_in_the_repository() {
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
         std::fs::write(&file, &served).unwrap();
     }
-    let kept = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(served == kept, "service/openapi.json is not what is served: write it with UPDATE_OPENAPI=1");
+    let stored = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        served == stored,
+        "service/openapi.json differs from the served document; set UPDATE_OPENAPI=1 to write it"
+    );
 
     let document = answer.json;
     assert_eq!(document["components"]["securitySchemes"]["key"]["name"], "X-WHIPPY-KEY");
@@ -45,7 +48,7 @@ fn the_document_is_the_file_in_the_repository() {
 }
 
 #[test]
-fn another_header_is_told_everywhere() {
+fn the_configured_key_header_is_used_everywhere() {
     let service = Service::on_sqlite("openapi-header", &["--key-header", "X-Api-Key"]);
     let document = service.get("/openapi.json").json;
     assert_eq!(
@@ -61,14 +64,14 @@ fn another_header_is_told_everywhere() {
     assert!(service.raw(with("x-api-key").as_bytes()).starts_with("HTTP/1.1 200 "));
 }
 
-/// Generated requests, a bounded number, against the live service.
+/// Sends a bounded number of generated requests to the service.
 #[test]
 #[ignore = "needs schemathesis: run with --include-ignored after `pip install schemathesis`"]
-fn schemathesis_finds_nothing() {
+fn schemathesis_finds_no_failure() {
     let service = Service::on_sqlite("schemathesis", &[]);
     let enrollment = service.enroll(&json!({"to": [{"phone": "+12025550187"}]}), &[]).accepted();
     let program = std::env::var("SCHEMATHESIS").unwrap_or_else(|_| "schemathesis".to_owned());
-    // Ids that are there. Whether what a request refers to exists is beyond a schema.
+    // Use existing ids. A schema cannot express that a referenced id must exist.
     let config = format!(
         "[[operations]]\ninclude-path = \"/v1/sequences/{{id}}/contacts\"\nparameters = {{ id = \"{ACTIVE}\" }}\n\
          checks.positive_data_acceptance.enabled = false\n\
@@ -82,8 +85,8 @@ fn schemathesis_finds_nothing() {
         .current_dir(config.parent().unwrap())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).replace(&service.key, "***");
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    let output_text = String::from_utf8_lossy(&output.stdout).replace(&service.key, "***");
+    assert!(output.status.success(), "{output_text}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(service.get("/readyz").json, json!({"status": "ready"}));
     assert_ne!(service.get("/v1/contacts").json["total"], Value::Null);
 }

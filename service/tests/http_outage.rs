@@ -1,4 +1,4 @@
-//! A database that goes away, and comes back.
+//! An outage of the database.
 
 mod support;
 
@@ -8,76 +8,76 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use support::postgres;
 use support::service::Service;
+use support::{on_postgresql, postgres};
 
-/// A way to a PostgreSQL that can be cut.
-struct Way {
+/// A TCP proxy to a PostgreSQL server that can be interrupted.
+struct Proxy {
     address: String,
-    /// Whether it is open, and what goes through.
-    through: Arc<Mutex<(bool, Vec<TcpStream>)>>,
+    /// True if it accepts connections, and the open ones.
+    connections: Arc<Mutex<(bool, Vec<TcpStream>)>>,
 }
 
-impl Way {
-    fn to(server: String) -> Self {
+impl Proxy {
+    fn start(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let through = Arc::new(Mutex::new((true, Vec::new())));
-        let shared = Arc::clone(&through);
+        let connections = Arc::new(Mutex::new((true, Vec::new())));
+        let shared = Arc::clone(&connections);
         thread::spawn(move || {
-            for near in listener.incoming() {
-                let near = near.unwrap();
-                let mut through = shared.lock().unwrap();
-                if through.0 {
-                    let far = TcpStream::connect(&server).unwrap();
-                    for (from, to) in [(&near, &far), (&far, &near)] {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let mut connections = shared.lock().unwrap();
+                if connections.0 {
+                    let upstream = TcpStream::connect(&server).unwrap();
+                    for (from, to) in [(&client, &upstream), (&upstream, &client)] {
                         let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                         thread::spawn(move || {
-                            let _cut = copy(&mut from, &mut to);
-                            let _cut = to.shutdown(Shutdown::Both);
+                            let _closed = copy(&mut from, &mut to);
+                            let _closed = to.shutdown(Shutdown::Both);
                         });
                     }
-                    through.1.push(near);
+                    connections.1.push(client);
                 }
             }
         });
-        Self { address, through }
+        Self { address, connections }
     }
 
-    fn cut(&self) {
-        let mut through = self.through.lock().unwrap();
-        through.0 = false;
-        for stream in through.1.drain(..) {
-            let _gone = stream.shutdown(Shutdown::Both);
+    fn interrupt(&self) {
+        let mut connections = self.connections.lock().unwrap();
+        connections.0 = false;
+        for stream in connections.1.drain(..) {
+            let _closed = stream.shutdown(Shutdown::Both);
         }
     }
 
-    fn mend(&self) {
-        self.through.lock().unwrap().0 = true;
+    fn restore(&self) {
+        self.connections.lock().unwrap().0 = true;
     }
 }
 
-#[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn while_the_database_is_away_the_answer_is_503_and_what_was_accepted_is_completed_after() {
-    let url = postgres();
-    let (head, rest) = url.split_once('@').map_or_else(|| ("", &*url), |(head, rest)| (head, rest));
-    let (server, name) = rest.rsplit_once('/').unwrap();
-    let way = Way::to(server.to_owned());
-    let service = Service::on_database("outage", format!("{head}@{}/{name}", way.address), &["--workers", "1"]);
-    let body = json!({"to": [{"phone": "+12025550187"}]});
-    service.ended(&service.enroll(&body, &[("Idempotency-Key", "before")]).accepted());
+on_postgresql! {
+    fn on_postgresql_an_outage_returns_503_and_accepted_enrollments_complete_later() {
+        let url = postgres();
+        let (head, rest) = url.split_once('@').map_or_else(|| ("", &*url), |(head, rest)| (head, rest));
+        let (server, name) = rest.rsplit_once('/').unwrap();
+        let proxy = Proxy::start(server.to_owned());
+        let service = Service::on_database("outage", format!("{head}@{}/{name}", proxy.address), &["--workers", "1"]);
+        let body = json!({"to": [{"phone": "+12025550187"}]});
+        service.wait_for(&service.enroll(&body, &[("Idempotency-Key", "before")]).accepted());
 
-    way.cut();
-    let refused = service.enroll(&body, &[("Idempotency-Key", "during")]);
-    refused.refused(503, "unavailable", "");
-    assert!(refused.retry_after.is_some() && !refused.text.contains("postgres"), "{refused:?}");
-    service.get("/v1/contacts").refused(503, "unavailable", "");
-    service.get("/readyz").refused(503, "unavailable", "");
-    assert_eq!(service.get("/healthz").status, 200);
-    assert!(service.get("/metrics").text.contains("enroll_recipients_total"));
+        proxy.interrupt();
+        let rejected = service.enroll(&body, &[("Idempotency-Key", "during")]);
+        rejected.assert_error(503, "unavailable", "");
+        assert!(rejected.retry_after.is_some() && !rejected.text.contains("postgres"), "{rejected:?}");
+        service.get("/v1/contacts").assert_error(503, "unavailable", "");
+        service.get("/readyz").assert_error(503, "unavailable", "");
+        assert_eq!(service.get("/healthz").status, 200);
+        assert!(service.get("/metrics").text.contains("enroll_recipients_total"));
 
-    way.mend();
-    let during = service.enroll(&body, &[("Idempotency-Key", "during")]).accepted();
-    assert_eq!(service.ended(&during)["counts"]["reprocessed"], 1);
+        proxy.restore();
+        let during = service.enroll(&body, &[("Idempotency-Key", "during")]).accepted();
+        assert_eq!(service.wait_for(&during)["counts"]["reprocessed"], 1);
+    }
 }

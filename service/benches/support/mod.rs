@@ -1,5 +1,5 @@
-//! What the benches of the binary share.
-#![allow(dead_code, reason = "no bench uses all of it")]
+//! Shared code of the benches of the binary.
+#![allow(dead_code, reason = "each bench uses a part of it")]
 
 use enroll::seed::Seed;
 use enroll_bench::rounds;
@@ -9,24 +9,24 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Whether this is a smoke run: `cargo test` says so, or says nothing.
+/// Returns true for a short test run: `cargo test` passes `--test`, or no `--bench`.
 pub(crate) fn is_test() -> bool {
     let has = |what: &str| std::env::args().any(|arg| arg == what);
     has("--test") || !has("--bench")
 }
 
-/// Whether the command line asks for no bench in particular, or for this one.
-pub(crate) fn is_asked_for(name: &str) -> bool {
+/// Returns true if the command line selects this bench, or names none.
+pub(crate) fn is_selected(name: &str) -> bool {
     std::env::args().skip(1).find(|arg| !arg.starts_with('-')).is_none_or(|filter| name.contains(&filter))
 }
 
-/// A folder of a bench's own on a real disk, gone afterwards.
+/// A temporary folder on a real disk. It is deleted at the end.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     pub(crate) fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("the folder can be made");
+        fs::create_dir_all(&path).expect("the folder can be created");
         Self(path)
     }
 }
@@ -43,27 +43,27 @@ pub(crate) fn path(path: &Path) -> &str {
     path.to_str().expect("it is UTF-8")
 }
 
-/// The binary, with nothing of the environment that it would read.
+/// Returns a command for the binary, without its environment variables.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_enroll"));
-    let read = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("ENROLL_"));
-    read.for_each(|name| {
+    let variables = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("ENROLL_"));
+    variables.for_each(|name| {
         command.env_remove(name);
     });
     command.args(args).stdin(Stdio::null());
     command
 }
 
-/// What the binary prints once it has ended well.
+/// Runs a command that must succeed. Returns its standard output.
 pub(crate) fn output(mut command: Command) -> String {
     let output = command.output().expect("the command can be run");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("it is text")
 }
 
-/// Loads a world into a database.
-pub(crate) fn seed(given: &Seed, database: &str) {
-    let seed = serde_json::to_vec(given).expect("a world can be written");
+/// Loads a seed into a database.
+pub(crate) fn load_seed(rows: &Seed, database: &str) {
+    let seed = serde_json::to_vec(rows).expect("the seed can be written");
     let mut child = command(&["seed", "-", "--database", database])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -73,12 +73,12 @@ pub(crate) fn seed(given: &Seed, database: &str) {
     assert!(child.wait().expect("it is a child").success());
 }
 
-/// Puts a result where the report finds it.
-pub(crate) fn keep(name: &str, result: &impl Serialize) {
+/// Stores a result for the report.
+pub(crate) fn store(name: &str, result: &impl Serialize) {
     let folder = rounds::folder();
-    let kept =
+    let stored =
         fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(name), serde_json::to_vec_pretty(result)?));
-    if let Err(e) = kept {
+    if let Err(e) = stored {
         eprintln!("{}: {e}", folder.display());
     }
 }

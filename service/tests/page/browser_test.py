@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The page of the service in a real headless browser, against the real service. Makes docs/page.png.
+"""Tests the page of the service in a headless browser, with a real service. Writes docs/page.png.
 
-Needs Debian's chromium and chromium-driver, and installs them where it may; selenium comes into target/page.
-`.ci/page http://… KEY` takes a service that runs already; its database should be a fresh demo.
+Needs Debian's chromium and chromium-driver, and installs them if it is root. It installs selenium in target/page.
+To use a running service with a new demo database: `service/tests/page/browser_test.py http://… KEY`.
 """
 import csv
 import io
@@ -72,15 +72,15 @@ class service:
                 return url[1], key[0]
             assert self.process.poll() is None, out.read_text()
             time.sleep(0.1)
-        raise AssertionError(f"the service does not start: {out.read_text()}")
+        raise AssertionError(f"the service did not start: {out.read_text()}")
 
     def __exit__(self, *_):
         self.process.terminate()
-        assert self.process.wait(30) == 0, "the service did not stop in order"
+        assert self.process.wait(30) == 0, "the service did not end with status 0"
 
 
-def people(folder):
-    """Known and unknown people, people who come twice, and such as must be fixed."""
+def write_people(folder):
+    """Writes a list with known, unknown and repeated people, and rows with faults."""
     names = ["Ann Lee", "José García", "Søren Nielsen", "Amara Okafor", 'Nia "N." Smith', "Chloé Dubois"]
     rows = [["phone", "name", "email", "city", "external_id"]]
     for n in range(PEOPLE):
@@ -120,8 +120,8 @@ class Page:
     def js(self, script, *arguments):
         return self.driver.execute_script(f"return {script}", *arguments)
 
-    def imports(self, expression, *arguments):
-        """An expression over `page`, what the script exports."""
+    def evaluate(self, expression, *arguments):
+        """Evaluates an expression. `page` is the module of the script."""
         return self.driver.execute_async_script(
             "const done = arguments[arguments.length - 1];"
             f"import('/app.js').then((page) => done({expression})).catch((e) => done(String(e.message)));", *arguments)
@@ -150,8 +150,8 @@ class Page:
             keys.send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
         raise AssertionError(f"`{id}` cannot be reached with Tab")
 
-    def give(self, path):
-        """As the file dialog does, which no key of a headless browser reaches."""
+    def choose_file(self, path):
+        """Chooses a file. A headless browser has no file dialog."""
         self["file"].send_keys(str(path))
 
     def size(self, width, height):
@@ -162,7 +162,7 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
             "features": [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]})
 
-    def tally(self):
+    def counts(self):
         tiles = self.js("""[...document.querySelectorAll('.tile')]
           .map((tile) => [tile.querySelector('input').value, tile.querySelector('strong').textContent])""")
         return {name: int(number.replace(",", "")) for name, number in tiles}
@@ -183,9 +183,9 @@ def step(function):
 
 
 @step
-def every_code_of_the_rules_has_words(page, run):
+def each_code_of_the_rules_has_a_text(page, run):
     rules = (ROOT / "docs" / "rules.md").read_text()
-    for title, table in (("Why a recipient is ignored", "reasons"), ("What a sender should know", "notes")):
+    for title, table in (("Reasons of ignored recipients", "reasons"), ("Notes of recipients", "notes")):
         section = rules.split(f"## {title}")[1].split("\n## ")[0]
         codes = re.findall(r"^\| `(\w+)` \|", section, re.M)
         terms = f"document.getElementById('{table}').content.querySelectorAll('dt')"
@@ -194,48 +194,48 @@ def every_code_of_the_rules_has_words(page, run):
 
 
 @step
-def nothing_comes_from_elsewhere_and_scripts_of_others_are_refused(page, run):
+def the_policy_allows_only_files_of_the_service(page, run):
     policy = urllib.request.urlopen(page.url).headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy, policy
     assert page.js("performance.getEntriesByType('resource').every((e) => e.name.startsWith(location.origin))")
 
 
 @step
-def csv_is_read_as_the_command_line_reads_it(page, run):
+def csv_is_read_like_on_the_command_line(page, run):
     text = 'phone,name\r\n1,"a\r\nb"\r\n\r\n2,"c ""d"" e"\n3,f"g\n\n,\n4,h'
-    read = page.imports("page.readCsv(arguments[0])", text)
+    read = page.evaluate("page.readCsv(arguments[0])", text)
     assert (read["rows"], read["cells"][1][1]) == ([2, 4, 5, 8], 'c "d" e'), read
-    assert page.imports("page.scanCsv(arguments[0]).unclosed", "phone,name\n1,a\n2,\"b\n3,c\n") == 3
-    for text, told in [("", "is empty"), ("phone\n", "no people"), ("phone;name\n1;2", "not separated by commas"),
+    assert page.evaluate("page.scanCsv(arguments[0]).unclosed", "phone,name\n1,a\n2,\"b\n3,c\n") == 3
+    for text, problem in [("", "is empty"), ("phone\n", "no people"), ("phone;name\n1;2", "not separated by commas"),
                        ("phone,colour\n1,2", "“colour”"), ("phone,phone\n1,2", "twice"), ("phone,name\n1", "1 cell in row 2"),
                        ("city,address.city\n1,2", "same field"), ("phone,birth_date.day\n1,x", "not a whole number")]:
-        said = page.imports("page.readCsv(arguments[0])", text)
-        assert isinstance(said, str) and told in said, (text, said)
-    entry = page.imports("page.entry(arguments[0], arguments[1], {n: 'number', b: 'boolean', l: 'json'})",
+        error = page.evaluate("page.readCsv(arguments[0])", text)
+        assert isinstance(error, str) and problem in error, (text, error)
+    entry = page.evaluate("page.entry(arguments[0], arguments[1], {n: 'number', b: 'boolean', l: 'json'})",
                          ["phone", "address.city", "birth_date.day", "properties.n", "properties.b", "properties.l", "fix.row"],
                          ["", "Rome", "07", "1e16", "TRUE", "[1.0]", "9"])
     assert entry == '{"phone":"","address":{"city":"Rome"},"birth_date":{"day":7},"properties":{"n":1e16,"b":true,"l":[1.0]}}', entry
 
 
 @step
-def json_keeps_its_spelling(page, run):
-    read = page.imports("page.readJson(arguments[0])", '{"a\\"]": [1], "to": [{"phone": "}\\\\", "properties": {"n": 3.0}}, 1e16 ], "from": "x"}')
+def json_entries_are_sent_unchanged(page, run):
+    read = page.evaluate("page.readJson(arguments[0])", '{"a\\"]": [1], "to": [{"phone": "}\\\\", "properties": {"n": 3.0}}, 1e16 ], "from": "x"}')
     assert read["entries"] == ['{"phone": "}\\\\", "properties": {"n": 3.0}}', " 1e16 "], read
     assert [each.strip() for each in read["rest"]] == ['"a\\"]": [1]', '"from": "x"'], read
-    for text, told in [("{", "is not JSON"), ("3", "neither"), ("[]", "no people")]:
-        assert told in page.imports("page.readJson(arguments[0])", text)
+    for text, problem in [("{", "is not JSON"), ("3", "neither"), ("[]", "no people")]:
+        assert problem in page.evaluate("page.readJson(arguments[0])", text)
 
 
 @step
-def a_wrong_key_is_told_at_the_key(page, run):
+def a_wrong_key_is_reported_at_its_field(page, run):
     assert page.focused() == "key"
     page.press("enk_wrong", Keys.ENTER)
-    page.until(lambda: "does not know this key" in page["key-error"].text, "a wrong key")
+    page.until(lambda: "unknown or was revoked" in page["key-error"].text, "a wrong key")
     assert page["key"].get_attribute("aria-invalid") == "true" and page.focused() == "key"
 
 
 @step
-def a_key_brings_the_sequences_and_stays_in_the_tab(page, run):
+def a_key_loads_the_sequences_and_is_stored_in_the_tab(page, run):
     page.press(Keys.CONTROL + "a", run.key, Keys.ENTER)
     page.until(lambda: page["list-form"].is_displayed() and page.focused() == "sequence", "the sequences")
     assert "Spring outreach" in page["sequence"].text and "Step 3" in page["step"].text
@@ -243,7 +243,7 @@ def a_key_brings_the_sequences_and_stays_in_the_tab(page, run):
 
 
 @step
-def a_file_is_dropped_anywhere_and_a_bad_one_is_told(page, run):
+def a_file_can_be_dropped_anywhere_and_an_invalid_one_is_reported(page, run):
     drop = """(() => { const data = new DataTransfer(); data.items.add(new File([new Uint8Array(arguments[0])], 'dropped.csv'));
       document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true })); })()"""
     page.js(drop.replace("arguments[0]", "[112, 104, 111, 110, 101, 10, 255]"))
@@ -255,10 +255,10 @@ def a_file_is_dropped_anywhere_and_a_bad_one_is_told(page, run):
 
 
 @step
-def columns_of_custom_data_are_asked_about(page, run):
+def property_columns_show_the_form_for_custom_data(page, run):
     path = run.folder / "custom.csv"
     path.write_text("phone,properties.score\n+12025554001,7\n+12025554002,high\n")
-    page.give(path)
+    page.choose_file(path)
     page.until(lambda: page["custom"].is_displayed(), "the custom data")
     page.tab_to("object")
     page.press("00000000-0000-0000-0000-000000000bad")
@@ -272,15 +272,15 @@ def columns_of_custom_data_are_asked_about(page, run):
     page.tab_to("preview")
     page.press(Keys.ENTER)
     page.until(lambda: page["result"].is_displayed(), "the preview")
-    told = [row[3] for row in page.rows()]
-    assert told[0] == "" and "“score” is of the wrong type" in told[1], told
+    reasons = [row[3] for row in page.rows()]
+    assert reasons[0] == "" and "“score” is of the wrong type" in reasons[1], reasons
 
 
 @step
-def faults_of_the_request_name_their_rows(page, run):
+def faults_of_the_request_show_their_rows(page, run):
     bad = run.folder / "bad.csv"
     bad.write_text("phone,name\n+12025554000,Ann\n+12025554001," + "x" * 256 + "\n\n+12025554002," + "y" * 256 + "\n")
-    page.give(bad)
+    page.choose_file(bad)
     page.until(lambda: "3 people" in page["file-facts"].text, "the file")
     page.tab_to("preview")
     page.press(Keys.ENTER)
@@ -290,37 +290,37 @@ def faults_of_the_request_name_their_rows(page, run):
 
 
 @step
-def the_demo_shows_every_outcome_and_makes_the_picture(page, run):
+def the_demo_shows_every_outcome_and_the_screenshot_is_taken(page, run):
     if run.demo:
-        page.give(run.demo)
+        page.choose_file(run.demo)
         page.until(lambda: "4,000 people" in page["file-facts"].text, "the file")
         page.tab_to("preview")
         page.press(Keys.ENTER)
         page.until(lambda: page["result"].is_displayed(), "the preview")
-        tally = page.tally()
-        assert tally["all"] == 4000 and all(tally[name] >= 50 for name in
-            ("added", "re_added", "reprocessed", "ignored", "duplicate", "noted")), tally
+        counts = page.counts()
+        assert counts["all"] == 4000 and all(counts[name] >= 50 for name in
+            ("added", "re_added", "reprocessed", "ignored", "duplicate", "noted")), counts
         page.js("document.querySelector('input[value=ignored]').click()")
-        picture = run.folder / "page.png"
-        page.driver.save_screenshot(str(picture))
-        keep(picture)
+        screenshot = run.folder / "page.png"
+        page.driver.save_screenshot(str(screenshot))
+        store_screenshot(screenshot)
         page["search"].send_keys("opted out")
         assert all("opted out" in row[3] for row in page.rows()) and page.rows()
         page["search"].send_keys(Keys.CONTROL + "a", Keys.DELETE)
 
 
 @step
-def a_preview_writes_nothing_and_counts(page, run):
-    page.give(people(run.folder))
+def a_preview_writes_nothing_and_shows_the_counts(page, run):
+    page.choose_file(write_people(run.folder))
     page.until(lambda: f"{PEOPLE} people" in page["file-facts"].text, "the file")
     page.tab_to("preview")
     page.press(Keys.ENTER)
     page.until(lambda: page["result"].is_displayed(), "the preview")
     assert page["result-title"].text.startswith("Preview: ") and page.focused() == "result-title"
-    tally = run.tally = page.tally()
-    assert tally["all"] == PEOPLE and tally["ignored"] == PEOPLE // 10, tally
-    assert tally["all"] == sum(tally.get(name, 0) for name in ("added", "re_added", "reprocessed", "ignored", "duplicate"))
-    assert tally["duplicate"] == 13 and tally["noted"] == 10, tally
+    counts = run.counts = page.counts()
+    assert counts["all"] == PEOPLE and counts["ignored"] == PEOPLE // 10, counts
+    assert counts["all"] == sum(counts.get(name, 0) for name in ("added", "re_added", "reprocessed", "ignored", "duplicate"))
+    assert counts["duplicate"] == 13 and counts["noted"] == 10, counts
     assert page.posts() == 0
     assert any("<img src=x" in row[1] for row in page.rows()) and page.driver.title == "Enroll a list"
 
@@ -341,53 +341,53 @@ def outcomes_are_filtered_with_the_arrow_keys_and_by_text(page, run):
             break
         page.press(Keys.ARROW_RIGHT)
     rows = page.rows()
-    assert len(rows) == run.tally["ignored"] and {row[2] for row in rows} == {"Ignored"}, rows[:3]
+    assert len(rows) == run.counts["ignored"] and {row[2] for row in rows} == {"Ignored"}, rows[:3]
     assert all("phone number is not valid" in row[3] for row in rows), rows[:3]
     page.tab_to("search")
     page.press("garcía 133")
     assert [row[0] for row in page.rows()] == ["135"], page.rows()
     assert page["shown"].text == "1 of 1 recipient shown"
-    page.press(Keys.CONTROL + "a", "nobody at all")
+    page.press(Keys.CONTROL + "a", "matches nothing")
     assert page["shown"].text == "No recipient matches."
     page.press(Keys.CONTROL + "a", Keys.DELETE)
 
 
 @step
-def it_is_seen_in_the_dark_and_on_a_phone(page, run):
+def dark_mode_and_a_narrow_screen_work(page, run):
     background = lambda: page.js("getComputedStyle(document.body).backgroundColor")
     light = background()
     assert page.js("getComputedStyle(document.querySelector('button')).transitionDuration") == "0s"
-    assert contrasts(page) == []
+    assert low_contrast_texts(page) == []
     page.media(prefers_color_scheme="dark", prefers_reduced_motion="reduce")
-    assert background() != light and contrasts(page) == []
+    assert background() != light and low_contrast_texts(page) == []
     page.size(360, 740)
     assert page.js("document.documentElement.scrollWidth") == 360
     page.size(1280, 800)
     page.media(prefers_color_scheme="light", prefers_reduced_motion="reduce")
 
 
-def contrasts(page):
-    """Text that stands out less than AA asks for, whatever it stands on."""
+def low_contrast_texts(page):
+    """Returns the texts whose contrast is below WCAG level AA."""
     return page.js("""(() => {
       const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
       const light = (c) => c.slice(0, 3).map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
         .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
-      const ground = (e) => {
+      const background = (e) => {
         const colour = e ? rgb(getComputedStyle(e).backgroundColor) : [255, 255, 255];
-        return colour[3] === 0 ? ground(e.parentElement) : colour;
+        return colour[3] === 0 ? background(e.parentElement) : colour;
       };
       const ratio = (e) => {
-        const both = [rgb(getComputedStyle(e).color), ground(e)].map(light);
+        const both = [rgb(getComputedStyle(e).color), background(e)].map(light);
         return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
       };
-      const speaks = (e) => e.checkVisibility() && [...e.childNodes].some((t) => t.nodeType === 3 && t.data.trim());
-      return [...document.querySelectorAll('body *')].filter((e) => speaks(e) && ratio(e) < 4.5)
+      const hasText = (e) => e.checkVisibility() && [...e.childNodes].some((t) => t.nodeType === 3 && t.data.trim());
+      return [...document.querySelectorAll('body *')].filter((e) => hasText(e) && ratio(e) < 4.5)
         .map((e) => `${ratio(e)} ${e.outerHTML.slice(0, 80)}`);
     })()""")
 
 
 @step
-def every_control_has_a_name_and_shows_its_focus(page, run):
+def each_control_has_a_name_and_a_visible_focus(page, run):
     nameless = page.js("""[...document.querySelectorAll('input:not([hidden]), select, button')]
       .filter((e) => e.checkVisibility() && !(e.labels?.length || e.textContent.trim())).map((e) => e.id)""")
     assert nameless == [], nameless
@@ -401,62 +401,62 @@ def a_double_click_enrolls_once(page, run):
     webdriver.ActionChains(page.driver).double_click(page["enroll"]).perform()
     page.until(lambda: page["result-title"].text.startswith("Enrolled: "), "the enrollment")
     run.enrolled = time.monotonic()
-    assert page.posts() == 1 and page.tally() == run.tally, (page.tally(), run.tally)
+    assert page.posts() == 1 and page.counts() == run.counts, (page.counts(), run.counts)
     assert "Upload " in page["result-more"].text and not page["again"].is_displayed()
 
 
 @step
-def those_to_fix_are_downloaded_and_can_be_sent_again(page, run):
+def ignored_rows_are_downloaded_and_can_be_sent_again(page, run):
     page["download"].click()
     path = run.folder / "people-to-fix.csv"
     page.until(path.exists, "the download")
     original = list(csv.DictReader(io.StringIO((run.folder / "people.csv").read_text("utf-8-sig"))))
     fixes = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))))
-    assert len(fixes) == run.tally["ignored"]
+    assert len(fixes) == run.counts["ignored"]
     for fix in fixes:
         row = original[int(fix["fix.row"]) - 2]
         assert {name: fix[name] for name in row} == row, fix
-        assert "phone number" in fix["fix.reason"] and "Correct the phone number" in fix["fix.mend"], fix
-    page.give(path)
+        assert "phone number" in fix["fix.reason"] and "Correct the phone number" in fix["fix.hint"], fix
+    page.choose_file(path)
     page.until(lambda: f"{len(fixes)} people" in page["file-facts"].text, "the download as a list")
     assert not page["result"].is_displayed() and not page["custom"].is_displayed()
 
 
 @step
-def the_same_list_again_is_the_first_enrollment(page, run):
+def the_same_list_returns_the_first_enrollment(page, run):
     page.until(lambda: time.monotonic() - run.enrolled > 3, "a receipt that is some seconds old")
     page.driver.refresh()
     page.until(lambda: page["list-form"].is_displayed(), "the key of the tab")
-    page.give(run.folder / "people.csv")
+    page.choose_file(run.folder / "people.csv")
     page.until(lambda: "people" in page["file-facts"].text, "the file")
     page["preview"].click()
     page.until(lambda: page["result"].is_displayed(), "the preview")
-    assert page.tally()["reprocessed"] == run.tally["added"], page.tally()
+    assert page.counts()["reprocessed"] == run.counts["added"], page.counts()
     page["enroll"].click()
     page.until(lambda: page["result-title"].text.startswith("Enrolled: "), "the first receipt")
-    assert page.tally() == run.tally and "accepted before" in page["result-more"].text
+    assert page.counts() == run.counts and "accepted before" in page["result-more"].text
     page["again"].click()
-    page.until(lambda: page.tally().get("reprocessed") == run.tally["added"], "the list once more")
+    page.until(lambda: page.counts().get("reprocessed") == run.counts["added"], "the list again")
     assert not page["again"].is_displayed()
 
 
 @step
-def more_than_4000_go_in_parts(page, run):
+def more_than_4000_people_are_sent_as_several_requests(page, run):
     many = run.folder / "many.json"
     many.write_text("[" + ",".join(f'{{"phone": "+12025{550000 + n}"}}' for n in range(4001)) + "]")
     page.js("performance.clearResourceTimings()")
-    page.give(many)
+    page.choose_file(many)
     page.until(lambda: "4,001 people" in page["file-facts"].text, "the file")
     page["preview"].click()
     page.until(lambda: page["result"].is_displayed(), "the preview")
-    assert page.tally()["all"] == 4001 and "2 requests" in page["result-more"].text
+    assert page.counts()["all"] == 4001 and "2 requests" in page["result-more"].text
     page["enroll"].click()
     page.until(lambda: page["result-title"].text.startswith("Enrolled: "), "the enrollment")
-    assert page.tally()["all"] == 4001 and page.posts() == 2
+    assert page.counts()["all"] == 4001 and page.posts() == 2
 
 
 @step
-def a_service_that_is_busy_is_asked_again_and_one_that_is_gone_is_told(page, run):
+def a_busy_service_is_tried_again_and_an_outage_is_reported(page, run):
     answers = lambda *list: page.driver.execute_script("""
       const answers = arguments[0]; const real = window.realFetch ??= window.fetch;
       window.fetch = (path, options) => {
@@ -467,34 +467,34 @@ def a_service_that_is_busy_is_asked_again_and_one_that_is_gone_is_told(page, run
     accepted = [202, {"data": {"enrollment_id": "x", "accepted_at": "2999-01-01T00:00:00Z", "recipients": 1}}, {"Location": "/"}]
     ended = lambda state, error: [200, {"data": {"state": state, "attempts": 8, "error": error, "outcomes": [], "total": 0}}, {}]
     errors = lambda status, what: {"errors": [{"description": what, "code": "x", "path": ""}], "status": status}
-    page.give(run.folder / "people.csv")
+    page.choose_file(run.folder / "people.csv")
     page.until(lambda: f"{PEOPLE} people" in page["file-facts"].text, "the file")
     answers([503, errors(503, "busy"), {"Retry-After": "1"}])
     page["preview"].click()
-    page.until(lambda: "asking again in 1 second" in page["status"].text, "that it is busy")
+    page.until(lambda: "Trying again in 1 second" in page["status"].text, "the message that the service is busy")
     page.until(lambda: page["result"].is_displayed(), "the preview")
     answers([0])
     page["enroll"].click()
-    page.until(lambda: "cannot be reached" in page["trouble"].text and page.focused() == "trouble", "that it is gone")
+    page.until(lambda: "cannot be reached" in page["failure"].text and page.focused() == "failure", "the message that the service cannot be reached")
     answers(accepted, ended("failed", errors(500, "it was given up")))
     page["enroll"].click()
-    page.until(lambda: "nobody of it was enrolled. It was given up." in page["trouble"].text, "that it failed")
+    page.until(lambda: "None of them were enrolled. It was given up." in page["failure"].text, "the message that the enrollment failed")
     assert not page["again"].is_displayed() and page["result-title"].text.startswith("Enrolled: 0 of")
     page["preview"].click()
     page.until(lambda: page["enroll"].is_displayed(), "the preview")
     answers(accepted, ended("rejected", errors(422, "the sequence is archived")))
     page["enroll"].click()
-    page.until(lambda: "was refused" in page["trouble"].text, "that it was refused")
+    page.until(lambda: "was rejected" in page["failure"].text, "the message that the enrollment was rejected")
     page["again"].click()
-    page.until(lambda: page.tally().get("reprocessed") == run.tally["added"], "the refused again")
-    assert not page["trouble"].is_displayed()
+    page.until(lambda: page.counts().get("reprocessed") == run.counts["added"], "the rejected people again")
+    assert not page["failure"].is_displayed()
 
 
 @step
-def a_key_that_is_revoked_meanwhile_is_forgotten(page, run):
+def a_key_that_was_revoked_is_removed(page, run):
     page.js("window.fetch = () => Promise.resolve(new Response('{}', { status: 401 }))")
     page["preview"].click()
-    page.until(lambda: "does not know this key" in page["key-error"].text, "a revoked key")
+    page.until(lambda: "unknown or was revoked" in page["key-error"].text, "a revoked key")
     assert page.focused() == "key" and page.js("sessionStorage.length") == 0
 
 
@@ -516,8 +516,8 @@ def browse(url, key, folder):
         page.driver.quit()
 
 
-def keep(picture):
-    """Into docs, in few colours where there is a tool for it."""
+def store_screenshot(picture):
+    """Copies the screenshot to docs. Reduces its colours if the tools are installed."""
     for tool in (["pngquant", "--force", "--output", picture, "64", picture], ["optipng", "-quiet", picture]):
         if shutil.which(tool[0]):
             subprocess.run(tool, check=True)

@@ -1,5 +1,5 @@
-//! What the tests of the binary share.
-#![allow(dead_code, reason = "no test uses all of it")]
+//! Shared code of the tests of the binary.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod service;
 
@@ -19,7 +19,7 @@ pub(crate) const SEED: &str = r#"{
     "properties": [{"key": "score", "type": "number", "required": false}]}]
 }"#;
 
-/// A folder of a test's own, gone afterwards.
+/// A temporary folder of a test. It is deleted at the end.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
@@ -37,7 +37,7 @@ impl Folder {
         path
     }
 
-    /// `enroll run` of a file of this folder, which is made first.
+    /// Writes a file into the folder, and runs `enroll run` with it.
     pub(crate) fn run(&self, name: &str, text: &str, more: &[&str]) -> Output {
         let request = self.file(name, text);
         enroll(
@@ -71,16 +71,28 @@ pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_str(&text(output)).unwrap()
 }
 
-/// What bad input is told: one line, with exit status 2.
-pub(crate) fn told(output: &Output) -> String {
-    let told = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{told}");
+/// Returns the message of a failed command. It must be one line, with exit status 2.
+pub(crate) fn error_line(output: &Output) -> String {
+    let line = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{line}");
     assert!(output.stdout.is_empty());
-    assert_eq!(told.lines().count(), 1, "{told}");
-    told
+    assert_eq!(line.lines().count(), 1, "{line}");
+    line
 }
 
-/// A database of the test's own on a real PostgreSQL.
+/// Declares tests that need PostgreSQL. This is the only place with the reason why they are ignored.
+#[allow(unused_macros, reason = "each test uses a part of it")]
+macro_rules! on_postgresql {
+    ($(fn $name:ident() $body:block)*) => {
+        $(#[test]
+        #[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+        fn $name() $body)*
+    };
+}
+#[allow(unused_imports, reason = "each test uses a part of it")]
+pub(crate) use on_postgresql;
+
+/// Creates an empty database on a real PostgreSQL, and returns its URL.
 pub(crate) fn postgres() -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(enroll_postgres::testing::Server::shared().database()).unwrap()

@@ -1,5 +1,5 @@
-//! The real service, over real HTTP, on a database of the test's own.
-#![allow(dead_code, reason = "no test uses all of it")]
+//! Runs the real service with a new database, and calls it over HTTP.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,13 +18,13 @@ pub(crate) const SECOND: &str = "00000000-0000-0000-0000-0000000000a1";
 pub(crate) const ACTIVE: &str = "00000000-0000-0000-0000-000000000005";
 pub(crate) const STEP: &str = "00000000-0000-0000-0000-000000000006";
 
-/// An id of a seed.
+/// Returns an id of a seed.
 pub(crate) fn id(number: u32) -> String {
     format!("00000000-0000-0000-0000-{number:012x}")
 }
 
-/// The organization of the tests: a sequence that is active (5), a draft (20), one without steps (21), one whose step
-/// names a channel that is gone (22); a phone channel (2), a disabled one (10), an email channel (11).
+/// Returns the first organization. Its sequences: active (5), draft (20), without steps (21), and with an unknown channel
+/// (22). Its channels: phone (2), disabled (10), email (11).
 pub(crate) fn first() -> Value {
     let step = |number: u32, channel: u32| json!([{"id": id(number), "position": 1, "channel_kind": "phone", "channel_id": id(channel)}]);
     json!({
@@ -52,7 +52,7 @@ pub(crate) fn first() -> Value {
     })
 }
 
-/// Another organization.
+/// Returns the second organization.
 pub(crate) fn second() -> Value {
     json!({
         "organization_id": SECOND,
@@ -62,7 +62,7 @@ pub(crate) fn second() -> Value {
     })
 }
 
-/// A running service, and what it was asked to run on.
+/// A running service with its database.
 pub(crate) struct Service {
     folder: Folder,
     pub(crate) database: String,
@@ -84,7 +84,7 @@ impl Service {
         Self::on(Folder::new(&format!("http-{name}-postgresql")), postgres(), more)
     }
 
-    /// On a database that the test made.
+    /// Starts the service on an existing database.
     pub(crate) fn on_database(name: &str, database: String, more: &[&str]) -> Self {
         Self::on(Folder::new(&format!("http-{name}")), database, more)
     }
@@ -94,33 +94,33 @@ impl Service {
             let seed = folder.file(name, &seed.to_string());
             text(&enroll(&["seed", path(&seed), "--database", &database], &[]));
         }
-        let [key, other_key] = [FIRST, SECOND].map(|organization| key_of(&database, organization));
+        let [key, other_key] = [FIRST, SECOND].map(|organization| create_key(&database, organization));
         let (child, log, base) = start(&database, more);
         Self { folder, database, key, other_key, child, log: Some(log), base }
     }
 
-    /// Killed without a word, and begun anew at another address, with other options.
-    pub(crate) fn killed_and_restarted(&mut self, more: &[&str]) {
+    /// Kills the service with SIGKILL, and starts it again at another address with other options.
+    pub(crate) fn kill_and_restart(&mut self, more: &[&str]) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         let (child, log, base) = start(&self.database, more);
         (self.child, self.log, self.base) = (child, Some(log), base);
     }
 
-    /// Told to stop, as an init system does.
+    /// Sends SIGTERM, as an init system does.
     pub(crate) fn terminate(&self) {
         assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
     }
 
-    /// Ended by itself, once it was told to stop; answers with its log.
-    pub(crate) fn stopped(&mut self) -> String {
+    /// Waits for the end of the service after SIGTERM. Returns its log.
+    pub(crate) fn wait_for_end(&mut self) -> String {
         let status = self.child.wait().unwrap();
         let log = self.log.take().unwrap().join().unwrap();
         assert!(status.success(), "{status}: {log}");
         log
     }
 
-    /// A file beside its database.
+    /// Writes a file next to the database.
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         self.folder.file(name, text)
     }
@@ -130,10 +130,10 @@ impl Service {
     }
 
     pub(crate) fn get_as(&self, key: &str, path: &str) -> Answer {
-        Answer::of(agent().get(format!("{}{path}", self.base)).header("X-WHIPPY-KEY", key).call().unwrap())
+        Answer::from_response(agent().get(format!("{}{path}", self.base)).header("X-WHIPPY-KEY", key).call().unwrap())
     }
 
-    /// A POST with the first organization's key.
+    /// Sends a POST with the key of the first organization.
     pub(crate) fn post(&self, path: &str, body: impl AsRef<[u8]>, headers: &[(&str, &str)]) -> Answer {
         self.post_as(&self.key, path, body, headers)
     }
@@ -143,16 +143,16 @@ impl Service {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::of(request.send(body.as_ref()).unwrap())
+        Answer::from_response(request.send(body.as_ref()).unwrap())
     }
 
-    /// Enrolls into the active sequence.
+    /// Enrolls recipients into the active sequence.
     pub(crate) fn enroll(&self, body: &Value, headers: &[(&str, &str)]) -> Answer {
         self.post(&format!("/v1/sequences/{ACTIVE}/contacts"), body.to_string(), headers)
     }
 
-    /// Waits until an enrollment has ended.
-    pub(crate) fn ended(&self, id: &str) -> Value {
+    /// Waits until an enrollment is no longer `accepted`. Returns it.
+    pub(crate) fn wait_for(&self, id: &str) -> Value {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let answer = self.get(&format!("/v1/enrollments/{id}"));
@@ -165,14 +165,14 @@ impl Service {
         }
     }
 
-    /// Sends bytes as they are, and answers with whatever comes until the end.
+    /// Sends bytes, and returns the whole response.
     pub(crate) fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.base.trim_start_matches("http://")).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.write_all(bytes).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = Vec::new();
-        // Reset by a service that has seen enough.
+        // The service may reset the connection before it has read everything.
         let _ended = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -211,7 +211,7 @@ fn start(database: &str, more: &[&str]) -> (Child, JoinHandle<String>, String) {
     (child, log, base)
 }
 
-pub(crate) fn key_of(database: &str, organization: &str) -> String {
+pub(crate) fn create_key(database: &str, organization: &str) -> String {
     let args = ["keys", "create", "--database", database, "--organization", organization, "--name", "test"];
     text(&enroll(&args, &[])).trim().to_owned()
 }
@@ -221,19 +221,19 @@ fn agent() -> Agent {
     config.build().new_agent()
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) location: Option<String>,
     pub(crate) retry_after: Option<u32>,
     pub(crate) text: String,
-    /// `null` for what is no JSON.
+    /// `null` if the body is not JSON.
     pub(crate) json: Value,
 }
 
 impl Answer {
-    fn of(mut response: Response<Body>) -> Self {
+    fn from_response(mut response: Response<Body>) -> Self {
         let text = response.body_mut().read_to_string().unwrap();
         let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         Self {
@@ -245,14 +245,14 @@ impl Answer {
         }
     }
 
-    /// The id of what was accepted.
+    /// Asserts status 202. Returns the enrollment id.
     pub(crate) fn accepted(&self) -> String {
         assert_eq!(self.status, 202, "{self:?}");
         self.json["data"]["enrollment_id"].as_str().unwrap().to_owned()
     }
 
-    /// Asserts a fault: in the documented body, with its code and path.
-    pub(crate) fn refused(&self, status: u16, code: &str, path: &str) {
+    /// Asserts an error response with the documented body that contains the code and the path.
+    pub(crate) fn assert_error(&self, status: u16, code: &str, path: &str) {
         assert_eq!(self.status, status, "{code}: {self:?}");
         assert_eq!(self.json["status"], status, "{self:?}");
         let errors = self.json["errors"].as_array().unwrap();
@@ -261,8 +261,8 @@ impl Answer {
     }
 }
 
-/// Runs each of these on SQLite, and on PostgreSQL.
-#[allow(unused_macros, reason = "no test uses all of it")]
+/// Declares tests that run on SQLite and on PostgreSQL.
+#[allow(unused_macros, reason = "each test uses a part of it")]
 macro_rules! on_both {
     ($($name:ident $(with [$($option:literal),*])?;)*) => {
         mod on_sqlite {
@@ -273,14 +273,14 @@ macro_rules! on_both {
         }
 
         mod on_postgresql {
-            $(#[test]
-            #[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-            fn $name() {
-                let name = stringify!($name);
-                super::$name(&mut crate::support::service::Service::on_postgresql(name, &[$($($option),*)?]));
-            })*
+            crate::support::on_postgresql! {
+                $(fn $name() {
+                    let name = stringify!($name);
+                    super::$name(&mut crate::support::service::Service::on_postgresql(name, &[$($($option),*)?]));
+                })*
+            }
         }
     };
 }
-#[allow(unused_imports, reason = "no test uses all of it")]
+#[allow(unused_imports, reason = "each test uses a part of it")]
 pub(crate) use on_both;

@@ -1,14 +1,14 @@
-// The page of the service: a list of people in, a preview, an enrollment, and the recipients to fix out.
-// Data from files and from the service reaches the page as text nodes only.
+// The page of the service: reads a list of people, shows a preview, enrolls, and downloads the recipients to fix.
+// Data from files and from the service is inserted as text nodes only.
 
-import { FIX, Unread, count, entry, fingerprint, number, plural, readCsv, readJson } from './list.js';
+import { FIX, FileError, count, entry, fingerprint, number, plural, readCsv, readJson } from './list.js';
 
 export * from './list.js';
 
 const MAX_RECIPIENTS = 4000;
 const MAX_BYTES = 8 * 1024 * 1024;
 const PAGE_LIMIT = 500;
-/** How many recipients are shown before one asks for more. */
+/** The number of recipients that the table shows at first, and adds with each click. */
 const PAGE = 100;
 const KEY_HEADER = document.querySelector('meta[name=key-header]').content;
 const FORMS = ['key-form', 'list-form', 'result'];
@@ -16,9 +16,9 @@ const KINDS = { phone: 'phone', email: 'email', whatsapp: 'WhatsApp', fax: 'fax'
 const CELLS = { text: 'text or dates', number: 'numbers', boolean: 'true or false', json: 'lists or maps, as JSON' };
 const KEYS = { external_id: 'external id', phone: 'phone number', email: 'email address' };
 const FAULTS = {
-  not_a_number: 'it is no phone number', unknown_country: 'its country is unknown', too_short: 'it is too short',
-  too_long: 'it is too long', no_such_number: 'there is no such number in its country',
-  syntax: 'it is no email address', local_part: 'no mailbox has the part before the @', domain: 'its domain is not one',
+  not_a_number: 'it is not a phone number', unknown_country: 'its country is unknown', too_short: 'it is too short',
+  too_long: 'it is too long', no_such_number: 'this number does not exist in its country',
+  syntax: 'it is not an email address', local_part: 'the part before the @ is not valid', domain: 'its domain is not valid',
 };
 const PROBLEMS = {
   unknown_key: 'is not a property of the custom object', wrong_type: 'is of the wrong type',
@@ -29,15 +29,15 @@ const DISPOSITIONS = {
 };
 const SHOWN = {
   all: ['All', () => true],
-  ...mapped(Object.entries(DISPOSITIONS), ([name, words]) => [name, [words, (outcome) => outcome.disposition === name]]),
-  noted: ['With a note', (outcome) => outcome.noted.length > 0],
+  ...fromPairs(Object.entries(DISPOSITIONS), ([name, words]) => [name, [words, (outcome) => outcome.disposition === name]]),
+  noted: ['With a note', (outcome) => outcome.noteTexts.length > 0],
 };
-/** Where a fault of the request is told, by how its path and code begin. */
+/** The form field that shows a fault of the request, by the start of its path and code. */
 const FIELD_OF = [
   ['sequence', 'sequence'], ['/step_id', 'step'], ['step_', 'step'], ['/custom_data', 'object'], ['/', 'list'],
 ];
-/** Of every code: what it says, and what would mend it. */
-const WORDS = mapped(['reasons', 'notes'], (table) => [table, mapped($(table).content.querySelectorAll('dt'),
+/** For each code: its meaning, and what the user can do. */
+const WORDS = fromPairs(['reasons', 'notes'], (table) => [table, fromPairs($(table).content.querySelectorAll('dt'),
   (term) => [term.dataset.code, [term.textContent, term.nextElementSibling.textContent]])]);
 
 const state = { key: '', sequences: [], list: null, plan: null, result: null, busy: false };
@@ -48,35 +48,35 @@ function start() {
   on('key-form', 'submit', (event) => { event.preventDefault(); useKey($('key').value.trim()); });
   on('list-form', 'submit', (event) => { event.preventDefault(); preview(); });
   on('enroll', 'click', enroll);
-  on('again', 'click', enrollAgain);
+  on('again', 'click', enrollOnceMore);
   on('download', 'click', download);
   on('sequence', 'change', fillSteps);
   for (const id of ['sequence', 'step', 'object', 'resource', 'kinds']) on(id, 'change', forgetResult);
   on('drop', 'click', () => $('file').click());
-  on('file', 'change', () => { take($('file').files[0]); $('file').value = ''; });
+  on('file', 'change', () => { loadFile($('file').files[0]); $('file').value = ''; });
   on('counts', 'change', () => render(PAGE));
   on('search', 'input', () => render(PAGE));
   on('more', 'click', showMore);
-  // Wherever on the page a file is dropped, the browser must not open it instead.
+  // Accept a file anywhere on the page. Otherwise the browser opens it.
   window.addEventListener('dragover', (event) => { event.preventDefault(); $('drop').classList.add('over'); });
   window.addEventListener('dragleave', (event) => { if (!event.relatedTarget) $('drop').classList.remove('over'); });
   window.addEventListener('drop', (event) => {
     event.preventDefault();
     $('drop').classList.remove('over');
-    if (!$('list-form').hidden && !state.busy) take(event.dataTransfer.files[0]);
+    if (!$('list-form').hidden && !state.busy) loadFile(event.dataTransfer.files[0]);
   });
   const key = sessionStorage.getItem('key');
   if (key) { $('key').value = key; useKey(key); } else { $('key').focus(); }
 }
 
-// ---- Who asks, and where to
+// ---- Key and sequence
 
 async function useKey(key) {
   clearErrors();
   if (!/^[\x21-\x7e]+$/.test(key)) {
-    return fail('key', key ? 'A key has no spaces and no special letters.' : 'Paste the API key first.');
+    return showError('key', key ? 'A key has no spaces and no special characters.' : 'Enter the API key.');
   }
-  await working('Asking for the sequences…', async () => {
+  await runExclusive('Loading the sequences…', async () => {
     state.key = key;
     const sequences = [];
     for (let total = 1; sequences.length < total;) {
@@ -105,7 +105,7 @@ function fillSequences() {
   $('sequence').replaceChildren(...options);
   const first = options.find((option) => !option.disabled);
   if (first) first.selected = true;
-  else fail('sequence', options.length ? 'No sequence is active.' : 'This organization has no sequences yet.');
+  else showError('sequence', options.length ? 'No sequence is active.' : 'This organization has no sequences yet.');
   fillSteps();
 }
 
@@ -124,7 +124,7 @@ function chosen() {
 
 // ---- The list
 
-async function take(file) {
+async function loadFile(file) {
   if (!file) return;
   clearErrors();
   forgetResult();
@@ -140,10 +140,10 @@ async function take(file) {
     const facts = [count(list.rows.length, 'person', 'people'), 'choose or drop another to replace it'];
     if (list.rest.some((member) => /^\s*"step_id"/.test(member))) facts.splice(1, 0, 'names its own step');
     $('file-facts').textContent = facts.join(' · ');
-    askForCustomData(list);
+    showCustomData(list);
   } catch (error) {
     $('file-facts').textContent = 'choose or drop another';
-    fail('list', `${file.name} ${error instanceof Unread ? '' : 'cannot be read: '}${error.message}.`);
+    showError('list', `${file.name} ${error instanceof FileError ? '' : 'cannot be read: '}${error.message}.`);
   }
 }
 
@@ -152,11 +152,11 @@ async function decode(file) {
     return new TextDecoder('utf-8', { fatal: true }).decode(await file.arrayBuffer());
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    throw new Unread('is not UTF-8: save it as “CSV UTF-8”');
+    throw new FileError('is not UTF-8. Save it as “CSV UTF-8”');
   }
 }
 
-function askForCustomData(list) {
+function showCustomData(list) {
   $('custom').hidden = !list.properties.length;
   $('kinds').replaceChildren(...list.properties.map((key, n) => {
     const label = make('label', `${key} holds`);
@@ -169,13 +169,13 @@ function askForCustomData(list) {
   }));
 }
 
-/** The bodies to send: as few as the service's limits allow, and as even as can be. */
+/** Returns the bodies to send: as few as the limits of the service allow, and of almost equal size. */
 function requests() {
   const list = state.list;
-  const kinds = mapped(list.properties.entries(), ([n, key]) => [key, $(`kind-${n}`).value]);
+  const kinds = fromPairs(list.properties.entries(), ([n, key]) => [key, $(`kind-${n}`).value]);
   const entries = list.entries ?? list.cells.map((cells) => entry(list.columns, cells, kinds));
   const rest = [...list.rest];
-  // Of a key that comes twice the last one counts: what is chosen here, where something is.
+  // In a JSON object with a repeated key, the last one is used. So a choice on the page replaces that of the file.
   if ($('step').value) rest.push(`"step_id":${JSON.stringify($('step').value)}`);
   const object = $('object').value.trim();
   if (list.properties.length && object) {
@@ -187,7 +187,7 @@ function requests() {
     for (let part = 0, from = 0; part < parts; part += 1) {
       const to = from + Math.floor(all / parts) + (part < all % parts ? 1 : 0);
       const text = `{${[`"to":[${entries.slice(from, to).join()}]`, ...rest].join()}}`;
-      bodies.push({ from, to, again: 0, bytes: new TextEncoder().encode(text) });
+      bodies.push({ from, to, run: 0, bytes: new TextEncoder().encode(text) });
       from = to;
     }
     if (parts === all || bodies.every(({ bytes }) => bytes.length <= MAX_BYTES)) return bodies;
@@ -199,66 +199,66 @@ function requests() {
 async function preview() {
   clearErrors();
   forgetResult();
-  if (!chosen()) return fail('sequence', 'Choose a sequence.');
-  if (!state.list) return fail('list', 'Choose a file first.');
-  await working('Looking at each recipient…', async () => {
+  if (!chosen()) return showError('sequence', 'Choose a sequence.');
+  if (!state.list) return showError('list', 'Choose a file first.');
+  await runExclusive('Checking each recipient…', async () => {
     const plan = { path: `/v1/sequences/${$('sequence').value}/contacts`, bodies: requests(), sequence: chosen() };
     const outcomes = [];
     for (const part of plan.bodies) {
-      advance(part.from);
+      setProgress(part.from);
       const { body } = await call(`${plan.path}?preview=true`, { body: part.bytes }, part);
-      outcomes.push(...numbered((body.data.report ?? body.data).outcomes, part));
+      outcomes.push(...toListOutcomes((body.data.report ?? body.data).outcomes, part));
     }
     state.plan = plan;
     return () => showResult({ outcomes });
   });
 }
 
-/** Under the same key only where nothing came of it: what is enrolled stays as it is. */
-function enrollAgain() {
-  const refused = state.plan.bodies.filter(({ ended }) => ended === 'rejected');
-  for (const part of refused.length ? refused : state.plan.bodies) part.again += 1;
+/** Enrolls again with new keys: the rejected requests if there are any, else all. */
+function enrollOnceMore() {
+  const rejected = state.plan.bodies.filter(({ ended }) => ended === 'rejected');
+  for (const part of rejected.length ? rejected : state.plan.bodies) part.run += 1;
   enroll();
 }
 
 async function enroll() {
   if (!state.plan) return;
   clearErrors();
-  await working('Handing the list over…', async () => {
+  await runExclusive('Sending the list…', async () => {
     const { path, bodies, sequence } = state.plan;
     const begun = Date.now();
     let earlier = null;
     for (const part of bodies) {
-      const key = ['page', sequence.id, part.from, part.again, fingerprint(part.bytes)].join('-');
+      const key = ['page', sequence.id, part.from, part.run, fingerprint(part.bytes)].join('-');
       const headers = { 'Idempotency-Key': key };
       const answer = await call(path, { body: part.bytes, headers }, part).catch((error) => {
         const last = state.list.rows[part.from - 1];
-        error.more = part.from ? `${capital(plural(state.list.word))} up to ${last} are accepted; enroll to go on after them.` : '';
+        error.more = part.from ? `${capitalize(plural(state.list.word))} up to ${last} are accepted. Press the button again to continue after them.` : '';
         throw error;
       });
       part.id = answer.body.data.enrollment_id;
       const accepted = Date.parse(answer.body.data.accepted_at);
-      // By the service's clock, a receipt older than this run is one of an earlier run.
+      // By the clock of the service, a receipt that is older than this run belongs to an earlier run.
       if (Date.parse(answer.headers.get('date')) - accepted > Date.now() - begun + 2000) earlier = accepted;
     }
-    const done = { outcomes: [], tags: [], troubles: [], earlier, enrolled: true };
-    for (const part of bodies) await watch(part, done);
+    const done = { outcomes: [], tags: [], failures: [], earlier, enrolled: true };
+    for (const part of bodies) await waitForEnd(part, done);
     return () => showResult(done);
   });
 }
 
-/** Waits for an enrollment to end, and gathers its outcomes. */
-async function watch(part, done) {
+/** Waits until an enrollment ends, and collects its outcomes. */
+async function waitForEnd(part, done) {
   const path = `/v1/enrollments/${part.id}`;
   let pause = 150;
   for (;;) {
-    advance(part.from);
+    setProgress(part.from);
     const { body: { data } } = await call(`${path}?limit=1`);
-    tell(`Accepted. Enrolling… ${told(data.error)}`.trim());
+    setStatus(`Accepted. Enrolling… ${describeError(data.error)}`.trim());
     part.ended = data.state;
     if (data.state === 'rejected' || data.state === 'failed') {
-      const how = data.state === 'rejected' ? 'was refused' : 'failed';
-      done.troubles.push(`The enrollment of ${span(part)} ${how}; nobody of it was enrolled. ${told(data.error)}`);
+      const how = data.state === 'rejected' ? 'was rejected' : 'failed';
+      done.failures.push(`The enrollment of ${span(part)} ${how}. None of them were enrolled. ${describeError(data.error)}`);
       return;
     }
     if (data.state === 'completed') {
@@ -271,41 +271,41 @@ async function watch(part, done) {
   for (let offset = 0; offset < part.to - part.from;) {
     const { body: { data } } = await call(`${path}?limit=${PAGE_LIMIT}&offset=${offset}`);
     if (!data.outcomes.length) return;
-    done.outcomes.push(...numbered(data.outcomes, part));
+    done.outcomes.push(...toListOutcomes(data.outcomes, part));
     offset += data.outcomes.length;
   }
 }
 
-/** Outcomes of a part, told of the whole list. */
-function numbered(outcomes, part) {
+/** Converts the outcomes of one request: the index becomes that of the whole list. */
+function toListOutcomes(outcomes, part) {
   return outcomes.map((outcome) => describe({ ...outcome, part, index: outcome.index + part.from }));
 }
 
-/** An outcome with what the table shows of it. */
+/** Adds the texts of the table to an outcome. */
 function describe(outcome) {
   const { list } = state;
   const cell = (field) => list.cells[outcome.index][list.columns.indexOf(field)]?.trim() ?? '';
   const row = (index) => `${list.word} ${list.rows[index + outcome.part.from]}`;
   const step = (id) => state.sequences.flatMap(({ steps }) => steps).find((each) => each.id === id)?.position ?? id;
-  const say = {
+  const format = {
     fault: (fault) => FAULTS[fault] ?? fault, key: (key) => KEYS[key] ?? key, step_id: step, recipient: row,
     seconds: (s) => (s % 86400 ? count(Math.ceil(s / 3600), 'hour') : count(s / 86400, 'day')),
     faults: (faults) => faults.map(({ key, problem }) => `“${key}” ${PROBLEMS[problem] ?? problem}`).join('; '),
     accepted: (keys) => keys.map((key) => `“${key}”`).join(', ') || 'no properties',
   };
   const words = (table, part) => (each) => (WORDS[table][each.code]?.[part] ?? (part ? '' : each.code))
-    .replace(/\{(\w+)\}/g, (_, name) => String(say[name]?.(each[name]) ?? each[name]));
+    .replace(/\{(\w+)\}/g, (_, name) => String(format[name]?.(each[name]) ?? each[name]));
   const [reasons, notes] = [outcome.reasons ?? [], outcome.notes ?? []];
-  const why = reasons.map(words('reasons', 0));
+  const reasonTexts = reasons.map(words('reasons', 0));
   if (outcome.duplicate_of !== undefined && outcome.duplicate_of !== null) {
-    why.push(`The same person as ${row(outcome.duplicate_of)}.`);
+    reasonTexts.push(`The same person as ${row(outcome.duplicate_of)}.`);
   }
   const contact = [cell('phone'), cell('email'), cell('external_id')].filter(Boolean);
   const name = cell('name') || contact.shift() || '(blank)';
-  const noted = notes.map(words('notes', 0));
-  const mends = [...reasons.map(words('reasons', 1)), ...notes.map(words('notes', 1))].filter(Boolean);
-  const all = [name, ...contact, DISPOSITIONS[outcome.disposition], ...why, ...noted].join(' ').toLowerCase();
-  return { ...outcome, row: list.rows[outcome.index], name, contact: contact.join(' · '), why, noted, mends, all };
+  const noteTexts = notes.map(words('notes', 0));
+  const hints = [...reasons.map(words('reasons', 1)), ...notes.map(words('notes', 1))].filter(Boolean);
+  const all = [name, ...contact, DISPOSITIONS[outcome.disposition], ...reasonTexts, ...noteTexts].join(' ').toLowerCase();
+  return { ...outcome, row: list.rows[outcome.index], name, contact: contact.join(' · '), reasonTexts, noteTexts, hints, all };
 }
 
 // ---- The result
@@ -313,44 +313,44 @@ function describe(outcome) {
 function showResult(done) {
   state.result = done;
   const { outcomes } = done;
-  const those = (test) => outcomes.filter(test).length;
-  const ignored = those(({ disposition }) => disposition === 'ignored');
-  const enrolled = outcomes.length - ignored - those(({ disposition }) => disposition === 'duplicate');
+  const countWhere = (test) => outcomes.filter(test).length;
+  const ignored = countWhere(({ disposition }) => disposition === 'ignored');
+  const enrolled = outcomes.length - ignored - countWhere(({ disposition }) => disposition === 'duplicate');
   const whole = `${number(enrolled)} of ${count(state.list.rows.length, 'person', 'people')}`;
-  const refused = state.plan.bodies.some(({ ended }) => ended === 'rejected');
+  const rejected = state.plan.bodies.some(({ ended }) => ended === 'rejected');
   const parts = state.plan.bodies.length;
   const more = [];
   if (!done.enrolled && parts > 1) {
-    more.push(`The list is sent as ${parts} requests. The preview of each does not know of the others: someone who stands `
-      + 'in two of them is shown as new in both, but becomes one contact.');
+    more.push(`The list is sent as ${parts} requests. The previews are independent: a new person in two requests `
+      + 'is shown as new in both, but becomes one contact.');
   }
   if (done.earlier) {
     const when = new Date(done.earlier).toLocaleString('en-GB', { dateStyle: 'long', timeStyle: 'short' });
-    more.push(`This very list was accepted before, on ${when}. This is its result; nobody was enrolled a second time.`);
+    more.push(`The same list was accepted before, on ${when}. This is its result. No one was enrolled twice.`);
   }
-  for (const tag of done.tags ?? []) more.push(`They bear the tag “${tag}”.`);
+  for (const tag of done.tags ?? []) more.push(`Their tag is “${tag}”.`);
   $('result-title').textContent = done.enrolled ? `Enrolled: ${whole}` : `Preview: ${whole} would be enrolled`;
-  const contacts = count(those((outcome) => outcome.contact_created), 'new contact');
-  const conversations = count(those((outcome) => outcome.conversation_created), 'new conversation');
-  const made = `${contacts}, ${conversations}.`;
-  $('result-text').textContent = done.enrolled ? made : `Nothing has been written yet. ${made}`;
+  const contacts = count(countWhere((outcome) => outcome.contact_created), 'new contact');
+  const conversations = count(countWhere((outcome) => outcome.conversation_created), 'new conversation');
+  const created = `${contacts}, ${conversations}.`;
+  $('result-text').textContent = done.enrolled ? created : `Nothing has been written yet. ${created}`;
   $('result-more').replaceChildren(...more.map((text) => make('li', text)));
-  label('enroll', !done.enrolled && enrolled > 0 && `Enroll ${count(enrolled, 'person', 'people')}`);
-  label('again', done.enrolled && ((refused && 'Try the refused again') || (done.earlier && 'Enroll it once more')));
-  label('download', ignored > 0 && `Download the ${number(ignored)} to fix`);
-  $('row-word').textContent = capital(state.list.word);
-  const tally = Object.entries(SHOWN).map(([name, [words, test]]) => [name, words, outcomes.filter(test).length]);
-  const tiles = tally.filter(([name, , n]) => n || name === 'all').map(tile);
+  setButton('enroll', !done.enrolled && enrolled > 0 && `Enroll ${count(enrolled, 'person', 'people')}`);
+  setButton('again', done.enrolled && ((rejected && 'Try the rejected people again') || (done.earlier && 'Enroll the list again')));
+  setButton('download', ignored > 0 && `Download ${number(ignored)} to fix`);
+  $('row-word').textContent = capitalize(state.list.word);
+  const counts = Object.entries(SHOWN).map(([name, [words, test]]) => [name, words, outcomes.filter(test).length]);
+  const tiles = counts.filter(([name, , n]) => n || name === 'all').map(tile);
   $('counts').replaceChildren($('counts').firstElementChild, ...tiles);
   $('search').value = '';
   $('result').hidden = false;
-  if (done.troubles?.length) fail('trouble', done.troubles);
+  if (done.failures?.length) showError('failure', done.failures);
   render(PAGE);
   $('result-title').focus({ preventScroll: true });
-  $(done.troubles?.length ? 'trouble' : 'result').scrollIntoView();
+  $(done.failures?.length ? 'failure' : 'result').scrollIntoView();
 }
 
-/** A count, which is also the filter that shows what it counts. */
+/** Returns a count, which is also a filter for the table. */
 function tile([name, words, n]) {
   const [box, radio] = [make('label'), make('input')];
   Object.assign(radio, { type: 'radio', name: 'shown', value: name, checked: name === 'all' });
@@ -372,9 +372,9 @@ function render(limit) {
     line.setAttribute('role', 'row');
     const badge = make('span', DISPOSITIONS[outcome.disposition] ?? outcome.disposition);
     badge.className = `badge ${outcome.disposition}`;
-    const notes = outcome.noted.map((words) => Object.assign(make('p', words), { className: 'note' }));
+    const notes = outcome.noteTexts.map((words) => Object.assign(make('p', words), { className: 'note' }));
     const cells = [[String(outcome.row)], [make('strong', outcome.name), make('span', outcome.contact)], [badge],
-      [...outcome.why.map((words) => make('p', words)), ...notes]];
+      [...outcome.reasonTexts.map((words) => make('p', words)), ...notes]];
     line.append(...cells.map((content) => {
       const cell = make('td');
       cell.setAttribute('role', 'cell');
@@ -385,15 +385,15 @@ function render(limit) {
     return line;
   });
   $('rows').replaceChildren(...lines);
-  const of = `${number(lines.length)} of ${count(found.length, 'recipient')} shown`;
-  $('shown').textContent = found.length ? of : 'No recipient matches.';
-  label('more', found.length > lines.length && `Show ${number(Math.min(PAGE, found.length - lines.length))} more`);
+  const shown = `${number(lines.length)} of ${count(found.length, 'recipient')} shown`;
+  $('shown').textContent = found.length ? shown : 'No recipient matches.';
+  setButton('more', found.length > lines.length && `Show ${number(Math.min(PAGE, found.length - lines.length))} more`);
 }
 
 function showMore() {
   const shown = $('rows').children.length;
   render(shown + PAGE);
-  // The button may be gone now: whoever reads on goes on with the first new row.
+  // If the button is hidden now, move the focus to the first new row.
   if ($('more').hidden) { $('rows').children[shown].tabIndex = -1; $('rows').children[shown].focus(); }
 }
 
@@ -401,13 +401,13 @@ function download() {
   const { header, cells, rows, name } = state.list;
   const kept = header.map((_, n) => n).filter((n) => !header[n].startsWith(FIX));
   const quote = (cell) => (/[",\r\n]|^\s|\s$/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-  const lines = [[...kept.map((n) => header[n]), `${FIX}row`, `${FIX}reason`, `${FIX}mend`]];
+  const lines = [[...kept.map((n) => header[n]), `${FIX}row`, `${FIX}reason`, `${FIX}hint`]];
   for (const outcome of state.result.outcomes.filter(({ disposition }) => disposition === 'ignored')) {
-    const words = [...outcome.why, ...outcome.noted].join(' ');
+    const words = [...outcome.reasonTexts, ...outcome.noteTexts].join(' ');
     const row = cells[outcome.index];
-    lines.push([...kept.map((n) => row[n]), String(rows[outcome.index]), words, outcome.mends.join(' ')]);
+    lines.push([...kept.map((n) => row[n]), String(rows[outcome.index]), words, outcome.hints.join(' ')]);
   }
-  // Spreadsheets take a file for UTF-8 by its byte order mark.
+  // Spreadsheets recognize UTF-8 by a byte order mark.
   const text = `\ufeff${lines.map((line) => line.map(quote).join()).join('\r\n')}\r\n`;
   const link = make('a');
   link.href = URL.createObjectURL(new Blob([text], { type: 'text/csv;charset=utf-8' }));
@@ -424,7 +424,7 @@ function forgetResult() {
 
 // ---- The service
 
-/** Asks the service. Where it is busy, waits as long as it says and asks again: every request here may come twice. */
+/** Sends a request. If the service is busy, waits for `Retry-After` and sends it again: each request here is idempotent. */
 async function call(path, { body, headers = {} } = {}, part) {
   for (let attempt = 1; ; attempt += 1) {
     let response;
@@ -434,20 +434,20 @@ async function call(path, { body, headers = {} } = {}, part) {
         headers: { ...headers, [KEY_HEADER]: state.key, ...(body && { 'Content-Type': 'application/json' }) },
       });
     } catch {
-      const description = 'The service cannot be reached. Try again: nobody is enrolled twice.';
-      throw new Refused(0, [{ description }], part);
+      const description = 'The service cannot be reached. Try again: no one is enrolled twice.';
+      throw new ServiceError(0, [{ description }], part);
     }
     const answer = await response.json().catch(() => null);
     if (response.ok && answer) return { body: answer, headers: response.headers };
-    if (![429, 503].includes(response.status) || attempt >= 8) throw new Refused(response.status, answer?.errors, part);
+    if (![429, 503].includes(response.status) || attempt >= 8) throw new ServiceError(response.status, answer?.errors, part);
     const seconds = Math.min(Number(response.headers.get('retry-after')) || attempt, 60);
-    tell(`The service is busy; asking again in ${count(seconds, 'second')}…`);
+    setStatus(`The service is busy. Trying again in ${count(seconds, 'second')}…`);
     await sleep(seconds * 1000);
   }
 }
 
-/** An answer that is no success, with its faults. */
-class Refused extends Error {
+/** An error response, with its faults. */
+class ServiceError extends Error {
   constructor(status, errors, part) {
     super(`status ${status}`);
     this.status = status;
@@ -456,33 +456,33 @@ class Refused extends Error {
   }
 }
 
-/** Says what was refused, each fault where it belongs. */
-function place(error) {
+/** Shows each fault at its form field. */
+function showServiceError(error) {
   if (error.status === 401) {
     sessionStorage.removeItem('key');
-    return fail('key', 'The service does not know this key, or it was revoked.');
+    return showError('key', 'This key is unknown or was revoked.');
   }
   const groups = new Map();
   for (const { path = '', code = '', description } of error.errors) {
     const at = /^\/to\/(\d+)(.*)/.exec(path);
-    const named = FIELD_OF.find(([start]) => (path + code).startsWith(start))?.[1] ?? 'trouble';
-    const field = at || (named === 'object' && $('custom').hidden) ? 'list' : named;
+    const known = FIELD_OF.find(([start]) => (path + code).startsWith(start))?.[1] ?? 'failure';
+    const field = at || (known === 'object' && $('custom').hidden) ? 'list' : known;
     const inner = at?.[2].slice(1).replaceAll('/', '.');
     const words = inner && !description.includes(`\`${inner}\``) ? `${inner}: ${description}` : description;
     const group = groups.get(field + words) ?? { field, words, rows: [] };
     if (at) group.rows.push(Number(at[1]) + (error.part?.from ?? 0));
     groups.set(field + words, group);
   }
-  const told = new Map();
+  const linesOf = new Map();
   for (const { field, words, rows } of groups.values()) {
-    const where = rows.length ? `${capital(ranges(rows.map((n) => state.list.rows[n])))}: ${words}` : capital(words);
-    told.set(field, [...(told.get(field) ?? []), /[.!?]$/.test(where) ? where : `${where}.`]);
+    const where = rows.length ? `${capitalize(ranges(rows.map((n) => state.list.rows[n])))}: ${words}` : capitalize(words);
+    linesOf.set(field, [...(linesOf.get(field) ?? []), /[.!?]$/.test(where) ? where : `${where}.`]);
   }
-  const fields = [...told.keys()];
+  const fields = [...linesOf.keys()];
   for (const field of fields.reverse()) {
-    const lines = told.get(field);
+    const lines = linesOf.get(field);
     const over = lines.length - 12;
-    fail(field, over > 0 ? [...lines.slice(0, 12), `And ${over} more.`] : lines, error.more);
+    showError(field, over > 0 ? [...lines.slice(0, 12), `And ${over} more.`] : lines, error.more);
   }
 }
 
@@ -499,55 +499,55 @@ function ranges(rows) {
   return `${word} ${texts.join(', ')}${rest ? ` and ${number(rest)} more` : ''}`;
 }
 
-/** Why an enrollment ended without a result, whatever shape that is told in. */
-function told(error) {
+/** Returns the text of an error of an enrollment, in any of its shapes. */
+function describeError(error) {
   if (!error) return '';
-  if (typeof error === 'string') return `${capital(error)}.`;
+  if (typeof error === 'string') return `${capitalize(error)}.`;
   const faults = Array.isArray(error) ? error : error.errors ?? [error];
-  return faults.map((fault) => `${capital(fault.description ?? fault.code ?? String(fault))}.`).join(' ');
+  return faults.map((fault) => `${capitalize(fault.description ?? fault.code ?? String(fault))}.`).join(' ');
 }
 
 // ---- The page
 
-/** Runs one thing at a time, and tells of it while it lasts. It returns what to show at its end. */
-async function working(words, work) {
+/** Runs one task at a time and shows its status. The task returns a function that shows its result. */
+async function runExclusive(words, work) {
   if (state.busy) return;
   state.busy = true;
   $('progress').classList.remove('unseen');
   $('bar').removeAttribute('value');
-  tell(words);
+  setStatus(words);
   for (const id of FORMS) $(id).inert = true;
   let show;
   try {
     show = await work();
   } catch (error) {
-    show = () => { if (error instanceof Refused) place(error); else throw error; };
+    show = () => { if (error instanceof ServiceError) showServiceError(error); else throw error; };
   } finally {
     state.busy = false;
     $('progress').classList.add('unseen');
-    tell('');
+    setStatus('');
     for (const id of FORMS) $(id).inert = false;
   }
   show();
 }
 
-function tell(words) {
+function setStatus(words) {
   if ($('status').textContent !== words) $('status').textContent = words;
 }
 
-function advance(done) {
+function setProgress(done) {
   if (state.list.rows.length <= MAX_RECIPIENTS) return;
   $('bar').max = state.list.rows.length;
   $('bar').value = done;
 }
 
-/** Shows an error where it belongs, and goes there. */
-function fail(field, lines, more) {
-  const place = $(`${field}-error`) ?? $('trouble');
+/** Shows an error at its field, and moves the focus there. */
+function showError(field, lines, more) {
+  const place = $(`${field}-error`) ?? $('failure');
   place.replaceChildren(...[lines, more].flat().filter(Boolean).map((line) => make('span', line)));
   place.hidden = false;
   const control = $(field === 'list' ? 'drop' : field);
-  if (field !== 'trouble') control.setAttribute('aria-invalid', 'true');
+  if (field !== 'failure') control.setAttribute('aria-invalid', 'true');
   control.focus();
 }
 
@@ -556,8 +556,8 @@ function clearErrors() {
   for (const control of document.querySelectorAll('[aria-invalid]')) control.removeAttribute('aria-invalid');
 }
 
-/** Names a button, or hides it where there is nothing to name. */
-function label(id, words) {
+/** Sets the text of a button, or hides the button if there is no text. */
+function setButton(id, words) {
   $(id).hidden = !words;
   $(id).textContent = words || '';
 }
@@ -566,6 +566,6 @@ function $(id) { return document.getElementById(id); }
 function on(id, event, then) { $(id).addEventListener(event, then); }
 function sleep(ms) { return new Promise((done) => { setTimeout(done, ms); }); }
 function make(name, text = '') { return Object.assign(document.createElement(name), { textContent: text }); }
-function mapped(list, pair) { return Object.fromEntries([...list].map(pair)); }
-function capital(text) { return text.charAt(0).toUpperCase() + text.slice(1); }
+function fromPairs(list, pair) { return Object.fromEntries([...list].map(pair)); }
+function capitalize(text) { return text.charAt(0).toUpperCase() + text.slice(1); }
 function span({ from, to }) { return ranges(state.list.rows.slice(from, to)); }

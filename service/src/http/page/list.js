@@ -1,51 +1,51 @@
-// Lists of people: CSV and JSON in, the entries of a request out. Nothing here knows the page.
+// Reads lists of people from CSV and JSON, and writes the entries of a request. This file does not use the page.
 
-/** What the columns that a download adds begin with. */
+/** The prefix of the columns that a download adds. */
 export const FIX = 'fix.';
 const FIELDS = ['phone', 'email', 'name', 'external_id', 'language', 'default_channel_id',
   'address.address_line_one', 'address.address_line_two', 'address.city', 'address.state', 'address.post_code',
   'address.country', 'address.postal_code', 'birth_date.day', 'birth_date.month', 'birth_date.year'];
 
-/** A CSV whose header names the fields of an entry. Rows are counted as a spreadsheet counts them. */
+/** Reads a CSV with field names in its header. Rows are numbered as in a spreadsheet. */
 export function readCsv(text) {
   const { records, unclosed } = scanCsv(text.replace(/^\ufeff/, ''));
-  if (unclosed) throw new Unread(`has a quote in row ${unclosed} that nothing closes`);
+  if (unclosed) throw new FileError(`has a quote in row ${unclosed} that is never closed`);
   const header = (records.shift()?.cells ?? []).map((title) => title.trim());
   if (header.every((title) => !title)) {
-    throw new Unread('is empty: the first row must name the columns, “phone” for one');
+    throw new FileError('is empty. The first row must contain the column names, such as “phone”');
   }
   const columns = header.map(column);
   const unknown = header.filter((_, n) => !columns[n]);
   if (unknown.length) {
     const separated = header.length === 1 && /[;\t]/.test(header[0]);
     const names = unknown.map((title) => `“${title}”`).join(', ');
-    throw new Unread(separated ? 'is not separated by commas: save it as “CSV UTF-8 (comma delimited)”'
-      : `has columns that are not known: ${names}. “What the file holds” below names those that are`);
+    throw new FileError(separated ? 'is not separated by commas. Save it as “CSV UTF-8 (comma delimited)”'
+      : `has unknown columns: ${names}. “File format” below lists the known columns`);
   }
-  columns.forEach((fills, n) => {
-    const first = columns.indexOf(fills);
+  columns.forEach((target, n) => {
+    const first = columns.indexOf(target);
     if (first === n) return;
-    throw new Unread(header[first] === header[n] ? `has the column “${header[n]}” twice`
+    throw new FileError(header[first] === header[n] ? `has the column “${header[n]}” twice`
       : `has the columns “${header[first]}” and “${header[n]}” for the same field`);
   });
   const people = records.filter(({ cells }) => cells.some((cell) => cell.trim()));
   for (const { row, cells } of people) {
     if (cells.length !== header.length) {
-      throw new Unread(`has ${count(cells.length, 'cell')} in row ${row}, but the header has ${header.length}`);
+      throw new FileError(`has ${count(cells.length, 'cell')} in row ${row}, but the header has ${header.length}`);
     }
-    columns.forEach((fills, n) => {
-      if (fills.startsWith('birth_date.') && cells[n].trim() && !/^\s*[+-]?\d+\s*$/.test(cells[n])) {
-        throw new Unread(`has “${cells[n].trim()}” in row ${row}, column “${header[n]}”, which is not a whole number`);
+    columns.forEach((target, n) => {
+      if (target.startsWith('birth_date.') && cells[n].trim() && !/^\s*[+-]?\d+\s*$/.test(cells[n])) {
+        throw new FileError(`has “${cells[n].trim()}” in row ${row}, column “${header[n]}”, which is not a whole number`);
       }
     });
   }
-  if (!people.length) throw new Unread('has a header and no people below it');
-  const properties = columns.filter((fills) => fills.startsWith('properties.')).map((fills) => fills.slice(11));
+  if (!people.length) throw new FileError('has a header but no people below it');
+  const properties = columns.filter((target) => target.startsWith('properties.')).map((target) => target.slice(11));
   const [rows, cells] = [people.map(({ row }) => row), people.map((record) => record.cells)];
   return { word: 'row', header, columns, properties, rows, cells, rest: [] };
 }
 
-/** What a column fills; undefined if it is not known. What a download has added is left out. */
+/** Returns the field of a column, or undefined if it is unknown. */
 function column(title) {
   if (title.startsWith(FIX)) return title;
   if (title.startsWith('properties.') && title.length > 11) return title;
@@ -53,7 +53,7 @@ function column(title) {
   return field === 'address.postal_code' ? 'address.post_code' : field;
 }
 
-/** RFC 4180: the records that are not empty lines, each with its row. */
+/** Splits a CSV (RFC 4180) into records, each with its row. An empty line is not a record. */
 export function scanCsv(text) {
   const records = [];
   let [row, record, cell, at] = [1, null, '', 'row'];
@@ -78,13 +78,13 @@ export function scanCsv(text) {
   return { records, unclosed };
 }
 
-/** A request, or the list of its entries. Both are taken apart as text, so that numbers keep their spelling. */
+/** Reads a request, or the list of its entries. It splits the text, so that numbers keep their spelling. */
 export function readJson(text) {
   let value;
-  try { value = JSON.parse(text); } catch (error) { throw new Unread(`is not JSON: ${error.message}`); }
+  try { value = JSON.parse(text); } catch (error) { throw new FileError(`is not JSON: ${error.message}`); }
   let [list, rest] = [text, []];
   if (!Array.isArray(value)) {
-    if (!Array.isArray(value?.to)) throw new Unread('is neither a request with a list “to” nor a list of entries');
+    if (!Array.isArray(value?.to)) throw new FileError('is neither a request with a list “to” nor a list of entries');
     const named = slices(text).map((member) => [member, /^\s*("(?:[^"\\]|\\.)*")\s*:/.exec(member)]);
     const isTo = ([, [, name]]) => JSON.parse(name) === 'to';
     const [member, [head]] = named.filter(isTo).at(-1);
@@ -92,7 +92,7 @@ export function readJson(text) {
     rest = named.filter((each) => !isTo(each)).map(([each]) => each);
   }
   const entries = slices(list);
-  if (!entries.length) throw new Unread('has no people in it');
+  if (!entries.length) throw new FileError('contains no people');
   const flat = entries.map((entry) => flatten(JSON.parse(entry)));
   const header = [...new Set(flat.flatMap((fields) => [...fields.keys()]))];
   const cells = flat.map((fields) => header.map((name) => fields.get(name) ?? ''));
@@ -100,7 +100,7 @@ export function readJson(text) {
   return { word: 'entry', header, columns, properties: [], rows: entries.map((_, n) => n + 1), cells, rest, entries };
 }
 
-/** The members of the outermost array or object of a valid JSON text, as they are spelled. */
+/** Returns the members of the outermost array or object of a valid JSON text, without changes. */
 function slices(text) {
   const parts = [];
   let [depth, from] = [0, 0];
@@ -123,35 +123,35 @@ function flatten(value, prefix = '', fields = new Map()) {
   return fields;
 }
 
-/** An entry of `to` from the cells of a row, as JSON. */
+/** Returns an entry of `to` for the cells of a row, as JSON. */
 export function entry(columns, cells, kinds) {
   const fields = {};
   const properties = [];
-  columns.forEach((fills, n) => {
-    const [head, part] = fills.split(/\.(.*)/s);
+  columns.forEach((target, n) => {
+    const [head, part] = target.split(/\.(.*)/s);
     const cell = cells[n];
-    if (fills === 'phone') fields.phone = cell;
-    else if (!cell.trim() || fills.startsWith(FIX)) return;
+    if (target === 'phone') fields.phone = cell;
+    else if (!cell.trim() || target.startsWith(FIX)) return;
     else if (head === 'properties') properties.push(`${JSON.stringify(part)}:${property(kinds[part], cell)}`);
     else if (head === 'birth_date') (fields[head] ??= {})[part] = Number(cell);
     else if (part) (fields[head] ??= {})[part] = cell;
-    else fields[fills] = cell;
+    else fields[target] = cell;
   });
   const text = JSON.stringify(fields);
   if (!properties.length) return text;
   return `${text.slice(0, -1)}${text === '{}' ? '' : ','}"properties":{${properties.join()}}}`;
 }
 
-/** A cell as the JSON of its kind. What does not fit stays text, and the report tells. */
+/** Returns a cell as JSON of its kind. A cell that does not fit stays text, and the report contains a note. */
 function property(kind, cell) {
   const trimmed = cell.trim();
   if (kind === 'number' && /^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i.test(trimmed)) return trimmed;
   if (kind === 'boolean' && /^(true|false)$/i.test(trimmed)) return trimmed.toLowerCase();
-  if (kind === 'json') { try { JSON.parse(trimmed); return trimmed; } catch { /* it stays text */ } }
+  if (kind === 'json') { try { JSON.parse(trimmed); return trimmed; } catch { /* keep it as text */ } }
   return JSON.stringify(cell);
 }
 
-/** What the service knows the same list by when it comes twice: 128 bits of it. No secret, so no slow hash. */
+/** Returns a 128-bit hash, by which the service recognizes a repeated list. It needs no cryptographic hash. */
 export function fingerprint(bytes) {
   let text = '';
   for (const seed of [0, 0x9e3779b9]) {
@@ -164,8 +164,8 @@ export function fingerprint(bytes) {
   return `${text}-${bytes.length}`;
 }
 
-/** A file that is not what it should be. */
-export class Unread extends Error {}
+/** A file with a wrong format. */
+export class FileError extends Error {}
 
 export function number(n) { return n.toLocaleString('en'); }
 export function plural(word) { return word.endsWith('y') ? `${word.slice(0, -1)}ies` : `${word}s`; }
