@@ -108,8 +108,7 @@ fn a_request_is_accepted_processed_and_reported(folder: &Folder, base: &TestData
     assert!(printed.starts_with(&format!("enrollment {id} is completed\n")), "{printed}");
 
     // The same request again gets the first receipt, and no work.
-    let replayed = format!("{} (replayed: it was accepted before)
-", accepted.trim_end());
+    let replayed = format!("{} (replayed: it was accepted before)\n", accepted.trim_end());
     assert_eq!(text(&base.submit(&request, "key-1", &[])), replayed);
     assert_eq!(base.work(), "0 completed, 0 rejected, 0 failed\n");
     let other = folder.file("other.json", r#"{"to": [{"phone": "2025550188"}]}"#);

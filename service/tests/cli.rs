@@ -233,7 +233,7 @@ fn control_characters_of_a_sender_are_escaped() {
     let csv = "phone,properties.\u{1b}[31mx\n2025550187,1\n";
     let object = ["--custom-object", "00000000-0000-0000-0000-000000000008", "--resource", "contact"];
     let output = text(&folder.run("r.csv", csv, &object));
-    assert!(output.contains(r"`\u{1b}[31mx` is no property") && !output.contains('\u{1b}'), "{output}");
+    assert!(output.contains(r"`\u{1b}[31mx` is not a property") && !output.contains('\u{1b}'), "{output}");
 }
 
 #[test]
