@@ -30,7 +30,7 @@ pub(crate) struct People<'s> {
 }
 
 impl<'s> People<'s> {
-    /// Reads the header. A column `properties.KEY` has the type of the property in `object`, or is text if there is none.
+    /// Reads the header. A column `properties.KEY` has the type of the property in `object`, else it is text.
     pub(crate) fn read(
         name: &'s str,
         source: &'s mut RepeatableInput,

@@ -96,6 +96,6 @@ fn print_to_stdout(text: &str) -> Result<(), Failure> {
 
 /// Prints a line to standard error.
 fn print_to_stderr(line: &str) {
-    // If standard error is closed, there is no other place to report that.
+    // A closed standard error cannot be reported anywhere.
     drop(writeln!(io::stderr(), "{line}"));
 }

@@ -58,8 +58,8 @@ impl RepeatedContacts {
     }
 }
 
-/// Returns the position at which an existing contact was first enrolled. If there is none and the contact is enrolled
-/// now, stores the current position.
+/// Returns the position at which an existing contact was first enrolled. If the contact is enrolled now for the first
+/// time, stores the current position.
 fn find_or_insert(
     connection: &Connection,
     contact_id: ContactId,

@@ -177,7 +177,7 @@ fn record_event(app: &App, event: &Event) {
         Event::GivenUp(_, error) => tracing::error!(error = redacted(error), "enrollment failed in every attempt"),
         Event::LeftToNewer(error) => tracing::warn!(error = redacted(error), "left for a newer worker"),
         Event::DatabaseError(error) => {
-            tracing::warn!(error = redacted(error), "database error, the worker tries again")
+            tracing::warn!(error = redacted(error), "database error, the worker tries again");
         }
     }
 }

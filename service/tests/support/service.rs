@@ -151,7 +151,7 @@ impl Service {
         self.post(&format!("/v1/sequences/{ACTIVE}/contacts"), body.to_string(), headers)
     }
 
-    /// Waits until an enrollment is no longer `accepted`. Returns it.
+    /// Waits until an enrollment has a final state. Returns it.
     pub(crate) fn wait_for(&self, id: &str) -> Value {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
