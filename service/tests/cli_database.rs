@@ -355,7 +355,7 @@ fn an_unusable_database_is_reported_in_one_line() {
     assert!(at(&read_only).contains("the database is read-only: open it with write access"));
     assert!(text(&run(&read_only, &request, &["--preview"])).starts_with("Preview: nothing was written."));
     assert_eq!(std::fs::read(&file).unwrap(), before);
-    assert!(at(path(&request)).contains("r.json: the file is no SQLite database"));
+    assert!(at(path(&request)).contains("r.json: the file is not a SQLite database"));
     assert!(at(path(&folder.0)).contains("cannot be opened"));
     assert!(at("memory").contains("memory: ends with the command"));
     assert!(at("mysql://ann:secret@h/d").contains("mysql://ann:***@h/d: is not a supported database"));

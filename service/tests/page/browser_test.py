@@ -264,7 +264,7 @@ def property_columns_show_the_form_for_custom_data(page, run):
     page.press("00000000-0000-0000-0000-000000000bad")
     page.tab_to("preview")
     page.press(Keys.ENTER)
-    page.until(lambda: "custom object" in page["object-error"].text, "an unknown object")
+    page.until(lambda: "custom object" in page["object-error"].text.lower(), "an unknown object")
     assert page.focused() == "object"
     page.press(Keys.CONTROL + "a", "00000000-0000-0000-0000-00000000000b")
     page.tab_to("kind-0")
