@@ -50,8 +50,6 @@ pub(crate) enum Command {
 /// The options of `enroll run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) import: ImportArgs,
     /// A JSON file with the organization, for a dry run in memory without a database.
     #[arg(long, value_name = "SEED.json", conflicts_with = "database")]
     pub(crate) seed: Option<PathBuf>,
@@ -64,16 +62,18 @@ pub(crate) struct RunArgs {
     /// List every recipient that was not simply added, rather than the first 40.
     #[arg(long)]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) import: ImportArgs,
 }
 
 /// The options of `enroll submit`.
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
-    #[command(flatten)]
-    pub(crate) import: ImportArgs,
     /// Print the receipts as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) import: ImportArgs,
 }
 
 /// The options of an import.

@@ -36,9 +36,9 @@ impl<'s> People<'s> {
         source: &'s mut RepeatableInput,
         object: Option<&CustomObject>,
     ) -> Result<Self, Failure> {
-        let reader = source.reader().map_err(|e| Failure::new(name, e))?;
+        let reader = source.reader().map_err(|e| Failure::from_error(name, &e))?;
         let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(RowCounter::new(reader));
-        let header = csv.headers().map_err(|e| Failure::new(name, e))?.clone();
+        let header = csv.headers().map_err(|e| Failure::from_error(name, &e))?.clone();
         if header.iter().all(|title| title.trim().is_empty()) {
             return Err(Failure::new(
                 name,
@@ -54,7 +54,7 @@ impl<'s> People<'s> {
     pub(crate) fn next(&mut self) -> Result<Option<(Recipient<'static>, usize)>, Failure> {
         let Self { name, csv, header, columns, record } = self;
         loop {
-            if !csv.read_byte_record(record).map_err(|e| Failure::new(&name, e))? {
+            if !csv.read_byte_record(record).map_err(|e| Failure::from_error(&name, &e))? {
                 return Ok(None);
             }
             let Some(row) = csv.get_mut().next_row() else { return Ok(None) };
@@ -81,7 +81,7 @@ impl<'s> People<'s> {
 
 /// Reads the whole list and returns the number of people.
 pub(crate) fn count(name: &str, source: &mut RepeatableInput, object: Option<&CustomObject>) -> Result<usize, Failure> {
-    if let Some(row) = source.reader().and_then(unclosed_quote).map_err(|e| Failure::new(name, e))? {
+    if let Some(row) = source.reader().and_then(unclosed_quote).map_err(|e| Failure::from_error(name, &e))? {
         return Err(Failure::new(format!("{name}: row {row}"), "opens a quote that is never closed"));
     }
     let mut people = People::read(name, source, object)?;

@@ -57,11 +57,11 @@ fn in_database(demo: &Demo, name: &str) -> Result<(DemoRun, String), Failure> {
 }
 
 fn write(folder: &Path, demo: &Demo) -> Result<ExitCode, Failure> {
-    let seed = serde_json::to_vec_pretty(&demo.seed).map_err(|e| Failure::new("demo", e))?;
-    std::fs::create_dir_all(folder).map_err(|e| Failure::new(folder.display(), e))?;
+    let seed = serde_json::to_vec_pretty(&demo.seed).map_err(|e| Failure::from_error("demo", &e))?;
+    std::fs::create_dir_all(folder).map_err(|e| Failure::from_error(folder.display(), &e))?;
     for (name, bytes) in [("seed.json", &seed), ("request.json", &demo.request)] {
         let path = folder.join(name);
-        std::fs::write(&path, bytes).map_err(|e| Failure::new(path.display(), e))?;
+        std::fs::write(&path, bytes).map_err(|e| Failure::from_error(path.display(), &e))?;
     }
     let folder = folder.display();
     print_to_stdout(&format!(

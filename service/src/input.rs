@@ -27,7 +27,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
             }
             Ok(bytes)
         }
-        Err(e) => Err(Failure::new(name(path), e)),
+        Err(e) => Err(Failure::from_error(name(path), &e)),
     }
 }
 
@@ -44,7 +44,7 @@ impl RepeatableInput {
         if path == Path::new("-") || !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return read(path).map(Self::Bytes);
         }
-        File::open(path).map(Self::File).map_err(|e| Failure::new(name(path), e))
+        File::open(path).map(Self::File).map_err(|e| Failure::from_error(name(path), &e))
     }
 
     /// Returns a reader that starts at the beginning.
@@ -92,9 +92,9 @@ fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let mut json = serde_json::Deserializer::from_slice(&bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
         let place = format!("{}{}", name(path), pointer(e.path()));
-        Failure::new(place, e.into_inner())
+        Failure::from_error(place, &e.into_inner())
     })?;
-    json.end().map_err(|e| Failure::new(name(path), e))?;
+    json.end().map_err(|e| Failure::from_error(name(path), &e))?;
     Ok(value)
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &VectorsArgs) -> Result<ExitCode, Failure> {
             Err(e) => {
                 failed += 1;
                 let _infallible = writeln!(text, "FAILED {}\n    {e}", file.display());
-                invalid.get_or_insert_with(|| Failure::new(input::name(&file), e));
+                invalid.get_or_insert_with(|| Failure::from_error(input::name(&file), &e));
                 continue;
             }
         };
@@ -198,7 +198,7 @@ fn remove(path: &Path) -> Result<(), Failure> {
         file.push(end);
         match std::fs::remove_file(&file) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
-                return Err(Failure::new(Path::new(&file).display(), e));
+                return Err(Failure::from_error(Path::new(&file).display(), &e));
             }
             _ => {}
         }
@@ -211,7 +211,7 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let mut found = folder(path).map_err(|e| Failure::new(path.display(), e))?;
+            let mut found = folder(path).map_err(|e| Failure::from_error(path.display(), &e))?;
             if found.is_empty() {
                 return Err(Failure::new(path.display(), "contains no `.json` files"));
             }

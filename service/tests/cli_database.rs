@@ -372,7 +372,7 @@ fn an_unusable_database_is_reported_in_one_line() {
     rusqlite::Connection::open(&file).unwrap().execute("update enroll_schema set version = 99", []).unwrap();
     let seed = enroll(&["seed", path(&folder.0.join("seed.json")), "--database", path(&file)], &[]);
     for line in [at(path(&file)), error_line(&seed)] {
-        assert!(line.contains("the schema is of version 99, this build knows"), "{line}");
+        assert!(line.contains("the schema has version 99, but this build supports"), "{line}");
     }
 
     let seed = folder.0.join("seed.json");
