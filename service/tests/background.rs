@@ -224,13 +224,13 @@ fn two_concurrent_processes_complete_each_receipt_once() {
 }
 
 #[test]
-fn on_sqlite_each_receipt_is_completed_once_despite_kills() {
+fn on_sqlite_each_receipt_is_completed_once_through_kills() {
     let folder = Folder::new("background-kills");
     kill_processes(&folder, &TestDatabase::file(&folder), kills());
 }
 
 on_postgresql! {
-    fn on_postgresql_each_receipt_is_completed_once_despite_kills() {
+    fn on_postgresql_each_receipt_is_completed_once_through_kills() {
         let folder = Folder::new("background-kills-postgresql");
         kill_processes(&folder, &TestDatabase::postgres(&folder), kills());
     }
@@ -247,10 +247,10 @@ fn kill_processes(folder: &Folder, base: &TestDatabase, kills: u32) {
     let mut receipts = BTreeSet::new();
     let mut processes = [base.start_workers(), base.start_workers()];
     let mut killed = 0;
-    for round in 0..kills.max(12) {
-        let request = folder.file("batch.json", &batch(round).to_string());
-        let key = format!("batch-{round}");
-        if round % 4 == 3 && killed < kills {
+    for number in 0..kills.max(12) {
+        let request = folder.file("batch.json", &batch(number).to_string());
+        let key = format!("batch-{number}");
+        if number % 4 == 3 && killed < kills {
             // Kill the submitter. If it printed a receipt, the receipt counts; submitting again is harmless.
             let mut submitter = Command::new(env!("CARGO_BIN_EXE_enroll"))
                 .args(["submit", "--database", &base.0, "--sequence", SEQUENCE, "--request", path(&request)])
@@ -270,7 +270,7 @@ fn kill_processes(folder: &Folder, base: &TestDatabase, kills: u32) {
         receipts.insert(base.accepted(&request, &key));
         if killed < kills {
             random_wait(60);
-            let victim = &mut processes[round as usize % 2];
+            let victim = &mut processes[number as usize % 2];
             victim.kill().unwrap();
             victim.wait().unwrap();
             *victim = base.start_workers();
@@ -295,9 +295,9 @@ fn kill_processes(folder: &Folder, base: &TestDatabase, kills: u32) {
 }
 
 /// Returns a batch of people. Batches overlap, and each has another order.
-fn batch(round: u32) -> Value {
+fn batch(number: u32) -> Value {
     let person = |n: u32| {
-        let n = (round * 53 + n * 7) % 400;
+        let n = (number * 53 + n * 7) % 400;
         json!({ "phone": format!("+1303{:07}", 2_000_000 + n), "external_id": format!("p-{n}"), "name": format!("P{n}") })
     };
     json!({ "to": (0..150).map(person).collect::<Vec<_>>() })
