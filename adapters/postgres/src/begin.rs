@@ -1,27 +1,27 @@
-//! Where a write begins: all of it happens, or nothing.
+//! Begins the transaction of a write.
 
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
-use crate::Error;
+use crate::PostgresError;
 
-/// What a transaction at READ COMMITTED, or a savepoint in one, can be begun on.
+/// A handle on which a transaction at READ COMMITTED, or a savepoint in one, can begin.
 ///
-/// One that is dropped is rolled back before anything else runs on the connection, also where the future is dropped in
+/// A dropped transaction is rolled back before the next statement on the connection, even if its future was dropped in
 /// the middle.
 pub(crate) trait Begin: Send {
-    fn begin(&mut self) -> impl Future<Output = Result<Transaction<'_>, Error>> + Send;
+    fn begin(&mut self) -> impl Future<Output = Result<Transaction<'_>, PostgresError>> + Send;
 }
 
-/// A transaction of its own, whatever isolation level is the default.
+/// Begins a transaction at READ COMMITTED, independent of the default isolation level.
 impl Begin for Client {
-    async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
+    async fn begin(&mut self) -> Result<Transaction<'_>, PostgresError> {
         Ok(self.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?)
     }
 }
 
-/// A savepoint: what the host wrote stands, whatever becomes of it.
+/// Sets a savepoint, so that a failed write keeps the host's rows.
 impl Begin for Transaction<'_> {
-    async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
+    async fn begin(&mut self) -> Result<Transaction<'_>, PostgresError> {
         Ok(self.transaction().await?)
     }
 }

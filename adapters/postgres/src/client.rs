@@ -1,4 +1,4 @@
-//! One connection.
+//! A repository that owns its connection.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{
@@ -7,12 +7,27 @@ use enroll::{
 };
 use tokio_postgres::{Client, IsolationLevel};
 
-use crate::{Error, Statements, inbox, read, schema, write};
+use crate::{PostgresError, Statements, inbox, read, schema, write};
 
-/// A repository on one connection, which it owns. Its statements are prepared once, at the first use.
+/// A repository and inbox on one connection. It prepares its statements once, at the first call.
 ///
-/// Whoever opened the connection drives it (`tokio::spawn(connection)`). When it is lost, every call is
-/// `Unavailable` from then on: make another.
+/// The host drives the connection with `tokio::spawn(connection)`. After the connection is lost, every call returns an
+/// error of the kind [`Unavailable`](enroll::RepositoryErrorKind::Unavailable): open another connection.
+///
+/// ```no_run
+/// use enroll_postgres::PostgresClient;
+/// use enroll_postgres::tokio_postgres::{self, NoTls};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let (client, connection) = tokio_postgres::connect("postgres://app@db.example/app", NoTls).await?;
+/// tokio::spawn(connection);
+/// let mut repository = PostgresClient::new(client);
+///
+/// // The host uses the same connection for its own SQL.
+/// repository.client().batch_execute("set statement_timeout = '10s'").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PostgresClient {
     client: Client,
@@ -20,25 +35,25 @@ pub struct PostgresClient {
 }
 
 impl PostgresClient {
-    /// On a connection to a database that [`migrate`](crate::migrate) was run on.
+    /// Creates a repository on a connection to a database that has the schema: see [`migrate`](crate::migrate).
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client, statements: None }
     }
 
-    /// The connection, for the host's own statements.
+    /// Returns the connection for the host's own SQL.
     #[must_use]
     pub fn client(&mut self) -> &mut Client {
         &mut self.client
     }
 
-    /// The connection back.
+    /// Returns the connection, and ends the repository.
     #[must_use]
     pub fn into_client(self) -> Client {
         self.client
     }
 
-    async fn statements(&mut self) -> Result<Statements, Error> {
+    async fn statements(&mut self) -> Result<Statements, PostgresError> {
         if let Some(statements) = &self.statements {
             return Ok(statements.clone());
         }
@@ -106,12 +121,12 @@ impl AsyncInbox for PostgresClient {
     }
 }
 
-/// A load as one snapshot of the database.
+/// Loads in a transaction, so that all statements read one snapshot of the database.
 pub(crate) async fn load(
     client: &mut Client,
     statements: &Statements,
     query: &SnapshotQuery,
-) -> Result<Snapshot, Error> {
+) -> Result<Snapshot, PostgresError> {
     let builder = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let transaction = builder.start().await?;
     let snapshot = read::load(&transaction, &statements.0, query).await?;

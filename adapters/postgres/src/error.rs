@@ -1,138 +1,152 @@
-//! What went wrong, by code: never by the text of a message.
+//! The error type, classified by PostgreSQL's error codes.
 
 use enroll::changes::Conflict;
 use enroll::{RepositoryError, RepositoryErrorKind};
+use std::error::Error;
 use std::io;
 use tokio_postgres::error::{DbError, SqlState};
 
-/// Why PostgreSQL did not do what was asked. Each message says what to do.
+/// An error of the database, with what to do about it.
 ///
-/// It is the source of every [`RepositoryError`] of this crate; [`Error::kind`] is that error's kind.
+/// Each [`RepositoryError`] of this crate contains one: use [`RepositoryError::inner`] and `downcast_ref`. The text
+/// describes the failure, and [`source`](std::error::Error::source) returns the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
-    /// A guard of the change set does not hold.
-    #[error("{0}: load and plan again")]
-    Guard(#[from] Conflict),
-    /// Another writer took what must be unique.
-    #[error("another writer was first, says the constraint `{constraint}`: load and plan again")]
-    Taken {
-        /// The constraint or unique index.
+pub enum PostgresError {
+    /// A fact that the change set depends on has changed.
+    #[error("the data changed after it was loaded: load and plan again")]
+    Conflict(#[from] Conflict),
+    /// A unique constraint of the schema refused a row.
+    #[error("another writer was first, by the constraint `{constraint}`: load and plan again")]
+    NotUnique {
+        /// The constraint or the unique index.
         constraint: String,
-        /// What PostgreSQL says.
+        /// The error of the driver.
         source: tokio_postgres::Error,
     },
-    /// A row that was to be updated is gone.
-    #[error("a row of `{table}` is gone: load and plan again")]
-    Gone {
+    /// A row to update no longer exists.
+    #[error("a row of `{table}` no longer exists: load and plan again")]
+    RowGone {
         /// The table.
         table: &'static str,
     },
-    /// A deadlock, or a transaction that could not be put in an order with others.
-    #[error("two transactions were in each other's way: load and plan again")]
+    /// PostgreSQL ended a deadlock, or could not serialize the transaction.
+    #[error("the transaction collided with another one: load and plan again")]
     Serialization(#[source] tokio_postgres::Error),
-    /// A row stands under an id that was derived for a new one.
+    /// A row with the id that was derived for a new row exists already.
     #[error(
-        "a row under a derived id exists already, says the constraint `{constraint}`: \
-         give the enrollment an id that nothing else was written under"
+        "a row with a derived id already exists, by the constraint `{constraint}`: \
+         use an enrollment id that was never used before"
     )]
     IdExists {
         /// The primary key.
         constraint: String,
-        /// What PostgreSQL says.
+        /// The error of the driver.
         source: tokio_postgres::Error,
     },
-    /// The connection could not be made, or was lost. A commit may have happened.
-    #[error("PostgreSQL cannot be reached: check that it runs and that the address is right, then try again")]
+    /// The connection failed or was lost. A commit may have happened.
+    #[error("PostgreSQL cannot be reached: check that it runs and that the address is correct, then try again")]
     Unreachable(#[source] tokio_postgres::Error),
-    /// The server is starting, stopping, or ended the session. A commit may have happened.
+    /// The server starts, stops, or ended the session. A commit may have happened.
     #[error("PostgreSQL is starting or stopping, or ended the session: connect and try again later")]
     ShuttingDown(#[source] tokio_postgres::Error),
-    /// A lock was not to be had in time, or the statement took too long.
-    #[error("PostgreSQL gave up waiting: try again when the other transaction has ended, or raise the timeout")]
+    /// A lock was not available in time, or the statement exceeded its timeout.
+    #[error("PostgreSQL timed out: try again when the other transaction has ended, or raise the timeout")]
     TimedOut(#[source] tokio_postgres::Error),
-    /// No disk, memory or connection is left, or a disk failed.
-    #[error("PostgreSQL has no disk, memory or connections left, or a disk failed: make room, then try again")]
+    /// The server has no free disk, memory or connection, or a disk failed.
+    #[error("PostgreSQL has no free disk, memory or connection, or a disk failed: make room, then try again")]
     Exhausted(#[source] tokio_postgres::Error),
-    /// The pool has no connection to give.
+    /// No connection of the pool became free in time.
     #[error("no connection became free in time: try again later, or make the pool larger")]
     PoolTimedOut,
-    /// The pool is closed or was built without what it needs.
-    #[error("the pool gives no connections: build another")]
+    /// The pool is closed, or its configuration is not complete.
+    #[error("the pool returns no connections: build another")]
     Pool(#[source] deadpool_postgres::PoolError),
     /// The pool could not be built.
-    #[error("the pool cannot be built: give it at least one connection, and call it inside a Tokio runtime")]
+    #[error("the pool cannot be built: allow at least one connection, and call this inside a Tokio runtime")]
     Build(#[from] deadpool_postgres::BuildError),
-    /// The database is a standby, or was made read-only.
-    #[error("the database is read-only: connect to the primary, or let this role write")]
+    /// The database is a standby, or read-only.
+    #[error("the database is read-only: connect to the primary, or grant write access")]
     ReadOnly(#[source] tokio_postgres::Error),
-    /// The role may not do it.
-    #[error("the role may not do this: grant it usage of the schema `enroll` and its tables, or use its owner")]
+    /// The role lacks a privilege.
+    #[error("the role lacks a privilege: grant it usage of the schema `enroll` and its tables, or use the owner")]
     Denied(#[source] tokio_postgres::Error),
-    /// The schema or part of it does not exist.
-    #[error("the schema `enroll` is not there or not whole: run `enroll_postgres::migrate` on this database")]
-    SchemaMissing(#[source] tokio_postgres::Error),
-    /// The schema was migrated further than this build knows.
-    #[error("the schema is of version {found}, this build knows {known}: use a newer `enroll-postgres`")]
+    /// The schema, or a part of it, does not exist.
+    #[error("the database lacks the schema `enroll` or a part of it: run `enroll_postgres::migrate`")]
+    NoSchema(#[source] tokio_postgres::Error),
+    /// A later version of this crate migrated the schema.
+    #[error("the schema has version {found}, but this build supports {known}: use a newer `enroll-postgres`")]
     NewerSchema {
-        /// The schema's version.
+        /// The version of the database.
         found: i32,
-        /// The newest version that this build knows.
+        /// The latest version that this build supports.
         known: i32,
     },
-    /// The schema is not as far as this build needs it.
-    #[error("the schema is of version {found}, this build needs {known}: run `enroll_postgres::migrate`")]
+    /// The schema is older than this build needs.
+    #[error("the schema has version {found}, but this build needs {known}: run `enroll_postgres::migrate`")]
     OlderSchema {
-        /// The schema's version.
+        /// The version of the database.
         found: i32,
         /// The version that this build needs.
         known: i32,
     },
-    /// The host's transaction cannot be used: a retry would not see what is new.
-    #[error("the transaction's isolation level is `{found}`: begin it at `read committed`")]
+    /// The host's transaction has an isolation level at which a retry would not see new rows.
+    #[error("the transaction has the isolation level `{found}`: begin it at `read committed`")]
     IsolationLevel {
-        /// The transaction's isolation level.
+        /// The isolation level of the transaction.
         found: String,
     },
-    /// The host's transaction and another one waited for each other, and PostgreSQL ended this one's wait.
+    /// The host's transaction and another one waited for each other, and PostgreSQL ended the wait of this one.
     #[error(
-        "the transaction and another one were in each other's way: roll it back and do it over, and let it take the \
-         organization first (`PostgresTransaction::lock`)"
+        "the host's transaction collided with another one: roll it back and repeat it, and lock the organization first \
+         (`PostgresTransaction::lock`)"
     )]
     Deadlock(#[source] Box<Self>),
-    /// The host's transaction had failed before.
-    #[error("the transaction has failed already: roll it back and begin another")]
+    /// The host's transaction had already failed.
+    #[error("the transaction has already failed: roll it back and begin another")]
     FailedTransaction(#[source] tokio_postgres::Error),
-    /// A stored row says something that this build cannot read.
-    #[error("`{column}` of a stored row cannot be read: {reason}")]
-    Unreadable {
+    /// A stored value is not valid for the engine.
+    #[error("`{column}` of a stored row is not valid: correct it")]
+    Row {
         /// The column.
-        column: &'static str,
-        /// What is wrong with it.
-        reason: String,
+        column: String,
+        /// The reason.
+        source: Box<dyn Error + Send + Sync>,
     },
-    /// A row does not fit into the database, or is not written as one.
-    #[error("a row cannot be stored: {0}")]
-    Unstorable(String),
-    /// Anything else that PostgreSQL or its driver says.
-    #[error("PostgreSQL refused: its own message says why")]
-    Database(#[source] tokio_postgres::Error),
+    /// A row to update or delete does not exist.
+    #[error("the row to change does not exist in `{table}`: insert it first")]
+    NoSuchRow {
+        /// The table.
+        table: &'static str,
+    },
+    /// This build cannot store the state of the enrollment.
+    #[error("the enrollment has the state `{state}`, which a commit cannot store: complete or reject it")]
+    UnknownState {
+        /// The state.
+        state: &'static str,
+    },
+    /// The driver prepared fewer statements than requested.
+    #[error("the driver prepared too few statements: report this as a bug")]
+    MissingStatement,
+    /// Any other error of PostgreSQL or its driver.
+    #[error("PostgreSQL failed")]
+    Postgres(#[source] tokio_postgres::Error),
 }
 
-impl Error {
-    /// Within a host's transaction, whose locks stay: trying again there would wait for the same again.
-    pub(crate) fn within_a_transaction(self) -> Self {
+impl PostgresError {
+    /// Converts an error inside a host's transaction. Its locks remain, so another attempt would wait for the same lock.
+    pub(crate) fn within_transaction(self) -> Self {
         match self {
             Self::Serialization(_) => Self::Deadlock(Box::new(self)),
             other => other,
         }
     }
 
-    /// What a caller can do about it.
+    /// Returns the kind, which decides what a caller can do.
     #[must_use]
     pub fn kind(&self) -> RepositoryErrorKind {
         match self {
-            Self::Guard(_) | Self::Taken { .. } | Self::Gone { .. } | Self::Serialization(_) => {
+            Self::Conflict(_) | Self::NotUnique { .. } | Self::RowGone { .. } | Self::Serialization(_) => {
                 RepositoryErrorKind::Conflict
             }
             Self::Unreachable(_)
@@ -145,23 +159,24 @@ impl Error {
     }
 }
 
-impl From<Error> for RepositoryError {
-    fn from(error: Error) -> Self {
+impl From<PostgresError> for RepositoryError {
+    fn from(error: PostgresError) -> Self {
         Self::new(error.kind(), error)
     }
 }
 
-impl From<tokio_postgres::Error> for Error {
+/// Classifies by the error codes alone: the texts may change.
+impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
             Some(database) => classify(&database.clone(), error),
             None if error.is_closed() || is_io(&error) => Self::Unreachable(error),
-            None => Self::Database(error),
+            None => Self::Postgres(error),
         }
     }
 }
 
-impl From<deadpool_postgres::PoolError> for Error {
+impl From<deadpool_postgres::PoolError> for PostgresError {
     fn from(error: deadpool_postgres::PoolError) -> Self {
         match error {
             deadpool_postgres::PoolError::Backend(error) => error.into(),
@@ -171,41 +186,41 @@ impl From<deadpool_postgres::PoolError> for Error {
     }
 }
 
-fn classify(database: &DbError, error: tokio_postgres::Error) -> Error {
+fn classify(database: &DbError, error: tokio_postgres::Error) -> PostgresError {
     let code = database.code();
     if *code == SqlState::UNIQUE_VIOLATION
         && let (Some("enroll"), Some(constraint)) = (database.schema(), database.constraint())
     {
         let constraint = constraint.to_owned();
         return if CONFLICTS.contains(&&*constraint) {
-            Error::Taken { constraint, source: error }
+            PostgresError::NotUnique { constraint, source: error }
         } else {
-            Error::IdExists { constraint, source: error }
+            PostgresError::IdExists { constraint, source: error }
         };
     }
     match (code.code(), code.code().get(..2)) {
         // Deadlock, serialization failure.
-        ("40P01" | "40001", _) => Error::Serialization(error),
-        ("40003", _) | (_, Some("08")) => Error::Unreachable(error),
-        // Shutdown, crash, not up yet; a session that stood idle for too long.
-        ("57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04", _) => Error::ShuttingDown(error),
-        // A lock timeout, a statement timeout.
-        ("55P03" | "57014", _) => Error::TimedOut(error),
-        ("58000" | "58030", _) | (_, Some("53")) => Error::Exhausted(error),
-        ("25006", _) => Error::ReadOnly(error),
-        ("42501", _) => Error::Denied(error),
-        // A schema, table, column or function that is not there.
-        ("3F000" | "42P01" | "42703" | "42883", _) => Error::SchemaMissing(error),
-        ("25P02", _) => Error::FailedTransaction(error),
-        _ => Error::Database(error),
+        ("40P01" | "40001", _) => PostgresError::Serialization(error),
+        ("40003", _) | (_, Some("08")) => PostgresError::Unreachable(error),
+        // Shutdown, crash, startup, and sessions that were idle for too long.
+        ("57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04", _) => PostgresError::ShuttingDown(error),
+        // Lock timeout, statement timeout.
+        ("55P03" | "57014", _) => PostgresError::TimedOut(error),
+        ("58000" | "58030", _) | (_, Some("53")) => PostgresError::Exhausted(error),
+        ("25006", _) => PostgresError::ReadOnly(error),
+        ("42501", _) => PostgresError::Denied(error),
+        // A schema, table, column or function does not exist.
+        ("3F000" | "42P01" | "42703" | "42883", _) => PostgresError::NoSchema(error),
+        ("25P02", _) => PostgresError::FailedTransaction(error),
+        _ => PostgresError::Postgres(error),
     }
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
-    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<io::Error>)
+    error.source().is_some_and(<dyn Error>::is::<io::Error>)
 }
 
-/// What must be unique, of which another writer can be first. Other primary keys are of ids that were derived.
+/// The constraints where another writer can be first. The ids of other primary keys are derived.
 const CONFLICTS: [&str; 8] = [
     "enrollments_pkey",
     "contacts_held_external_id",

@@ -1,20 +1,24 @@
-//! What was accepted and waits.
+//! Stores accepted enrollments until a worker processes them.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredEnrollment, Timestamp};
+use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredCommand, StoredEnrollment, Timestamp};
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::{Json, ToSql};
 
+use crate::PostgresError;
 use crate::begin::Begin;
+use crate::fields::{ColumnReader, JsonText};
 use crate::statements::{Bound, Prepared, query_all};
-use crate::{Error, rows};
+use crate::tables::read_enrollment;
 
-/// Of two at once, the second waits until the first is committed, and answers with its row.
+/// Stores an accepted command, or returns the enrollment that already has its id.
+///
+/// If two calls have the same id, the second waits until the first has committed or rolled back.
 pub(crate) async fn insert(
     client: &mut impl Begin,
     statements: &Prepared,
     command: &EnrollmentCommand,
-) -> Result<Option<StoredEnrollment>, Error> {
+) -> Result<Option<StoredEnrollment>, PostgresError> {
     let (organization, id) = (command.organization_id().as_uuid(), command.enrollment_id().as_uuid());
     let (sequence, at) = (command.sequence_id().as_uuid(), command.at().as_datetime());
     let fingerprint = command.fingerprint();
@@ -26,47 +30,61 @@ pub(crate) async fn insert(
         (&statements.insert_accepted, vec![&organization, &id, &sequence, &fingerprint, &at, &accepted]),
         (&statements.enrollment, vec![&organization, &ids]),
     ];
-    let [_, inserted, stands] = query_all(&transaction, queries).await?;
-    // A row that stood in the way, and that the host has deleted since, leaves nothing to answer with.
-    let answer = match (inserted.is_empty(), stands.first()) {
+    let [_, inserted, existing] = query_all(&transaction, queries).await?;
+    let existing = match (inserted.is_empty(), existing.first()) {
         (false, _) => None,
-        (true, Some(row)) => Some(rows::enrollment(row)?),
-        (true, None) => return Err(Error::Gone { table: "enrollments" }),
+        (true, Some(row)) => Some(read_enrollment(&mut ColumnReader::new(row))?),
+        // The host deleted the existing row between the two statements.
+        (true, None) => return Err(PostgresError::RowGone { table: "enrollments" }),
     };
     transaction.commit().await?;
-    Ok(answer)
+    Ok(existing)
 }
 
+/// Reads an enrollment, with its command if it has not ended.
 pub(crate) async fn find(
     client: &impl GenericClient,
     statements: &Prepared,
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
-) -> Result<Option<InboxEntry>, Error> {
+) -> Result<Option<InboxEntry>, PostgresError> {
     let row = client.query_opt(&statements.find, &[&organization_id.as_uuid(), &enrollment_id.as_uuid()]).await?;
-    row.as_ref().map(rows::inbox_entry).transpose()
+    let Some(row) = row else { return Ok(None) };
+    let mut columns = ColumnReader::new(&row);
+    let (attempts, error) = (columns.read()?, columns.get()?);
+    let command: Option<JsonText<'_>> = columns.get()?;
+    let command = command.map(|json| StoredCommand::from_json(json.0)).transpose().map_err(|e| columns.invalid(e))?;
+    let mut entry = InboxEntry::new(read_enrollment(&mut columns)?, command);
+    (entry.attempts, entry.error) = (attempts, error);
+    Ok(Some(entry))
 }
 
+/// Leases the oldest enrollment that is due, of any organization.
 pub(crate) async fn claim(
     client: &mut impl Begin,
     statements: &Prepared,
     now: Timestamp,
     lease_end: Timestamp,
-) -> Result<Option<Claim>, Error> {
+) -> Result<Option<Claim>, PostgresError> {
     let transaction = client.begin().await?;
     let row = transaction.query_opt(&statements.claim, &[&now.as_datetime(), &lease_end.as_datetime()]).await?;
-    let claim = row.as_ref().map(|row| rows::claim(row, lease_end)).transpose()?;
+    let claim = row.map(|row| {
+        let mut columns = ColumnReader::new(&row);
+        Ok::<_, PostgresError>(Claim::new(columns.read()?, columns.read()?, columns.read()?, lease_end))
+    });
+    let claim = claim.transpose()?;
     transaction.commit().await?;
     Ok(claim)
 }
 
+/// Records that the attempt of a claim failed. Does nothing if another claim has followed.
 pub(crate) async fn record_failure(
     client: &mut impl Begin,
     statements: &Prepared,
     claim: &Claim,
     failure: &Failure,
-) -> Result<(), Error> {
-    // A text of PostgreSQL's cannot hold it, and a failure that is not noted would be worse.
+) -> Result<(), PostgresError> {
+    // A text in PostgreSQL cannot contain NUL.
     let error = failure.error.replace('\0', "\u{fffd}");
     let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
     let (attempts, lease_end) = (i64::from(claim.attempt), claim.lease_end.as_datetime());
@@ -83,7 +101,7 @@ pub(crate) async fn release(
     statements: &Prepared,
     claim: &Claim,
     due_at: Timestamp,
-) -> Result<(), Error> {
+) -> Result<(), PostgresError> {
     let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
     let (attempts, due_at, lease_end) = (i64::from(claim.attempt), due_at.as_datetime(), claim.lease_end.as_datetime());
     let transaction = client.begin().await?;
@@ -92,13 +110,14 @@ pub(crate) async fn release(
     Ok(transaction.commit().await?)
 }
 
+/// Makes a failed enrollment wait again. Returns false if it had not failed.
 pub(crate) async fn retry(
     client: &mut impl Begin,
     statements: &Prepared,
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
     now: Timestamp,
-) -> Result<bool, Error> {
+) -> Result<bool, PostgresError> {
     let (organization, id) = (organization_id.as_uuid(), enrollment_id.as_uuid());
     let transaction = client.begin().await?;
     let retried = transaction.execute(&statements.retry, &[&organization, &id, &now.as_datetime()]).await?;

@@ -1,66 +1,118 @@
-//! PostgreSQL as a repository of [`enroll`].
+//! Stores the data of [`enroll`] in PostgreSQL.
 //!
-//! Everything lives in the PostgreSQL schema `enroll`, which [`migrate`] makes: tables that a host reads and writes
-//! too, with the constraints and triggers that keep the repository contract whoever writes. Three repositories share
-//! the code:
+//! | Type | For |
+//! |---|---|
+//! | [`PostgresRepository`] | a host that gives the adapter a pool of connections |
+//! | [`PostgresClient`] | a host that gives the adapter one connection |
+//! | [`PostgresTransaction`] | a host that writes its own rows and the enrollment in one transaction |
 //!
-//! - [`PostgresRepository`]: a cheap handle on a pool of connections;
-//! - [`PostgresClient`]: one connection, with its statements prepared once;
-//! - [`PostgresTransaction`]: a host's open transaction, so that an enrollment and rows of the host happen together.
+//! All three implement [`AsyncRepository`](enroll::AsyncRepository) and [`AsyncInbox`](enroll::AsyncInbox). They run on
+//! Tokio.
+//!
+//! # Example
 //!
 //! ```no_run
-//! use enroll::{Engine, Enrollment, EnrollmentPolicy, enroll_contacts_async};
+//! use enroll::{Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, OrganizationId, SequenceId};
 //! use enroll_postgres::PostgresRepository;
+//! use uuid::Uuid;
 //!
-//! # async fn example(enrollment: &Enrollment<'_>) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut repository = PostgresRepository::connect("postgres://app@db.example/app", 8).await?;
+//!
+//! // The host writes the reference data: an organization with a sequence of one step.
+//! let [organization, sequence, step] = [1, 2, 3].map(Uuid::from_u128);
+//! let connection = repository.pool().get().await?;
+//! connection.execute("insert into enroll.organizations values ($1)", &[&organization]).await?;
+//! connection
+//!     .execute(
+//!         "insert into enroll.sequences (organization_id, id, status) values ($1, $2, 'active')",
+//!         &[&organization, &sequence],
+//!     )
+//!     .await?;
+//! connection
+//!     .execute(
+//!         "insert into enroll.steps (organization_id, sequence_id, id, position, channel_kind)
+//!          values ($1, $2, $3, 1, 'phone')",
+//!         &[&organization, &sequence, &step],
+//!     )
+//!     .await?;
+//!
+//! let request = EnrollmentRequest::from_json(br#"{"to": [{"phone": "+1 202 555 0123", "name": "Ann"}]}"#);
+//! let enrollment = Enrollment {
+//!     organization_id: OrganizationId::from_uuid(organization),
+//!     sequence_id: SequenceId::from_uuid(sequence),
+//!     key: EnrollmentKey::Idempotency("request-1"),
+//!     at: "2026-02-01T15:00:00Z".parse()?,
+//!     request: &request,
+//! };
 //! let policy = EnrollmentPolicy::default();
-//! let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), enrollment).await?.report;
+//! let engine = Engine::new(&policy);
+//! let report = enroll::enroll_contacts_async(&mut repository, &engine, &enrollment).await?.report;
+//! assert_eq!(report.counts().added, 1);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! A commit takes the organization's row first, so an organization has one writer at a time, and organizations run
-//! side by side. `reference_data`, `load` and `commit` are each a fixed number of statements, whatever the number of recipients.
-//! Statements are pipelined: reference data is one round trip, load and commit are four each.
+//! # Tables
+//! [`migrate`] creates the PostgreSQL schema `enroll` with all tables; [`PostgresRepository::connect`] calls it. Hosts read
+//! and write the tables with their own SQL. The schema is in `src/migrations/`, with comments.
 //!
-//! A list of 2000 new rows or more is copied (`copy … from stdin`), two round trips for each of at most six tables.
-//! Whatever cannot pass a copy on, as some poolers cannot, is told so once: `alter role app set enroll.copy = 'off'`.
+//! Constraints enforce uniqueness, and triggers raise the versions by which the engine detects changes. Both apply to a
+//! host's writes too.
 //!
-//! All three are an [`AsyncInbox`](enroll::AsyncInbox) too. Accepting waits for no enrollment that is being processed;
-//! any number of workers, on any number of machines, [`claim`](enroll::AsyncInbox::claim) what waits without waiting for
-//! each other. A claim is of all organizations and costs what waits in them, however much has ended.
+//! # Statements
+//! A commit first locks the organization's row. So one commit per organization runs at a time, and commits of several
+//! organizations run in parallel. A load and a commit each have a fixed number of statements, for any number of recipients.
+//! Statements are pipelined: reference data needs one round trip, a load and a commit need four each.
 //!
-//! # Errors
-//! Each [`RepositoryError`](enroll::RepositoryError) has an [`Error`] as its source, which says what to do.
+//! A list of 2000 new rows or more is copied (`copy … from stdin`), with two more round trips for each of at most six
+//! tables. Some poolers cannot forward a copy. Disable it with `alter role app set enroll.copy = 'off'`.
+//!
+//! # Background work
+//! An accepted enrollment is stored without waiting for enrollments that are processed. Several workers, on several
+//! machines, can call [`claim`](enroll::AsyncInbox::claim) without waiting for each other. A claim covers all
+//! organizations. Its cost grows with the number of organizations that have waiting enrollments.
+//!
+//! # Features
+//! | Feature | Effect |
+//! |---|---|
+//! | `seed` | adds [`seed`]: loads rows from JSON, and reads all rows |
+//! | `testing` | adds [`testing`]: writes single rows as a host does, and starts a temporary server |
+//!
+//! # Drivers
+//! The crates [`tokio_postgres`] and [`deadpool_postgres`] are re-exported: their types are part of this crate's API.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
-#![deny(missing_docs)]
-// No input and no answer of the database panics.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 mod begin;
 mod client;
 mod error;
+mod fields;
+mod id_ranges;
 mod inbox;
-mod pool;
 mod read;
-mod rows;
+mod repository;
 mod schema;
 #[cfg(feature = "seed")]
 pub mod seed;
 mod statements;
+mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transaction;
 mod write;
 
 pub use client::PostgresClient;
-pub use error::Error;
-pub use pool::PostgresRepository;
+pub use deadpool_postgres;
+pub use error::PostgresError;
+pub use repository::PostgresRepository;
 pub use schema::{SCHEMA_VERSION, migrate};
 pub use statements::Statements;
+pub use tokio_postgres;
 pub use transaction::PostgresTransaction;
 
-// The versions that this crate's signatures speak of.
-pub use deadpool_postgres;
-pub use tokio_postgres;
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

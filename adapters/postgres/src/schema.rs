@@ -1,31 +1,43 @@
-//! The schema `enroll`, and how it comes to be.
+//! The version of the schema `enroll`, and its migrations.
 
 use tokio_postgres::{Client, GenericClient};
 
-use crate::Error;
+use crate::PostgresError;
 use crate::begin::Begin;
 
-/// The version of the schema that this build knows.
+/// The latest version of the schema that this build supports.
 pub const SCHEMA_VERSION: i32 = 1;
 
-/// Makes the schema `enroll`, or brings it up to [`SCHEMA_VERSION`]. Where it is so already, it only reads.
+/// Creates the schema `enroll`, or upgrades it to [`SCHEMA_VERSION`].
 ///
-/// Any number of processes may call it at once: they take turns, and each step is made once, all of it or nothing.
-/// PostgreSQL 14 or later, whose encoding is UTF-8.
+/// Several processes may migrate at the same time: an advisory lock makes them wait for each other. All steps are one
+/// transaction. If the schema has the version already, this function only reads, so that the role needs no privilege to
+/// create. The server needs PostgreSQL 14 or later, and the encoding UTF-8.
 ///
 /// # Errors
-/// [`Error::NewerSchema`] if a newer build was here; [`Error::Denied`] if the role may not make it; whatever the
-/// database says otherwise.
-pub async fn migrate(client: &mut Client) -> Result<(), Error> {
-    // Whatever the default is: at another level this would not see what another process has made meanwhile.
+/// [`PostgresError::NewerSchema`] if a later version of this crate migrated the database. [`PostgresError::Denied`] if
+/// the role may not create the schema. Any other error of the database.
+///
+/// ```no_run
+/// use enroll_postgres::tokio_postgres::{self, NoTls};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut client, connection) = tokio_postgres::connect("postgres://app@db.example/app", NoTls).await?;
+/// tokio::spawn(connection);
+/// enroll_postgres::migrate(&mut client).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn migrate(client: &mut Client) -> Result<(), PostgresError> {
+    // At another isolation level, this would not see the changes of a process that had the lock before.
     let transaction = client.begin().await?;
     transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    let found = found(&transaction).await?;
+    let found = stored_version(&transaction).await?;
     if found > SCHEMA_VERSION {
-        return Err(Error::NewerSchema { found, known: SCHEMA_VERSION });
+        return Err(PostgresError::NewerSchema { found, known: SCHEMA_VERSION });
     }
     if found == 0 {
-        transaction.batch_execute(BEGINNING).await?;
+        transaction.batch_execute(VERSION_TABLE).await?;
     }
     for (version, migration) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
         transaction.batch_execute(migration).await?;
@@ -34,23 +46,25 @@ pub async fn migrate(client: &mut Client) -> Result<(), Error> {
     Ok(transaction.commit().await?)
 }
 
-/// Refuses a schema that this build cannot work on.
-pub(crate) async fn check(client: &impl GenericClient) -> Result<(), Error> {
+/// Checks that the schema has the version of this build.
+pub(crate) async fn check(client: &impl GenericClient) -> Result<(), PostgresError> {
     let row = client.query_typed_one("select max(version) from enroll.schema_version", &[]).await?;
-    fits(row.try_get::<_, Option<i32>>(0)?.unwrap_or(0))
+    check_version(row.try_get::<_, Option<i32>>(0)?.unwrap_or(0))
 }
 
-/// Tells whether this build can work on a schema of that version.
-pub(crate) fn fits(found: i32) -> Result<(), Error> {
+/// Checks that a version is the one of this build.
+pub(crate) fn check_version(found: i32) -> Result<(), PostgresError> {
     match found {
         SCHEMA_VERSION => Ok(()),
-        found if found > SCHEMA_VERSION => Err(Error::NewerSchema { found, known: SCHEMA_VERSION }),
-        found => Err(Error::OlderSchema { found, known: SCHEMA_VERSION }),
+        found if found > SCHEMA_VERSION => Err(PostgresError::NewerSchema { found, known: SCHEMA_VERSION }),
+        found => Err(PostgresError::OlderSchema { found, known: SCHEMA_VERSION }),
     }
 }
 
-/// The version that stands, 0 if there is none: asked of the catalogue first, since an error would end the transaction.
-async fn found(client: &impl GenericClient) -> Result<i32, Error> {
+/// Returns the version of the schema, or 0 if it does not exist.
+///
+/// Reads the catalog first, because an error would end the transaction.
+async fn stored_version(client: &impl GenericClient) -> Result<i32, PostgresError> {
     let exists = "select pg_catalog.to_regclass('enroll.schema_version') is not null";
     if !client.query_one(exists, &[]).await?.try_get::<_, bool>(0)? {
         return Ok(0);
@@ -59,11 +73,11 @@ async fn found(client: &impl GenericClient) -> Result<i32, Error> {
     Ok(row.try_get::<_, Option<i32>>(0)?.unwrap_or(0))
 }
 
-/// Each brings the schema from the version before to the next. What is published is never edited.
+/// Each migration leads from the version before to its own. A released migration never changes.
 pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
 const _: () = assert!(MIGRATIONS.len() == SCHEMA_VERSION as usize);
 
-const BEGINNING: &str = "
+const VERSION_TABLE: &str = "
 create schema if not exists enroll;
 create table enroll.schema_version (
     version integer primary key,

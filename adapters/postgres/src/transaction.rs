@@ -1,4 +1,4 @@
-//! A host's open transaction.
+//! A repository inside an open transaction of the host.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{
@@ -7,21 +7,46 @@ use enroll::{
 };
 use tokio_postgres::Transaction;
 
-use crate::{Error, Statements, inbox, read, schema, write};
+use crate::{PostgresError, Statements, inbox, read, schema, write};
 
-/// A repository inside a transaction of the host, which alone commits it: what the host writes and what the enrollment
-/// writes happen together, or not at all.
+/// A repository and inbox inside an open transaction of the host.
 ///
-/// A commit is a savepoint: after a conflict, the transaction and what the host wrote in it stand, and the engine loads
-/// and plans again. The transaction must be at READ COMMITTED, since at any other level it would not see what is new.
+/// The host's rows and the enrollment become visible together when the host commits. Each commit of the engine runs in a
+/// savepoint: if it is refused, the transaction is as before, and the engine tries again inside it.
 ///
-/// As an inbox it accepts together with the host's own rows: a receipt counts from the host's commit on. A claim is kept
-/// from others until the transaction ends, and undone if that is rolled back.
+/// The database needs the schema: see [`migrate`](crate::migrate). The transaction needs the isolation level READ
+/// COMMITTED: at another level, a retry would not see the rows that made the first attempt fail.
 ///
-/// The organization's row, and what the enrollment rests on, stay locked until the host's transaction ends: end it soon
-/// after. A host that writes contacts, or rows round them, in the same transaction takes the organization first, with
-/// [`lock`](Self::lock); otherwise an enrollment elsewhere may wait for the host while the host waits for it, which ends
-/// in [`Error::Deadlock`]. Two transactions that enroll for several organizations take them in one order, or PostgreSQL ends one of them.
+/// As an inbox, it stores an accepted enrollment together with the host's rows. A claim is invisible to other workers
+/// until the host commits, and a rollback undoes it.
+///
+/// # Locks
+/// The organization's row and the guarded rows stay locked until the host's transaction ends. Two rules avoid deadlocks:
+/// - If the host writes contacts or related rows in the same transaction, it calls [`lock`](Self::lock) first. Otherwise
+///   an enrollment elsewhere may wait for the host's row while the host waits for its organization. PostgreSQL ends one of
+///   them, with [`PostgresError::Deadlock`] in the host's transaction.
+/// - Transactions that enroll for several organizations lock them in the same order.
+///
+/// ```no_run
+/// use enroll::{Engine, Enrollment, EnrollmentPolicy};
+/// use enroll_postgres::PostgresTransaction;
+/// use enroll_postgres::tokio_postgres::Client;
+///
+/// # async fn example(client: &mut Client, enrollment: &Enrollment<'_>) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut transaction = client.transaction().await?;
+/// transaction.execute("insert into orders values (1)", &[]).await?;
+/// let policy = EnrollmentPolicy::default();
+/// let mut repository = PostgresTransaction::new(&mut transaction);
+/// enroll::enroll_contacts_async(&mut repository, &Engine::new(&policy), enrollment).await?;
+/// transaction.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Each [`RepositoryError`] contains a [`PostgresError`]. At another isolation level, every call fails with
+/// [`PostgresError::IsolationLevel`]. After [`PostgresError::Deadlock`] or [`PostgresError::FailedTransaction`], roll the
+/// transaction back and repeat it.
 pub struct PostgresTransaction<'t, 'c> {
     transaction: &'t mut Transaction<'c>,
     statements: Option<Statements>,
@@ -29,24 +54,25 @@ pub struct PostgresTransaction<'t, 'c> {
 }
 
 impl<'t, 'c> PostgresTransaction<'t, 'c> {
-    /// In a transaction. It prepares its statements at the first use.
+    /// Creates a repository inside the transaction. It prepares its statements at the first call.
     #[must_use]
     pub fn new(transaction: &'t mut Transaction<'c>) -> Self {
         Self { transaction, statements: None, checked: false }
     }
 
-    /// In a transaction, with statements that were prepared on its connection before: a round trip less.
+    /// Creates a repository with statements that were prepared on the same connection. This saves a round trip.
     #[must_use]
     pub fn with_statements(transaction: &'t mut Transaction<'c>, statements: Statements) -> Self {
         Self { transaction, statements: Some(statements), checked: false }
     }
 
-    /// Takes the organization's row, as each commit does: before the host's own writes, so that no enrollment which has
-    /// the row waits for what the host wrote while the host waits for the row. Others wait until the transaction ends.
+    /// Locks the organization's row, as each commit does. Other commits of the organization wait until the transaction ends.
+    ///
+    /// Call it before the host's own writes to contacts or related rows.
     ///
     /// # Errors
-    /// Those of any statement; [`Error::IsolationLevel`] where the transaction is not at READ COMMITTED.
-    pub async fn lock(&mut self, organization_id: OrganizationId) -> Result<(), Error> {
+    /// [`PostgresError::IsolationLevel`] if the transaction is not at READ COMMITTED. Any other error of the database.
+    pub async fn lock(&mut self, organization_id: OrganizationId) -> Result<(), PostgresError> {
         let statements = self.statements().await?;
         let organization = organization_id.as_uuid();
         self.transaction.execute(&statements.0.add_organization, &[&organization]).await?;
@@ -54,12 +80,12 @@ impl<'t, 'c> PostgresTransaction<'t, 'c> {
         Ok(())
     }
 
-    async fn statements(&mut self) -> Result<Statements, Error> {
+    async fn statements(&mut self) -> Result<Statements, PostgresError> {
         if !self.checked {
             let isolation = "select pg_catalog.current_setting('transaction_isolation')";
             let found: String = self.transaction.query_typed_one(isolation, &[]).await?.try_get(0)?;
             if found != "read committed" {
-                return Err(Error::IsolationLevel { found });
+                return Err(PostgresError::IsolationLevel { found });
             }
             if self.statements.is_none() {
                 schema::check(&*self.transaction).await?;
@@ -87,7 +113,7 @@ impl AsyncRepository for PostgresTransaction<'_, '_> {
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(write::commit(self.transaction, &statements.0, changes).await.map_err(Error::within_a_transaction)?)
+        Ok(write::commit(self.transaction, &statements.0, changes).await.map_err(PostgresError::within_transaction)?)
     }
 }
 

@@ -12,7 +12,7 @@ use enroll::inbox::Failure;
 use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::seed::load;
 use enroll_postgres::testing::Server;
-use enroll_postgres::{Error, PostgresClient, PostgresRepository, migrate};
+use enroll_postgres::{PostgresClient, PostgresError, PostgresRepository, migrate};
 use tokio_postgres::{Client, NoTls};
 
 #[test]
@@ -35,7 +35,7 @@ fn a_server_that_is_gone_is_unavailable() {
         let error = repository.claim(at(0), at(10)).await.unwrap_err();
         says(&told(&error), Unavailable, "try again");
         let error = PostgresRepository::connect(&url, 1).await.unwrap_err();
-        assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
+        assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
     });
 }
 
@@ -45,7 +45,7 @@ fn a_port_where_nobody_listens_is_unavailable() {
     block_on(async {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = PostgresRepository::connect(&format!("postgres://postgres@{free}/postgres"), 1).await.unwrap_err();
-        assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
+        assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
         says(&(error.kind(), &error), Unavailable, "check that it runs");
     });
 }
@@ -116,7 +116,7 @@ fn a_pool_without_a_free_connection_is_unavailable() {
         let pool = Pool::builder(manager).max_size(1).runtime(Runtime::Tokio1).wait_timeout(wait).build().unwrap();
         let _taken = pool.get().await.unwrap();
         let error = refused(Request::new(1, &body(0, 1)).enroll(&mut PostgresRepository::new(pool.clone())).await);
-        assert!(matches!(told(&error), (_, Error::PoolTimedOut)));
+        assert!(matches!(told(&error), (_, PostgresError::PoolTimedOut)));
         says(&told(&error), Unavailable, "make the pool larger");
     });
 }
@@ -130,13 +130,13 @@ fn a_read_only_database_is_read_and_not_written() {
         client.batch_execute("set default_transaction_read_only = on").await.unwrap();
         let mut repository = PostgresClient::new(client);
         let error = refused(Request::new(1, &body(0, 2)).enroll(&mut repository).await);
-        assert!(matches!(told(&error), (_, Error::ReadOnly(_))), "{error:?}");
+        assert!(matches!(told(&error), (_, PostgresError::ReadOnly(_))), "{error:?}");
         says(&told(&error), Other, "connect to the primary");
         assert_eq!(rows(&connect(&url).await).await, 0);
         let error = refused(Request::new(1, &body(0, 2)).accept(&mut repository).await);
-        assert!(matches!(told(&error), (Other, Error::ReadOnly(_))), "{error:?}");
+        assert!(matches!(told(&error), (Other, PostgresError::ReadOnly(_))), "{error:?}");
         let error = repository.claim(at(0), at(10)).await.unwrap_err();
-        assert!(matches!(told(&error), (Other, Error::ReadOnly(_))), "{error:?}");
+        assert!(matches!(told(&error), (Other, PostgresError::ReadOnly(_))), "{error:?}");
         assert_eq!(rows(&connect(&url).await).await, 0);
     });
 }
@@ -154,7 +154,7 @@ fn a_lock_that_is_not_to_be_had_is_unavailable_and_the_handle_goes_on() {
         held.batch_execute("select from enroll.organizations for update").await.unwrap();
         let request = Request::new(1, &body(0, 2));
         let error = refused(request.enroll(&mut repository).await);
-        assert!(matches!(told(&error), (_, Error::TimedOut(_))), "{error:?}");
+        assert!(matches!(told(&error), (_, PostgresError::TimedOut(_))), "{error:?}");
         says(&told(&error), Unavailable, "raise the timeout");
         held.rollback().await.unwrap();
         assert_eq!(rows(repository.client()).await, 0);
@@ -170,12 +170,16 @@ fn a_newer_schema_is_refused() {
         let mut client = connect(&url).await;
         client.batch_execute("insert into enroll.schema_version (version) values (7)").await.unwrap();
         let error = migrate(&mut client).await.unwrap_err();
-        assert!(matches!(error, Error::NewerSchema { found: 7, .. }), "{error:?}");
+        assert!(matches!(error, PostgresError::NewerSchema { found: 7, .. }), "{error:?}");
         let request = Request::new(1, &body(0, 2));
         let error = refused(request.enroll(&mut PostgresClient::new(client)).await);
-        says(&told(&error), Other, "the schema is of version 7, this build knows 1: use a newer `enroll-postgres`");
+        says(
+            &told(&error),
+            Other,
+            "the schema has version 7, but this build supports 1: use a newer `enroll-postgres`",
+        );
         let error = PostgresRepository::connect(&url, 1).await.unwrap_err();
-        assert!(matches!(error, Error::NewerSchema { found: 7, .. }), "{error:?}");
+        assert!(matches!(error, PostgresError::NewerSchema { found: 7, .. }), "{error:?}");
         assert_eq!(rows(&connect(&url).await).await, 0);
     });
 }
@@ -186,7 +190,7 @@ fn a_database_without_the_schema_says_how_to_make_it() {
     block_on(async {
         let url = Server::shared().url();
         let error = refused(Request::new(1, &body(0, 2)).enroll(&mut open(url).await).await);
-        assert!(matches!(told(&error), (_, Error::SchemaMissing(_))), "{error:?}");
+        assert!(matches!(told(&error), (_, PostgresError::NoSchema(_))), "{error:?}");
         says(&told(&error), Other, "run `enroll_postgres::migrate`");
     });
 }
@@ -201,7 +205,7 @@ fn a_role_without_rights_is_told_which() {
         client.batch_execute(&format!("drop role if exists {role}; create role {role}")).await.unwrap();
         client.batch_execute(&format!("set session authorization {role}")).await.unwrap();
         let error = refused(Request::new(1, &body(0, 2)).enroll(&mut PostgresClient::new(client)).await);
-        assert!(matches!(told(&error), (_, Error::Denied(_))), "{error:?}");
+        assert!(matches!(told(&error), (_, PostgresError::Denied(_))), "{error:?}");
         says(&told(&error), Other, "grant it usage");
         connect(&url).await.batch_execute(&format!("drop role {role}")).await.unwrap();
     });
@@ -303,7 +307,7 @@ fn a_claim_that_finds_everything_locked_is_empty_or_unavailable() {
         let held = holder.transaction().await.unwrap();
         held.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
         let error = repository.claim(at(0), at(600)).await.unwrap_err();
-        assert!(matches!(told(&error), (_, Error::TimedOut(_))), "{error:?}");
+        assert!(matches!(told(&error), (_, PostgresError::TimedOut(_))), "{error:?}");
         says(&told(&error), Unavailable, "raise the timeout");
         held.rollback().await.unwrap();
         let claim = repository.claim(at(0), at(600)).await.unwrap();
@@ -329,7 +333,7 @@ fn a_failure_of_any_words_is_noted() {
 
 #[track_caller]
 fn says(
-    (kind, error): &(enroll::RepositoryErrorKind, &Error),
+    (kind, error): &(enroll::RepositoryErrorKind, &PostgresError),
     expected: enroll::RepositoryErrorKind,
     what_to_do: &str,
 ) {

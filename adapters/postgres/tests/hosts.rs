@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Request, block_on, body, connect, database, open, organization};
-use enroll_postgres::Error;
+use enroll_postgres::PostgresError;
 use enroll_postgres::seed::dump;
 use serde_json::json;
 use tokio_postgres::Client;
@@ -41,7 +41,7 @@ fn an_external_id_of_any_length_is_found_and_unique() {
         let taken = "update enroll.contacts set external_id = (select max(external_id) from enroll.contacts)";
         let error = client.batch_execute(taken).await.unwrap_err();
         assert!(
-            matches!(Error::from(error), Error::Taken { constraint, .. } if constraint == "contacts_held_external_id")
+            matches!(PostgresError::from(error), PostgresError::NotUnique { constraint, .. } if constraint == "contacts_held_external_id")
         );
     });
 }
@@ -69,7 +69,9 @@ fn blank_keys_and_those_of_merged_contacts_are_held_by_nobody() {
         }
         let twice = "update enroll.contacts set state = 'open' where state = 'merged'";
         let error = client.batch_execute(twice).await.unwrap_err();
-        assert!(matches!(Error::from(error), Error::Taken { constraint, .. } if constraint == "contacts_held_phone"));
+        assert!(
+            matches!(PostgresError::from(error), PostgresError::NotUnique { constraint, .. } if constraint == "contacts_held_phone")
+        );
     });
 }
 

@@ -8,7 +8,7 @@ use common::{Request, block_on, body, connect, database, id, open, pid, rows, to
 use enroll::RepositoryErrorKind::{Conflict, Other, Unavailable};
 use enroll::{AsyncRepository, ChangeSet, Engine, Enrollment, EnrollmentPolicy, enroll_contacts_async};
 use enroll_postgres::seed::load;
-use enroll_postgres::{Error, PostgresClient, PostgresTransaction, Statements};
+use enroll_postgres::{PostgresClient, PostgresError, PostgresTransaction, Statements};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -76,7 +76,7 @@ fn a_role_that_may_not_insert_is_told_and_keeps_its_connection() {
         let mut repository = PostgresClient::new(role.connect().await);
         let (_, changes) = planned(&mut repository).await;
         let error = repository.commit(&changes).await.unwrap_err();
-        assert!(matches!(told(&error), (Other, Error::Denied(_))), "{error:?}");
+        assert!(matches!(told(&error), (Other, PostgresError::Denied(_))), "{error:?}");
         assert_eq!(rows(repository.client()).await, 0);
         role.remove().await;
     });
@@ -94,7 +94,7 @@ fn a_key_that_was_taken_meanwhile_is_a_conflict_and_the_transaction_goes_on() {
         let mut transaction = host.transaction().await.unwrap();
         let mut within = PostgresTransaction::new(&mut transaction);
         let error = within.commit(&changes).await.unwrap_err();
-        assert!(matches!(told(&error), (Conflict, Error::Taken { .. })), "{error:?}");
+        assert!(matches!(told(&error), (Conflict, PostgresError::NotUnique { .. })), "{error:?}");
         let counts = request.enroll(&mut within).await.unwrap().counts();
         assert_eq!((counts.added, counts.reprocessed), (PEOPLE - 1, 1));
         transaction.commit().await.unwrap();
@@ -117,7 +117,7 @@ fn a_table_that_is_not_to_be_had_is_unavailable_and_the_transaction_goes_on() {
         transaction.batch_execute("set local lock_timeout = '50ms'").await.unwrap();
         let mut within = PostgresTransaction::with_statements(&mut transaction, statements);
         let error = within.commit(&changes).await.unwrap_err();
-        assert!(matches!(told(&error), (Unavailable, Error::TimedOut(_))), "{error:?}");
+        assert!(matches!(told(&error), (Unavailable, PostgresError::TimedOut(_))), "{error:?}");
         held.rollback().await.unwrap();
         assert_eq!(request.enroll(&mut within).await.unwrap().counts().added, PEOPLE);
         transaction.commit().await.unwrap();

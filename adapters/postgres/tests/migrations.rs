@@ -5,7 +5,7 @@ mod common;
 
 use common::{block_on, connect};
 use enroll_postgres::testing::Server;
-use enroll_postgres::{Error, PostgresRepository, SCHEMA_VERSION, migrate};
+use enroll_postgres::{PostgresError, PostgresRepository, SCHEMA_VERSION, migrate};
 
 /// An empty database of that name, which is new: the server may be one that other runs used.
 async fn empty(name: &str) -> String {
@@ -65,7 +65,7 @@ fn a_role_that_may_only_use_the_schema_finds_it_up_to_date() {
         let mut client = connect(&url).await;
         client.batch_execute(&format!("set session authorization {role}")).await.unwrap();
         let error = migrate(&mut client).await.unwrap_err();
-        assert!(matches!(error, Error::Denied(_)), "{error:?}");
+        assert!(matches!(error, PostgresError::Denied(_)), "{error:?}");
     });
 }
 

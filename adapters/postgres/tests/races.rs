@@ -9,7 +9,7 @@ use common::{Request, at, block_on, body, connect, database, open, organization,
 use enroll::RepositoryErrorKind::Conflict;
 use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::seed::dump;
-use enroll_postgres::{Error, PostgresClient, PostgresRepository, PostgresTransaction};
+use enroll_postgres::{PostgresClient, PostgresError, PostgresRepository, PostgresTransaction};
 
 #[test]
 #[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
@@ -31,7 +31,7 @@ fn a_deadlock_is_a_conflict() {
         host.batch_execute("select from enroll.organizations for update").await.unwrap();
         let (committed, mut repository) = commit.await.unwrap();
         let error = committed.unwrap_err();
-        assert!(matches!(told(&error), (Conflict, Error::Serialization(_))), "{error:?}");
+        assert!(matches!(told(&error), (Conflict, PostgresError::Serialization(_))), "{error:?}");
         host.commit().await.unwrap();
         assert_eq!(request.enroll(&mut repository).await.unwrap().counts().reprocessed, 1);
     });
@@ -52,7 +52,7 @@ fn a_failure_to_serialize_at_commit_is_a_conflict() {
         let mut repository = open(&url).await;
         let changes = Request::new(1, &body(0, 2)).plan(&mut repository).await;
         let error = repository.commit(&changes).await.unwrap_err();
-        assert!(matches!(told(&error), (Conflict, Error::Serialization(_))), "{error:?}");
+        assert!(matches!(told(&error), (Conflict, PostgresError::Serialization(_))), "{error:?}");
         assert_eq!(rows(&client).await, 0);
     });
 }

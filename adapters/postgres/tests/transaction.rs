@@ -7,7 +7,7 @@ use common::{
     Request, at, block_on, body, connect, database, open, organization, pid, refused, rows, told, until_it_waits,
 };
 use enroll::{AsyncInbox, AsyncRepository, RepositoryErrorKind};
-use enroll_postgres::{Error, PostgresTransaction, Statements};
+use enroll_postgres::{PostgresError, PostgresTransaction, Statements};
 use tokio_postgres::IsolationLevel;
 
 #[test]
@@ -64,7 +64,10 @@ fn a_conflict_keeps_the_hosts_row_and_the_next_attempt_sees_what_is_new() {
         let stale = request.plan(&mut repository).await;
         Request::new(2, &body(1, 2)).enroll(&mut open(&url).await).await.unwrap();
         let conflict = repository.commit(&stale).await.unwrap_err();
-        assert!(matches!(told(&conflict), (RepositoryErrorKind::Conflict, Error::Taken { .. })), "{conflict:?}");
+        assert!(
+            matches!(told(&conflict), (RepositoryErrorKind::Conflict, PostgresError::NotUnique { .. })),
+            "{conflict:?}"
+        );
         let report = request.enroll(&mut repository).await.unwrap();
         assert_eq!((report.counts().added, report.counts().reprocessed), (1, 1));
         transaction.commit().await.unwrap();
@@ -85,7 +88,7 @@ fn any_isolation_level_but_read_committed_is_refused() {
             let error = refused(Request::new(1, &body(0, 1)).enroll(&mut repository).await);
             let (kind, told) = told(&error);
             assert_eq!(kind, RepositoryErrorKind::Other);
-            assert!(matches!(told, Error::IsolationLevel { .. }), "{told}");
+            assert!(matches!(told, PostgresError::IsolationLevel { .. }), "{told}");
             assert!(told.to_string().contains("begin it at `read committed`"), "{told}");
         }
     });
@@ -178,8 +181,8 @@ fn a_deadlock_ends_the_hosts_transaction_and_taking_the_organization_first_avoid
                 let error = refused(enrolled);
                 let (kind, told) = told(&error);
                 assert_eq!(kind, RepositoryErrorKind::Other);
-                assert!(matches!(told, Error::Deadlock(_)), "{told}");
-                assert!(told.to_string().contains("roll it back and do it over"), "{told}");
+                assert!(matches!(told, PostgresError::Deadlock(_)), "{told}");
+                assert!(told.to_string().contains("roll it back and repeat it"), "{told}");
                 transaction.rollback().await.unwrap();
             }
             other.await.unwrap().unwrap();

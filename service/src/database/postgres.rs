@@ -12,7 +12,7 @@ use enroll::{
 };
 use enroll_postgres::deadpool_postgres::Object;
 use enroll_postgres::tokio_postgres::IsolationLevel;
-use enroll_postgres::{Error as PostgresError, PostgresRepository, PostgresTransaction, migrate, seed};
+use enroll_postgres::{PostgresError, PostgresRepository, PostgresTransaction, migrate, seed};
 
 /// A pool with one connection, and the runtime that drives it.
 pub(super) struct Postgres {

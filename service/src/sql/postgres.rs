@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use enroll_postgres::deadpool_postgres::Pool;
 use enroll_postgres::tokio_postgres::types::{FromSql, ToSql};
-use enroll_postgres::{Error, PostgresRepository, tokio_postgres};
+use enroll_postgres::{PostgresError, PostgresRepository, tokio_postgres};
 use uuid::Uuid;
 
 use enroll::repository::BoxFuture;
@@ -19,7 +19,7 @@ impl SqlConnection for PostgresRepository {
         on_row: &'a mut OnRow<'_>,
     ) -> BoxFuture<'a, Result<(), RepositoryError>> {
         Box::pin(async move {
-            let client = self.pool().get().await.map_err(Error::from)?;
+            let client = self.pool().get().await.map_err(PostgresError::from)?;
             let rows = client.query(sql, &parameters(params)).await.map_err(storage_error)?;
             rows.iter().try_for_each(|row| on_row(&mut Columns { row, next_column: 0 }))
         })
@@ -27,7 +27,7 @@ impl SqlConnection for PostgresRepository {
 
     fn execute<'a>(&'a mut self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<u64, RepositoryError>> {
         Box::pin(async move {
-            let client = self.pool().get().await.map_err(Error::from)?;
+            let client = self.pool().get().await.map_err(PostgresError::from)?;
             client.execute(sql, &parameters(params)).await.map_err(storage_error)
         })
     }
@@ -38,7 +38,7 @@ impl SqlConnection for PostgresRepository {
 }
 
 async fn create_tables(pool: &Pool) -> Result<(), RepositoryError> {
-    let mut client = pool.get().await.map_err(Error::from)?;
+    let mut client = pool.get().await.map_err(PostgresError::from)?;
     let exists = "select pg_catalog.to_regclass('enroll_service.keys') is not null";
     if client.query_one(exists, &[]).await.and_then(|row| row.try_get(0)).map_err(storage_error)? {
         return Ok(());
@@ -62,7 +62,7 @@ fn parameters(params: &[Param]) -> Vec<&(dyn ToSql + Sync)> {
 }
 
 fn storage_error(error: tokio_postgres::Error) -> RepositoryError {
-    Error::from(error).into()
+    PostgresError::from(error).into()
 }
 
 struct Columns<'r> {

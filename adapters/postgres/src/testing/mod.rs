@@ -5,15 +5,15 @@ mod server;
 use enroll::seed::HostWrite;
 use tokio_postgres::Client;
 
-use crate::Error;
+use crate::PostgresError;
 
 pub use server::Server;
 
 /// Writes one row as a host does, without the engine, in a transaction.
 ///
 /// # Errors
-/// The database's error, or [`Error::Unstorable`] if the row to update or delete does not exist. Nothing is written
-/// then.
-pub async fn host_write(client: &mut Client, write: &HostWrite) -> Result<(), Error> {
+/// [`PostgresError::NoSuchRow`] if the row to update or delete does not exist. Any other error of the database. Then
+/// nothing is written.
+pub async fn host_write(client: &mut Client, write: &HostWrite) -> Result<(), PostgresError> {
     crate::seed::host_write(client, write).await
 }

@@ -1,4 +1,4 @@
-//! A PostgreSQL server for tests, started from the programs that are installed, in a folder of its own.
+//! A PostgreSQL server for tests, which runs the installed programs in a temporary folder.
 
 use deadpool_postgres::{Manager, Pool};
 use std::fmt::Write as _;
@@ -15,13 +15,13 @@ use std::{env, fs, process, thread};
 use tokio_postgres::{Config, NoTls};
 
 use crate::schema::MIGRATIONS;
-use crate::{Error, migrate};
+use crate::{PostgresError, migrate};
 
-/// A PostgreSQL server for tests: a throwaway cluster, or the one that `ENROLL_TEST_POSTGRES_URL` names.
+/// A PostgreSQL server for tests: a temporary cluster, or the server at `ENROLL_TEST_POSTGRES_URL`.
 ///
-/// A throwaway cluster stands in a temporary folder and listens on a free port of 127.0.0.1; nothing that it says
-/// survives a crash of the machine. It ends, and its folder goes, when this is dropped or when the process ends, however
-/// it ends.
+/// A temporary cluster has its own folder, and listens on a free port of 127.0.0.1. Its data does not survive a crash of the
+/// machine. The server stops, and the folder is removed, when this value is dropped or when the process ends, even if it is
+/// killed.
 #[derive(Debug)]
 pub struct Server {
     url: String,
@@ -30,10 +30,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// The one server of this process: that of `ENROLL_TEST_POSTGRES_URL` if it is set, else one that is started now.
+    /// Returns the server that all tests of this process share. Starts one if `ENROLL_TEST_POSTGRES_URL` is not set.
     ///
     /// # Panics
-    /// As [`Server::start`].
+    /// Panics as [`Server::start`] does.
     #[must_use]
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Server> = OnceLock::new();
@@ -43,21 +43,21 @@ impl Server {
         })
     }
 
-    /// A server of its own, from the programs in `PATH` or else the newest of `/usr/lib/postgresql/*/bin`.
+    /// Starts a temporary cluster, with the programs in `PATH` or the newest in `/usr/lib/postgresql/*/bin`.
     ///
     /// # Panics
-    /// Where there are no such programs, or they fail: the message says what to install or to set.
+    /// Panics if the programs are not installed, or if they fail. The message contains the remedy.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// The same with settings of its own, which go before those that a throwaway cluster has.
+    /// Starts a temporary cluster with settings, which override its default ones.
     ///
     /// # Panics
-    /// As [`Server::start`].
+    /// Panics as [`Server::start`] does.
     #[must_use]
-    #[expect(clippy::panic, reason = "a test that cannot run says so loudly")]
+    #[expect(clippy::panic, reason = "a test without a server must fail")]
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
         match Cluster::start(settings) {
             Ok(cluster) => Self {
@@ -69,17 +69,17 @@ impl Server {
         }
     }
 
-    /// The address of its maintenance database.
+    /// Returns the address of the maintenance database.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Makes a database of its own, with the schema and no rows, and tells its address.
+    /// Creates a database with the schema and without rows. Returns its address.
     ///
     /// # Errors
-    /// Whatever the database says.
-    pub async fn database(&self) -> Result<String, Error> {
+    /// [`PostgresError`] if the database cannot be created.
+    pub async fn database(&self) -> Result<String, PostgresError> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let template = self.template().await?;
         let n = MADE.fetch_add(1, Ordering::Relaxed);
@@ -90,23 +90,23 @@ impl Server {
         Ok(self.url_of(&name))
     }
 
-    /// Makes an empty database, and tells its address.
+    /// Creates an empty database. Returns its address.
     ///
     /// # Errors
-    /// Whatever the database says.
-    pub async fn empty_database(&self, name: &str) -> Result<String, Error> {
+    /// [`PostgresError`] if the database cannot be created.
+    pub async fn empty_database(&self, name: &str) -> Result<String, PostgresError> {
         let pool = pool(&self.url)?;
         pool.get().await?.batch_execute(&format!("create database {name} template template0")).await?;
         Ok(self.url_of(name))
     }
 
-    /// Ends the server as a crash would: no session is waited for, and nothing is written out.
+    /// Stops a temporary cluster as a crash would: sessions are cut, and nothing is flushed.
     pub fn stop(&mut self) {
         self.cluster = None;
     }
 
-    /// The database that others are copied from; whoever comes first makes it.
-    async fn template(&self) -> Result<String, Error> {
+    /// Returns the name of the database that others are copied from. The first call creates it.
+    async fn template(&self) -> Result<String, PostgresError> {
         if let Some(name) = self.template.get() {
             return Ok(name.clone());
         }
@@ -116,7 +116,7 @@ impl Server {
         connection.batch_execute(&format!("select pg_catalog.pg_advisory_lock({LOCK})")).await?;
         let exists = "select from pg_catalog.pg_database where datname = $1";
         if connection.query_opt(exists, &[&name]).await?.is_none() {
-            // Made under another name first, so that it is whole as soon as it has its own.
+            // It gets its name when it is complete.
             let draft = format!("{name}_draft");
             connection.batch_execute(&format!("drop database if exists {draft} with (force)")).await?;
             connection.batch_execute(&format!("create database {draft} template template0")).await?;
@@ -130,7 +130,7 @@ impl Server {
         Ok(self.template.get_or_init(|| name).clone())
     }
 
-    /// The last name of a database counts, in both ways of writing an address.
+    /// Appends the name of a database. In both forms of an address, the last name is used.
     fn url_of(&self, name: &str) -> String {
         let url = &self.url;
         match (url.contains("://"), url.contains('?')) {
@@ -141,31 +141,31 @@ impl Server {
     }
 }
 
-fn pool(url: &str) -> Result<Pool, Error> {
+fn pool(url: &str) -> Result<Pool, PostgresError> {
     Ok(Pool::builder(Manager::new(url.parse::<Config>()?, NoTls)).max_size(1).build()?)
 }
 
-/// A cluster, and the shell that minds it: when the pipe to the shell closes, the shell ends the server and removes
-/// the folder. The pipe closes however the process ends, and a static is never dropped.
+/// A cluster, and the shell that supervises it: when the pipe to the shell closes, the shell stops the server and removes
+/// the folder. A static is never dropped, but the pipe closes when the process ends in any way.
 #[derive(Debug)]
 struct Cluster {
     port: u16,
-    minder: Child,
+    supervisor: Child,
     pipe: Option<ChildStdin>,
 }
 
 impl Cluster {
-    /// Once more where another process took the port first.
+    /// Tries again if another process used the port first.
     fn start(settings: &[(&str, &str)]) -> Result<Self, String> {
-        let (programs, user) = (programs()?, User::to_run_as()?);
-        let mut said = String::new();
+        let (programs, user) = (programs()?, User::find()?);
+        let mut error = String::new();
         for _ in 0..ATTEMPTS {
             match Self::launch(&programs, &user, settings) {
                 Ok(cluster) => return Ok(cluster),
-                Err(e) => said = e,
+                Err(e) => error = e,
             }
         }
-        Err(format!("PostgreSQL did not start:\n{said}"))
+        Err(format!("PostgreSQL did not start:\n{error}"))
     }
 
     fn launch(programs: &Path, user: &User, settings: &[(&str, &str)]) -> Result<Self, String> {
@@ -177,18 +177,22 @@ impl Cluster {
         if !output.status.success() {
             return Err(format!("`initdb` failed:\n{}", String::from_utf8_lossy(&output.stderr)));
         }
-        // A port that is free now.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
         let port = free.map_err(|e| failed("bind", &e))?.port();
-        let mut minder = user.command(Path::new("/bin/sh"), folder.path());
-        minder.args(["-c", MINDER, "sh"]).arg(programs.join("postgres")).arg(folder.path()).arg(port.to_string());
-        minder.args(settings.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]));
-        // In a group of its own, so that what ends a test in a terminal does not end the minder first.
-        let minder = minder.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut minder = minder.map_err(|e| failed("sh", &e))?;
-        let pipe = minder.stdin.take();
-        let cluster = Self { port, minder, pipe };
-        // From here on the minder removes it.
+        let mut supervisor = user.command(Path::new("/bin/sh"), folder.path());
+        supervisor
+            .args(["-c", SUPERVISOR, "sh"])
+            .arg(programs.join("postgres"))
+            .arg(folder.path())
+            .arg(port.to_string());
+        supervisor.args(settings.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]));
+        // A separate group: a signal from the terminal must not end the supervisor before the test.
+        let supervisor =
+            supervisor.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut supervisor = supervisor.map_err(|e| failed("sh", &e))?;
+        let pipe = supervisor.stdin.take();
+        let cluster = Self { port, supervisor, pipe };
+        // The supervisor removes the folder.
         let folder = folder.keep();
         let began = Instant::now();
         loop {
@@ -196,7 +200,7 @@ impl Cluster {
             if status.lines().nth(7).is_some_and(|line| line.trim_end() == "ready") {
                 return Ok(cluster);
             }
-            if folder.join("ended").exists() || began.elapsed() > PATIENCE {
+            if folder.join("ended").exists() || began.elapsed() > START_TIMEOUT {
                 return Err(fs::read_to_string(folder.join("log")).unwrap_or_else(|e| failed("postgres", &e)));
             }
             thread::sleep(Duration::from_millis(10));
@@ -207,25 +211,25 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.pipe = None;
-        if let Err(e) = self.minder.wait() {
-            let _unseen = writeln!(io::stderr(), "{}", failed("sh", &e));
+        if let Err(e) = self.supervisor.wait() {
+            let _: io::Result<()> = writeln!(io::stderr(), "{}", failed("sh", &e));
         }
     }
 }
 
-/// Who runs the programs: PostgreSQL refuses root.
+/// The user that runs the programs. PostgreSQL refuses root.
 struct User {
     ids: Option<(u32, u32)>,
 }
 
 impl User {
-    fn to_run_as() -> Result<Self, String> {
+    fn find() -> Result<Self, String> {
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let ids = |name: &str| {
             let mut fields = passwd.lines().find(|line| line.split(':').next() == Some(name))?.split(':').skip(2);
             Some((fields.next()?.parse::<u32>().ok()?, fields.next()?.parse::<u32>().ok()?))
         };
-        // The owner of a file that was just made tells who this is.
+        // The owner of a new file is the user of this process.
         let probe = tempfile::NamedTempFile::new().map_err(|e| failed("mktemp", &e))?;
         let metadata = probe.as_file().metadata().map_err(|e| failed("stat", &e))?;
         if std::os::unix::fs::MetadataExt::uid(&metadata) != 0 {
@@ -266,7 +270,7 @@ fn programs() -> Result<PathBuf, String> {
 
 fn advice(what: &str) -> String {
     let mut text = what.to_owned();
-    let _infallible =
+    let _: std::fmt::Result =
         write!(text, ": install PostgreSQL (`apt-get install postgresql`), or set {VARIABLE} to a server");
     text
 }
@@ -283,10 +287,10 @@ const VARIABLE: &str = "ENROLL_TEST_POSTGRES_URL";
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const LOCK: i64 = 0x0065_6e72_6f6c_6c74;
 const ATTEMPTS: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Takes the program, the folder, the port, and further arguments, of which the last counts. When its input ends, so does
-/// the server, at once, and the folder goes.
-const MINDER: &str = r#"
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Its arguments are the program, the folder, the port, and further options, of which the last one wins. When its input ends,
+/// it stops the server immediately and removes the folder.
+const SUPERVISOR: &str = r#"
 program=$1 folder=$2 port=$3
 shift 3
 (

@@ -1,4 +1,4 @@
-//! What must hold, from here until the commit is visible.
+//! Locks the rows on which the plan depends, and checks that they did not change.
 
 use enroll::changes::{CompletionMode, Conflict, Guards};
 use enroll::contact::KeyKind;
@@ -9,37 +9,37 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
-use crate::Error;
-use crate::rows;
+use crate::PostgresError;
+use crate::fields::ColumnReader;
 use crate::statements::{Bound, Prepared, query_all};
 
-/// What the writes need of what is held.
-pub(super) struct Held {
-    /// Whether rows can be copied into the tables.
+/// The facts about the locked rows that the writes need.
+pub(super) struct LockedGuards {
+    /// True if rows can be copied into the tables.
     pub(super) may_copy: bool,
     email_channels: HashSet<Uuid>,
 }
 
-impl Held {
-    /// Whether a contact has one conversation at most on the channel.
+impl LockedGuards {
+    /// Returns true if a contact can have only one conversation on the channel.
     pub(super) fn one_at_most(&self, channel: ChannelId) -> bool {
         !self.email_channels.contains(&channel.as_uuid())
     }
 }
 
-/// Takes the organization's row, so that no other commit runs, then whatever the change set rests on.
-pub(super) async fn hold(
+/// Locks the organization's row, so that no other commit of it runs. Then locks and checks every guarded row.
+pub(super) async fn lock_and_check(
     transaction: &Transaction<'_>,
     statements: &Prepared,
     changes: &ChangeSet,
-) -> Result<Held, Error> {
+) -> Result<LockedGuards, PostgresError> {
     let guards = changes.guards();
     let rows = changes.rows();
     let organization = changes.organization_id().as_uuid();
     let enrollment = changes.completion().enrollment.id.as_uuid();
     let sequence = guards.sequence.0.as_uuid();
-    let of_conversations = rows.conversations_created.iter().map(|row| row.channel_id);
-    let channels = guards.channels.iter().map(|(id, _)| *id).chain(of_conversations);
+    let of_new_conversations = rows.conversations_created.iter().map(|row| row.channel_id);
+    let channels = guards.channels.iter().map(|(id, _)| *id).chain(of_new_conversations);
     let channels: BTreeSet<Uuid> = channels.map(ChannelId::as_uuid).collect();
     let channels: Vec<Uuid> = channels.into_iter().collect();
     let object: Vec<Uuid> = guards.custom_object.iter().map(|(id, _)| id.as_uuid()).collect();
@@ -52,7 +52,7 @@ pub(super) async fn hold(
     let unclaimed =
         KeyKind::ALL.map(|kind| guards.unclaimed_keys.get(kind).iter().map(|key| &**key).collect::<Vec<&str>>());
     let queries: [Bound<'_>; 16] = [
-        (&statements.engine_writes, vec![&organization]),
+        (&statements.disable_triggers, vec![&organization]),
         (&statements.may_copy, vec![]),
         (&statements.add_organization, vec![&organization]),
         (&statements.lock_organization, vec![&organization]),
@@ -65,40 +65,47 @@ pub(super) async fn hold(
         (&statements.lock_step_contacts, vec![&organization, &step_contacts]),
         (&statements.lock_records, vec![&organization, &records]),
         (&statements.lock_contacts, vec![&organization, &contacts]),
-        (&statements.held_external_ids, vec![&organization, &unclaimed[0]]),
-        (&statements.held_phones, vec![&organization, &unclaimed[1]]),
-        (&statements.held_emails, vec![&organization, &unclaimed[2]]),
+        (&statements.external_id_owners, vec![&organization, &unclaimed[0]]),
+        (&statements.phone_owners, vec![&organization, &unclaimed[1]]),
+        (&statements.email_owners, vec![&organization, &unclaimed[2]]),
     ];
-    let [_, may_copy, _, _, enrollment, sequence, channels, object, call_flow, _, _, _, contacts, held @ ..] =
+    let [_, may_copy, _, _, enrollment, sequence, channels, object, call_flow, _, _, _, contacts, owners @ ..] =
         query_all(transaction, queries).await?;
     check_enrollment(changes, &enrollment)?;
-    check_context(guards, &versions(&sequence)?, &versions(&channels)?, &versions(&object)?, &versions(&call_flow)?)?;
-    let stands = versions(&contacts)?;
+    check_reference_data(
+        guards,
+        &versions(&sequence)?,
+        &versions(&channels)?,
+        &versions(&object)?,
+        &versions(&call_flow)?,
+    )?;
+    let stored = versions(&contacts)?;
     for (id, version) in self::contacts(changes) {
-        if stands.get(&id.as_uuid()) != Some(&version) {
+        if stored.get(&id.as_uuid()) != Some(&version) {
             return Err(Conflict::ContactChanged(id).into());
         }
     }
-    for (key, rows) in KeyKind::ALL.into_iter().zip(&held) {
+    for (key, rows) in KeyKind::ALL.into_iter().zip(&owners) {
         if let Some(row) = rows.first() {
-            let text = row.try_get::<_, &str>(1)?.into();
-            return Err(Conflict::KeyHeld { key, text, holder: rows::id(row, 0)? }.into());
+            let mut columns = ColumnReader::new(row);
+            let (holder, text) = (columns.read()?, columns.read()?);
+            return Err(Conflict::KeyHeld { key, text, holder }.into());
         }
     }
     let mut email_channels = HashSet::new();
     for row in &channels {
         if row.try_get::<_, &str>(2)? == ChannelKind::Email.as_str() {
-            email_channels.insert(rows::id(row, 0)?);
+            email_channels.insert(row.try_get(0)?);
         }
     }
     let may_copy = may_copy.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false);
-    Ok(Held { may_copy, email_channels })
+    Ok(LockedGuards { may_copy, email_channels })
 }
 
-fn check_enrollment(changes: &ChangeSet, stands: &[Row]) -> Result<(), Error> {
+fn check_enrollment(changes: &ChangeSet, stored: &[Row]) -> Result<(), PostgresError> {
     let completion = changes.completion();
     let id = completion.enrollment.id;
-    let state = stands.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
+    let state = stored.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
     match (completion.mode, state) {
         (CompletionMode::Create, None) | (CompletionMode::Finish, Some("accepted")) => Ok(()),
         (CompletionMode::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
@@ -106,7 +113,7 @@ fn check_enrollment(changes: &ChangeSet, stands: &[Row]) -> Result<(), Error> {
     }
 }
 
-fn check_context(
+fn check_reference_data(
     guards: &Guards,
     sequence: &HashMap<Uuid, Version>,
     channels: &HashMap<Uuid, Version>,
@@ -135,12 +142,16 @@ fn check_context(
     Ok(())
 }
 
-/// The contacts that a change set rests on, with the versions that they must have.
+/// Returns the contacts that must not have changed, with their versions.
 fn contacts(changes: &ChangeSet) -> impl Iterator<Item = (ContactId, Version)> {
     let updated = changes.rows().contacts_updated.iter().map(|update| (update.id, update.expected));
     changes.guards().contacts.iter().copied().chain(updated)
 }
 
-fn versions(rows: &[Row]) -> Result<HashMap<Uuid, Version>, Error> {
-    rows.iter().map(|row| Ok((rows::id(row, 0)?, rows::version(row, 1)?))).collect()
+fn versions(rows: &[Row]) -> Result<HashMap<Uuid, Version>, PostgresError> {
+    let read = |row| {
+        let mut columns = ColumnReader::new(row);
+        Ok((columns.read()?, columns.version()?))
+    };
+    rows.iter().map(read).collect()
 }

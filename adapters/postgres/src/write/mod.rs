@@ -1,4 +1,7 @@
-//! The commit: the organization's row, the guards, the rows. What counts is the state after all of it.
+//! Writes a change set: locks the organization, checks the guards, then writes the rows.
+//!
+//! Uniqueness is checked on the state after the commit: keys that move to another contact are emptied first, and step
+//! contacts that stop being live are updated before others become live.
 
 mod guards;
 mod insert;
@@ -8,48 +11,51 @@ mod update;
 use enroll::ChangeSet;
 use tokio_postgres::Transaction;
 
-use crate::Error;
+use crate::PostgresError;
 use crate::begin::Begin;
 use crate::statements::Prepared;
-use guards::Held;
-use insert::List;
+use guards::LockedGuards;
+use insert::TableInsert;
 use statement::{Write, send};
 
-pub(crate) type DateTime = chrono::DateTime<chrono::Utc>;
-
-/// Writes a change set: all of it, or nothing.
-pub(crate) async fn commit(client: &mut impl Begin, statements: &Prepared, changes: &ChangeSet) -> Result<(), Error> {
+/// Writes a change set in one transaction or savepoint.
+pub(crate) async fn commit(
+    client: &mut impl Begin,
+    statements: &Prepared,
+    changes: &ChangeSet,
+) -> Result<(), PostgresError> {
     insert::check_contacts(changes.rows())?;
     let transaction = client.begin().await?;
-    let held = guards::hold(&transaction, statements, changes).await?;
-    write(&transaction, statements, changes, &held).await?;
+    let guards = guards::lock_and_check(&transaction, statements, changes).await?;
+    write(&transaction, statements, changes, &guards).await?;
     Ok(transaction.commit().await?)
 }
 
-/// Always the same statements, also where a list is empty, since their number is a promise; and a copy for each list of
-/// new rows that is long. What changes goes first, in one round trip with the lists that are short. Where one is long,
-/// whatever comes before it is sent, and then it is copied.
+/// Writes the rows with a fixed number of statements, even if a list is empty (repository contract), and one copy for each
+/// long list of new rows.
+///
+/// The updates and the short lists are sent in one round trip. Before each copy, the waiting statements are sent.
 async fn write(
     transaction: &Transaction<'_>,
     statements: &Prepared,
     changes: &ChangeSet,
-    held: &Held,
-) -> Result<(), Error> {
+    guards: &LockedGuards,
+) -> Result<(), PostgresError> {
     let organization = changes.organization_id().as_uuid();
-    let mut lists = insert::lists(statements, changes.rows(), held);
-    let is_copied = |list: &List<'_>| held.may_copy && list.is_long();
+    let mut inserts = insert::inserts(statements, changes.rows(), guards);
+    let is_copied = |insert: &TableInsert<'_>| guards.may_copy && insert.is_long();
     let mut waiting: Vec<Write<'_>> = update::writes(statements, changes)?.into();
-    waiting.extend(lists.iter_mut().filter(|list| is_copied(list)).map(List::opened));
-    for list in &lists {
-        if is_copied(list) {
+    waiting.extend(inserts.iter_mut().filter(|insert| is_copied(insert)).map(TableInsert::of_no_rows));
+    for insert in &inserts {
+        if is_copied(insert) {
             if !waiting.is_empty() {
                 send(transaction, &organization, std::mem::take(&mut waiting)).await?;
             }
-            list.copy(transaction, &organization).await?;
+            insert.copy(transaction, &organization).await?;
         } else {
-            waiting.push(list.inserted());
+            waiting.push(insert.of_all_rows());
         }
     }
-    waiting.push(Write::new(&statements.engine_wrote));
+    waiting.push(Write::new(&statements.enable_triggers));
     send(transaction, &organization, waiting).await
 }

@@ -1,36 +1,19 @@
-//! A statement with what it writes: single values, and lists as one array a column.
+//! A statement with the values that it writes: single values, and one array per column.
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Statement, Transaction};
 use uuid::Uuid;
 
-use crate::Error;
+use crate::PostgresError;
+use crate::fields::Arrays;
 use crate::statements::execute_all;
 
 pub(super) type Values<'a> = Vec<Box<dyn ToSql + Send + Sync + 'a>>;
 
-/// A column of several rows.
-pub(super) trait Column: Send + Sync {
-    fn array(&self) -> &(dyn ToSql + Sync);
-    fn cells(&self) -> Box<dyn Iterator<Item = &(dyn ToSql + Sync)> + Send + '_>;
-}
-
-impl<T: ToSql + Send + Sync> Column for Vec<T> {
-    fn array(&self) -> &(dyn ToSql + Sync) {
-        self
-    }
-
-    fn cells(&self) -> Box<dyn Iterator<Item = &(dyn ToSql + Sync)> + Send + '_> {
-        Box::new(self.iter().map(|cell| cell as _))
-    }
-}
-
-pub(super) type Arrays<'a> = Vec<Box<dyn Column + 'a>>;
-
-/// One array a column.
+/// Builds one array per column.
 macro_rules! arrays {
     ($rows:expr, $row:ident => $($column:expr),* $(,)?) => {{
-        let arrays: $crate::write::statement::Arrays<'_> =
+        let arrays: $crate::fields::Arrays<'_> =
             vec![$(Box::new($rows.iter().map(|$row| $column).collect::<Vec<_>>())),*];
         arrays
     }};
@@ -42,13 +25,13 @@ pub(super) struct Write<'a> {
     statement: &'a Statement,
     values: Values<'a>,
     arrays: Arrays<'a>,
-    /// The table and how many rows of it must be there.
-    named: Option<(&'static str, usize)>,
+    /// The table, and the number of rows that must be written.
+    expected: Option<(&'static str, usize)>,
 }
 
 impl<'a> Write<'a> {
     pub(super) fn new(statement: &'a Statement) -> Self {
-        Self { statement, values: Vec::new(), arrays: Vec::new(), named: None }
+        Self { statement, values: Vec::new(), arrays: Vec::new(), expected: None }
     }
 
     pub(super) fn with(self, values: Values<'a>) -> Self {
@@ -59,27 +42,29 @@ impl<'a> Write<'a> {
         Self { arrays, ..self }
     }
 
-    pub(super) fn of(self, table: &'static str, named: usize) -> Self {
-        Self { named: Some((table, named)), ..self }
+    pub(super) fn expecting(self, table: &'static str, rows: usize) -> Self {
+        Self { expected: Some((table, rows)), ..self }
     }
 }
 
-/// Runs them in one round trip, in this order. Each must find the rows that it names.
+/// Runs the statements in one round trip, in this order. Fails if one writes another number of rows than it expects.
 pub(super) async fn send(
     transaction: &Transaction<'_>,
     organization: &Uuid,
     writes: Vec<Write<'_>>,
-) -> Result<(), Error> {
+) -> Result<(), PostgresError> {
     let bound = writes.iter().map(|write| {
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![organization];
         parameters.extend(write.values.iter().map(|value| &**value as &(dyn ToSql + Sync)));
-        parameters.extend(write.arrays.iter().map(|array| array.array()));
+        parameters.extend(write.arrays.iter().map(|array| array.parameter()));
         (write.statement, parameters)
     });
     let written = execute_all(transaction, &bound.collect::<Vec<_>>()).await?;
     for (write, written) in writes.iter().zip(written) {
-        match write.named {
-            Some((table, named)) if usize::try_from(written) != Ok(named) => return Err(Error::Gone { table }),
+        match write.expected {
+            Some((table, rows)) if usize::try_from(written) != Ok(rows) => {
+                return Err(PostgresError::RowGone { table });
+            }
             _ => {}
         }
     }

@@ -14,7 +14,7 @@ use enroll::{
 };
 use enroll_postgres::seed;
 use enroll_postgres::testing::Server;
-use enroll_postgres::{Error, PostgresClient};
+use enroll_postgres::{PostgresClient, PostgresError};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
@@ -149,7 +149,7 @@ impl Request {
 
 /// The adapter's own error within a repository's.
 #[track_caller]
-pub(crate) fn told(error: &RepositoryError) -> (RepositoryErrorKind, &Error) {
+pub(crate) fn told(error: &RepositoryError) -> (RepositoryErrorKind, &PostgresError) {
     (error.kind(), error.inner().downcast_ref().unwrap())
 }
 

@@ -1,4 +1,4 @@
-//! A pool of connections.
+//! A repository on a pool of connections.
 
 use deadpool_postgres::{Manager, Object, Pool, Runtime};
 use enroll::inbox::{Claim, Failure, InboxEntry};
@@ -12,11 +12,45 @@ use std::time::Duration;
 use tokio_postgres::{Config, NoTls};
 
 use crate::client::load;
-use crate::{Error, Statements, inbox, migrate, read, schema, write};
+use crate::{PostgresError, Statements, inbox, migrate, read, schema, write};
 
-/// A repository on a pool: a clone is another handle on the same. Each call takes a connection and gives it back.
+/// A repository and inbox on a pool of connections. A clone is another handle on the same pool.
 ///
-/// Statements are prepared once a connection, and kept in its cache.
+/// Each call uses one connection, and returns it to the pool. Each connection prepares the statements once.
+///
+/// Each load is one read transaction. A commit first locks the organization's row, so that one commit per organization
+/// runs at a time. Commits of several organizations run in parallel.
+///
+/// ```no_run
+/// use enroll::{Engine, Enrollment, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest, OrganizationId, SequenceId};
+/// use enroll_postgres::PostgresRepository;
+///
+/// # async fn example(organization_id: OrganizationId, sequence_id: SequenceId) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut repository = PostgresRepository::connect("postgres://app@db.example/app", 8).await?;
+///
+/// let request = EnrollmentRequest::from_json(br#"{"to": [{"phone": "+1 202 555 0123", "name": "Ann"}]}"#);
+/// let enrollment = Enrollment {
+///     organization_id,
+///     sequence_id,
+///     key: EnrollmentKey::Idempotency("request-1"),
+///     at: "2026-02-01T15:00:00Z".parse()?,
+///     request: &request,
+/// };
+/// let policy = EnrollmentPolicy::default();
+/// let engine = Engine::new(&policy);
+/// let report = enroll::enroll_contacts_async(&mut repository, &engine, &enrollment).await?.report;
+/// println!("{} added", report.counts().added);
+///
+/// // The host uses the same pool for its own SQL.
+/// let connection = repository.pool().get().await?;
+/// let contacts: i64 = connection.query_one("select count(*) from enroll.contacts", &[]).await?.get(0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Each [`RepositoryError`] contains a [`PostgresError`]. A lost connection is
+/// [`Unavailable`](enroll::RepositoryErrorKind::Unavailable); the next call uses another connection.
 #[derive(Clone, Debug)]
 pub struct PostgresRepository {
     pool: Pool,
@@ -24,51 +58,53 @@ pub struct PostgresRepository {
 }
 
 impl PostgresRepository {
-    /// Connects without TLS, to at most so many connections as [`pool_at`](Self::pool_at) says, and brings the schema up
-    /// to date.
+    /// Connects without TLS, with at most `connections` connections, and upgrades the schema.
+    ///
+    /// The timeouts are those of [`pool_at`](Self::pool_at).
     ///
     /// # Errors
-    /// [`Error::Unreachable`] where there is no server; those of [`migrate`]; [`Error::Database`] for an address that
-    /// is none.
-    pub async fn connect(url: &str, connections: usize) -> Result<Self, Error> {
+    /// [`PostgresError::Unreachable`] if no server answers. [`PostgresError::Postgres`] if the address is not valid. The
+    /// errors of [`migrate`].
+    pub async fn connect(url: &str, connections: usize) -> Result<Self, PostgresError> {
         let repository = Self::new(Self::pool_at(url, connections)?);
         migrate(&mut *repository.connection().await?).await?;
         Ok(repository)
     }
 
-    /// A pool of at most so many connections without TLS, of which none is made yet.
+    /// Builds a pool of at most `connections` connections without TLS. It does not connect yet.
     ///
-    /// Where the address says nothing else, connecting takes 10 s at most, a statement waits 30 s at most for a lock, and
-    /// a server that does not answer any more is noticed within 30 s.
+    /// A call waits up to 30 s for a connection. Unless the address has other values, the timeouts are:
+    /// - 10 s for a new connection
+    /// - 30 s for a lock
+    /// - 30 s until a server that no longer answers counts as lost
     ///
-    /// For TLS, or any other way to connect, build a pool of your own. A call waits at most
-    /// 30 s for a connection.
+    /// For TLS, or other settings, build the pool with [`deadpool_postgres`] and use [`new`](Self::new).
     ///
     /// # Errors
-    /// [`Error::Database`] for an address that is none.
-    pub fn pool_at(url: &str, connections: usize) -> Result<Pool, Error> {
-        let manager = Manager::new(patient(url.parse()?), NoTls);
+    /// [`PostgresError::Postgres`] if the address is not valid. [`PostgresError::Build`] if the pool cannot be built.
+    pub fn pool_at(url: &str, connections: usize) -> Result<Pool, PostgresError> {
+        let manager = Manager::new(with_timeouts(url.parse()?), NoTls);
         let pool = Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).wait_timeout(Some(WAIT));
         Ok(pool.build()?)
     }
 
-    /// On a pool of connections to a database that [`migrate`] was run on.
+    /// Creates a repository on a pool of connections to a database that has the schema: see [`migrate`].
     #[must_use]
     pub fn new(pool: Pool) -> Self {
         Self { pool, checked: Arc::default() }
     }
 
-    /// The pool, for the host's own statements.
+    /// Returns the pool for the host's own SQL.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    async fn connection(&self) -> Result<Object, Error> {
+    async fn connection(&self) -> Result<Object, PostgresError> {
         Ok(self.pool.get().await?)
     }
 
-    async fn ready(&self) -> Result<(Object, Statements), Error> {
+    async fn ready(&self) -> Result<(Object, Statements), PostgresError> {
         let connection = self.connection().await?;
         if !self.checked.load(Ordering::Relaxed) {
             schema::check(&**connection).await?;
@@ -137,15 +173,15 @@ impl AsyncInbox for PostgresRepository {
     }
 }
 
-/// With bounds on every wait for which the address gives none.
-fn patient(mut config: Config) -> Config {
+/// Adds the timeouts that the address does not set.
+fn with_timeouts(mut config: Config) -> Config {
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(Duration::from_secs(10));
     }
     if config.get_tcp_user_timeout().is_none() {
         config.tcp_user_timeout(WAIT);
     }
-    // The driver's own default is two hours, which nobody asks for.
+    // The driver's default of two hours counts as not set.
     if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
         config
             .keepalives_idle(Duration::from_secs(15))
