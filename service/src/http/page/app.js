@@ -29,7 +29,7 @@ const DISPOSITIONS = {
 };
 const SHOWN = {
   all: ['All', () => true],
-  ...fromPairs(Object.entries(DISPOSITIONS), ([name, words]) => [name, [words, (outcome) => outcome.disposition === name]]),
+  ...fromPairs(Object.entries(DISPOSITIONS), ([name, text]) => [name, [text, (outcome) => outcome.disposition === name]]),
   noted: ['With a note', (outcome) => outcome.noteTexts.length > 0],
 };
 /** The form field that shows a fault of the request, by the start of its path and code. */
@@ -37,7 +37,7 @@ const FIELD_OF = [
   ['sequence', 'sequence'], ['/step_id', 'step'], ['step_', 'step'], ['/custom_data', 'object'], ['/', 'list'],
 ];
 /** For each code: its meaning, and what the user can do. */
-const WORDS = fromPairs(['reasons', 'notes'], (table) => [table, fromPairs($(table).content.querySelectorAll('dt'),
+const TEXTS = fromPairs(['reasons', 'notes'], (table) => [table, fromPairs($(table).content.querySelectorAll('dt'),
   (term) => [term.dataset.code, [term.textContent, term.nextElementSibling.textContent]])]);
 
 const state = { key: '', sequences: [], list: null, plan: null, result: null, busy: false };
@@ -162,7 +162,7 @@ function showCustomData(list) {
     const label = make('label', `${key} holds`);
     const select = make('select');
     label.htmlFor = select.id = `kind-${n}`;
-    select.append(...Object.entries(CELLS).map(([value, words]) => new Option(words, value)));
+    select.append(...Object.entries(CELLS).map(([value, text]) => new Option(text, value)));
     const box = make('div');
     box.append(label, select);
     return box;
@@ -226,7 +226,7 @@ async function enroll() {
   clearErrors();
   await runExclusive('Sending the list…', async () => {
     const { path, bodies, sequence } = state.plan;
-    const begun = Date.now();
+    const start = Date.now();
     let earlier = null;
     for (const part of bodies) {
       const key = ['page', sequence.id, part.from, part.run, fingerprint(part.bytes)].join('-');
@@ -239,7 +239,7 @@ async function enroll() {
       part.id = answer.body.data.enrollment_id;
       const accepted = Date.parse(answer.body.data.accepted_at);
       // By the clock of the service, a receipt that is older than this run belongs to an earlier run.
-      if (Date.parse(answer.headers.get('date')) - accepted > Date.now() - begun + 2000) earlier = accepted;
+      if (Date.parse(answer.headers.get('date')) - accepted > Date.now() - start + 2000) earlier = accepted;
     }
     const done = { outcomes: [], tags: [], failures: [], earlier, enrolled: true };
     for (const part of bodies) await waitForEnd(part, done);
@@ -293,17 +293,17 @@ function describe(outcome) {
     faults: (faults) => faults.map(({ key, problem }) => `“${key}” ${PROBLEMS[problem] ?? problem}`).join('; '),
     accepted: (keys) => keys.map((key) => `“${key}”`).join(', ') || 'no properties',
   };
-  const words = (table, part) => (each) => (WORDS[table][each.code]?.[part] ?? (part ? '' : each.code))
+  const textOf = (table, part) => (each) => (TEXTS[table][each.code]?.[part] ?? (part ? '' : each.code))
     .replace(/\{(\w+)\}/g, (_, name) => String(format[name]?.(each[name]) ?? each[name]));
   const [reasons, notes] = [outcome.reasons ?? [], outcome.notes ?? []];
-  const reasonTexts = reasons.map(words('reasons', 0));
+  const reasonTexts = reasons.map(textOf('reasons', 0));
   if (outcome.duplicate_of !== undefined && outcome.duplicate_of !== null) {
     reasonTexts.push(`The same person as ${row(outcome.duplicate_of)}.`);
   }
   const contact = [cell('phone'), cell('email'), cell('external_id')].filter(Boolean);
   const name = cell('name') || contact.shift() || '(blank)';
-  const noteTexts = notes.map(words('notes', 0));
-  const hints = [...reasons.map(words('reasons', 1)), ...notes.map(words('notes', 1))].filter(Boolean);
+  const noteTexts = notes.map(textOf('notes', 0));
+  const hints = [...reasons.map(textOf('reasons', 1)), ...notes.map(textOf('notes', 1))].filter(Boolean);
   const all = [name, ...contact, DISPOSITIONS[outcome.disposition], ...reasonTexts, ...noteTexts].join(' ').toLowerCase();
   return { ...outcome, row: list.rows[outcome.index], name, contact: contact.join(' · '), reasonTexts, noteTexts, hints, all };
 }
@@ -339,7 +339,7 @@ function showResult(done) {
   setButton('again', done.enrolled && ((rejected && 'Try the rejected people again') || (done.earlier && 'Enroll the list again')));
   setButton('download', ignored > 0 && `Download ${number(ignored)} to fix`);
   $('row-word').textContent = capitalize(state.list.word);
-  const counts = Object.entries(SHOWN).map(([name, [words, test]]) => [name, words, outcomes.filter(test).length]);
+  const counts = Object.entries(SHOWN).map(([name, [text, test]]) => [name, text, outcomes.filter(test).length]);
   const tiles = counts.filter(([name, , n]) => n || name === 'all').map(tile);
   $('counts').replaceChildren($('counts').firstElementChild, ...tiles);
   $('search').value = '';
@@ -351,11 +351,11 @@ function showResult(done) {
 }
 
 /** Returns a count, which is also a filter for the table. */
-function tile([name, words, n]) {
+function tile([name, text, n]) {
   const [box, radio] = [make('label'), make('input')];
   Object.assign(radio, { type: 'radio', name: 'shown', value: name, checked: name === 'all' });
   box.className = `tile ${name}`;
-  box.append(radio, make('strong', number(n)), make('span', words));
+  box.append(radio, make('strong', number(n)), make('span', text));
   return box;
 }
 
@@ -372,9 +372,9 @@ function render(limit) {
     line.setAttribute('role', 'row');
     const badge = make('span', DISPOSITIONS[outcome.disposition] ?? outcome.disposition);
     badge.className = `badge ${outcome.disposition}`;
-    const notes = outcome.noteTexts.map((words) => Object.assign(make('p', words), { className: 'note' }));
+    const notes = outcome.noteTexts.map((text) => Object.assign(make('p', text), { className: 'note' }));
     const cells = [[String(outcome.row)], [make('strong', outcome.name), make('span', outcome.contact)], [badge],
-      [...outcome.reasonTexts.map((words) => make('p', words)), ...notes]];
+      [...outcome.reasonTexts.map((text) => make('p', text)), ...notes]];
     line.append(...cells.map((content) => {
       const cell = make('td');
       cell.setAttribute('role', 'cell');
@@ -403,9 +403,9 @@ function download() {
   const quote = (cell) => (/[",\r\n]|^\s|\s$/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
   const lines = [[...kept.map((n) => header[n]), `${FIX}row`, `${FIX}reason`, `${FIX}hint`]];
   for (const outcome of state.result.outcomes.filter(({ disposition }) => disposition === 'ignored')) {
-    const words = [...outcome.reasonTexts, ...outcome.noteTexts].join(' ');
+    const text = [...outcome.reasonTexts, ...outcome.noteTexts].join(' ');
     const row = cells[outcome.index];
-    lines.push([...kept.map((n) => row[n]), String(rows[outcome.index]), words, outcome.hints.join(' ')]);
+    lines.push([...kept.map((n) => row[n]), String(rows[outcome.index]), text, outcome.hints.join(' ')]);
   }
   // Spreadsheets recognize UTF-8 by a byte order mark.
   const text = `\ufeff${lines.map((line) => line.map(quote).join()).join('\r\n')}\r\n`;
@@ -468,14 +468,14 @@ function showServiceError(error) {
     const known = FIELD_OF.find(([start]) => (path + code).startsWith(start))?.[1] ?? 'failure';
     const field = at || (known === 'object' && $('custom').hidden) ? 'list' : known;
     const inner = at?.[2].slice(1).replaceAll('/', '.');
-    const words = inner && !description.includes(`\`${inner}\``) ? `${inner}: ${description}` : description;
-    const group = groups.get(field + words) ?? { field, words, rows: [] };
+    const text = inner && !description.includes(`\`${inner}\``) ? `${inner}: ${description}` : description;
+    const group = groups.get(field + text) ?? { field, text, rows: [] };
     if (at) group.rows.push(Number(at[1]) + (error.part?.from ?? 0));
-    groups.set(field + words, group);
+    groups.set(field + text, group);
   }
   const linesOf = new Map();
-  for (const { field, words, rows } of groups.values()) {
-    const where = rows.length ? `${capitalize(ranges(rows.map((n) => state.list.rows[n])))}: ${words}` : capitalize(words);
+  for (const { field, text, rows } of groups.values()) {
+    const where = rows.length ? `${capitalize(ranges(rows.map((n) => state.list.rows[n])))}: ${text}` : capitalize(text);
     linesOf.set(field, [...(linesOf.get(field) ?? []), /[.!?]$/.test(where) ? where : `${where}.`]);
   }
   const fields = [...linesOf.keys()];
@@ -510,12 +510,12 @@ function describeError(error) {
 // ---- The page
 
 /** Runs one task at a time and shows its status. The task returns a function that shows its result. */
-async function runExclusive(words, work) {
+async function runExclusive(text, work) {
   if (state.busy) return;
   state.busy = true;
   $('progress').classList.remove('unseen');
   $('bar').removeAttribute('value');
-  setStatus(words);
+  setStatus(text);
   for (const id of FORMS) $(id).inert = true;
   let show;
   try {
@@ -531,8 +531,8 @@ async function runExclusive(words, work) {
   show();
 }
 
-function setStatus(words) {
-  if ($('status').textContent !== words) $('status').textContent = words;
+function setStatus(text) {
+  if ($('status').textContent !== text) $('status').textContent = text;
 }
 
 function setProgress(done) {
@@ -557,9 +557,9 @@ function clearErrors() {
 }
 
 /** Sets the text of a button, or hides the button if there is no text. */
-function setButton(id, words) {
-  $(id).hidden = !words;
-  $(id).textContent = words || '';
+function setButton(id, text) {
+  $(id).hidden = !text;
+  $(id).textContent = text || '';
 }
 
 function $(id) { return document.getElementById(id); }
