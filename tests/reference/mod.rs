@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use rows::{
-    ADDRESS, BIRTH_DATE, KEYS, TEXTS, by_id, has, is_of_type, members, millis, only, outcome, present, rfc3339, text,
+    ADDRESS, BIRTH_DATE, KEYS, by_id, has, is_of_type, members, millis, only, outcome, present, rfc3339, text, texts,
     trimmed, trimmed_text, without_empty,
 };
 pub(crate) use rows::{CONTACT, STEP_CONTACT};
@@ -149,8 +149,8 @@ impl<'a> Planner<'a> {
             "address": members(&raw["address"], &ADDRESS),
             "birth_date": members(&raw["birth_date"], &BIRTH_DATE),
         });
-        for field in TEXTS {
-            entry[field] = json!(given(field));
+        for (field, text) in texts(raw) {
+            entry[field] = json!(text);
         }
         without_empty(entry)
     }

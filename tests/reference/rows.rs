@@ -115,9 +115,18 @@ pub(super) fn rfc3339(millis: i64) -> String {
 /// 4.3: the keys in their order, each with the field that is compared.
 pub(super) const KEYS: [(&str, &str); 3] = [("external_id", "external_id"), ("phone", "phone"), ("email", "email_key")];
 /// The text fields of a contact that are not keys.
-pub(super) const TEXTS: [&str; 2] = ["name", "language"];
-pub(crate) const CONTACT: [&str; 8] =
-    ["external_id", "phone", "email", "name", "language", "default_channel_id", "address", "birth_date"];
+const TEXTS: [&str; 2] = ["name", "language"];
+
+/// Returns the text fields of an entry that are not keys, trimmed.
+pub(super) fn texts(raw: &Value) -> impl Iterator<Item = (&'static str, Option<String>)> {
+    TEXTS.into_iter().map(|field| (field, trimmed_text(&raw[field])))
+}
+
+#[rustfmt::skip]
+pub(crate) const CONTACT: [&str; 8] = [
+    "external_id", "phone", "email", "name", "language", "default_channel_id", "address",
+    "birth_date",
+];
 pub(crate) const STEP_CONTACT: [&str; 5] =
     ["status", "scheduled_at", "channel_id", "default_call_flow_id", "times_processed"];
 pub(super) const ADDRESS: [&str; 6] = ["address_line_one", "address_line_two", "city", "state", "post_code", "country"];
