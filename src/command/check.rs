@@ -333,14 +333,29 @@ impl CheckRecipient<'_> {
                 faults.of_body.push(Fault::new(FaultCode::Required, path, "`phone` is required; add it"));
             }
         }
-        for (name, text) in [("name", &entry.name), ("email", &entry.email)] {
-            if let Some(text) = text.as_ref().filter(|text| text.len() > MAX_CHARACTERS) {
-                let characters = text.chars().count();
-                if characters > MAX_CHARACTERS {
-                    let description = format!("`{name}` has {characters} characters; shorten it to {MAX_CHARACTERS}");
-                    faults.of_body.push(Fault::new(FaultCode::TooLong, at.member(name).pointer(), description));
-                }
+        let mut too_long = |name: &str, what: &str, text: &str| {
+            let characters = if text.len() > MAX_CHARACTERS { text.chars().count() } else { 0 };
+            if characters > MAX_CHARACTERS {
+                let description = format!("{what} has {characters} characters; shorten it to {MAX_CHARACTERS}");
+                faults.of_body.push(Fault::new(FaultCode::TooLong, at.member(name).pointer(), description));
             }
+            characters > MAX_CHARACTERS
+        };
+        let fields = [
+            ("name", &entry.name),
+            ("first_name", &entry.first_name),
+            ("last_name", &entry.last_name),
+            ("email", &entry.email),
+        ];
+        let mut name_is_too_long = false;
+        for (name, text) in fields {
+            if let Some(text) = text {
+                name_is_too_long |= too_long(name, &format!("`{name}`"), text) && name != "email";
+            }
+        }
+        let name = entry.full_name();
+        if let Some(joined) = name.as_ref().filter(|_| !name_is_too_long) {
+            too_long("first_name", "the joined `first_name` and `last_name`", joined);
         }
         let birth_date = entry.birth_date.and_then(|date| {
             let checked = BirthDate::new(date.day, date.month, date.year);
@@ -357,7 +372,9 @@ impl CheckRecipient<'_> {
             email: checked(non_blank(entry.email.as_ref()), Email::parse),
             external_id: text(entry.external_id.as_ref()),
             profile: Profile {
-                name: text(entry.name.as_ref()),
+                name: name.map(Text::from),
+                first_name: text(entry.first_name.as_ref()),
+                last_name: text(entry.last_name.as_ref()),
                 language: text(entry.language.as_ref()),
                 default_channel_id: entry.default_channel_id,
                 address: entry.address.as_ref().and_then(|wire| {

@@ -14,6 +14,10 @@ macro_rules! with_profile_fields {
             {
                 /// The full name.
                 name: $crate::text::Text,
+                /// The given name, as the sender wrote it.
+                first_name: $crate::text::Text,
+                /// The family name, as the sender wrote it.
+                last_name: $crate::text::Text,
                 /// The language, in the host's own form.
                 language: $crate::text::Text,
                 /// The channel that the host uses by default.

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use crate::fault::Fault;
 use crate::ids::{ChannelId, CustomObjectId, StepId};
+use crate::text::non_blank;
 use crate::time::Timestamp;
 use crate::value::Properties;
 
@@ -104,6 +105,17 @@ impl<'a> Recipient<'a> {
     pub fn new(phone: impl Into<Cow<'a, str>>) -> Self {
         Self { phone: Some(phone.into()), ..Self::default() }
     }
+
+    /// Returns the name, trimmed. If it is blank, returns the first and the last name, joined by a space.
+    pub(crate) fn full_name(&self) -> Option<Cow<'_, str>> {
+        if let Some(name) = non_blank(self.name.as_ref()) {
+            return Some(Cow::Borrowed(name));
+        }
+        match (non_blank(self.first_name.as_ref()), non_blank(self.last_name.as_ref())) {
+            (Some(first), Some(last)) => Some(Cow::Owned(format!("{first} {last}"))),
+            (first, last) => first.or(last).map(Cow::Borrowed),
+        }
+    }
 }
 
 macro_rules! recipient {
@@ -173,6 +185,10 @@ recipient! {
     email,
     /// The full name, with at most 255 characters.
     name,
+    /// The given name, with at most 255 characters. It makes the full name if `name` is blank.
+    first_name,
+    /// The family name, with at most 255 characters. It makes the full name if `name` is blank.
+    last_name,
     /// The host's own id of the contact. It is case-sensitive.
     external_id,
     /// The language, in the host's own form.

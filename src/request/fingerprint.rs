@@ -110,7 +110,12 @@ fn entry(hash: &mut Hash, recipient: &Recipient<'_>) {
     hash.text(b'k', non_blank(recipient.email.as_ref()));
     hash.text(b'l', non_blank(recipient.external_id.as_ref()));
     hash.text(b'm', non_blank(recipient.language.as_ref()));
-    hash.text(b'n', non_blank(recipient.name.as_ref()));
+    hash.text(b'n', recipient.full_name().as_deref());
+    // Without a name, the parts are hashed as the joined name (spec 1).
+    if non_blank(recipient.name.as_ref()).is_some() {
+        hash.text(b'q', non_blank(recipient.first_name.as_ref()));
+        hash.text(b'r', non_blank(recipient.last_name.as_ref()));
+    }
     // A blank phone differs from an absent one: if a phone is required, only an absent one is a fault of the request.
     hash.text(b'o', recipient.phone.as_ref().map(|phone| trimmed(phone)));
     for (key, value) in &recipient.properties {

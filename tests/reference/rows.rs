@@ -115,16 +115,23 @@ pub(super) fn rfc3339(millis: i64) -> String {
 /// 4.3: the keys in their order, each with the field that is compared.
 pub(super) const KEYS: [(&str, &str); 3] = [("external_id", "external_id"), ("phone", "phone"), ("email", "email_key")];
 /// The text fields of a contact that are not keys.
-const TEXTS: [&str; 2] = ["name", "language"];
+const TEXTS: [&str; 4] = ["name", "first_name", "last_name", "language"];
 
 /// Returns the text fields of an entry that are not keys, trimmed.
 pub(super) fn texts(raw: &Value) -> impl Iterator<Item = (&'static str, Option<String>)> {
-    TEXTS.into_iter().map(|field| (field, trimmed_text(&raw[field])))
+    let parts = ["first_name", "last_name"].into_iter().filter_map(|part| trimmed_text(&raw[part]));
+    let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
+    // 1: a blank name is made of the other two.
+    let joined = trimmed_text(&raw["name"]).filter(|name| !name.is_empty()).unwrap_or(parts.join(" "));
+    TEXTS.into_iter().map(move |field| match field {
+        "name" => (field, Some(joined.clone())),
+        _ => (field, trimmed_text(&raw[field])),
+    })
 }
 
 #[rustfmt::skip]
-pub(crate) const CONTACT: [&str; 8] = [
-    "external_id", "phone", "email", "name", "language", "default_channel_id", "address",
+pub(crate) const CONTACT: [&str; 10] = [
+    "external_id", "phone", "email", "name", "first_name", "last_name", "language", "default_channel_id", "address",
     "birth_date",
 ];
 pub(crate) const STEP_CONTACT: [&str; 5] =

@@ -150,6 +150,8 @@ contact_table! {
         phone => phone;
         email email_key => email;
         name => profile.name;
+        first_name => profile.first_name;
+        last_name => profile.last_name;
         language => profile.language;
         default_channel_id => profile.default_channel_id;
         address => profile.address;

@@ -61,6 +61,11 @@ pub(crate) struct RecipientDoc {
     email: Option<String>,
     #[schema(max_length = 255)]
     name: Option<String>,
+    /// Makes the name, together with `last_name`, if `name` is blank.
+    #[schema(max_length = 255)]
+    first_name: Option<String>,
+    #[schema(max_length = 255)]
+    last_name: Option<String>,
     /// The sender's own id of the contact.
     external_id: Option<String>,
     language: Option<String>,

@@ -232,14 +232,16 @@ fn fields() -> impl Strategy<Value = Map<String, Value>> {
     let birth_date = [r#"[{"day":29,"month":2}]"#, r#"[{"year":1980}]"#, r#"[{"day":1,"month":5,"year":1990}]"#];
     (
         option::of(json(&[r#"["Ann"]"#, r#"["Bob Ross"]"#, r#"[" "]"#])),
+        option::weighted(0.3, json(&[r#"["Ann"]"#, r#"[" "]"#])),
+        option::weighted(0.3, json(&[r#"["Ross"]"#])),
         option::weighted(0.3, json(&[r#"["en"]"#, r#"["rw"]"#])),
         option::weighted(0.3, channel),
         option::weighted(0.3, select(address.to_vec()).prop_map(|text| nth(text, 0))),
         option::weighted(0.3, select(birth_date.to_vec()).prop_map(|text| nth(text, 0))),
     )
-        .prop_map(|(name, language, channel, address, birth_date)| {
+        .prop_map(|(name, first_name, last_name, language, channel, address, birth_date)| {
             let fields = json!({
-                "name": name, "language": language, "default_channel_id": channel, "address": address,
+                "name": name, "first_name": first_name, "last_name": last_name, "language": language, "default_channel_id": channel, "address": address,
                 "birth_date": birth_date,
             });
             let Value::Object(fields) = fields else { return Map::new() };

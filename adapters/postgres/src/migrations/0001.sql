@@ -125,6 +125,8 @@ create table enroll.contacts (
     email text collate "C",
     email_key text collate "C",
     name text,
+    first_name text,
+    last_name text,
     language text,
     default_channel_id uuid,
     address json,

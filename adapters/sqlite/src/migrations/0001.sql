@@ -87,6 +87,8 @@ create table enroll_contacts (
     email text,
     email_key text,
     name text,
+    first_name text,
+    last_name text,
     language text,
     default_channel_id blob,
     address text check (address is null or json_valid(address)),

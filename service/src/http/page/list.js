@@ -2,7 +2,7 @@
 
 /** The prefix of the columns that a download adds. */
 export const FIX = 'fix.';
-const FIELDS = ['phone', 'email', 'name', 'external_id', 'language', 'default_channel_id',
+const FIELDS = ['phone', 'email', 'name', 'first_name', 'last_name', 'external_id', 'language', 'default_channel_id',
   'address.address_line_one', 'address.address_line_two', 'address.city', 'address.state', 'address.post_code',
   'address.country', 'address.postal_code', 'birth_date.day', 'birth_date.month', 'birth_date.year'];
 
