@@ -1,7 +1,7 @@
-//! What an enrollment costs in PostgreSQL over one connection, and what of that the engine and the database cost alone.
+//! Measures enrollments in PostgreSQL over one connection, and the parts that the engine and the database need alone.
 //!
 //! `cargo bench -p enroll-postgres --features testing`, with `ENROLL_BENCH_STANDING=0,100000,1000000` for all sizes. The
-//! server is one of its own that writes to the disk as servers do; it needs PostgreSQL's programs, and says so.
+//! bench starts a server that flushes to the disk. It needs PostgreSQL's programs.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use enroll::{
@@ -31,14 +31,14 @@ use uuid::Uuid;
 fn postgres(criterion: &mut Criterion) {
     let databases = Databases::start();
     for size in sizes() {
-        // The mixed body names the same people each time: where no run begins anew, they would be known at the second.
+        // The mixed body has the same contacts each time. In a growing database, the second run would find all of them.
         let sent = Sent::all(size).into_iter().filter(|sent| *sent != Sent::Mixed || size < GROWING);
         let cases: Vec<Case<'_>> = sent.map(|sent| Case::new(sent, size, &databases)).collect();
         for case in &cases {
             let parameter = format!("{}, {size} standing", case.sent.name());
             compare(criterion, ("postgres", &parameter), RECIPIENTS, rounds(size), case.contenders());
         }
-        // Each against the others, in turns.
+        // All cases, interleaved.
         let whole = cases.iter().map(|case| Contender::timing(case.sent.name(), || case.whole())).collect();
         let parameter = format!("whole enrollments, {size} standing");
         compare(criterion, ("postgres", &parameter), RECIPIENTS, rounds(size), whole);
@@ -48,15 +48,15 @@ fn postgres(criterion: &mut Criterion) {
 criterion_group!(benches, postgres);
 criterion_main!(benches);
 
-/// A body on its way into a database.
+/// A request body, and a database to enroll it in.
 struct Case<'d> {
     sent: Sent,
     size: usize,
     databases: &'d Databases,
     template: String,
-    /// A copy for runs that only read.
+    /// A copy of the database for runs that only read.
     reading: String,
-    /// The runs so far, where the database grows.
+    /// The number of runs so far, if the database grows.
     turns: Cell<usize>,
     first: Rc<Turn>,
 }
@@ -76,20 +76,20 @@ impl<'d> Case<'d> {
 
     fn contenders(&self) -> Vec<Contender<'_>> {
         let request = EnrollmentRequest::from_json(&self.first.body).into_owned();
-        let of_emails = request.clone();
+        let email_request = request.clone();
         vec![
             Contender::timing("whole enrollment", || self.whole()),
             Contender::timing("load", || self.load()),
             Contender::timing("commit", || self.commit()),
             Contender::new("json", || floors::json(&self.first.body)).as_floor(),
             Contender::new("phones", move || floors::phones(&request)).as_floor(),
-            Contender::new("emails", move || floors::emails(&of_emails)).as_floor(),
+            Contender::new("emails", move || floors::emails(&email_request)).as_floor(),
             Contender::timing("look-ups", || self.look_up()).as_floor(),
             Contender::timing("inserts and updates", || self.write()).as_floor(),
         ]
     }
 
-    /// From the bytes of the body to what is on the disk.
+    /// Times the enrollment, from the bytes of the body to the committed rows.
     fn whole(&self) -> Duration {
         let policy = EnrollmentPolicy::default();
         self.run(async |repository, turn| {
@@ -99,7 +99,7 @@ impl<'d> Case<'d> {
             let enrollment = scene.enrollment(&request, &turn.key);
             let report = enroll_contacts_async(repository, &engine, &enrollment).await;
             let took = start.elapsed();
-            self.sent.check(&report.expect("it is right, and nobody else writes").report.counts());
+            self.sent.check(&report.expect("the request is valid, and no other process writes").report.counts());
             took
         })
     }
@@ -118,30 +118,30 @@ impl<'d> Case<'d> {
         self.run(async |repository, turn| {
             repository.load(&turn.query).await.expect("the database can be read");
             let start = Instant::now();
-            repository.commit(&turn.changes).await.expect("nobody else writes");
+            repository.commit(&turn.changes).await.expect("no other writer");
             start.elapsed()
         })
     }
 
-    /// What a load reads, straight.
+    /// Times the reads of a load with prepared statements only.
     fn look_up(&self) -> Duration {
         self.read(async |repository, turn| {
             timed_look_ups(repository.client(), &turn.look_ups).await.expect("the database can be read")
         })
     }
 
-    /// What a commit writes, straight, on a connection that has just loaded.
+    /// Times the writes of a commit with prepared statements only, on a connection that has just loaded.
     fn write(&self) -> Duration {
         self.run(async |repository, turn| {
             repository.load(&turn.query).await.expect("the database can be read");
-            timed_writes(repository.client(), turn).await.expect("nobody else writes")
+            timed_writes(repository.client(), turn).await.expect("no other writer")
         })
     }
 
     /// Runs `work`, which writes, on a warm connection to a fresh copy of the database.
     ///
-    /// Where a copy would take too long all runs are in one database, each with people of its own, and so many runs add a
-    /// few percent to it. There a run begins with a rehearsal that is taken back.
+    /// If a copy would take too long, all runs use one database, each with other contacts. They add a few percent to it.
+    /// Such a run begins with a rehearsal that is rolled back.
     fn run(&self, work: impl AsyncFnOnce(&mut PostgresClient, &Turn) -> Duration) -> Duration {
         let databases = self.databases;
         databases.runtime.block_on(async {
@@ -180,12 +180,12 @@ async fn on(client: Client, turn: &Turn, work: impl AsyncFnOnce(&mut PostgresCli
     work(&mut repository, turn).await
 }
 
-/// Enrolls someone, and takes it back: the session then knows tables and triggers, as one does that serves for long.
+/// Enrolls one contact, and rolls back: the session then has the tables and triggers in its caches.
 async fn warm_up(client: &mut Client) {
     Turn::rehearse(client, strangers(LAST_STRANGER..LAST_STRANGER + 1), WARM_UP_KEY).await;
 }
 
-/// What one run sends, reads and writes.
+/// The data that one run sends, reads and writes.
 struct Turn {
     body: Vec<u8>,
     key: String,
@@ -197,7 +197,7 @@ struct Turn {
 }
 
 impl Turn {
-    /// Enrolls, reads back what was written, and takes it back.
+    /// Enrolls, reads the written rows, and rolls back.
     async fn rehearse(client: &mut Client, body: Vec<u8>, key: usize) -> Self {
         let (scene, policy, key) = (Scene::empty(), EnrollmentPolicy::default(), format!("bench-{key}"));
         let (query, changes, look_ups, copies, updates) = {
@@ -208,22 +208,22 @@ impl Turn {
             let reference =
                 repository.reference_data(&enrollment.reference_query()).await.expect("the database can be read");
             let command =
-                EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&policy)).expect("it is right");
+                EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&policy)).expect("the request is valid");
             let query = command.snapshot_query();
             let snapshot = repository.load(&query).await.expect("the database can be read");
-            let changes = plan_enrollment(&command, &snapshot).expect("it is right").changes().clone();
-            repository.commit(&changes).await.expect("nobody else writes");
+            let changes = plan_enrollment(&command, &snapshot).expect("the request is valid").changes().clone();
+            repository.commit(&changes).await.expect("no other writer");
             let look_ups = look_ups(&query, &snapshot);
             let copies = copies(&transaction, &changes).await.expect("it was written");
             let updates = updates(&transaction, &changes).await.expect("it was written");
-            transaction.rollback().await.expect("it can be taken back");
+            transaction.rollback().await.expect("it can be rolled back");
             (query, changes, look_ups, copies, updates)
         };
         Self { body, key, query, changes, look_ups, copies, updates }
     }
 }
 
-/// A server with the databases that runs begin with.
+/// A server with the databases in which runs begin.
 struct Databases {
     runtime: Runtime,
     admin: Client,
@@ -241,7 +241,7 @@ impl Databases {
         Self { runtime, admin, server, templates: RefCell::default(), copies: Cell::new(0) }
     }
 
-    /// The name of the database in which they stand. It is made once, by the engine itself.
+    /// Returns the name of the database with these contacts. The first call fills it with the engine.
     fn template(&self, standing: Standing) -> String {
         let name = format!("standing_{}", standing.name());
         if !self.templates.borrow().contains(&name) {
@@ -263,7 +263,7 @@ impl Databases {
             let request = EnrollmentRequest::from_json(&body);
             let enrollment = enroll::Enrollment { at, ..scene.enrollment(&request, &key) };
             let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await;
-            report.expect("it is right, and nobody else writes");
+            report.expect("the request is valid, and no other process writes");
         }
         let client = repository.into_client();
         for statement in ["create extension pg_prewarm", "vacuum analyze", "checkpoint"] {
@@ -275,7 +275,7 @@ impl Databases {
     async fn copy(&self, template: &str) -> String {
         let name = format!("copy_{}", self.copies.replace(self.copies.get() + 1));
         let create = format!("create database {name} template {template}");
-        // A session that has just ended may still be there.
+        // A closed session may still be connected.
         let mut made = self.admin.batch_execute(&create).await;
         for _ in 0..100 {
             if made.is_ok() {
@@ -284,11 +284,11 @@ impl Databases {
             tokio::time::sleep(Duration::from_millis(10)).await;
             made = self.admin.batch_execute(&create).await;
         }
-        made.expect("nobody is in the template");
+        made.expect("no session uses the template");
         name
     }
 
-    /// Ends with a checkpoint, so that none comes in the middle of the next run.
+    /// Drops a database. This ends with a checkpoint, so that none starts during the next run.
     async fn remove(&self, name: &str) {
         self.admin.batch_execute(&format!("drop database {name} with (force)")).await.expect("the server answers");
     }
@@ -299,7 +299,7 @@ impl Databases {
 }
 
 async fn connect(server: &Server, database: Option<&str>) -> Client {
-    let mut config: tokio_postgres::Config = server.url().parse().expect("it is an address");
+    let mut config: tokio_postgres::Config = server.url().parse().expect("the address is valid");
     if let Some(database) = database {
         config.dbname(database);
     }
@@ -308,11 +308,11 @@ async fn connect(server: &Server, database: Option<&str>) -> Client {
     client
 }
 
-/// As much as the server's memory holds.
+/// Reads all tables and indexes into the memory of the server.
 async fn prewarm(client: &Client) {
     let all = "select sum(pg_prewarm(oid::regclass)) from pg_class
         where relnamespace = 'enroll'::regnamespace and relkind in ('r', 'i')";
-    client.batch_execute(all).await.expect("`pg_prewarm` comes with PostgreSQL");
+    client.batch_execute(all).await.expect("the extension `pg_prewarm` is installed");
 }
 
 /// A statement with its parameters.
@@ -358,7 +358,7 @@ fn look_ups(query: &SnapshotQuery, snapshot: &Snapshot) -> Vec<Statement> {
         ),
         ("custom_records", object, "contact_id, id, custom_object_id, resource, resource_id, properties"),
     ];
-    let round = tables.into_iter().filter(|_| !ids.is_empty()).filter_map(|(table, and, columns)| {
+    let related = tables.into_iter().filter(|_| !ids.is_empty()).filter_map(|(table, and, columns)| {
         let (column, id) = and?;
         let sql = format!(
             "select {columns} from enroll.{table} \
@@ -366,10 +366,10 @@ fn look_ups(query: &SnapshotQuery, snapshot: &Snapshot) -> Vec<Statement> {
         );
         Some(Statement { sql, parameters: vec![Box::new(organization), Box::new(ids.clone()), Box::new(id)] })
     });
-    contacts.chain(round).collect()
+    contacts.chain(related).collect()
 }
 
-/// All of them in one round trip.
+/// Runs all statements in one round trip.
 async fn timed_look_ups(client: &Client, look_ups: &[Statement]) -> Result<Duration, tokio_postgres::Error> {
     let prepared = try_join_all(look_ups.iter().map(|look_up| client.prepare(&look_up.sql))).await?;
     let parameters: Vec<_> = look_ups.iter().map(Statement::parameters).collect();
@@ -378,13 +378,13 @@ async fn timed_look_ups(client: &Client, look_ups: &[Statement]) -> Result<Durat
     Ok(start.elapsed())
 }
 
-/// Rows of a table on their way in, as `copy` has them in its binary format.
+/// Rows of a table in the binary format of `copy`.
 struct Copied {
     sql: String,
     bytes: Vec<u8>,
 }
 
-/// Reads what was just written, as it is to be written.
+/// Reads the rows that were just written, to write them again.
 async fn copies(transaction: &Transaction<'_>, changes: &ChangeSet) -> Result<Vec<Copied>, tokio_postgres::Error> {
     let organization = changes.organization_id();
     let mut copies = Vec::new();
@@ -393,13 +393,13 @@ async fn copies(transaction: &Transaction<'_>, changes: &ChangeSet) -> Result<Ve
             where attrelid = $1::text::regclass and attnum > 0 and not attisdropped and attgenerated = ''";
         let columns: String = transaction.query_one(columns, &[&format!("enroll.{table}")]).await?.get(0);
         let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
-        let stands = format!(
+        let copy = format!(
             "copy (select {columns} from enroll.{table} where organization_id = '{organization}' \
              and {by} = any('{{{}}}') order by {order}) to stdout (format binary)",
             ids.join(",")
         );
         let mut bytes = Vec::new();
-        let mut chunks = std::pin::pin!(transaction.copy_out(&stands).await?);
+        let mut chunks = std::pin::pin!(transaction.copy_out(&copy).await?);
         while let Some(chunk) = chunks.try_next().await? {
             bytes.extend_from_slice(&chunk);
         }
@@ -436,7 +436,7 @@ async fn updates(transaction: &Transaction<'_>, changes: &ChangeSet) -> Result<V
     Ok(updates)
 }
 
-/// As a commit does it: in one transaction, with the triggers told that they are the engine's rows.
+/// Writes like a commit: in one transaction, with the version triggers disabled.
 async fn timed_writes(client: &mut Client, turn: &Turn) -> Result<Duration, tokio_postgres::Error> {
     let copies = try_join_all(turn.copies.iter().map(|copy| client.prepare(&copy.sql))).await?;
     let updates = try_join_all(turn.updates.iter().map(|update| client.prepare(&update.sql))).await?;
@@ -460,9 +460,9 @@ async fn timed_writes(client: &mut Client, turn: &Turn) -> Result<Duration, toki
 
 const WARM_UP_KEY: usize = 1_000_000;
 const FIRST_KEY: usize = 2_000_000;
-/// From here on a copy of the database for each run would take longer than all that is timed.
+/// The size from which a copy of the database would take longer than the run.
 const GROWING: usize = 1_000_000;
-/// On the disk whenever a commit returns. Neither vacuum nor a checkpoint comes by itself, to strike one contender alone.
+/// Commits are flushed to the disk. No vacuum and no timed checkpoint disturbs a single contender.
 const SETTINGS: [(&str, &str); 7] = [
     ("fsync", "on"),
     ("synchronous_commit", "on"),

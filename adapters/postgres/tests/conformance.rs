@@ -1,15 +1,16 @@
-//! The repository contract, each clause a module and each case a test.
+//! Runs the conformance suite of the repository contract.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 
-use common::connect;
 use enroll::seed::{HostWrite, Seed};
 use enroll::testing::conformance::Fixture;
 use enroll::{OrganizationId, RepositoryError};
 use enroll_postgres::PostgresClient;
 use enroll_postgres::seed;
 use enroll_postgres::testing::{self, Server};
+use support::connect;
 
 struct PostgresFixture {
     url: String,
@@ -23,11 +24,11 @@ impl Fixture for PostgresFixture {
     }
 
     async fn open(&self) -> PostgresClient {
-        common::open(&self.url).await
+        support::open(&self.url).await
     }
 
-    async fn seed(&self, given: &Seed) {
-        seed::load(&mut connect(&self.url).await, given).await.unwrap();
+    async fn seed(&self, rows: &Seed) {
+        seed::load(&mut connect(&self.url).await, rows).await.unwrap();
     }
 
     async fn host_write(&self, write: &HostWrite) -> Result<(), RepositoryError> {
@@ -40,12 +41,12 @@ impl Fixture for PostgresFixture {
 }
 
 enroll::conformance_tests!(
-    #[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+    #[ignore = needs_postgres!()]
     PostgresFixture,
-    common::block_on
+    support::block_on
 );
 
 enroll::inbox_conformance_tests!(
-    #[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+    #[ignore = needs_postgres!()]
     PostgresFixture
 );

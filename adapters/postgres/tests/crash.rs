@@ -1,7 +1,8 @@
-//! Processes that accept and work are killed at any moment, and every receipt is completed once, and whole.
+//! Processes that accept and process are killed at random times. Every receipt is completed once, with all its rows.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -11,7 +12,6 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{Request, block_on, body, connect, database, open, organization};
 use enroll::inbox::Claim;
 use enroll::{
     AsyncInbox, ContactId, EnrollmentId, EnrollmentState, ProcessOutcome, Retry, StepContactId, Timestamp,
@@ -19,29 +19,30 @@ use enroll::{
 };
 use enroll_postgres::PostgresRepository;
 use enroll_postgres::seed::dump;
+use support::{Request, block_on, body, connect, database, open, organization};
 use uuid::Uuid;
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn every_receipt_of_killed_processes_is_completed_once() {
+#[ignore = needs_postgres!()]
+fn every_receipt_is_completed_once_although_workers_are_killed() {
     let kills: u32 = env::var(KILLS).map_or(10, |kills| kills.parse().unwrap());
     assert!(kills >= 1, "`{KILLS}` is a number of kills, from 1");
     let url = block_on(database());
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut told = Told::default();
-    // Two at a time, as long as there is somebody left to kill.
+    let mut output = Output::default();
+    // Two processes run at a time, until the last kills.
     let mut workers: Vec<Worker> = (0..kills.min(2)).map(|n| Worker::start(&url, n)).collect();
     let mut started = kills.min(2);
     for _ in 0..kills {
         let mut worker = workers.swap_remove(random.below(workers.len()));
-        // It has worked; and each other that is running has too, so that two are in the middle of it.
-        worker.hears(1 + random.below(12));
-        workers.iter_mut().for_each(|other| other.hears(1));
+        // Both processes are in the middle of their work.
+        worker.wait_for(1 + random.below(12));
+        workers.iter_mut().for_each(|other| other.wait_for(1));
         let until = Instant::now() + Duration::from_micros(random.next() % 20_000);
         while Instant::now() < until {
             std::hint::spin_loop();
         }
-        worker.kill(&mut told);
+        worker.kill(&mut output);
         if started < kills {
             workers.push(Worker::start(&url, started));
             started += 1;
@@ -50,27 +51,27 @@ fn every_receipt_of_killed_processes_is_completed_once() {
     assert!(workers.is_empty());
     let interrupted = block_on(async {
         drain(&url).await;
-        check(&url, &told).await;
+        check(&url, &output).await;
         let again = "select count(*) from enroll.enrollments where attempts > 1";
         connect(&url).await.query_one(again, &[]).await.unwrap().get::<_, i64>(0)
     });
     println!("\n{interrupted} were claimed more than once");
-    println!("\nkills: {kills}, receipts: {}, all completed once", told.accepted.len());
+    println!("\nkills: {kills}, receipts: {}, all completed once", output.accepted.len());
 }
 
-/// What processes said before they were killed.
+/// The ids that the processes printed before they were killed.
 #[derive(Default)]
-struct Told {
+struct Output {
     accepted: BTreeSet<Uuid>,
     completed: BTreeSet<Uuid>,
 }
 
-/// A process that accepts and works, and what it says.
+/// A process that accepts and processes, with its output.
 struct Worker {
     child: Child,
     lines: Receiver<String>,
-    heard: Vec<String>,
-    /// Reads all the time, so that the process never waits for this one.
+    received: Vec<String>,
+    /// Reads continuously, so that a full pipe does not block the process.
     reader: JoinHandle<()>,
 }
 
@@ -84,67 +85,67 @@ impl Worker {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let (said, lines) = channel();
+        let (sender, lines) = channel();
         let reader = thread::spawn(move || {
-            // A line that the kill cut short has no end, and says nothing.
+            // A line that the kill cut has no end mark, and is ignored.
             for line in output.split(b'\n') {
-                said.send(String::from_utf8(line.unwrap()).unwrap()).unwrap();
+                sender.send(String::from_utf8(line.unwrap()).unwrap()).unwrap();
             }
         });
-        Self { child, lines, heard: Vec::new(), reader }
+        Self { child, lines, received: Vec::new(), reader }
     }
 
-    /// Waits until it has completed so many more.
-    fn hears(&mut self, completed: usize) {
+    /// Waits until the process has completed more enrollments.
+    fn wait_for(&mut self, completed: usize) {
         let mut left = completed;
         while left > 0 {
-            let line = self.lines.recv_timeout(PATIENCE).expect("a worker goes on until it is killed");
+            let line = self.lines.recv_timeout(TIMEOUT).expect("a worker runs until it is killed");
             left -= usize::from(line.starts_with(COMPLETED));
-            self.heard.push(line);
+            self.received.push(line);
         }
     }
 
-    fn kill(mut self, told: &mut Told) {
-        assert!(self.child.try_wait().unwrap().is_none(), "a worker ended by itself");
+    fn kill(mut self, output: &mut Output) {
+        assert!(self.child.try_wait().unwrap().is_none(), "a worker ended before it was killed");
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.reader.join().unwrap();
-        // What it had said before it died.
-        for line in self.heard.into_iter().chain(self.lines) {
+        // The lines that it printed before it was killed.
+        for line in self.received.into_iter().chain(self.lines) {
             let id = |line: &str| line.strip_suffix(END)?.parse::<Uuid>().ok();
-            told.accepted.extend(line.strip_prefix(ACCEPTED).and_then(id));
-            told.completed.extend(line.strip_prefix(COMPLETED).and_then(id));
+            output.accepted.extend(line.strip_prefix(ACCEPTED).and_then(id));
+            output.completed.extend(line.strip_prefix(COMPLETED).and_then(id));
         }
     }
 }
 
-/// Finishes what the dead have left, as soon as their leases run out.
+/// Completes the enrollments of the killed processes when their leases end.
 async fn drain(url: &str) {
     let mut repository = open(url).await;
     let began = Instant::now();
     let waits = "select count(*) from enroll.enrollments where state not in ('completed', 'rejected')";
     loop {
         if let Some(claim) = repository.claim(now(), now_and(LEASE)).await.unwrap() {
-            work(&mut repository, claim).await;
+            process_claim(&mut repository, claim).await;
         } else if repository.client().query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "something waits and cannot be claimed");
+        assert!(began.elapsed() < TIMEOUT, "a waiting enrollment cannot be claimed");
     }
 }
 
-async fn check(url: &str, told: &Told) {
+async fn check(url: &str, output: &Output) {
     let mut repository = open(url).await;
-    let stands = dump(&mut connect(url).await, organization()).await.unwrap();
-    stands.check_unique().unwrap();
-    let contacts: BTreeSet<ContactId> = stands.contacts.iter().map(|row| row.row.id).collect();
+    let stored = dump(&mut connect(url).await, organization()).await.unwrap();
+    stored.check_unique().unwrap();
+    let contacts: BTreeSet<ContactId> = stored.contacts.iter().map(|row| row.row.id).collect();
     let times: BTreeMap<StepContactId, u32> =
-        stands.step_contacts.iter().map(|row| (row.row.id, row.row.times_processed)).collect();
-    let records: BTreeSet<Uuid> = stands.custom_records.iter().map(|row| row.row.resource_id).collect();
+        stored.step_contacts.iter().map(|row| (row.row.id, row.row.times_processed)).collect();
+    let records: BTreeSet<Uuid> = stored.custom_records.iter().map(|row| row.row.resource_id).collect();
     let ids = repository.client().query("select id from enroll.enrollments order by id", &[]).await.unwrap();
     let ids: BTreeSet<Uuid> = ids.iter().map(|row| row.get(0)).collect();
-    assert!(ids.is_superset(&told.accepted), "a receipt was given for what is not there");
-    assert!(ids.is_superset(&told.completed), "what was told as completed is not there");
+    assert!(ids.is_superset(&output.accepted), "a receipt has no enrollment");
+    assert!(ids.is_superset(&output.completed), "a completed enrollment does not exist");
 
     let (mut created, mut added, mut processed) = (0, 0, BTreeMap::<StepContactId, u32>::new());
     for id in &ids {
@@ -154,10 +155,10 @@ async fn check(url: &str, told: &Told) {
             panic!("{id} is {}", entry.enrollment.state.as_str());
         };
         let counts = report.counts();
-        assert_eq!(counts.added + counts.reprocessed, PEOPLE, "{id}");
+        assert_eq!(counts.added + counts.reprocessed, RECIPIENTS, "{id}");
         (created, added) = (created + counts.contacts_created, added + counts.added);
         let tag = report.upload_tag.unwrap().id;
-        assert_eq!(stands.contact_tags.iter().filter(|row| row.row.tag_id == tag).count(), PEOPLE, "{id}");
+        assert_eq!(stored.contact_tags.iter().filter(|row| row.row.tag_id == tag).count(), RECIPIENTS, "{id}");
         for outcome in &report.outcomes {
             let step_contact = outcome.step_contact_id.unwrap();
             assert!(contacts.contains(&outcome.contact_id.unwrap()), "{id}");
@@ -165,20 +166,20 @@ async fn check(url: &str, told: &Told) {
             *processed.entry(step_contact).or_default() += 1;
         }
     }
-    // Each time that a report speaks of happened, and no other did.
+    // The rows match the reports exactly.
     assert_eq!(times, processed);
-    assert_eq!((contacts.len(), stands.step_contacts.len(), stands.runs.len()), (created, added, added));
-    assert_eq!((stands.conversations.len(), stands.custom_records.len()), (added, added));
-    assert_eq!((stands.tags.len(), stands.contact_tags.len()), (ids.len(), ids.len() * PEOPLE));
-    assert!(contacts.len() <= CROWD + PEOPLE);
+    assert_eq!((contacts.len(), stored.step_contacts.len(), stored.runs.len()), (created, added, added));
+    assert_eq!((stored.conversations.len(), stored.custom_records.len()), (added, added));
+    assert_eq!((stored.tags.len(), stored.contact_tags.len()), (ids.len(), ids.len() * RECIPIENTS));
+    assert!(contacts.len() <= CONTACTS + RECIPIENTS);
 }
 
-/// Accepts and works until it is killed. All processes have the same people in hand.
+/// Accepts and processes until it is killed. All processes enroll the same contacts.
 #[test]
-#[ignore = "it is the process that the other test kills"]
+#[ignore = "the other test starts it as a process"]
 fn child() {
     let Ok(url) = env::var(URL) else {
-        println!("does nothing by itself: the other test starts it with `{URL}`");
+        println!("skipped: the other test starts it with `{URL}`");
         return;
     };
     let number: u32 = env::var(NUMBER).unwrap().parse().unwrap();
@@ -186,24 +187,24 @@ fn child() {
     block_on(async {
         let mut repository = PostgresRepository::connect(&url, 1).await.unwrap();
         for n in 0_u128.. {
-            let request = Request::new(u128::from(number + 1) << 64 | n, &body(random.below(CROWD), PEOPLE));
+            let request = Request::new(u128::from(number + 1) << 64 | n, &body(random.below(CONTACTS), RECIPIENTS));
             let receipt = request.accept(&mut repository).await.unwrap();
-            // A line of its own: the harness has written `test child ... ` before the first.
+            // A new line, because the harness printed `test child ... ` before the first.
             println!("\n{ACCEPTED}{}{END}", receipt.enrollment_id);
-            // What is left over grows now and then, and is worked off.
+            // The number of waiting enrollments varies.
             for _ in 0..random.below(4) {
                 let Some(claim) = repository.claim(now(), now_and(LEASE)).await.unwrap() else { break };
-                work(&mut repository, claim).await;
+                process_claim(&mut repository, claim).await;
                 println!("\n{COMPLETED}{}{END}", claim.enrollment_id);
             }
         }
     });
 }
 
-async fn work(inbox: &mut impl AsyncInbox, claim: Claim) {
+async fn process_claim(inbox: &mut impl AsyncInbox, claim: Claim) {
     let Claim { organization_id, enrollment_id, .. } = claim;
-    let ending = process_async(inbox, Retry::default(), organization_id, enrollment_id, now()).await;
-    assert!(matches!(ending, Ok(ProcessOutcome::Completed(_))), "{ending:?}");
+    let outcome = process_async(inbox, Retry::default(), organization_id, enrollment_id, now()).await;
+    assert!(matches!(outcome, Ok(ProcessOutcome::Completed(_))), "{outcome:?}");
 }
 
 fn now() -> Timestamp {
@@ -215,7 +216,7 @@ fn now_and(later: Duration) -> Timestamp {
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap()).unwrap()
 }
 
-/// The same for each run.
+/// Random numbers that are the same in each run.
 struct Random(u64);
 
 impl Random {
@@ -234,11 +235,11 @@ const URL: &str = "ENROLL_POSTGRES_CRASH_URL";
 const NUMBER: &str = "ENROLL_POSTGRES_CRASH_NUMBER";
 const ACCEPTED: &str = "accepted ";
 const COMPLETED: &str = "completed ";
-/// Stands at the end of a line that is whole.
+/// Marks the end of a complete line.
 const END: &str = ".";
-/// Recipients of an enrollment, and among how many people they are.
-const PEOPLE: usize = 20;
-const CROWD: usize = 100;
-/// Short, so that it also runs out under who is slow.
+/// The number of recipients of an enrollment, and of contacts that they are chosen from.
+const RECIPIENTS: usize = 20;
+const CONTACTS: usize = 100;
+/// Short, so that leases also end while slow workers still process.
 const LEASE: Duration = Duration::from_millis(200);
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);

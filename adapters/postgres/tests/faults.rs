@@ -1,11 +1,11 @@
-//! What goes wrong round the database: a typed error that says what to do, and never half an enrollment.
+//! Each failure of the database is an error with advice, and stores no part of an enrollment.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 
 use std::time::Duration;
 
-use common::{Request, at, block_on, body, connect, database, open, pid, refused, rows, told, until_it_waits};
 use deadpool_postgres::{Manager, Pool, Runtime};
 use enroll::RepositoryErrorKind::{Other, Unavailable};
 use enroll::inbox::Failure;
@@ -13,46 +13,49 @@ use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::seed::load;
 use enroll_postgres::testing::Server;
 use enroll_postgres::{PostgresClient, PostgresError, PostgresRepository, migrate};
+use support::{
+    Request, at, block_on, body, connect, count_rows, database, open, pid, postgres_error, refused, until_blocked,
+};
 use tokio_postgres::{Client, NoTls};
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_server_that_is_gone_is_unavailable() {
+#[ignore = needs_postgres!()]
+fn a_stopped_server_is_unavailable() {
     block_on(async {
         let mut server = Server::start();
         let url = server.database().await.unwrap();
-        load(&mut connect(&url).await, &common::world()).await.unwrap();
+        load(&mut connect(&url).await, &support::seed()).await.unwrap();
         let request = Request::new(1, &body(0, 2));
         let mut repository = open(&url).await;
         let changes = request.plan(&mut repository).await;
         server.stop();
         let error = repository.commit(&changes).await.unwrap_err();
-        says(&told(&error), Unavailable, "try again");
+        assert_advice(&postgres_error(&error), Unavailable, "try again");
         let error = refused(request.enroll(&mut repository).await);
-        says(&told(&error), Unavailable, "try again");
+        assert_advice(&postgres_error(&error), Unavailable, "try again");
         let error = refused(request.accept(&mut repository).await);
-        says(&told(&error), Unavailable, "try again");
+        assert_advice(&postgres_error(&error), Unavailable, "try again");
         let error = repository.claim(at(0), at(10)).await.unwrap_err();
-        says(&told(&error), Unavailable, "try again");
+        assert_advice(&postgres_error(&error), Unavailable, "try again");
         let error = PostgresRepository::connect(&url, 1).await.unwrap_err();
         assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_port_where_nobody_listens_is_unavailable() {
+#[ignore = needs_postgres!()]
+fn a_port_without_a_server_is_unavailable() {
     block_on(async {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = PostgresRepository::connect(&format!("postgres://postgres@{free}/postgres"), 1).await.unwrap_err();
         assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
-        says(&(error.kind(), &error), Unavailable, "check that it runs");
+        assert_advice(&(error.kind(), &error), Unavailable, "check that it runs");
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_connection_that_is_lost_before_the_commit_leaves_nothing() {
+#[ignore = needs_postgres!()]
+fn a_connection_lost_before_the_commit_stores_nothing() {
     block_on(async {
         let url = database().await;
         let mut repository = open(&url).await;
@@ -60,38 +63,38 @@ fn a_connection_that_is_lost_before_the_commit_leaves_nothing() {
         let other = connect(&url).await;
         terminate(&other, pid(repository.client()).await).await;
         let error = repository.commit(&changes).await.unwrap_err();
-        says(&told(&error), Unavailable, "try again");
-        assert_eq!(rows(&other).await, 0);
-        // Another handle does it.
+        assert_advice(&postgres_error(&error), Unavailable, "try again");
+        assert_eq!(count_rows(&other).await, 0);
+        // Another handle commits it.
         open(&url).await.commit(&changes).await.unwrap();
-        assert!(rows(&other).await > 0);
+        assert!(count_rows(&other).await > 0);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_connection_that_is_lost_while_the_commit_waits_leaves_nothing() {
+#[ignore = needs_postgres!()]
+fn a_connection_lost_while_the_commit_waits_stores_nothing() {
     block_on(async {
         let url = database().await;
         let mut repository = open(&url).await;
         let changes = Request::new(1, &body(0, 2)).plan(&mut repository).await;
         let pid = pid(repository.client()).await;
-        let (mut holder, other) = (connect(&url).await, connect(&url).await);
-        let held = holder.transaction().await.unwrap();
-        held.batch_execute("select from enroll.organizations for update").await.unwrap();
+        let (mut blocker, other) = (connect(&url).await, connect(&url).await);
+        let lock = blocker.transaction().await.unwrap();
+        lock.batch_execute("select from enroll.organizations for update").await.unwrap();
         let commit = tokio::spawn(async move { repository.commit(&changes).await });
-        until_it_waits(&other, pid).await;
+        until_blocked(&other, pid).await;
         terminate(&other, pid).await;
         let error = commit.await.unwrap().unwrap_err();
-        says(&told(&error), Unavailable, "try again");
-        held.rollback().await.unwrap();
-        assert_eq!(rows(&other).await, 0);
+        assert_advice(&postgres_error(&error), Unavailable, "try again");
+        lock.rollback().await.unwrap();
+        assert_eq!(count_rows(&other).await, 0);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_pool_makes_another_connection_where_one_was_lost() {
+#[ignore = needs_postgres!()]
+fn a_pool_replaces_a_lost_connection() {
     block_on(async {
         let url = database().await;
         let mut repository = PostgresRepository::connect(&url, 1).await.unwrap();
@@ -107,63 +110,63 @@ fn a_pool_makes_another_connection_where_one_was_lost() {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 fn a_pool_without_a_free_connection_is_unavailable() {
     block_on(async {
         let url = database().await;
         let manager = Manager::new(url.parse().unwrap(), NoTls);
         let wait = Some(Duration::from_millis(10));
         let pool = Pool::builder(manager).max_size(1).runtime(Runtime::Tokio1).wait_timeout(wait).build().unwrap();
-        let _taken = pool.get().await.unwrap();
+        let _used = pool.get().await.unwrap();
         let error = refused(Request::new(1, &body(0, 1)).enroll(&mut PostgresRepository::new(pool.clone())).await);
-        assert!(matches!(told(&error), (_, PostgresError::PoolTimedOut)));
-        says(&told(&error), Unavailable, "make the pool larger");
+        assert!(matches!(postgres_error(&error), (_, PostgresError::PoolTimedOut)));
+        assert_advice(&postgres_error(&error), Unavailable, "make the pool larger");
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_read_only_database_is_read_and_not_written() {
+#[ignore = needs_postgres!()]
+fn a_read_only_database_is_read_and_refuses_commits() {
     block_on(async {
         let url = database().await;
         let client = connect(&url).await;
         client.batch_execute("set default_transaction_read_only = on").await.unwrap();
         let mut repository = PostgresClient::new(client);
         let error = refused(Request::new(1, &body(0, 2)).enroll(&mut repository).await);
-        assert!(matches!(told(&error), (_, PostgresError::ReadOnly(_))), "{error:?}");
-        says(&told(&error), Other, "connect to the primary");
-        assert_eq!(rows(&connect(&url).await).await, 0);
+        assert!(matches!(postgres_error(&error), (_, PostgresError::ReadOnly(_))), "{error:?}");
+        assert_advice(&postgres_error(&error), Other, "connect to the primary");
+        assert_eq!(count_rows(&connect(&url).await).await, 0);
         let error = refused(Request::new(1, &body(0, 2)).accept(&mut repository).await);
-        assert!(matches!(told(&error), (Other, PostgresError::ReadOnly(_))), "{error:?}");
+        assert!(matches!(postgres_error(&error), (Other, PostgresError::ReadOnly(_))), "{error:?}");
         let error = repository.claim(at(0), at(10)).await.unwrap_err();
-        assert!(matches!(told(&error), (Other, PostgresError::ReadOnly(_))), "{error:?}");
-        assert_eq!(rows(&connect(&url).await).await, 0);
+        assert!(matches!(postgres_error(&error), (Other, PostgresError::ReadOnly(_))), "{error:?}");
+        assert_eq!(count_rows(&connect(&url).await).await, 0);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_lock_that_is_not_to_be_had_is_unavailable_and_the_handle_goes_on() {
+#[ignore = needs_postgres!()]
+fn a_lock_timeout_is_unavailable_and_the_handle_stays_usable() {
     block_on(async {
         let url = database().await;
         let client = connect(&url).await;
         client.batch_execute("set lock_timeout = '20ms'").await.unwrap();
         let mut repository = PostgresClient::new(client);
-        let mut holder = connect(&url).await;
-        let held = holder.transaction().await.unwrap();
-        held.batch_execute("select from enroll.organizations for update").await.unwrap();
+        let mut blocker = connect(&url).await;
+        let lock = blocker.transaction().await.unwrap();
+        lock.batch_execute("select from enroll.organizations for update").await.unwrap();
         let request = Request::new(1, &body(0, 2));
         let error = refused(request.enroll(&mut repository).await);
-        assert!(matches!(told(&error), (_, PostgresError::TimedOut(_))), "{error:?}");
-        says(&told(&error), Unavailable, "raise the timeout");
-        held.rollback().await.unwrap();
-        assert_eq!(rows(repository.client()).await, 0);
+        assert!(matches!(postgres_error(&error), (_, PostgresError::TimedOut(_))), "{error:?}");
+        assert_advice(&postgres_error(&error), Unavailable, "raise the timeout");
+        lock.rollback().await.unwrap();
+        assert_eq!(count_rows(repository.client()).await, 0);
         request.enroll(&mut repository).await.unwrap();
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 fn a_newer_schema_is_refused() {
     block_on(async {
         let url = database().await;
@@ -173,31 +176,31 @@ fn a_newer_schema_is_refused() {
         assert!(matches!(error, PostgresError::NewerSchema { found: 7, .. }), "{error:?}");
         let request = Request::new(1, &body(0, 2));
         let error = refused(request.enroll(&mut PostgresClient::new(client)).await);
-        says(
-            &told(&error),
+        assert_advice(
+            &postgres_error(&error),
             Other,
             "the schema has version 7, but this build supports 1: use a newer `enroll-postgres`",
         );
         let error = PostgresRepository::connect(&url, 1).await.unwrap_err();
         assert!(matches!(error, PostgresError::NewerSchema { found: 7, .. }), "{error:?}");
-        assert_eq!(rows(&connect(&url).await).await, 0);
+        assert_eq!(count_rows(&connect(&url).await).await, 0);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_database_without_the_schema_says_how_to_make_it() {
+#[ignore = needs_postgres!()]
+fn a_database_without_the_schema_is_an_error_with_advice() {
     block_on(async {
         let url = Server::shared().url();
         let error = refused(Request::new(1, &body(0, 2)).enroll(&mut open(url).await).await);
-        assert!(matches!(told(&error), (_, PostgresError::NoSchema(_))), "{error:?}");
-        says(&told(&error), Other, "run `enroll_postgres::migrate`");
+        assert!(matches!(postgres_error(&error), (_, PostgresError::NoSchema(_))), "{error:?}");
+        assert_advice(&postgres_error(&error), Other, "run `enroll_postgres::migrate`");
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_role_without_rights_is_told_which() {
+#[ignore = needs_postgres!()]
+fn a_role_without_privileges_is_an_error_with_advice() {
     block_on(async {
         let url = database().await;
         let role = format!("enroll_test_denied_{}", std::process::id());
@@ -205,56 +208,55 @@ fn a_role_without_rights_is_told_which() {
         client.batch_execute(&format!("drop role if exists {role}; create role {role}")).await.unwrap();
         client.batch_execute(&format!("set session authorization {role}")).await.unwrap();
         let error = refused(Request::new(1, &body(0, 2)).enroll(&mut PostgresClient::new(client)).await);
-        assert!(matches!(told(&error), (_, PostgresError::Denied(_))), "{error:?}");
-        says(&told(&error), Other, "grant it usage");
+        assert!(matches!(postgres_error(&error), (_, PostgresError::Denied(_))), "{error:?}");
+        assert_advice(&postgres_error(&error), Other, "grant it usage");
         connect(&url).await.batch_execute(&format!("drop role {role}")).await.unwrap();
     });
 }
 
-/// A commit whose future is dropped in the middle leaves nothing, and the connection is usable.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_commit_that_is_dropped_leaves_nothing() {
+#[ignore = needs_postgres!()]
+fn a_dropped_commit_stores_nothing_and_the_connection_stays_usable() {
     block_on(async {
         let url = database().await;
         let mut repository = open(&url).await;
         let request = Request::new(1, &body(0, 2));
         let changes = request.plan(&mut repository).await;
         let pid = pid(repository.client()).await;
-        let (mut holder, other) = (connect(&url).await, connect(&url).await);
-        let held = holder.transaction().await.unwrap();
-        held.batch_execute("select from enroll.organizations for update").await.unwrap();
+        let (mut blocker, other) = (connect(&url).await, connect(&url).await);
+        let lock = blocker.transaction().await.unwrap();
+        lock.batch_execute("select from enroll.organizations for update").await.unwrap();
         tokio::select! {
             biased;
             committed = repository.commit(&changes) => panic!("{committed:?}"),
-            () = until_it_waits(&other, pid) => {}
+            () = until_blocked(&other, pid) => {}
         }
-        held.rollback().await.unwrap();
-        assert_eq!(rows(repository.client()).await, 0);
+        lock.rollback().await.unwrap();
+        assert_eq!(count_rows(repository.client()).await, 0);
         assert_eq!(request.enroll(&mut repository).await.unwrap().counts().added, 2);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_connection_that_is_lost_while_it_accepts_leaves_nothing() {
+#[ignore = needs_postgres!()]
+fn a_connection_lost_during_an_acceptance_stores_nothing() {
     block_on(async {
         let url = database().await;
         let request = Request::new(1, &body(0, 2));
         let mut repository = open(&url).await;
         let (_, command) = request.snapshot_query(&mut repository).await;
         let pid = pid(repository.client()).await;
-        let (mut holder, other) = (connect(&url).await, connect(&url).await);
-        let held = holder.transaction().await.unwrap();
-        held.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
+        let (mut blocker, other) = (connect(&url).await, connect(&url).await);
+        let lock = blocker.transaction().await.unwrap();
+        lock.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
         let accepted = tokio::spawn(async move { repository.insert(&command).await });
-        until_it_waits(&other, pid).await;
+        until_blocked(&other, pid).await;
         terminate(&other, pid).await;
         let error = accepted.await.unwrap().unwrap_err();
-        says(&told(&error), Unavailable, "try again");
-        held.rollback().await.unwrap();
-        assert_eq!(rows(&other).await, 0);
-        // Another handle accepts it, as if nothing had been.
+        assert_advice(&postgres_error(&error), Unavailable, "try again");
+        lock.rollback().await.unwrap();
+        assert_eq!(count_rows(&other).await, 0);
+        // Another handle accepts it.
         let mut repository = open(&url).await;
         request.accept(&mut repository).await.unwrap();
         assert_eq!(request.process(&mut repository).await.unwrap().counts().added, 2);
@@ -262,31 +264,31 @@ fn a_connection_that_is_lost_while_it_accepts_leaves_nothing() {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_connection_that_is_lost_while_it_claims_holds_no_lease() {
+#[ignore = needs_postgres!()]
+fn a_connection_lost_during_a_claim_has_no_lease() {
     block_on(async {
         let url = database().await;
         let mut repository = open(&url).await;
         Request::new(1, &body(0, 2)).accept(&mut repository).await.unwrap();
         let pid = pid(repository.client()).await;
-        let (mut holder, other) = (connect(&url).await, connect(&url).await);
-        let held = holder.transaction().await.unwrap();
-        held.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
+        let (mut blocker, other) = (connect(&url).await, connect(&url).await);
+        let lock = blocker.transaction().await.unwrap();
+        lock.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
         let claim = tokio::spawn(async move { repository.claim(at(0), at(600)).await });
-        until_it_waits(&other, pid).await;
+        until_blocked(&other, pid).await;
         terminate(&other, pid).await;
         let error = claim.await.unwrap().unwrap_err();
-        says(&told(&error), Unavailable, "try again");
-        held.rollback().await.unwrap();
+        assert_advice(&postgres_error(&error), Unavailable, "try again");
+        lock.rollback().await.unwrap();
         let claim = open(&url).await.claim(at(0), at(600)).await.unwrap();
         assert_eq!(claim.map(|claim| claim.attempt), Some(1));
     });
 }
 
-/// A claim waits for no row, but it may have to wait for the table.
+/// A claim skips locked rows, but waits for a locked table.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_claim_that_finds_everything_locked_is_empty_or_unavailable() {
+#[ignore = needs_postgres!()]
+fn a_claim_skips_locked_rows_and_times_out_on_a_locked_table() {
     block_on(async {
         let url = database().await;
         let client = connect(&url).await;
@@ -295,50 +297,50 @@ fn a_claim_that_finds_everything_locked_is_empty_or_unavailable() {
         let (first, second) = (Request::new(1, &body(0, 2)), Request::new(2, &body(2, 2)));
         first.accept(&mut repository).await.unwrap();
         second.accept(&mut repository).await.unwrap();
-        let mut holder = connect(&url).await;
+        let mut blocker = connect(&url).await;
 
-        let held = holder.transaction().await.unwrap();
-        held.batch_execute("select from enroll.enrollments order by at limit 1 for update").await.unwrap();
+        let lock = blocker.transaction().await.unwrap();
+        lock.batch_execute("select from enroll.enrollments order by at limit 1 for update").await.unwrap();
         let claim = repository.claim(at(0), at(600)).await.unwrap();
-        assert_eq!(claim.map(|claim| claim.enrollment_id), Some(common::id(2)));
+        assert_eq!(claim.map(|claim| claim.enrollment_id), Some(support::id(2)));
         assert_eq!(repository.claim(at(0), at(600)).await.unwrap(), None);
-        held.rollback().await.unwrap();
+        lock.rollback().await.unwrap();
 
-        let held = holder.transaction().await.unwrap();
-        held.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
+        let lock = blocker.transaction().await.unwrap();
+        lock.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
         let error = repository.claim(at(0), at(600)).await.unwrap_err();
-        assert!(matches!(told(&error), (_, PostgresError::TimedOut(_))), "{error:?}");
-        says(&told(&error), Unavailable, "raise the timeout");
-        held.rollback().await.unwrap();
+        assert!(matches!(postgres_error(&error), (_, PostgresError::TimedOut(_))), "{error:?}");
+        assert_advice(&postgres_error(&error), Unavailable, "raise the timeout");
+        lock.rollback().await.unwrap();
         let claim = repository.claim(at(0), at(600)).await.unwrap();
-        assert_eq!(claim.map(|claim| claim.enrollment_id), Some(common::id(1)));
+        assert_eq!(claim.map(|claim| claim.enrollment_id), Some(support::id(1)));
     });
 }
 
-/// A text of PostgreSQL's has no NUL, and a failure must be noted whatever its words are.
+/// A text in PostgreSQL cannot contain NUL.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_failure_of_any_words_is_noted() {
+#[ignore = needs_postgres!()]
+fn a_failure_whose_text_contains_nul_is_recorded() {
     block_on(async {
         let mut repository = open(&database().await).await;
         Request::new(1, &body(0, 1)).accept(&mut repository).await.unwrap();
         let claim = repository.claim(at(0), at(600)).await.unwrap().unwrap();
-        let failure = Failure::new("it said `\0`", None);
+        let failure = Failure::new("failed: `\0`", None);
         repository.record_failure(&claim, &failure).await.unwrap();
         let entry = repository.find(claim.organization_id, claim.enrollment_id).await.unwrap().unwrap();
-        assert_eq!(entry.error.as_deref(), Some("it said `\u{fffd}`"));
+        assert_eq!(entry.error.as_deref(), Some("failed: `\u{fffd}`"));
         assert_eq!(entry.enrollment.state.as_str(), "failed");
     });
 }
 
 #[track_caller]
-fn says(
+fn assert_advice(
     (kind, error): &(enroll::RepositoryErrorKind, &PostgresError),
     expected: enroll::RepositoryErrorKind,
-    what_to_do: &str,
+    advice: &str,
 ) {
     assert_eq!(*kind, expected, "{error:?}");
-    assert!(error.to_string().contains(what_to_do), "{error}");
+    assert!(error.to_string().contains(advice), "{error}");
 }
 
 async fn terminate(client: &Client, pid: i32) {

@@ -3,6 +3,8 @@
 
 #[path = "../../../tests/host_page/mod.rs"]
 mod host_page;
+#[macro_use]
+mod support;
 
 use chrono::{DateTime, Utc};
 use enroll::policy::Reprocess;
@@ -24,7 +26,7 @@ const SEQUENCE: Uuid = Uuid::from_u128(3);
 const FIRST: Uuid = Uuid::from_u128(11);
 const SECOND: Uuid = Uuid::from_u128(12);
 const THIRD: Uuid = Uuid::from_u128(13);
-/// The id of a step contact that the host makes.
+/// The id of a step contact that the host creates.
 const MADE: Uuid = Uuid::from_u128(21);
 const ANN: &str = "+12025550123";
 const BEN: &str = "+12025550124";
@@ -106,7 +108,7 @@ impl Host {
         enroll_contacts_async(repository, &engine, &enrollment).await.map(|enrolled| enrolled.report)
     }
 
-    /// Enrolls a person into a step.
+    /// Enrolls a contact into a step.
     async fn enroll(&mut self, phone: &str, step: Uuid) -> Outcome {
         self.try_to_enroll(&request(phone, step)).await.unwrap().outcomes[0].clone()
     }
@@ -133,7 +135,7 @@ impl Host {
         plan_enrollment(&command, &repository.load(&command.snapshot_query()).await.unwrap()).unwrap()
     }
 
-    /// Runs a block between the load and the commit of an enrollment of that person. The commit must be refused, so that
+    /// Runs a block between the load and the commit of an enrollment of that contact. The commit must be refused, so that
     /// the enrollment is planned again.
     async fn overtakes(&mut self, phone: &str, step: Uuid, name: &str, params: Params<'_>) -> u64 {
         let plan = self.plan(phone, step).await;
@@ -200,7 +202,7 @@ fn the_tests_run_every_block_of_the_page() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn an_organization_made_by_statements_accepts_enrollments() {
     let mut host = Host::new().await;
     assert_eq!(host.decides(ANN, FIRST).await, (Disposition::Added, vec![]));
@@ -212,7 +214,7 @@ async fn an_organization_made_by_statements_accepts_enrollments() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn the_seed_file_of_the_page_makes_an_organization_that_accepts_enrollments() {
     let given: Seed = serde_json::from_str(host_page::seed()).unwrap();
     let url = Server::shared().database().await.unwrap();
@@ -232,7 +234,7 @@ async fn the_seed_file_of_the_page_makes_an_organization_that_accepts_enrollment
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn due_step_contacts_are_read_by_time_and_by_one_worker_each() {
     let mut host = Host::new().await;
     let ann = host.enroll(ANN, FIRST).await;
@@ -261,7 +263,7 @@ async fn due_step_contacts_are_read_by_time_and_by_one_worker_each() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn a_pending_step_contact_is_activated_when_its_time_has_come() {
     let mut host = Host::new().await;
     let mut later = request(BEN, FIRST);
@@ -277,7 +279,7 @@ async fn a_pending_step_contact_is_activated_when_its_time_has_come() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn a_contact_moves_to_the_next_step_in_the_same_run() {
     let mut host = Host::new().await;
     let ann = host.enroll(ANN, FIRST).await;
@@ -310,7 +312,7 @@ async fn a_contact_moves_to_the_next_step_in_the_same_run() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn a_finished_contact_is_reprocessed_in_its_step_and_re_added_elsewhere() {
     for (policy, step, disposition) in [
         (Reprocess::AnyStatus, FIRST, Disposition::Reprocessed),
@@ -328,7 +330,7 @@ async fn a_finished_contact_is_reprocessed_in_its_step_and_re_added_elsewhere() 
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn a_deactivated_contact_leaves_the_sequence() {
     for (step, disposition) in [(FIRST, Disposition::Reprocessed), (SECOND, Disposition::ReAdded)] {
         let mut host = Host::new().await;
@@ -344,7 +346,7 @@ async fn a_deactivated_contact_leaves_the_sequence() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn an_opt_out_is_recorded_read_and_taken_back() {
     let mut host = Host::new().await;
     let ann = host.enroll(ANN, FIRST).await;
@@ -367,7 +369,7 @@ async fn an_opt_out_is_recorded_read_and_taken_back() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn a_blocked_contact_is_ignored_and_an_archived_one_enrolled() {
     let mut host = Host::new().await;
     let ann = contact(&host.enroll(ANN, FIRST).await);
@@ -385,7 +387,7 @@ async fn a_blocked_contact_is_ignored_and_an_archived_one_enrolled() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn a_merged_contact_gives_its_keys_and_rows_to_the_other() {
     let mut host = Host::new().await;
     let mut rows = [BEN, "+12025550125"].map(Recipient::new);
@@ -439,7 +441,7 @@ async fn a_merged_contact_gives_its_keys_and_rows_to_the_other() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn an_archived_sequence_and_a_disabled_channel_refuse_requests() {
     let mut host = Host::new().await;
     assert_eq!(host.overtakes(ANN, FIRST, "disable-channel", &[&ORGANIZATION, &CHANNEL]).await, 1);
@@ -450,7 +452,7 @@ async fn an_archived_sequence_and_a_disabled_channel_refuse_requests() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 async fn a_request_whose_enrollment_was_pruned_is_a_new_one() {
     let mut host = Host::new().await;
     let first = host.enroll(ANN, FIRST).await;

@@ -1,13 +1,14 @@
-//! The schema as it comes to be.
+//! Creates and upgrades the schema.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 
-use common::{block_on, connect};
 use enroll_postgres::testing::Server;
 use enroll_postgres::{PostgresError, PostgresRepository, SCHEMA_VERSION, migrate};
+use support::{block_on, connect};
 
-/// An empty database of that name, which is new: the server may be one that other runs used.
+/// Creates an empty database. The server may have one of that name from an earlier run.
 async fn empty(name: &str) -> String {
     let name = format!("enroll_test_{name}_{}", std::process::id());
     let client = connect(Server::shared().url()).await;
@@ -16,8 +17,8 @@ async fn empty(name: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn migrating_twice_is_migrating_once() {
+#[ignore = needs_postgres!()]
+fn a_second_migration_changes_nothing() {
     block_on(async {
         let url = empty("twice").await;
         let mut client = connect(&url).await;
@@ -29,8 +30,8 @@ fn migrating_twice_is_migrating_once() {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn four_that_migrate_at_once_take_turns() {
+#[ignore = needs_postgres!()]
+fn four_migrations_at_a_time_succeed() {
     block_on(async {
         let url = empty("at_once").await;
         let mut clients = Vec::new();
@@ -45,10 +46,10 @@ fn four_that_migrate_at_once_take_turns() {
     });
 }
 
-/// Whoever migrates needs rights that an application may not have, unless there is nothing to do.
+/// An application without the privilege to create can call `migrate` on an up-to-date schema.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_role_that_may_only_use_the_schema_finds_it_up_to_date() {
+#[ignore = needs_postgres!()]
+fn a_role_that_only_uses_the_schema_can_call_migrate() {
     block_on(async {
         let url = Server::shared().database().await.unwrap();
         let role = format!("enroll_test_{}", std::process::id());
@@ -70,8 +71,8 @@ fn a_role_that_may_only_use_the_schema_finds_it_up_to_date() {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn connecting_makes_the_schema() {
+#[ignore = needs_postgres!()]
+fn connecting_creates_the_schema() {
     block_on(async {
         let url = empty("connecting").await;
         PostgresRepository::connect(&url, 2).await.unwrap();

@@ -1,18 +1,21 @@
-//! Races that PostgreSQL itself decides: a deadlock, a failure to serialize, and many writers at once.
+//! Races that PostgreSQL decides: a deadlock, a serialization failure, and many writers at a time.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 
 use std::collections::BTreeSet;
 
-use common::{Request, at, block_on, body, connect, database, open, organization, pid, rows, told, until_it_waits};
 use enroll::RepositoryErrorKind::Conflict;
 use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::seed::dump;
 use enroll_postgres::{PostgresClient, PostgresError, PostgresRepository, PostgresTransaction};
+use support::{
+    Request, at, block_on, body, connect, count_rows, database, open, organization, pid, postgres_error, until_blocked,
+};
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 fn a_deadlock_is_a_conflict() {
     block_on(async {
         let url = database().await;
@@ -22,28 +25,28 @@ fn a_deadlock_is_a_conflict() {
         let changes = request.plan(&mut repository).await;
         let pid = pid(repository.client()).await;
         let (mut host, other) = (connect(&url).await, connect(&url).await);
-        // Whose patience ends first is the one that gives way.
+        // PostgreSQL ends the transaction whose timeout is shorter.
         host.batch_execute("set deadlock_timeout = '10min'").await.unwrap();
         let host = host.transaction().await.unwrap();
         host.batch_execute("update enroll.contacts set name = 'host'").await.unwrap();
         let commit = tokio::spawn(async move { (repository.commit(&changes).await, repository) });
-        until_it_waits(&other, pid).await;
+        until_blocked(&other, pid).await;
         host.batch_execute("select from enroll.organizations for update").await.unwrap();
         let (committed, mut repository) = commit.await.unwrap();
         let error = committed.unwrap_err();
-        assert!(matches!(told(&error), (Conflict, PostgresError::Serialization(_))), "{error:?}");
+        assert!(matches!(postgres_error(&error), (Conflict, PostgresError::Serialization(_))), "{error:?}");
         host.commit().await.unwrap();
         assert_eq!(request.enroll(&mut repository).await.unwrap().counts().reprocessed, 1);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_failure_to_serialize_at_commit_is_a_conflict() {
+#[ignore = needs_postgres!()]
+fn a_serialization_failure_at_commit_is_a_conflict() {
     block_on(async {
         let url = database().await;
         let client = connect(&url).await;
-        // Stands for what PostgreSQL may find out at COMMIT only.
+        // Simulates a failure that PostgreSQL detects only at COMMIT.
         let trigger = "create function refuse() returns trigger language plpgsql as $$
                 begin raise serialization_failure; end $$;
             create constraint trigger refuse after insert on enroll.enrollments
@@ -52,20 +55,20 @@ fn a_failure_to_serialize_at_commit_is_a_conflict() {
         let mut repository = open(&url).await;
         let changes = Request::new(1, &body(0, 2)).plan(&mut repository).await;
         let error = repository.commit(&changes).await.unwrap_err();
-        assert!(matches!(told(&error), (Conflict, PostgresError::Serialization(_))), "{error:?}");
-        assert_eq!(rows(&client).await, 0);
+        assert!(matches!(postgres_error(&error), (Conflict, PostgresError::Serialization(_))), "{error:?}");
+        assert_eq!(count_rows(&client).await, 0);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn sixteen_writers_on_a_pool_lose_nobody_and_double_nobody() {
+#[ignore = needs_postgres!()]
+fn sixteen_writers_on_a_pool_enroll_each_contact_once() {
     block_on(async {
         let url = database().await;
         let repository = PostgresRepository::connect(&url, 16).await.unwrap();
         let writers = (0..16).map(|n| {
             let mut repository = repository.clone();
-            // Batches overlap by three quarters; every other one comes in reverse.
+            // Batches overlap by three quarters, and every second one is reversed.
             tokio::spawn(async move {
                 let mut body = body(n * 10, 40);
                 if n % 2 == 1 {
@@ -77,56 +80,54 @@ fn sixteen_writers_on_a_pool_lose_nobody_and_double_nobody() {
         for writer in writers.collect::<Vec<_>>() {
             assert_eq!(writer.await.unwrap().unwrap(), 40);
         }
-        let stands = dump(&mut connect(&url).await, organization()).await.unwrap();
-        assert_eq!(stands.contacts.len(), 190);
-        let phones: BTreeSet<_> = stands.contacts.iter().map(|row| row.row.phone.clone()).collect();
+        let stored = dump(&mut connect(&url).await, organization()).await.unwrap();
+        assert_eq!(stored.contacts.len(), 190);
+        let phones: BTreeSet<_> = stored.contacts.iter().map(|row| row.row.phone.clone()).collect();
         assert_eq!(phones.len(), 190);
-        assert_eq!(stands.step_contacts.len(), 190);
-        let times: u32 = stands.step_contacts.iter().map(|row| row.row.times_processed).sum();
+        assert_eq!(stored.step_contacts.len(), 190);
+        let times: u32 = stored.step_contacts.iter().map(|row| row.row.times_processed).sum();
         assert_eq!(times, 16 * 40);
     });
 }
 
-/// A host that brings a key waits for the commit that holds the organization, and is then refused.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_hosts_key_waits_for_whoever_holds_the_organization() {
+#[ignore = needs_postgres!()]
+fn a_host_that_writes_a_key_waits_for_the_lock_of_the_organization() {
     block_on(async {
         let url = database().await;
-        let (mut holder, host, other) = (connect(&url).await, connect(&url).await, connect(&url).await);
+        let (mut blocker, host, other) = (connect(&url).await, connect(&url).await, connect(&url).await);
         let pid = pid(&host).await;
-        let held = holder.transaction().await.unwrap();
-        held.batch_execute("select from enroll.organizations for update").await.unwrap();
+        let lock = blocker.transaction().await.unwrap();
+        lock.batch_execute("select from enroll.organizations for update").await.unwrap();
         let insert = "insert into enroll.contacts (organization_id, id, phone)
             select organization_id, organization_id, '+12025550199' from enroll.organizations";
         let written = tokio::spawn(async move { host.batch_execute(insert).await });
-        until_it_waits(&other, pid).await;
-        held.rollback().await.unwrap();
+        until_blocked(&other, pid).await;
+        lock.rollback().await.unwrap();
         written.await.unwrap().unwrap();
     });
 }
 
-/// Whoever accepts gets the 202 at once, however long an enrollment of the organization takes.
+/// An acceptance returns immediately, even during a long enrollment of the organization.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn accepting_does_not_wait_for_whoever_holds_the_organization() {
+#[ignore = needs_postgres!()]
+fn accepting_does_not_wait_for_the_lock_of_the_organization() {
     block_on(async {
         let url = database().await;
-        let (client, mut holder) = (connect(&url).await, connect(&url).await);
+        let (client, mut blocker) = (connect(&url).await, connect(&url).await);
         client.batch_execute("set lock_timeout = '20ms'").await.unwrap();
-        let held = holder.transaction().await.unwrap();
-        held.batch_execute("select from enroll.organizations for update").await.unwrap();
+        let lock = blocker.transaction().await.unwrap();
+        lock.batch_execute("select from enroll.organizations for update").await.unwrap();
         let request = Request::new(1, &body(0, 2));
         request.accept(&mut PostgresClient::new(client)).await.unwrap();
-        held.rollback().await.unwrap();
+        lock.rollback().await.unwrap();
         assert_eq!(request.process(&mut open(&url).await).await.unwrap().counts().added, 2);
     });
 }
 
-/// Of two that accept one request at once, the second waits for what becomes of the first.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn the_second_that_accepts_answers_with_the_first_or_is_the_first() {
+#[ignore = needs_postgres!()]
+fn a_second_acceptance_returns_the_first_unless_that_is_rolled_back() {
     block_on(async {
         for first_is_committed in [true, false] {
             let url = database().await;
@@ -139,11 +140,11 @@ fn the_second_that_accepts_answers_with_the_first_or_is_the_first() {
             let (_, command) = second.snapshot_query(&mut repository).await;
             let fingerprint = command.fingerprint();
             let inserted = tokio::spawn(async move { repository.insert(&command).await });
-            until_it_waits(&other, pid).await;
+            until_blocked(&other, pid).await;
             if first_is_committed {
                 transaction.commit().await.unwrap();
-                let stands = inserted.await.unwrap().unwrap().unwrap();
-                assert_ne!(stands.fingerprint, fingerprint);
+                let stored = inserted.await.unwrap().unwrap().unwrap();
+                assert_ne!(stored.fingerprint, fingerprint);
             } else {
                 transaction.rollback().await.unwrap();
                 assert_eq!(inserted.await.unwrap().unwrap(), None);
@@ -154,10 +155,10 @@ fn the_second_that_accepts_answers_with_the_first_or_is_the_first() {
     });
 }
 
-/// What is being finished is not given to another, even where its lease has run out.
+/// An enrollment that a transaction finishes is not claimed again, even after its lease.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_claim_passes_over_what_is_being_finished() {
+#[ignore = needs_postgres!()]
+fn a_claim_skips_enrollments_that_are_being_finished() {
     block_on(async {
         let url = database().await;
         let request = Request::new(1, &body(0, 2));

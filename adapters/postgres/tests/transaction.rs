@@ -1,18 +1,20 @@
-//! Inside a host's transaction.
+//! A repository inside a transaction of the host.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 
-use common::{
-    Request, at, block_on, body, connect, database, open, organization, pid, refused, rows, told, until_it_waits,
-};
 use enroll::{AsyncInbox, AsyncRepository, RepositoryErrorKind};
 use enroll_postgres::{PostgresError, PostgresTransaction, Statements};
+use support::{
+    Request, at, block_on, body, connect, count_rows, database, open, organization, pid, postgres_error, refused,
+    until_blocked,
+};
 use tokio_postgres::IsolationLevel;
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_hosts_row_and_an_enrollment_are_committed_together() {
+#[ignore = needs_postgres!()]
+fn a_commit_stores_the_hosts_row_and_the_enrollment() {
     block_on(async {
         let url = database().await;
         let mut client = connect(&url).await;
@@ -24,19 +26,19 @@ fn a_hosts_row_and_an_enrollment_are_committed_together() {
         let mut repository = PostgresTransaction::with_statements(&mut transaction, statements);
         let report = Request::new(1, &body(0, 3)).enroll(&mut repository).await.unwrap();
         assert_eq!(report.counts().added, 3);
-        // What comes later in the transaction sees it, and nobody else does.
+        // Later statements of the transaction see the rows, and other connections do not.
         let again = Request::new(2, &body(0, 3)).enroll(&mut repository).await.unwrap();
         assert_eq!(again.counts().reprocessed, 3);
-        assert_eq!(rows(&other).await, 0);
+        assert_eq!(count_rows(&other).await, 0);
         transaction.commit().await.unwrap();
-        assert!(rows(&other).await > 0);
+        assert!(count_rows(&other).await > 0);
         assert_eq!(count(&other, "outbox").await, 1);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_rollback_takes_both() {
+#[ignore = needs_postgres!()]
+fn a_rollback_removes_the_hosts_row_and_the_enrollment() {
     block_on(async {
         let url = database().await;
         let mut client = connect(&url).await;
@@ -45,14 +47,14 @@ fn a_rollback_takes_both() {
         transaction.batch_execute("insert into outbox values ('enrolled')").await.unwrap();
         Request::new(1, &body(0, 3)).enroll(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
         transaction.rollback().await.unwrap();
-        assert_eq!((rows(&client).await, count(&client, "outbox").await), (0, 0));
+        assert_eq!((count_rows(&client).await, count(&client, "outbox").await), (0, 0));
         assert_eq!(count(&client, "enroll.organizations").await, 1);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_conflict_keeps_the_hosts_row_and_the_next_attempt_sees_what_is_new() {
+#[ignore = needs_postgres!()]
+fn after_a_conflict_the_hosts_row_remains_and_a_retry_succeeds() {
     block_on(async {
         let url = database().await;
         let mut client = connect(&url).await;
@@ -65,7 +67,7 @@ fn a_conflict_keeps_the_hosts_row_and_the_next_attempt_sees_what_is_new() {
         Request::new(2, &body(1, 2)).enroll(&mut open(&url).await).await.unwrap();
         let conflict = repository.commit(&stale).await.unwrap_err();
         assert!(
-            matches!(told(&conflict), (RepositoryErrorKind::Conflict, PostgresError::NotUnique { .. })),
+            matches!(postgres_error(&conflict), (RepositoryErrorKind::Conflict, PostgresError::NotUnique { .. })),
             "{conflict:?}"
         );
         let report = request.enroll(&mut repository).await.unwrap();
@@ -77,8 +79,8 @@ fn a_conflict_keeps_the_hosts_row_and_the_next_attempt_sees_what_is_new() {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn any_isolation_level_but_read_committed_is_refused() {
+#[ignore = needs_postgres!()]
+fn other_isolation_levels_than_read_committed_are_refused() {
     block_on(async {
         let url = database().await;
         let mut client = connect(&url).await;
@@ -86,17 +88,17 @@ fn any_isolation_level_but_read_committed_is_refused() {
             let mut transaction = client.build_transaction().isolation_level(level).start().await.unwrap();
             let mut repository = PostgresTransaction::new(&mut transaction);
             let error = refused(Request::new(1, &body(0, 1)).enroll(&mut repository).await);
-            let (kind, told) = told(&error);
+            let (kind, error) = postgres_error(&error);
             assert_eq!(kind, RepositoryErrorKind::Other);
-            assert!(matches!(told, PostgresError::IsolationLevel { .. }), "{told}");
-            assert!(told.to_string().contains("begin it at `read committed`"), "{told}");
+            assert!(matches!(error, PostgresError::IsolationLevel { .. }), "{error}");
+            assert!(error.to_string().contains("begin it at `read committed`"), "{error}");
         }
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_hosts_row_and_what_is_accepted_are_committed_together() {
+#[ignore = needs_postgres!()]
+fn acceptance_and_processing_commit_or_roll_back_with_the_hosts_row() {
     block_on(async {
         let url = database().await;
         let mut client = connect(&url).await;
@@ -114,7 +116,7 @@ fn a_hosts_row_and_what_is_accepted_are_committed_together() {
             }
         }
         assert_eq!((count(&client, "outbox").await, count(&client, "enroll.enrollments").await), (1, 1));
-        // A worker's transaction is its lease too: what it does not commit, it never claimed.
+        // The rollback of a worker's transaction undoes its claim.
         let mut transaction = client.transaction().await.unwrap();
         let mut worker = PostgresTransaction::new(&mut transaction);
         assert_eq!(worker.claim(at(0), at(600)).await.unwrap().map(|claim| claim.attempt), Some(1));
@@ -126,10 +128,10 @@ fn a_hosts_row_and_what_is_accepted_are_committed_together() {
     });
 }
 
-/// Versions are raised by the triggers again once the engine has written.
+/// The triggers are enabled again after the commit of the engine.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn what_the_host_writes_after_an_enrollment_raises_versions() {
+#[ignore = needs_postgres!()]
+fn writes_of_the_host_after_an_enrollment_raise_versions() {
     block_on(async {
         let url = database().await;
         let mut client = connect(&url).await;
@@ -149,20 +151,20 @@ async fn count(client: &tokio_postgres::Client, table: &str) -> i64 {
     client.query_one(&format!("select count(*) from {table}"), &[]).await.unwrap().get(0)
 }
 
-/// The host holds a contact, and an enrollment elsewhere holds the organization and waits for the contact: whoever comes
-/// last is ended, and is told to begin anew, not to try the same again.
+/// The host has locked a contact, and an enrollment elsewhere has locked the organization and waits for the contact. The
+/// error advises the host to repeat its transaction.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_deadlock_ends_the_hosts_transaction_and_taking_the_organization_first_avoids_it() {
+#[ignore = needs_postgres!()]
+fn a_deadlock_fails_the_hosts_transaction_and_locking_the_organization_first_prevents_it() {
     block_on(async {
         let url = database().await;
-        let (mut host, asking) = (connect(&url).await, connect(&url).await);
+        let (mut host, observer) = (connect(&url).await, connect(&url).await);
         Request::new(1, &body(0, 2)).enroll(&mut open(&url).await).await.unwrap();
         let write = "update enroll.contacts set language = 'fr'";
         for (n, organization_first) in [(10, false), (20, true)] {
             let mut elsewhere = open(&url).await;
             let waits = pid(elsewhere.client()).await;
-            // It looks for a deadlock once, when it has waited for so long; here, only the host does.
+            // Only the host searches for a deadlock: the timeout of the other connection is longer.
             elsewhere.client().batch_execute("set deadlock_timeout = '10min'").await.unwrap();
             let mut transaction = host.transaction().await.unwrap();
             if organization_first {
@@ -171,7 +173,7 @@ fn a_deadlock_ends_the_hosts_transaction_and_taking_the_organization_first_avoid
             transaction.batch_execute(write).await.unwrap();
             let other =
                 tokio::spawn(async move { Request::new(n, &body(0, 2)).enroll(&mut elsewhere).await.map(drop) });
-            until_it_waits(&asking, waits).await;
+            until_blocked(&observer, waits).await;
             let mut repository = PostgresTransaction::new(&mut transaction);
             let enrolled = Request::new(n + 1, &body(5, 2)).enroll(&mut repository).await;
             if organization_first {
@@ -179,10 +181,10 @@ fn a_deadlock_ends_the_hosts_transaction_and_taking_the_organization_first_avoid
                 transaction.commit().await.unwrap();
             } else {
                 let error = refused(enrolled);
-                let (kind, told) = told(&error);
+                let (kind, error) = postgres_error(&error);
                 assert_eq!(kind, RepositoryErrorKind::Other);
-                assert!(matches!(told, PostgresError::Deadlock(_)), "{told}");
-                assert!(told.to_string().contains("roll it back and repeat it"), "{told}");
+                assert!(matches!(error, PostgresError::Deadlock(_)), "{error}");
+                assert!(error.to_string().contains("roll it back and repeat it"), "{error}");
                 transaction.rollback().await.unwrap();
             }
             other.await.unwrap().unwrap();

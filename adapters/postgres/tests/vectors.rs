@@ -1,11 +1,11 @@
-//! The engine's test vectors, on PostgreSQL.
+//! Runs every test vector on a PostgreSQL database.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 #[path = "../../../tests/vector_files/mod.rs"]
 mod vector_files;
 
-use common::{block_on, connect};
 use enroll::contact::Libphonenumber;
 use enroll::vectors::run_on;
 use enroll::{
@@ -13,11 +13,12 @@ use enroll::{
 };
 use enroll_postgres::seed::{dump, load};
 use enroll_postgres::testing::Server;
+use support::{block_on, connect};
 
-/// An async repository as a blocking one.
-struct Waiting<R>(R);
+/// Blocks on an async repository.
+struct Blocking<R>(R);
 
-impl<R: AsyncRepository> Repository for Waiting<R> {
+impl<R: AsyncRepository> Repository for Blocking<R> {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         block_on(self.0.reference_data(query))
     }
@@ -32,22 +33,22 @@ impl<R: AsyncRepository> Repository for Waiting<R> {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn every_vector_holds_on_postgresql() {
+#[ignore = needs_postgres!()]
+fn every_vector_passes() {
     let vectors = vector_files::read_folder(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors"));
     let url = block_on(Server::shared().database()).unwrap();
     let mut client = block_on(connect(&url));
-    let mut repository = Waiting(block_on(common::open(&url)));
+    let mut repository = Blocking(block_on(support::open(&url)));
     let (mut ran, mut differing) = (0, Vec::new());
     for (name, vector) in vectors {
         if vector.plan_only {
-            println!("{name}: only a plain snapshot can hold its world, so it is left out");
+            println!("skipped, because no database can store its rows: {name}");
             continue;
         }
         block_on(client.batch_execute(EMPTY)).unwrap();
         block_on(load(&mut client, &vector.given)).unwrap_or_else(|e| panic!("{name}: {e:?}"));
-        let stands = || block_on(dump(&mut client, vector.given.organization_id)).unwrap();
-        if let Err(difference) = run_on(&vector, &Libphonenumber, &mut repository, stands) {
+        let stored = || block_on(dump(&mut client, vector.given.organization_id)).unwrap();
+        if let Err(difference) = run_on(&vector, &Libphonenumber, &mut repository, stored) {
             differing.push(format!("{name}: {difference}"));
         }
         ran += 1;

@@ -1,14 +1,15 @@
 //! A command that a newer build stored is left to newer workers, and a damaged one is an error.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 
-use common::{Request, at, block_on, body, connect, database, open};
 use enroll::inbox::InboxEntry;
 use enroll::{AsyncInbox, EnrollError, StoredCommand};
+use support::{Request, at, block_on, body, connect, database, open};
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 fn a_command_of_a_newer_version_is_released_without_a_failed_attempt() {
     block_on(async {
         let url = database().await;
@@ -31,7 +32,7 @@ fn a_command_of_a_newer_version_is_released_without_a_failed_attempt() {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 fn unknown_fields_of_a_known_version_are_ignored_and_a_damaged_command_is_an_error() {
     block_on(async {
         let url = database().await;

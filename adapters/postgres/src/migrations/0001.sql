@@ -1,13 +1,14 @@
--- Every primary key, unique constraint and index begins with organization_id, and no statement but a worker's claim
--- crosses organizations: so the tables can be distributed by it. Tables that grow with the contacts have no foreign keys, each of which would
--- cost every row that the engine inserts; the triggers below do their part, by statement.
+-- Every primary key, unique constraint and index begins with organization_id, and only a worker's claim reads several
+-- organizations. So the tables can be distributed by organization_id. Tables that grow with the contacts have no foreign
+-- keys, which would slow down each insert of the engine. Statement triggers below check the same rules.
 
--- The text that a contact is found by: none where it is blank (white space as Unicode has it), and a digest where it
--- is longer than an index entry can be. The digest is longer than any text that stands for itself, so they never meet.
+-- A digest of a key that is too long for an index entry. It is longer than any key that is indexed as given, so that the two
+-- never collide.
 create function enroll.digest(key text) returns text
     language sql immutable parallel safe
     return rpad(encode(sha256(convert_to(key, 'UTF8')), 'hex'), 1025, '=');
 
+-- The indexed form of a key: null if the key is blank (Unicode white space), the digest if it is too long.
 create function enroll.held(key text) returns text
     language sql immutable parallel safe
     return case
@@ -16,7 +17,7 @@ create function enroll.held(key text) returns text
         else enroll.digest(key)
     end;
 
--- A commit locks the organization's row, so that an organization has one writer at a time.
+-- A commit locks the organization's row, so that one commit per organization runs at a time.
 create table enroll.organizations (
     organization_id uuid primary key
 );
@@ -40,7 +41,7 @@ create table enroll.call_flows (
     primary key (organization_id, id)
 );
 
--- `json` and not `jsonb`, here and below: it keeps the spelling of numbers.
+-- `json` keeps the digits of a number as written. `jsonb` does not.
 create table enroll.custom_objects (
     organization_id uuid not null references enroll.organizations on delete cascade,
     id uuid not null,
@@ -79,7 +80,7 @@ create table enroll.tags (
     primary key (organization_id, id)
 );
 
--- No foreign key: it would have whoever accepts wait for the commit that holds the organization's row.
+-- No foreign key: with one, an acceptance would wait for a commit that has locked the organization's row.
 create table enroll.enrollments (
     organization_id uuid not null,
     id uuid not null,
@@ -87,14 +88,14 @@ create table enroll.enrollments (
     fingerprint bytea not null check (octet_length(fingerprint) = 32),
     at timestamptz not null,
     state text not null check (state in ('accepted', 'completed', 'rejected', 'failed')),
-    -- What was accepted, until it has ended.
+    -- The accepted command, until the enrollment has ended.
     command json,
     report json,
     rejection json,
     completed_at timestamptz,
     attempts bigint not null default 0 check (attempts >= 0),
     error text,
-    -- When it may be claimed: at once, after a back-off, or at the end of a lease.
+    -- The time from which it can be claimed: immediately, after a back-off, or at the end of a lease.
     due_at timestamptz,
     primary key (organization_id, id),
     constraint enrollments_command check ((command is not null) = (state in ('accepted', 'failed'))),
@@ -105,18 +106,18 @@ create table enroll.enrollments (
     constraint enrollments_error check (error is not null or state <> 'failed')
 );
 
--- These are large, and lz4 takes half the time to store them. Not every server has it.
+-- These columns are large. lz4 halves the time to store them, but not every server supports it.
 do $$ begin
     alter table enroll.enrollments
         alter column command set compression lz4, alter column report set compression lz4;
 exception when feature_not_supported or syntax_error then null;
 end $$;
 
--- It holds what waits and nothing else, so a claim, which is of all organizations, reads it from end to end.
+-- It contains only waiting enrollments, so that a claim over all organizations reads few entries.
 create index enrollments_waiting on enroll.enrollments (organization_id, at, id, due_at) where state = 'accepted';
 
--- Half of each page is left free, here and for step contacts: a row that is raised or processed again finds room beside
--- itself, and no index is written.
+-- Half of each page is left free, here and for step contacts. A new row version then fits on the same page, and no index
+-- changes.
 create table enroll.contacts (
     organization_id uuid not null,
     id uuid not null,
@@ -137,8 +138,8 @@ create table enroll.contacts (
     created_at timestamptz,
     updated_at timestamptz,
     version bigint not null default (extract(epoch from clock_timestamp()) * 1000000)::bigint check (version >= 1),
-    -- What begins with a visible ASCII character is not blank. To ask so costs less than to call `enroll.held`, for all three
-    -- keys of each contact that is written, and of each that is only raised, since a trigger stands before its update.
+    -- A key that begins with a visible ASCII character is not blank. This check costs less than a call of `enroll.held`, which
+    -- would run for all three keys in each insert or update of a contact.
     held_external_id text collate "C" generated always as (case
         when state = 'merged' or external_id is null then null
         when external_id >= '!' and external_id < U&'\007F' and octet_length(external_id) <= 1024 then external_id
@@ -176,12 +177,12 @@ create table enroll.conversations (
     channel_id uuid not null,
     status text not null check (status in ('automated', 'open', 'closed', 'spam')),
     created_at timestamptz,
-    -- Whether the contact has one conversation at most on the channel: on all kinds but email.
+    -- True if the contact can have only one conversation on the channel: for all kinds except email.
     one_at_most boolean not null default true,
     primary key (organization_id, id)
 );
 
--- Two indexes that share the rows cost an insert one entry, where one over all of them beside the unique one costs two.
+-- Two partial indexes: an insert adds an entry to one of them. A unique index and an index over all rows would need two.
 create unique index conversations_one_at_most
     on enroll.conversations (organization_id, contact_id, channel_id) where one_at_most;
 create index conversations_of_contact
@@ -233,7 +234,7 @@ create table enroll.custom_records (
     custom_object_id uuid not null,
     resource text not null check (resource in ('contact', 'step_contact')),
     resource_id uuid not null,
-    -- The contact whose record it is, itself or through its step contact. Who inserts without it has it derived.
+    -- The contact of the record, or of its step contact. A trigger derives it if an insert omits it.
     contact_id uuid not null,
     properties json not null default '{}',
     primary key (organization_id, id),
@@ -242,9 +243,9 @@ create table enroll.custom_records (
 
 create index custom_records_of_contact on enroll.custom_records (organization_id, contact_id, custom_object_id);
 
--- Where each organization has a row or two, PostgreSQL takes any index that begins with the organization for as good as
--- the one that has the whole key, and would read all of the one organization that is large, once a key. So it is told
--- that an organization is a hundredth of the table.
+-- If most organizations have one or two rows, PostgreSQL estimates that any index on the organization is as good as the
+-- index on the whole key. It would then read all rows of a large organization for each key. This setting makes it expect
+-- a hundredth of the table per organization.
 alter table enroll.contacts alter column organization_id set (n_distinct = 100);
 alter table enroll.communication_preferences alter column organization_id set (n_distinct = 100);
 alter table enroll.conversations alter column organization_id set (n_distinct = 100);
@@ -253,10 +254,10 @@ alter table enroll.step_contacts alter column organization_id set (n_distinct = 
 alter table enroll.contact_tags alter column organization_id set (n_distinct = 100);
 alter table enroll.custom_records alter column organization_id set (n_distinct = 100);
 
--- Triggers, for whoever writes past the engine. The engine raises versions itself and says so with a setting that
--- lasts as long as its transaction: then the functions by statement return at once, and those by row are not called.
+-- Triggers for a host's own writes. The engine raises versions itself, and sets `enroll.engine` during its commit. Then the
+-- statement triggers return immediately, and the row triggers do not run.
 
--- A row that is an aggregate: its version grows with each update.
+-- Raises the version of an updated row.
 create function enroll.raise_own_version() returns trigger
     language plpgsql set search_path = '' as $$
 begin
@@ -277,7 +278,7 @@ create trigger raise_own_version before update on enroll.contacts
     when (new.version <= old.version and pg_catalog.current_setting('enroll.engine', true) is distinct from 'on')
     execute function enroll.raise_own_version();
 
--- Who brings a key waits for the commit that rests on its being vacant, and takes the organization's row as it does.
+-- A write of a key waits for a commit that depends on the key being unclaimed: it locks the organization's row too.
 create function enroll.share_organization() returns trigger
     language plpgsql set search_path = '' as $$
 begin
@@ -302,8 +303,8 @@ create trigger share_organization_of_key before update on enroll.contacts
     )
     execute function enroll.share_organization();
 
--- A row round a contact: its contact must stand, and its version grows, also that of the contact which the row left.
--- Contacts are locked in one order, whatever order the rows are in.
+-- Checks that the contact of a related row exists, and raises its version. If the row moved, it also raises the version of
+-- the previous contact. Contacts are locked in the order of their ids.
 create function enroll.raise_contacts() returns trigger
     language plpgsql set search_path = '' as $$
 begin
@@ -394,7 +395,7 @@ create trigger raise_contacts_updated after update on enroll.custom_records
 create trigger raise_contacts_deleted after delete on enroll.custom_records
     referencing old table as old_rows for each statement execute function enroll.raise_contacts();
 
--- A step: the version of its sequence grows.
+-- Raises the version of the sequence when a step changes.
 create function enroll.raise_sequences() returns trigger
     language plpgsql set search_path = '' as $$
 begin
@@ -422,7 +423,7 @@ create trigger raise_sequences_updated after update on enroll.steps
 create trigger raise_sequences_deleted after delete on enroll.steps
     referencing old table as old_rows for each statement execute function enroll.raise_sequences();
 
--- A tag on a contact: the tag must stand.
+-- Checks that the tag of a contact exists.
 create function enroll.require_tags() returns trigger
     language plpgsql set search_path = '' as $$
 begin
@@ -438,7 +439,7 @@ begin
         )
     ) then
         raise foreign_key_violation using
-            message = 'a contact cannot bear a tag that does not exist: insert the tag first',
+            message = 'the tag of a contact does not exist: insert the tag first',
             schema = 'enroll', table = tg_table_name, constraint = 'contact_tags_tag_id';
     end if;
     return null;
@@ -449,7 +450,7 @@ create trigger require_tags_inserted after insert on enroll.contact_tags
 create trigger require_tags_updated after update on enroll.contact_tags
     referencing new table as new_rows for each statement execute function enroll.require_tags();
 
--- A record that is inserted without its contact, or given to another resource.
+-- Derives the contact of a record that is inserted without it, or that moves to another resource.
 create function enroll.derive_contact_of_record() returns trigger
     language plpgsql set search_path = '' as $$
 begin
@@ -470,8 +471,8 @@ create trigger derive_contact_updated before update of resource, resource_id on 
     for each row when ((old.resource, old.resource_id) is distinct from (new.resource, new.resource_id))
     execute function enroll.derive_contact_of_record();
 
--- What stands round a row goes with it. These never run for the engine, which deletes nothing.
-create function enroll.delete_round_organizations() returns trigger
+-- Deletes related rows together with their row. The engine deletes nothing.
+create function enroll.delete_related_organizations() returns trigger
     language plpgsql set search_path = '' as $$
 begin
     delete from enroll.contacts c where c.organization_id in (select o.organization_id from old_rows o);
@@ -479,10 +480,10 @@ begin
     return null;
 end $$;
 
-create trigger delete_round after delete on enroll.organizations
-    referencing old table as old_rows for each statement execute function enroll.delete_round_organizations();
+create trigger delete_related after delete on enroll.organizations
+    referencing old table as old_rows for each statement execute function enroll.delete_related_organizations();
 
-create function enroll.delete_round_contacts() returns trigger
+create function enroll.delete_related_contacts() returns trigger
     language plpgsql set search_path = '' as $$
 begin
     delete from enroll.communication_preferences r using old_rows o
@@ -491,7 +492,7 @@ begin
         where r.organization_id = o.organization_id and r.contact_id = o.id;
     delete from enroll.custom_records r using old_rows o
         where r.organization_id = o.organization_id and r.contact_id = o.id;
-    -- Each index holds a part of the rows.
+    -- Two partial indexes share the rows, so that each needs a statement.
     delete from enroll.step_contacts r using old_rows o
         where r.organization_id = o.organization_id and r.contact_id = o.id and r.status in ('pending', 'active');
     delete from enroll.step_contacts r using old_rows o
@@ -505,10 +506,10 @@ begin
     return null;
 end $$;
 
-create trigger delete_round after delete on enroll.contacts
-    referencing old table as old_rows for each statement execute function enroll.delete_round_contacts();
+create trigger delete_related after delete on enroll.contacts
+    referencing old table as old_rows for each statement execute function enroll.delete_related_contacts();
 
-create function enroll.delete_round_step_contacts() returns trigger
+create function enroll.delete_related_step_contacts() returns trigger
     language plpgsql set search_path = '' as $$
 begin
     delete from enroll.custom_records r using old_rows o
@@ -517,10 +518,10 @@ begin
     return null;
 end $$;
 
-create trigger delete_round after delete on enroll.step_contacts
-    referencing old table as old_rows for each statement execute function enroll.delete_round_step_contacts();
+create trigger delete_related after delete on enroll.step_contacts
+    referencing old table as old_rows for each statement execute function enroll.delete_related_step_contacts();
 
-create function enroll.delete_round_tags() returns trigger
+create function enroll.delete_related_tags() returns trigger
     language plpgsql set search_path = '' as $$
 begin
     delete from enroll.contact_tags r using old_rows o
@@ -528,10 +529,10 @@ begin
     return null;
 end $$;
 
-create trigger delete_round after delete on enroll.tags
-    referencing old table as old_rows for each statement execute function enroll.delete_round_tags();
+create trigger delete_related after delete on enroll.tags
+    referencing old table as old_rows for each statement execute function enroll.delete_related_tags();
 
--- The records of a step contact that goes to another contact go with it.
+-- Moves the records of a step contact that moves to another contact.
 create function enroll.move_records_of_step_contacts() returns trigger
     language plpgsql set search_path = '' as $$
 begin

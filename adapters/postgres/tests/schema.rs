@@ -1,13 +1,14 @@
-//! What PostgreSQL's own catalogue says of the schema.
+//! Checks the schema and the query plans with PostgreSQL's catalog.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 
-use common::{Request, block_on, body, connect, organization};
 use enroll_postgres::testing::Server;
+use support::{Request, block_on, body, connect, organization};
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 fn every_key_and_index_begins_with_organization_id() {
     let (tables, indexes) = block_on(async {
         let client = connect(&Server::shared().database().await.unwrap()).await;
@@ -37,9 +38,9 @@ fn every_key_and_index_begins_with_organization_id() {
     assert!(seen >= 25, "{seen}");
 }
 
-/// A foreign key is looked up with the organization too, so that it stays within a shard.
+/// A foreign key includes the organization, so that a check stays within a shard.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 fn every_foreign_key_begins_with_organization_id() {
     let rows = block_on(async {
         let client = connect(&Server::shared().database().await.unwrap()).await;
@@ -55,9 +56,8 @@ fn every_foreign_key_begins_with_organization_id() {
     }
 }
 
-/// Names are found whatever the search path of a session is.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 fn no_trigger_function_depends_on_the_search_path() {
     let rows = block_on(async {
         let client = connect(&Server::shared().database().await.unwrap()).await;
@@ -72,12 +72,12 @@ fn no_trigger_function_depends_on_the_search_path() {
     }
 }
 
-/// Where most organizations are small, one that is not is still never read as a whole.
+/// A large organization is never read completely, even if most organizations are small.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn lists_are_looked_up_key_by_key() {
+#[ignore = needs_postgres!()]
+fn rows_of_lists_are_found_by_their_whole_key() {
     block_on(async {
-        let mut repository = common::open(&common::database().await).await;
+        let mut repository = support::open(&support::database().await).await;
         Request::new(1, &body(0, 2)).enroll(&mut repository).await.unwrap();
         let client = repository.client();
         let many_small = "insert into enroll.organizations select gen_random_uuid() from generate_series(1, 20000);
@@ -96,12 +96,12 @@ fn lists_are_looked_up_key_by_key() {
                 and cardinality(parameter_types) > 0";
         let prepared = client.query(prepared, &[]).await.unwrap();
         assert!(prepared.len() >= 16, "{}", prepared.len());
-        // Whatever the planner knows of a list: nothing, or that it is as long as it can be.
+        // The planner knows nothing about the length of a list, or knows that it is long.
         for mode in ["force_generic_plan", "force_custom_plan"] {
             client.batch_execute(&format!("set plan_cache_mode = {mode}")).await.unwrap();
             for row in &prepared {
                 let (name, sql, types): (String, String, Vec<String>) = (row.get(0), row.get(1), row.get(2));
-                let parameters: Vec<String> = types.iter().map(|of| of_type(of)).collect();
+                let parameters: Vec<String> = types.iter().map(|of| parameter_of(of)).collect();
                 let plan = format!("explain execute {name}({})", parameters.join(", "));
                 let plan = client.query(&plan, &[]).await.unwrap();
                 let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
@@ -115,22 +115,22 @@ fn lists_are_looked_up_key_by_key() {
     });
 }
 
-/// A parameter of a type: of an array, 4000.
-fn of_type(name: &str) -> String {
+/// Returns a parameter of a type. An array has 4000 elements.
+fn parameter_of(name: &str) -> String {
     match name.strip_suffix("[]") {
-        Some(element) => format!("array_fill({}, '{{4000}}')", of_type(element)),
+        Some(element) => format!("array_fill({}, '{{4000}}')", parameter_of(element)),
         None if name == "uuid" => format!("'{}'::uuid", organization().as_uuid()),
         None if name == "json" => "'{}'::json".to_owned(),
         None => format!("null::{name}"),
     }
 }
 
-/// What has ended costs a claim nothing, however much of it there is.
+/// The cost of a claim does not depend on the number of enrollments that have ended.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_claim_reads_what_waits_and_nothing_else() {
+#[ignore = needs_postgres!()]
+fn a_claim_scans_only_the_index_of_waiting_enrollments() {
     block_on(async {
-        let mut repository = common::open(&common::database().await).await;
+        let mut repository = support::open(&support::database().await).await;
         Request::new(1, &body(0, 2)).accept(&mut repository).await.unwrap();
         let client = repository.client();
         let many_ended = "insert into enroll.enrollments

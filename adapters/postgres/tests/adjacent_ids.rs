@@ -1,18 +1,19 @@
-//! What stands round people whose ids lie side by side is read in passing, as long as it is not much.
+//! Related rows of contacts with adjacent ids are read by range, unless the range has many other rows.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 
-use common::{Request, block_on, body, connect, database};
 use enroll::snapshot::{ContactAggregate, Version};
 use enroll::{AsyncRepository, Snapshot, SnapshotQuery};
 use enroll_postgres::PostgresTransaction;
 use std::sync::Arc;
+use support::{Request, block_on, body, connect, database};
 use tokio_postgres::{Client, Transaction};
 
-/// As many as one request can name.
-const PEOPLE: usize = 400;
-/// What the tables round a contact are read by.
+/// The number of recipients of the request.
+const RECIPIENTS: usize = 400;
+/// The indexes by which related rows are read.
 const INDEXES: [&str; 6] = [
     "communication_preferences_pkey",
     "conversations_one_at_most",
@@ -23,40 +24,40 @@ const INDEXES: [&str; 6] = [
 ];
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn much_that_stands_round_neighbours_elsewhere_is_not_passed() {
+#[ignore = needs_postgres!()]
+fn many_rows_of_other_sequences_are_not_scanned() {
     block_on(async {
         let mut client = connect(&database().await).await;
-        let sent = Request::new(1, &body(0, PEOPLE));
+        let sent = Request::new(1, &body(0, RECIPIENTS));
         let mut transaction = client.transaction().await.unwrap();
         sent.enroll(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
         transaction.commit().await.unwrap();
         let (few, scans) = load(&mut client, &sent).await;
-        assert_eq!(few.contacts.len(), PEOPLE);
+        assert_eq!(few.contacts.len(), RECIPIENTS);
         for (index, scans) in INDEXES.iter().zip(scans) {
-            // One that tries, and one that reads.
+            // One scan for the sample, and one for the rows.
             assert_eq!(scans, 2, "{index}");
         }
 
-        // Thirty times through other sequences and on other channels.
-        let elsewhere = "insert into enroll.runs
+        // Thirty runs of each contact in other sequences.
+        let other_runs = "insert into enroll.runs
             select organization_id, gen_random_uuid(), md5(n::text)::uuid, id, 'finished', now()
                 from enroll.contacts, generate_series(1, 30) as n;
             insert into enroll.step_contacts
                 select organization_id, id, id, sequence_id, id, contact_id, 'finished', now()
                 from enroll.runs where status = 'finished'";
-        client.batch_execute(elsewhere).await.unwrap();
+        client.batch_execute(other_runs).await.unwrap();
         let (many, scans) = load(&mut client, &sent).await;
         assert_eq!(unversioned(many), unversioned(few));
-        let much = ["runs_of_contact", "step_contacts_of_contact"];
+        let many_rows = ["runs_of_contact", "step_contacts_of_contact"];
         for (index, scans) in INDEXES.iter().zip(scans) {
-            let expected = if much.contains(index) { 1 + i64::try_from(PEOPLE).unwrap() } else { 2 };
+            let expected = if many_rows.contains(index) { 1 + i64::try_from(RECIPIENTS).unwrap() } else { 2 };
             assert_eq!(scans, expected, "{index}");
         }
     });
 }
 
-/// The people, and how often each index was scanned for them.
+/// Loads the contacts. Returns how often each index was scanned.
 async fn load(client: &mut Client, sent: &Request) -> (Snapshot, Vec<i64>) {
     let mut transaction = client.transaction().await.unwrap();
     let (query, _): (SnapshotQuery, _) = sent.snapshot_query(&mut PostgresTransaction::new(&mut transaction)).await;
@@ -72,12 +73,12 @@ async fn scans(transaction: &Transaction<'_>) -> Vec<i64> {
     transaction.query(scans, &[&indexes]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
 
-/// The people, whatever was written round them elsewhere.
+/// Returns the contacts without their versions, which the other rows raised.
 fn unversioned(snapshot: Snapshot) -> Vec<ContactAggregate> {
-    let unversioned = |person: Arc<ContactAggregate>| {
-        let mut person = Arc::unwrap_or_clone(person);
-        person.version = Version::FIRST;
-        person
+    let unversioned = |contact: Arc<ContactAggregate>| {
+        let mut contact = Arc::unwrap_or_clone(contact);
+        contact.version = Version::FIRST;
+        contact
     };
     snapshot.contacts.into_values().map(unversioned).collect()
 }

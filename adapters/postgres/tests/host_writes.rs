@@ -1,22 +1,23 @@
-//! What the schema does for whoever writes past the engine, and keys of any length.
+//! The constraints and triggers of the schema apply to a host's own writes. Keys can have any length.
 #![cfg(feature = "testing")]
 
-mod common;
+#[macro_use]
+mod support;
 
-use common::{Request, block_on, body, connect, database, open, organization};
 use enroll_postgres::PostgresError;
 use enroll_postgres::seed::dump;
 use serde_json::json;
+use support::{Request, block_on, body, connect, database, open, organization};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 fn an_external_id_of_any_length_is_found_and_unique() {
     block_on(async {
         let url = database().await;
         let mut repository = open(&url).await;
-        // They differ in the last character alone, and do not compress.
+        // They differ only in the last character, and are not compressible.
         let mut state = 1_u64;
         let long: String = std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -31,7 +32,7 @@ fn an_external_id_of_any_length_is_found_and_unique() {
         let to = json!({ "to": [entry("+12025550103", "B")] });
         let second = Request::new(2, &to).enroll(&mut repository).await.unwrap();
         assert_eq!(second.outcomes[0].contact_id, first.outcomes[1].contact_id);
-        // Its digest, as an external id of somebody else, is another text.
+        // The digest of a key, as the external id of another contact, is another key.
         let client = connect(&url).await;
         let digest: String =
             client.query_one("select max(held_external_id) from enroll.contacts", &[]).await.unwrap().get(0);
@@ -47,11 +48,11 @@ fn an_external_id_of_any_length_is_found_and_unique() {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn blank_keys_and_those_of_merged_contacts_are_held_by_nobody() {
+#[ignore = needs_postgres!()]
+fn blank_keys_and_keys_of_merged_contacts_are_unclaimed() {
     block_on(async {
         let client = connect(&database().await).await;
-        // Every character that Rust trims, and some that it does not.
+        // All characters that Rust trims, and some others.
         for n in 0..=0xffff_u32 {
             let Some(c) = char::from_u32(n).filter(|c| *c != '\0') else { continue };
             let blank = c.to_string().trim().is_empty();
@@ -76,7 +77,7 @@ fn blank_keys_and_those_of_merged_contacts_are_held_by_nobody() {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+#[ignore = needs_postgres!()]
 fn a_statement_over_many_rows_raises_each_contact_once() {
     block_on(async {
         let url = database().await;
@@ -87,12 +88,12 @@ fn a_statement_over_many_rows_raises_each_contact_once() {
         assert_eq!(versions(&client).await, [2, 2, 2]);
         client.batch_execute("update enroll.contacts set name = 'x'").await.unwrap();
         assert_eq!(versions(&client).await, [3, 3, 3]);
-        // A version that the host raised itself stays; one that it would lower grows.
+        // A version that the host raises is stored. A version that the host lowers is raised instead.
         client.batch_execute("update enroll.contacts set version = 9").await.unwrap();
         assert_eq!(versions(&client).await, [9, 9, 9]);
         client.batch_execute("update enroll.contacts set version = 2").await.unwrap();
         assert_eq!(versions(&client).await, [10, 10, 10]);
-        // A row that goes from one contact to another raises both, once.
+        // A row that moves to another contact raises both versions once.
         let first = "select contact_id from enroll.conversations order by contact_id";
         let rows = client.query(first, &[]).await.unwrap();
         let (from, to): (uuid::Uuid, uuid::Uuid) = (rows[0].get(0), rows[1].get(0));
@@ -101,15 +102,15 @@ fn a_statement_over_many_rows_raises_each_contact_once() {
         let moved = "update enroll.conversations set contact_id = $2 where contact_id = $1";
         client.execute(moved, &[&from, &to]).await.unwrap();
         assert_eq!(versions(&client).await, [11, 12, 10]);
-        // Nothing is nobody's.
+        // A statement without rows raises no version.
         client.batch_execute("update enroll.runs set status = 'finished' where false").await.unwrap();
         assert_eq!(versions(&client).await, [11, 12, 10]);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn what_stands_round_a_row_goes_with_it() {
+#[ignore = needs_postgres!()]
+fn a_deleted_row_deletes_its_related_rows() {
     block_on(async {
         let url = database().await;
         let mut client = connect(&url).await;
@@ -119,26 +120,26 @@ fn what_stands_round_a_row_goes_with_it() {
             .execute("delete from enroll.step_contacts where id = $1", &[&ids[0].get::<_, uuid::Uuid>(0)])
             .await
             .unwrap();
-        let stands = dump(&mut client, organization()).await.unwrap();
-        assert_eq!((stands.step_contacts.len(), stands.custom_records.len(), stands.runs.len()), (1, 1, 2));
+        let stored = dump(&mut client, organization()).await.unwrap();
+        assert_eq!((stored.step_contacts.len(), stored.custom_records.len(), stored.runs.len()), (1, 1, 2));
         client.batch_execute("delete from enroll.tags").await.unwrap();
         // Twice for the step contact and its record, once for the tag.
         assert_eq!(versions(&client).await, [4, 2]);
         client.batch_execute("delete from enroll.contacts").await.unwrap();
-        let stands = dump(&mut client, organization()).await.unwrap();
+        let stored = dump(&mut client, organization()).await.unwrap();
         let left =
-            [stands.conversations.len(), stands.runs.len(), stands.step_contacts.len(), stands.custom_records.len()];
-        assert_eq!((left, stands.contact_tags.len(), stands.sequences.len()), ([0; 4], 0, 1));
+            [stored.conversations.len(), stored.runs.len(), stored.step_contacts.len(), stored.custom_records.len()];
+        assert_eq!((left, stored.contact_tags.len(), stored.sequences.len()), ([0; 4], 0, 1));
         client.batch_execute("delete from enroll.organizations").await.unwrap();
-        let stands = dump(&mut client, organization()).await.unwrap();
-        assert_eq!((stands.sequences.len(), stands.channels.len()), (0, 0));
-        assert_eq!(common::rows(&client).await, 0);
+        let stored = dump(&mut client, organization()).await.unwrap();
+        assert_eq!((stored.sequences.len(), stored.channels.len()), (0, 0));
+        assert_eq!(support::count_rows(&client).await, 0);
     });
 }
 
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn a_row_belongs_to_a_contact_and_a_contact_to_an_organization() {
+#[ignore = needs_postgres!()]
+fn rows_of_missing_contacts_or_organizations_are_refused() {
     block_on(async {
         let client = connect(&database().await).await;
         for sql in [
@@ -154,10 +155,10 @@ fn a_row_belongs_to_a_contact_and_a_contact_to_an_organization() {
     });
 }
 
-/// What a state needs is there, and nothing of another state.
+/// Each state requires its columns, and excludes those of other states.
 #[test]
-#[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
-fn an_enrollment_has_what_its_state_says() {
+#[ignore = needs_postgres!()]
+fn the_columns_of_an_enrollment_must_match_its_state() {
     block_on(async {
         let url = database().await;
         let client = connect(&url).await;

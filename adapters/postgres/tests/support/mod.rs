@@ -1,7 +1,14 @@
-//! What the tests share: a runtime that drives the connections, databases, and one small world.
-#![allow(dead_code, reason = "no test uses all of it")]
+//! The runtime that drives the connections, databases, and an organization with one sequence.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
-pub(crate) mod wire;
+/// The reason why the tests are ignored by default.
+macro_rules! needs_postgres {
+    () => {
+        "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"
+    };
+}
+
+pub(crate) mod connection;
 
 use std::sync::LazyLock;
 
@@ -12,33 +19,32 @@ use enroll::{
     RepositoryErrorKind, Retry, SequenceId, SnapshotQuery, Timestamp, accept_async, enroll_contacts_async,
     plan_enrollment, process_async,
 };
-use enroll_postgres::seed;
 use enroll_postgres::testing::Server;
 use enroll_postgres::{PostgresClient, PostgresError};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-/// Connections live in it, whoever waits for them.
+/// Drives all connections, independent of the thread that waits for them.
 pub(crate) static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
 
-/// Also within itself, as the suite has it where an async case starts threads and joins in.
+/// Blocks on a future. It can be nested, because some cases of the conformance suite start threads in a future.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| RUNTIME.block_on(future))
 }
 
-/// A connection, driven by the runtime.
+/// Opens a connection.
 pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     RUNTIME.spawn(connection);
     client
 }
 
-/// A fresh database with the small world, and its address.
+/// Creates a database with the seed. Returns its address.
 pub(crate) async fn database() -> String {
     let url = Server::shared().database().await.unwrap();
-    seed::load(&mut connect(&url).await, &world()).await.unwrap();
+    enroll_postgres::seed::load(&mut connect(&url).await, &seed()).await.unwrap();
     url
 }
 
@@ -54,9 +60,9 @@ pub(crate) fn organization() -> OrganizationId {
     id(1)
 }
 
-/// Organization 1 with sequence 1 of one phone step on channel 1, and a custom object.
-pub(crate) fn world() -> Seed {
-    let given = json!({
+/// Organization 1 with sequence 1 of one phone step on channel 1, and custom object 1.
+pub(crate) fn seed() -> Seed {
+    let seed = json!({
         "organization_id": Uuid::from_u128(1),
         "channels": [{ "id": Uuid::from_u128(1), "kind": "phone", "address": "+12025550100" }],
         "sequences": [{
@@ -70,10 +76,10 @@ pub(crate) fn world() -> Seed {
             "properties": [{ "key": "amount", "type": "float", "required": false }]
         }],
     });
-    serde_json::from_value(given).unwrap()
+    serde_json::from_value(seed).unwrap()
 }
 
-/// A request for so many people with custom data, from the `first` on.
+/// A request for `count` recipients with custom data, from number `first` on.
 pub(crate) fn body(first: usize, count: usize) -> Value {
     let entry = |n: usize| {
         json!({
@@ -87,12 +93,12 @@ pub(crate) fn body(first: usize, count: usize) -> Value {
     })
 }
 
-/// So many seconds after all requests.
+/// The time `seconds` after all requests.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(REQUESTED + (1 + seconds) * 1000).unwrap()
 }
 
-/// One enrollment, with what belongs to it.
+/// A request with the id of its enrollment.
 pub(crate) struct Request {
     pub(crate) id: u128,
     pub(crate) request: EnrollmentRequest<'static>,
@@ -129,7 +135,7 @@ impl Request {
         process_async(inbox, Retry::default(), organization(), id(self.id), at(60)).await?.report()
     }
 
-    /// Everything but the commit.
+    /// Plans the enrollment without a commit.
     pub(crate) async fn plan<R: AsyncRepository>(&self, repository: &mut R) -> ChangeSet {
         let (query, command) = self.snapshot_query(repository).await;
         let snapshot = repository.load(&query).await.unwrap();
@@ -147,9 +153,9 @@ impl Request {
     }
 }
 
-/// The adapter's own error within a repository's.
+/// Returns the kind of an error, and the error of this crate in it.
 #[track_caller]
-pub(crate) fn told(error: &RepositoryError) -> (RepositoryErrorKind, &PostgresError) {
+pub(crate) fn postgres_error(error: &RepositoryError) -> (RepositoryErrorKind, &PostgresError) {
     (error.kind(), error.inner().downcast_ref().unwrap())
 }
 
@@ -161,8 +167,8 @@ pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, EnrollError>) -> Rep
     }
 }
 
-/// Until the session waits for a lock.
-pub(crate) async fn until_it_waits(client: &Client, pid: i32) {
+/// Waits until the session waits for a lock.
+pub(crate) async fn until_blocked(client: &Client, pid: i32) {
     let waits = "select exists (select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock')";
     while !client.query_one(waits, &[&pid]).await.unwrap().get::<_, bool>(0) {
         tokio::task::yield_now().await;
@@ -173,8 +179,8 @@ pub(crate) async fn pid(client: &Client) -> i32 {
     client.query_typed_one("select pg_backend_pid()", &[]).await.unwrap().get(0)
 }
 
-/// How many rows stand in the tables that an enrollment writes to.
-pub(crate) async fn rows(client: &Client) -> i64 {
+/// Counts the rows in the tables that an enrollment writes to.
+pub(crate) async fn count_rows(client: &Client) -> i64 {
     let tables =
         ["contacts", "conversations", "runs", "step_contacts", "tags", "contact_tags", "custom_records", "enrollments"];
     let counts: Vec<String> = tables.iter().map(|table| format!("(select count(*) from enroll.{table})")).collect();

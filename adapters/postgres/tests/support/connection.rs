@@ -1,4 +1,4 @@
-//! A connection whose answers are counted, and that can be cut at any of them.
+//! A connection that counts the messages of the server, and that can be cut at any of them.
 
 use std::io;
 use std::pin::Pin;
@@ -13,57 +13,57 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::RUNTIME;
 
-/// How often the server said that it was ready, for a statement or for the rows of a copy. A clone counts the same.
+/// Counts how often the server was ready: after a statement, or after the rows of a copy. Clones share the counts.
 #[derive(Clone)]
-pub(crate) struct Wire {
+pub(crate) struct Connection {
     ready: Arc<AtomicUsize>,
     copies: Arc<AtomicUsize>,
     left: Arc<AtomicUsize>,
     copies_left: Arc<AtomicUsize>,
 }
 
-impl Default for Wire {
+impl Default for Connection {
     fn default() -> Self {
-        let no_end = || Arc::new(AtomicUsize::new(usize::MAX));
-        Self { ready: Arc::default(), copies: Arc::default(), left: no_end(), copies_left: no_end() }
+        let unlimited = || Arc::new(AtomicUsize::new(usize::MAX));
+        Self { ready: Arc::default(), copies: Arc::default(), left: unlimited(), copies_left: unlimited() }
     }
 }
 
-impl Wire {
+impl Connection {
     pub(crate) async fn connect(&self, url: &str) -> Client {
         let config: Config = url.parse().unwrap();
         let port = config.get_ports().first().copied().unwrap_or(5432);
         let stream = match config.get_hosts().first() {
             Some(Host::Tcp(host)) => TcpStream::connect((host.as_str(), port)).await.unwrap(),
-            other => panic!("the test counts on a TCP connection, and not on {other:?}"),
+            other => panic!("the test needs a TCP connection, not {other:?}"),
         };
-        let counting = Counting { stream, wire: self.clone(), frame: Frame::default() };
-        let (client, connection) = config.connect_raw(counting, NoTls).await.unwrap();
-        RUNTIME.spawn(connection);
+        let counting = Counting { stream, connection: self.clone(), frame: Frame::default() };
+        let (client, driver) = config.connect_raw(counting, NoTls).await.unwrap();
+        RUNTIME.spawn(driver);
         client
     }
 
-    /// How often since it was last asked.
+    /// Returns the count since the last call.
     pub(crate) fn take(&self) -> usize {
         self.ready.swap(0, Ordering::SeqCst)
     }
 
-    /// How many copies began since it was last asked.
+    /// Returns the number of copies that began since the last call.
     pub(crate) fn take_copies(&self) -> usize {
         self.copies.swap(0, Ordering::SeqCst)
     }
 
-    /// Cuts the connection where the so-manieth copy from now on begins.
-    pub(crate) fn cut_at_copy(&self, copy: usize) {
-        self.copies_left.store(copy, Ordering::SeqCst);
+    /// Cuts the connection when the n-th copy from now on begins.
+    pub(crate) fn cut_at_copy(&self, n: usize) {
+        self.copies_left.store(n, Ordering::SeqCst);
     }
 
-    /// Cuts the connection at the so-manieth answer from now on: the server gives it, and nobody hears it.
-    pub(crate) fn cut_at(&self, answer: usize) {
-        self.left.store(answer, Ordering::SeqCst);
+    /// Cuts the connection at the n-th answer from now on: the server sends it, but the client does not receive it.
+    pub(crate) fn cut_at(&self, n: usize) {
+        self.left.store(n, Ordering::SeqCst);
     }
 
-    fn heard(&self, kind: u8) {
+    fn count(&self, kind: u8) {
         let (count, left) = match kind {
             READY => (&self.ready, &self.left),
             COPY => (&self.copies, &self.copies_left),
@@ -86,14 +86,14 @@ const READY: u8 = b'Z';
 /// `CopyInResponse`.
 const COPY: u8 = b'G';
 
-/// A stream that counts frames of what the server says.
+/// A stream that counts the frames of the server.
 struct Counting {
     stream: TcpStream,
-    wire: Wire,
+    connection: Connection,
     frame: Frame,
 }
 
-/// Where in a frame the stream is: a type of one byte, a length of four that counts itself, and the rest.
+/// The position in a frame: a type of one byte, a length of four bytes that includes itself, and the rest.
 #[derive(Default)]
 struct Frame {
     header: Vec<u8>,
@@ -101,7 +101,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn read(&mut self, byte: u8, wire: &Wire) {
+    fn read(&mut self, byte: u8, connection: &Connection) {
         if self.rest > 0 {
             self.rest -= 1;
             return;
@@ -110,7 +110,7 @@ impl Frame {
         if let [kind, length @ ..] = &*self.header
             && let Ok(length) = <[u8; 4]>::try_from(length)
         {
-            wire.heard(*kind);
+            connection.count(*kind);
             self.rest = u32::from_be_bytes(length) as usize - 4;
             self.header.clear();
         }
@@ -119,18 +119,18 @@ impl Frame {
 
 impl AsyncRead for Counting {
     fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.wire.check()?;
+        self.connection.check()?;
         let before = into.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(task, into))?;
-        let Self { wire, frame, .. } = &mut *self;
-        into.filled()[before..].iter().for_each(|byte| frame.read(*byte, wire));
-        Poll::Ready(wire.check().inspect_err(|_| into.set_filled(before)))
+        let Self { connection, frame, .. } = &mut *self;
+        into.filled()[before..].iter().for_each(|byte| frame.read(*byte, connection));
+        Poll::Ready(connection.check().inspect_err(|_| into.set_filled(before)))
     }
 }
 
 impl AsyncWrite for Counting {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.wire.check()?;
+        self.connection.check()?;
         Pin::new(&mut self.stream).poll_write(task, bytes)
     }
 
