@@ -213,7 +213,7 @@ impl Turn {
             let snapshot = repository.load(&query).await.expect("the database can be read");
             let changes = plan_enrollment(&command, &snapshot).expect("the request is valid").changes().clone();
             repository.commit(&changes).await.expect("no other writer");
-            let look_ups = look_ups(&query, &snapshot);
+            let look_ups = look_ups(&transaction, &query, &snapshot).await.expect("the database can be read");
             let copies = copies(&transaction, &changes).await.expect("it was written");
             let updates = updates(&transaction, &changes).await.expect("it was written");
             transaction.rollback().await.expect("it can be rolled back");
@@ -327,46 +327,51 @@ impl Statement {
     }
 }
 
-fn look_ups(query: &SnapshotQuery, snapshot: &Snapshot) -> Vec<Statement> {
+async fn look_ups(
+    transaction: &Transaction<'_>,
+    query: &SnapshotQuery,
+    snapshot: &Snapshot,
+) -> Result<Vec<Statement>, tokio_postgres::Error> {
     let organization = query.reference.organization_id.as_uuid();
     let keys = [
         ("held_external_id", query.keys.external_ids()),
         ("held_phone", query.keys.phones()),
         ("held_email", query.keys.emails()),
     ];
+    let columns = stored_columns(transaction, "contacts").await?;
     let contacts = keys.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(held, keys)| Statement {
-        sql: format!(
-            "select id, version, external_id, phone, email, email_key, name, language, default_channel_id, address, \
-             birth_day, birth_month, birth_year, state, created_at, updated_at from enroll.contacts \
-             where organization_id = $1 and {held} = any($2::text[])"
-        ),
+        sql: format!("select {columns} from enroll.contacts where organization_id = $1 and {held} = any($2::text[])"),
         parameters: vec![Box::new(organization), Box::new(keys.iter().map(ToString::to_string).collect::<Vec<_>>())],
     });
+    let mut look_ups: Vec<Statement> = contacts.collect();
     let ids: Vec<Uuid> = snapshot.contacts.keys().map(|id| id.as_uuid()).collect();
     let channel = query.channel_id.map(|id| ("channel_id", id.as_uuid()));
     let sequence = Some(("sequence_id", query.reference.sequence_id.as_uuid()));
     let object = query.reference.custom_object_id.map(|id| ("custom_object_id", id.as_uuid()));
     let tables = [
-        ("communication_preferences", channel, "contact_id, channel_id, opt_in"),
-        ("conversations", channel, "id, contact_id, channel_id, status, created_at"),
-        ("runs", sequence, "id, sequence_id, contact_id, status, started_at"),
-        (
-            "step_contacts",
-            sequence,
-            "id, run_id, sequence_id, step_id, contact_id, status, scheduled_at, channel_id, default_call_flow_id, \
-             times_processed, enrollment_id",
-        ),
-        ("custom_records", object, "contact_id, id, custom_object_id, resource, resource_id, properties"),
+        ("communication_preferences", channel),
+        ("conversations", channel),
+        ("runs", sequence),
+        ("step_contacts", sequence),
+        ("custom_records", object),
     ];
-    let related = tables.into_iter().filter(|_| !ids.is_empty()).filter_map(|(table, and, columns)| {
-        let (column, id) = and?;
+    for (table, belongs_to) in tables.into_iter().filter(|_| !ids.is_empty()) {
+        let Some((column, id)) = belongs_to else { continue };
+        let columns = stored_columns(transaction, table).await?;
         let sql = format!(
             "select {columns} from enroll.{table} \
              where organization_id = $1 and contact_id = any($2::uuid[]) and {column} = $3"
         );
-        Some(Statement { sql, parameters: vec![Box::new(organization), Box::new(ids.clone()), Box::new(id)] })
-    });
-    contacts.chain(related).collect()
+        look_ups.push(Statement { sql, parameters: vec![Box::new(organization), Box::new(ids.clone()), Box::new(id)] });
+    }
+    Ok(look_ups)
+}
+
+/// Returns the names of a table's stored columns.
+async fn stored_columns(transaction: &Transaction<'_>, table: &str) -> Result<String, tokio_postgres::Error> {
+    let columns = "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
+        where attrelid = $1::text::regclass and attnum > 0 and not attisdropped and attgenerated = ''";
+    Ok(transaction.query_one(columns, &[&format!("enroll.{table}")]).await?.get(0))
 }
 
 /// Runs all statements in one round trip.
@@ -389,9 +394,7 @@ async fn copies(transaction: &Transaction<'_>, changes: &ChangeSet) -> Result<Ve
     let organization = changes.organization_id();
     let mut copies = Vec::new();
     for Created { table, by, order, ids } in created(changes) {
-        let columns = "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
-            where attrelid = $1::text::regclass and attnum > 0 and not attisdropped and attgenerated = ''";
-        let columns: String = transaction.query_one(columns, &[&format!("enroll.{table}")]).await?.get(0);
+        let columns = stored_columns(transaction, table).await?;
         let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
         let copy = format!(
             "copy (select {columns} from enroll.{table} where organization_id = '{organization}' \
