@@ -7,7 +7,7 @@
 //! # Data flow
 //!
 //! 1. A host reads a request into an [`EnrollmentRequest`], and names it with an [`EnrollmentKey`].
-//! 2. [`EnrollmentCommand::check`] compares the request with its [`ReferenceData`]. It returns a command or a
+//! 2. [`EnrollmentCommand::check`] checks the request against the rows that it refers to ([`ReferenceData`]). It returns a command or a
 //!    [`Rejection`] with all faults.
 //! 3. The [`Repository`] loads a [`Snapshot`]: every fact that a rule may read, in one call.
 //! 4. [`plan_enrollment`] applies the rules. It returns a [`ChangeSet`] and an [`EnrollmentReport`], and does no I/O.

@@ -15,7 +15,7 @@ Usage: enroll-demo [--all]
   --all   lists everyone who was not simply added, not only the first 40
   --help  prints this text
 
-`enroll demo` does the same on a database, and writes the data to files: see service/README.md.
+`enroll demo` does the same on a database, and writes the data to files: see `enroll demo --help`.
 ";
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `channels` | `id`, `kind`, `address`, `enabled` (default `true`), `name` |
 //! | `sequences` | `id`, `title`, `status`, `settings`, `steps: [{id, position, channel_kind, channel_id?}]` |
-//! | `contacts` | the fields of a [`Contact`](crate::contact::Contact); only `id` is required |
+//! | `contacts` | the fields of a [`Contact`]; only `id` is required |
 //! | `communication_preferences` | `contact_id`, `channel_id`, `opt_in` |
 //! | `conversations` | `id`, `contact_id`, `channel_id`, `status`, `created_at?` |
 //! | `runs` | `id`, `sequence_id`, `contact_id`, `status` (`active` or `finished`), `started_at` |

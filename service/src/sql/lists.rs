@@ -133,6 +133,8 @@ pub(crate) struct ContactRow {
     pub(crate) phone: Option<String>,
     pub(crate) email: Option<String>,
     pub(crate) name: Option<String>,
+    pub(crate) first_name: Option<String>,
+    pub(crate) last_name: Option<String>,
     pub(crate) language: Option<String>,
     pub(crate) default_channel_id: Option<Uuid>,
     #[schema(value_type = Option<AddressDoc>)]
@@ -162,7 +164,8 @@ pub(crate) async fn contacts(
     filter: ContactFilter,
     pagination: Pagination,
 ) -> Result<Page<ContactRow>, RepositoryError> {
-    let columns = "c.id, c.external_id, c.phone, c.email, c.name, c.language, c.default_channel_id,
+    let columns =
+        "c.id, c.external_id, c.phone, c.email, c.name, c.first_name, c.last_name, c.language, c.default_channel_id,
         cast(c.address as text), cast(c.birth_day as bigint), cast(c.birth_month as bigint),
         cast(c.birth_year as bigint), c.state, c.created_at, c.updated_at";
     let mut list = List::new(organization_id, columns, "enroll.contacts c", "c", "c.id desc");
@@ -177,6 +180,8 @@ pub(crate) async fn contacts(
             phone: row.text()?,
             email: row.text()?,
             name: row.text()?,
+            first_name: row.text()?,
+            last_name: row.text()?,
             language: row.text()?,
             default_channel_id: row.id()?,
             address: json(row.text()?.as_deref())?,

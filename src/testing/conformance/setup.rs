@@ -152,7 +152,8 @@ fn organization() -> Value {
         "contacts": [
             contact(1, json!({
                 "external_id": "ann-1", "phone": "+12025550123", "email": "Ann.O\u{2019}Hara@Example.com",
-                "name": "Ann O\u{2019}Hara \u{1f33b}", "language": "en", "default_channel_id": SMS,
+                "name": "Ann O\u{2019}Hara \u{1f33b}", "first_name": "Ann", "last_name": "O\u{2019}Hara",
+                "language": "en", "default_channel_id": SMS,
                 "address": {
                     "address_line_one": "1 Main St", "address_line_two": "Flat \"2\"", "city": "Kigali", "state": "K",
                     "post_code": "00100", "country": "RW",
