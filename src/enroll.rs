@@ -58,8 +58,8 @@ impl From<Rejection> for EnrollError {
 
 /// Enrolls contacts: reads the reference data, checks the request, plans, and commits.
 ///
-/// If the same request was completed before, it returns the first report with `replayed: true` and writes nothing. After a conflict with
-/// another writer it plans again, at most [`Engine::retry`] times.
+/// If the same request was completed before, it returns the first report with `replayed: true` and writes nothing.
+/// After a conflict with another writer it plans again. [`Engine::retry`] is the maximum number of attempts.
 ///
 #[cfg_attr(feature = "seed", doc = "```")]
 #[cfg_attr(not(feature = "seed"), doc = "```ignore")]

@@ -73,13 +73,17 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Returns an error and the chain of its causes in one line.
+/// Returns an error and the chain of its causes in one line. Some drivers print their cause themselves; such a cause is
+/// not repeated.
 fn causes(error: &dyn Error) -> String {
     let one_line = |error: &dyn Error| error.to_string().trim().replace('\n', "; ");
     let mut text = one_line(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let _infallible = write!(text, ": {}", one_line(error));
+        let cause_text = one_line(error);
+        if !text.ends_with(&cause_text) {
+            let _infallible = write!(text, ": {cause_text}");
+        }
         cause = error.source();
     }
     text

@@ -1,7 +1,7 @@
 //! Workers: they claim accepted enrollments and process them. A failed attempt is repeated later.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -9,8 +9,8 @@ use tracing::{Instrument, field};
 
 use enroll::inbox::{Claim, Failure as AttemptFailure};
 use enroll::{
-    AsyncInbox, EnrollError, EnrollmentId, EnrollmentReport, OrganizationId, ProcessOutcome, Rejection, Retry,
-    Timestamp, process_async,
+    AsyncInbox, EnrollError, EnrollmentId, EnrollmentReport, EnrollmentState, OrganizationId, ProcessOutcome,
+    Rejection, Retry, Timestamp, process_async,
 };
 
 use crate::handles::{Handle, HandleFactory};
@@ -118,10 +118,23 @@ impl<F: Fn(Event) + Send> Worker<F> {
         Ok(())
     }
 
+    /// Returns true if each unfinished enrollment needs a newer build.
     async fn is_empty(&mut self) -> Result<bool, Failure> {
-        let unfinished = self.handle.unfinished().await;
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
-        Ok(unfinished.map_err(|e| Failure::from_error(&self.name, &e))? <= left)
+        let unfinished = self.handle.unfinished().await.map_err(|e| Failure::from_error(&self.name, &e))?;
+        let left: Vec<_> = self.left().iter().copied().collect();
+        for (organization_id, id) in left {
+            let found = self.handle.inbox().find(organization_id, id).await;
+            let found = found.map_err(|e| Failure::from_error(&self.name, &e))?;
+            // A newer worker finished it, or a host deleted it.
+            if found.is_none_or(|entry| entry.enrollment.state != EnrollmentState::Accepted) {
+                self.left().remove(&(organization_id, id));
+            }
+        }
+        Ok(unfinished <= self.left().len() as u64)
+    }
+
+    fn left(&self) -> MutexGuard<'_, BTreeSet<(OrganizationId, EnrollmentId)>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims and processes one enrollment. Returns false if none waits.
@@ -162,7 +175,7 @@ impl<F: Fn(Event) + Send> Worker<F> {
             Err(e @ EnrollError::NewerVersion { .. }) => {
                 let due_at = later(self::now()?, NEWER_WAIT);
                 self.handle.inbox().release(&claim, due_at).await.map_err(|e| causes(&e))?;
-                self.left.lock().unwrap_or_else(PoisonError::into_inner).insert((organization_id, id));
+                self.left().insert((organization_id, id));
                 (self.on_event)(Event::LeftToNewer(causes(&e)));
             }
             // Another worker finished it, or a host deleted it.

@@ -120,6 +120,38 @@ fn a_request_is_accepted_processed_and_reported(folder: &Folder, base: &TestData
     assert!(line.contains("has no enrollment"), "{line}");
 }
 
+/// Work for a newer build stays accepted, also after a newer worker finished some of it while this one runs.
+#[test]
+fn a_command_of_a_newer_build_is_left_and_the_rest_is_processed() {
+    let folder = Folder::new("background-newer");
+    let base = TestDatabase::file(&folder);
+    let request = folder.file("request.json", r#"{"to": [{"phone": "2025550177"}]}"#);
+    let (newer, other) = (base.accepted(&request, "newer"), base.accepted(&request, "other"));
+    let connection = rusqlite::Connection::open(&base.0).unwrap();
+    let id = |text: &str| text.parse::<Uuid>().unwrap().into_bytes().to_vec();
+    let update = "update enroll_enrollments set command = replace(command, '\"v\":1,', '\"v\":2,') where id = ?1";
+    assert_eq!(connection.execute(update, [id(&newer)]).unwrap(), 1);
+    let later =
+        "update enroll_enrollments set due_at = cast(unixepoch('subsec') * 1000 as integer) + 4000 where id = ?1";
+    assert_eq!(connection.execute(later, [id(&other)]).unwrap(), 1);
+
+    let args = ["work", "--database", &base.0, "--until-empty"];
+    let worker = Command::new(env!("CARGO_BIN_EXE_enroll")).args(args).stdout(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let left = "select due_at > unixepoch('subsec') * 1000 + 20000 from enroll_enrollments where id = ?1";
+    while !connection.query_row(left, [id(&newer)], |row| row.get::<_, bool>(0)).unwrap() {
+        assert!(Instant::now() < deadline, "the newer command was not released");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let status = base.status(&newer);
+    assert_eq!((&status["state"], &status["attempts"]), (&json!("accepted"), &json!(0)));
+    // A newer worker finishes it. The other enrollment still waits.
+    assert_eq!(connection.execute("delete from enroll_enrollments where id = ?1", [id(&newer)]).unwrap(), 1);
+    let output = worker.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "1 completed, 0 rejected, 0 failed\n");
+    assert_eq!(base.status(&other)["state"], json!("completed"));
+}
+
 #[test]
 fn on_sqlite_a_request_is_accepted_processed_and_reported() {
     let folder = Folder::new("background");

@@ -336,7 +336,7 @@ impl CheckRecipient<'_> {
         let mut too_long = |name: &str, what: &str, text: &str| {
             let characters = if text.len() > MAX_CHARACTERS { text.chars().count() } else { 0 };
             if characters > MAX_CHARACTERS {
-                let description = format!("{what} has {characters} characters; shorten it to {MAX_CHARACTERS}");
+                let description = format!("`{what}` has {characters} characters; shorten it to {MAX_CHARACTERS}");
                 faults.of_body.push(Fault::new(FaultCode::TooLong, at.member(name).pointer(), description));
             }
             characters > MAX_CHARACTERS
@@ -350,12 +350,12 @@ impl CheckRecipient<'_> {
         let mut name_is_too_long = false;
         for (name, text) in fields {
             if let Some(text) = text {
-                name_is_too_long |= too_long(name, &format!("`{name}`"), text) && name != "email";
+                name_is_too_long |= too_long(name, name, text) && name != "email";
             }
         }
         let name = entry.full_name();
         if let Some(joined) = name.as_ref().filter(|_| !name_is_too_long) {
-            too_long("first_name", "the joined `first_name` and `last_name`", joined);
+            too_long("first_name", "first_name last_name", joined);
         }
         let birth_date = entry.birth_date.and_then(|date| {
             let checked = BirthDate::new(date.day, date.month, date.year);

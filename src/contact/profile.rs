@@ -14,9 +14,9 @@ macro_rules! with_profile_fields {
             {
                 /// The full name.
                 name: $crate::text::Text,
-                /// The given name, as the sender wrote it.
+                /// The given name, trimmed.
                 first_name: $crate::text::Text,
-                /// The family name, as the sender wrote it.
+                /// The family name, trimmed.
                 last_name: $crate::text::Text,
                 /// The language, in the host's own form.
                 language: $crate::text::Text,

@@ -55,7 +55,7 @@ fn find_nul(body: &str, faults: &mut Vec<Fault>) {
         if text.is_some_and(|text| text.contains(NUL)) {
             let path = path.pointer();
             if !(too_many && path.starts_with("/to/")) {
-                faults.push(Fault::new(FaultCode::InvalidCharacter, path, "U+0000 is not allowed in text"));
+                faults.push(Fault::new(FaultCode::InvalidCharacter, path, "the text contains U+0000; remove it"));
             }
         }
     });
