@@ -130,7 +130,7 @@ impl Faults {
         in_body_order(request.body, &mut self.of_references);
         self.of_body.append(&mut self.of_references);
         let fallback = || Fault::new(FaultCode::InvalidType, "", "the body is not readable; send a JSON object");
-        Rejection::of(self.of_body).unwrap_or_else(|| fallback().into())
+        Rejection::from_faults(self.of_body).unwrap_or_else(|| fallback().into())
     }
 }
 

@@ -66,7 +66,7 @@ impl Email {
         if !local.chars().all(belongs_to_a_mailbox) {
             return Err(EmailError::LocalPart);
         }
-        if let (true, Domain::Ascii(domain)) = (local.is_ascii(), Domain::of(domain)) {
+        if let (true, Domain::Ascii(domain)) = (local.is_ascii(), Domain::new(domain)) {
             return if is_host_name(domain) { Ok(Self::ascii(text)) } else { Err(EmailError::Domain) };
         }
         let domain = ascii_domain(domain).ok_or(EmailError::Domain)?;
@@ -199,7 +199,7 @@ enum Domain<'a> {
 }
 
 impl<'a> Domain<'a> {
-    fn of(domain: &'a str) -> Self {
+    fn new(domain: &'a str) -> Self {
         let encoded = |domain: &str| domain.as_bytes().windows(4).any(|w| w.eq_ignore_ascii_case(b"xn--"));
         let hyphens = domain.as_bytes().windows(2).any(|w| w == b"--");
         if domain.is_ascii() && !(hyphens && encoded(domain)) {
@@ -212,7 +212,7 @@ impl<'a> Domain<'a> {
 
 /// Returns the domain in lower-case ASCII if it is a host name with at least two labels.
 fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
-    let ascii = match Domain::of(domain) {
+    let ascii = match Domain::new(domain) {
         Domain::Ascii(domain) => lowered(domain),
         Domain::International(domain) => Cow::Owned(idna::domain_to_ascii_strict(domain).ok()?),
     };

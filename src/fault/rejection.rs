@@ -16,7 +16,7 @@ pub struct Rejection {
 
 impl Rejection {
     /// Returns a rejection with the faults of the lowest status: 404 before 409, 409 before 422. `None` without faults.
-    pub(crate) fn of(mut faults: Vec<Fault>) -> Option<Self> {
+    pub(crate) fn from_faults(mut faults: Vec<Fault>) -> Option<Self> {
         let status = faults.iter().map(|fault| fault.code.status()).min()?;
         faults.retain(|fault| fault.code.status() == status);
         Some(Self { errors: faults, status })

@@ -40,7 +40,7 @@ impl<'a> Target<'a> {
                 reference.custom_objects.get(&id).map(|object| (PropertySchema::new(&object.value), resource));
         }
         faults.extend(command.call_flow_id().and_then(|id| call_flow_fault(reference, id)));
-        match (Rejection::of(faults), step) {
+        match (Rejection::from_faults(faults), step) {
             (None, Some(step)) => Ok(Self { sequence, step, channel, custom_data }),
             (Some(rejection), _) => Err(rejection),
             (None, None) => Err(sequence_not_found(id).into()),

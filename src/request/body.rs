@@ -72,7 +72,7 @@ impl<'a> EnrollmentRequest<'a> {
     /// The engine recognizes a repeated request by it.
     #[must_use]
     pub fn fingerprint(&self, sequence_id: crate::ids::SequenceId) -> Option<Fingerprint> {
-        self.faults.is_empty().then(|| fingerprint::of(sequence_id, self))
+        self.faults.is_empty().then(|| fingerprint::compute(sequence_id, self))
     }
 
     /// Returns the id of the custom object that the request refers to.

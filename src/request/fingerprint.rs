@@ -67,7 +67,7 @@ impl TryFrom<String> for Fingerprint {
 /// The hashed bytes are the 16 bytes of the sequence id, then each present value in the order of the field names. A
 /// value is a tag byte, the trimmed text or the eight big-endian bytes of a number, and a zero byte. Texts contain no
 /// zero byte, so different requests have different bytes.
-pub(super) fn of(sequence_id: SequenceId, request: &EnrollmentRequest<'_>) -> Fingerprint {
+pub(super) fn compute(sequence_id: SequenceId, request: &EnrollmentRequest<'_>) -> Fingerprint {
     let mut hash = Hash { sha: Sha256::new(), buffer: Vec::with_capacity(BUFFER) };
     hash.bytes(sequence_id.as_uuid().as_bytes());
     if let Some(custom_data) = request.custom_data {

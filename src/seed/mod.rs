@@ -163,7 +163,7 @@ impl Seed {
     /// [`SeedError`] for the first row with a duplicate id, or without its contact.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, SeedError> {
         let mut snapshots = SnapshotBuilder { seed: self, by_organization: BTreeMap::new() };
-        snapshots.of(self.organization_id);
+        snapshots.snapshot_of(self.organization_id);
         snapshots.reference_data()?;
         snapshots.contacts()?;
         Ok(snapshots.by_organization.into_values().collect())
@@ -267,7 +267,7 @@ struct SnapshotBuilder<'s> {
 }
 
 impl SnapshotBuilder<'_> {
-    fn of(&mut self, id: OrganizationId) -> &mut Snapshot {
+    fn snapshot_of(&mut self, id: OrganizationId) -> &mut Snapshot {
         self.by_organization.entry(id).or_insert_with(|| Snapshot::new(ReferenceData::new(id)))
     }
 
@@ -276,7 +276,7 @@ impl SnapshotBuilder<'_> {
         macro_rules! insert_all {
             ($list:ident) => {
                 for (n, row) in seed.$list.iter().enumerate() {
-                    let rows = &mut self.of(seed.organization(row)).reference.$list;
+                    let rows = &mut self.snapshot_of(seed.organization(row)).reference.$list;
                     insert(rows, row.row.id, Versioned::new(Version::FIRST, row.row.clone()), stringify!($list), n)?;
                 }
             };
@@ -286,7 +286,7 @@ impl SnapshotBuilder<'_> {
         insert_all!(custom_objects);
         insert_all!(call_flows);
         for (n, row) in seed.tags.iter().enumerate() {
-            insert(&mut self.of(seed.organization(row)).tags, row.row.id, row.row.clone(), "tags", n)?;
+            insert(&mut self.snapshot_of(seed.organization(row)).tags, row.row.id, row.row.clone(), "tags", n)?;
         }
         Ok(())
     }
@@ -295,7 +295,7 @@ impl SnapshotBuilder<'_> {
         let seed = self.seed;
         for (n, row) in seed.contacts.iter().enumerate() {
             let contact = Arc::new(ContactAggregate::new(row.row.clone(), Version::FIRST));
-            insert(&mut self.of(seed.organization(row)).contacts, row.row.id, contact, "contacts", n)?;
+            insert(&mut self.snapshot_of(seed.organization(row)).contacts, row.row.id, contact, "contacts", n)?;
         }
         macro_rules! insert_all {
             ($list:ident, $into:ident, $id:expr, $row:expr) => {
@@ -317,7 +317,7 @@ impl SnapshotBuilder<'_> {
         insert_all!(contact_tags, tags, |_| None, |row: &ContactTag| row.tag_id);
         for (n, row) in seed.contact_tags.iter().enumerate() {
             let (organization_id, tag_id) = (seed.organization(row), row.row.tag_id);
-            if !self.of(organization_id).tags.contains_key(&tag_id) {
+            if !self.snapshot_of(organization_id).tags.contains_key(&tag_id) {
                 let message = format!("there is no tag `{tag_id}` in organization `{organization_id}`");
                 return invalid("contact_tags", n, "tag_id", &message);
             }
@@ -353,7 +353,7 @@ impl SnapshotBuilder<'_> {
         n: usize,
         field: &str,
     ) -> Result<&mut ContactAggregate, SeedError> {
-        match self.of(organization_id).contacts.get_mut(&id) {
+        match self.snapshot_of(organization_id).contacts.get_mut(&id) {
             Some(contact) => Ok(Arc::make_mut(contact)),
             None => invalid(list, n, field, &format!("there is no contact `{id}` in organization `{organization_id}`")),
         }

@@ -141,7 +141,7 @@ pub mod guards_hold {
     /// A change of a contact in the middle of adjacent ids conflicts. A change of a contact between them that was not
     /// queried does not.
     pub async fn one_of_many_adjacent_contacts_changed<F: Fixture, B: BlockOn>() {
-        let setup = Setup::<F, B>::of(&seed_with_adjacent_contacts()).await;
+        let setup = Setup::<F, B>::from_seed(&seed_with_adjacent_contacts()).await;
         let mut handle = setup.open().await;
         let request: Vec<_> =
             (0..ADJACENT_CONTACTS).filter(|n| *n != 7).map(|n| json!({ "phone": adjacent_phone(n) })).collect();

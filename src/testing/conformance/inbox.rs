@@ -287,7 +287,7 @@ pub mod one_worker_per_lease {
     pub async fn a_worker_claims_for_all_organizations<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
         accepted(&setup, &request_with_everything(1)).await;
-        accepted(&setup, &request_with_everything(1).of(OTHER_ORGANIZATION)).await;
+        accepted(&setup, &request_with_everything(1).in_organization(OTHER_ORGANIZATION)).await;
         let mut owners = Vec::new();
         for _ in 0..3 {
             owners.extend(claimed(&setup, at(0), at(10)).await.map(|claim| claim.organization_id));
@@ -448,7 +448,7 @@ pub mod inbox_organizations_are_separate {
         assert!(!ok(handle.retry(OTHER_ORGANIZATION, enrollment(1), at(1)).await));
         assert_eq!(found(&setup, enrollment(1)).await.error, None);
         // The other organization can use the same id.
-        accepted(&setup, &request_with_everything(1).of(OTHER_ORGANIZATION)).await;
+        accepted(&setup, &request_with_everything(1).in_organization(OTHER_ORGANIZATION)).await;
         processed(&setup, enrollment(1), at(1)).await;
         assert_eq!(
             ok(handle.find(OTHER_ORGANIZATION, enrollment(1)).await).map(|entry| entry.enrollment.state),

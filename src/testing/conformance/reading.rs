@@ -161,7 +161,7 @@ pub mod complete_load {
     /// Queries a few adjacent contacts, all of them, and every second or third one.
     pub async fn related_rows_of_adjacent_contacts_are_loaded<F: Fixture, B: BlockOn>() {
         let given = seed_with_adjacent_contacts();
-        let setup = Setup::<F, B>::of(&given).await;
+        let setup = Setup::<F, B>::from_seed(&given).await;
         let snapshot = snapshot_of(&given);
         let mut handle = setup.open().await;
         for (count, step) in [(3, 1), (ADJACENT_CONTACTS, 1), (ADJACENT_CONTACTS, 2), (ADJACENT_CONTACTS, 3)] {
@@ -339,7 +339,7 @@ pub mod organizations_are_separate {
         world.step_contacts.retain(|row| row.organization_id.is_some());
         world.contact_tags.retain(|row| row.organization_id.is_some());
         world.custom_records.retain(|row| row.organization_id.is_some());
-        let setup = Setup::<F, B>::of(&world).await;
+        let setup = Setup::<F, B>::from_seed(&world).await;
         let query = snapshot_query(&["ann-1"], &[BOBS_PHONE, FAYS_PHONE], &["cat@example.com"]);
         let Snapshot { reference, contacts, .. } = load(&mut setup.open().await, &query).await;
         assert_eq!(contacts.keys().copied().collect::<Vec<_>>(), [BOB]);
@@ -363,7 +363,7 @@ pub mod organizations_are_separate {
             assert_eq!(count(&before, table), count(&after, table), "{table}");
         }
         // The same enrollment in the other organization has rows with other ids.
-        let report = request.of(OTHER_ORGANIZATION).enroll(&mut setup.open().await).await;
+        let report = request.in_organization(OTHER_ORGANIZATION).enroll(&mut setup.open().await).await;
         assert_eq!(report.counts().contacts_created, 1);
     }
 }

@@ -294,7 +294,7 @@ impl TestRequest {
         Self::new(n, phones.iter().map(|phone| json!({ "phone": phone })).collect())
     }
 
-    pub(super) fn of(mut self, organization_id: OrganizationId) -> Self {
+    pub(super) fn in_organization(mut self, organization_id: OrganizationId) -> Self {
         self.organization_id = organization_id;
         self
     }
@@ -416,10 +416,10 @@ pub(super) struct Setup<F, B> {
 
 impl<F: Fixture, B: BlockOn> Setup<F, B> {
     pub(super) async fn new() -> Self {
-        Self::of(&given()).await
+        Self::from_seed(&given()).await
     }
 
-    pub(super) async fn of(given: &Seed) -> Self {
+    pub(super) async fn from_seed(given: &Seed) -> Self {
         let fixture = F::fresh().await;
         fixture.seed(given).await;
         Self { fixture, runtime: PhantomData }

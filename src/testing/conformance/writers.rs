@@ -206,7 +206,7 @@ pub mod model {
 
     #[expect(clippy::expect_used, reason = "the case fails")]
     async fn agree<F: Fixture, B: BlockOn>(n: usize, scenario: &Scenario) {
-        let setup = Setup::<F, B>::of(&scenario.given).await;
+        let setup = Setup::<F, B>::from_seed(&scenario.given).await;
         let mut handle = setup.open().await;
         let organization_id = scenario.given.organization_id;
         let mut snapshots = scenario.given.snapshots().expect("a generated seed is valid");

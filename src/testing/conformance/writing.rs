@@ -57,7 +57,7 @@ pub mod all_or_nothing {
         let (other, seed) = (Setup::<F, B>::new().await, given());
         let plan = request_with_everything(1).plan(&mut other.open().await).await;
         for (table, given) in seeds_with_used_ids(&seed, plan.changes().rows()) {
-            let setup = Setup::<F, B>::of(&given).await;
+            let setup = Setup::<F, B>::from_seed(&given).await;
             let mut handle = setup.open().await;
             let plan = request_with_everything(1).plan(&mut handle).await;
             let before = setup.dump().await;
@@ -340,7 +340,7 @@ pub mod create_never_overwrites {
         let other = Setup::<F, B>::new().await;
         let plan = request_with_everything(1).plan(&mut other.open().await).await;
         let Some((_, given)) = seeds_with_used_ids(&given(), plan.changes().rows()).into_iter().next() else { return };
-        let setup = Setup::<F, B>::of(&given).await;
+        let setup = Setup::<F, B>::from_seed(&given).await;
         let answer = request_with_everything(1).try_enroll(&mut setup.open().await).await;
         let kind = match &answer {
             Err(EnrollError::Repository(e)) => Some(e.kind()),
@@ -355,7 +355,7 @@ pub mod create_never_overwrites {
         let seeds = seeds_with_used_ids(&given(), plan.changes().rows());
         let mut tried = 0;
         for (_, given) in seeds.into_iter().filter(|(name, _)| *name == table) {
-            let setup = Setup::<F, B>::of(&given).await;
+            let setup = Setup::<F, B>::from_seed(&given).await;
             let mut handle = setup.open().await;
             let plan = request_with_everything(1).plan(&mut handle).await;
             assert_refused(&setup, &mut handle, &plan, OTHER).await;
