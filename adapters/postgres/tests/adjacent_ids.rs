@@ -1,12 +1,12 @@
 //! Related rows of contacts with adjacent ids are read by range, unless the range has many other rows.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use enroll::snapshot::{ContactAggregate, Version};
 use enroll::{AsyncRepository, Snapshot, SnapshotQuery};
 use enroll_postgres::PostgresTransaction;
+use enroll_postgres::needs_postgres;
 use std::sync::Arc;
 use support::{Request, block_on, body, connect, database};
 use tokio_postgres::{Client, Transaction};

@@ -1,11 +1,11 @@
 //! Each operation has a fixed number of statements, for any number of recipients.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use enroll::{AsyncRepository, Engine, EnrollmentCommand, EnrollmentPolicy, plan_enrollment};
 use enroll_postgres::PostgresClient;
+use enroll_postgres::needs_postgres;
 use support::connection::Connection;
 use support::{Request, block_on, body, database};
 

@@ -1,13 +1,13 @@
 //! Runs the conformance suite of the repository contract.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use enroll::seed::{HostWrite, Seed};
 use enroll::testing::conformance::Fixture;
 use enroll::{OrganizationId, RepositoryError};
 use enroll_postgres::PostgresClient;
+use enroll_postgres::needs_postgres;
 use enroll_postgres::seed;
 use enroll_postgres::testing::{self, Server};
 use support::connect;

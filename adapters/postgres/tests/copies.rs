@@ -1,11 +1,11 @@
 //! Long lists of new rows are copied: tests in addition to the conformance suite.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use enroll::RepositoryErrorKind::{Conflict, Other, Unavailable};
 use enroll::{AsyncRepository, ChangeSet, Engine, Enrollment, EnrollmentPolicy, enroll_contacts_async};
+use enroll_postgres::needs_postgres;
 use enroll_postgres::seed::load;
 use enroll_postgres::{PostgresClient, PostgresError, PostgresTransaction, Statements};
 use serde_json::{Value, json};

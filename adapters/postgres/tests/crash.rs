@@ -1,7 +1,6 @@
 //! Processes that accept and process are killed at random times. Every receipt is completed once, with all its rows.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +17,7 @@ use enroll::{
     process_async,
 };
 use enroll_postgres::PostgresRepository;
+use enroll_postgres::needs_postgres;
 use enroll_postgres::seed::dump;
 use support::{Request, block_on, body, connect, database, open, organization};
 use uuid::Uuid;

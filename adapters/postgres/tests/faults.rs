@@ -1,7 +1,6 @@
 //! Each failure of the database is an error with advice, and stores no part of an enrollment.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use std::time::Duration;
@@ -10,6 +9,7 @@ use deadpool_postgres::{Manager, Pool, Runtime};
 use enroll::RepositoryErrorKind::{Other, Unavailable};
 use enroll::inbox::Failure;
 use enroll::{AsyncInbox, AsyncRepository};
+use enroll_postgres::needs_postgres;
 use enroll_postgres::seed::load;
 use enroll_postgres::testing::Server;
 use enroll_postgres::{PostgresClient, PostgresError, PostgresRepository, migrate};

@@ -3,7 +3,6 @@
 
 #[path = "../../../tests/host_page/mod.rs"]
 mod host_page;
-#[macro_use]
 mod support;
 
 use chrono::{DateTime, Utc};
@@ -14,6 +13,7 @@ use enroll::{
     EnrollmentPlan, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, Outcome, Reason, Recipient,
     RepositoryErrorKind, SequenceId, StepId, Timestamp, enroll_contacts_async, plan_enrollment,
 };
+use enroll_postgres::needs_postgres;
 use enroll_postgres::testing::Server;
 use enroll_postgres::{PostgresClient, seed};
 use tokio_postgres::types::ToSql;

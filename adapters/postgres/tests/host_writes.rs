@@ -1,10 +1,10 @@
 //! The constraints and triggers of the schema apply to a host's own writes. Keys can have any length.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use enroll_postgres::PostgresError;
+use enroll_postgres::needs_postgres;
 use enroll_postgres::seed::dump;
 use serde_json::json;
 use support::{Request, block_on, body, connect, database, open, organization};

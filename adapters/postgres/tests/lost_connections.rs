@@ -1,13 +1,13 @@
 //! The connection is cut at each answer of the server, one after the other. Either all rows are stored, or none.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use enroll::RepositoryErrorKind::Unavailable;
 use enroll::inbox::{Claim, InboxEntry};
 use enroll::{AsyncInbox, AsyncRepository, EnrollError};
 use enroll_postgres::PostgresClient;
+use enroll_postgres::needs_postgres;
 use support::connection::Connection;
 use support::{
     Request, at, block_on, body, connect, count_rows, database, id, open, organization, pid, postgres_error,

@@ -1,9 +1,9 @@
 //! Creates and upgrades the schema.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
+use enroll_postgres::needs_postgres;
 use enroll_postgres::testing::Server;
 use enroll_postgres::{PostgresError, PostgresRepository, SCHEMA_VERSION, migrate};
 use support::{block_on, connect};

@@ -1,13 +1,13 @@
 //! Races that PostgreSQL decides: a deadlock, a serialization failure, and many writers at a time.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use std::collections::BTreeSet;
 
 use enroll::RepositoryErrorKind::Conflict;
 use enroll::{AsyncInbox, AsyncRepository};
+use enroll_postgres::needs_postgres;
 use enroll_postgres::seed::dump;
 use enroll_postgres::{PostgresClient, PostgresError, PostgresRepository, PostgresTransaction};
 use support::{

@@ -1,9 +1,9 @@
 //! Checks the schema and the query plans with PostgreSQL's catalog.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
+use enroll_postgres::needs_postgres;
 use enroll_postgres::testing::Server;
 use support::{Request, block_on, body, connect, organization};
 

@@ -1,10 +1,10 @@
 //! A repository inside a transaction of the host.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use enroll::{AsyncInbox, AsyncRepository, RepositoryErrorKind};
+use enroll_postgres::needs_postgres;
 use enroll_postgres::{PostgresError, PostgresTransaction, Statements};
 use support::{
     Request, at, block_on, body, connect, count_rows, database, open, organization, pid, postgres_error, refused,

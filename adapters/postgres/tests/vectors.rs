@@ -1,7 +1,6 @@
 //! Runs every test vector on a PostgreSQL database.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 #[path = "../../../tests/vector_files/mod.rs"]
 mod vector_files;
@@ -11,6 +10,7 @@ use enroll::vectors::run_on;
 use enroll::{
     AsyncRepository, ChangeSet, ReferenceData, ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery,
 };
+use enroll_postgres::needs_postgres;
 use enroll_postgres::seed::{dump, load};
 use enroll_postgres::testing::Server;
 use support::{block_on, connect};

@@ -1,11 +1,11 @@
 //! A command that a newer build stored is left to newer workers, and a damaged one is an error.
 #![cfg(feature = "testing")]
 
-#[macro_use]
 mod support;
 
 use enroll::inbox::InboxEntry;
 use enroll::{AsyncInbox, EnrollError, StoredCommand};
+use enroll_postgres::needs_postgres;
 use support::{Request, at, block_on, body, connect, database, open};
 
 #[test]

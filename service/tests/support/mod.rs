@@ -80,12 +80,12 @@ pub(crate) fn error_line(output: &Output) -> String {
     line
 }
 
-/// Declares tests that need PostgreSQL. This is the only place with the reason why they are ignored.
+/// Declares tests that need PostgreSQL.
 #[allow(unused_macros, reason = "each test uses a part of it")]
 macro_rules! on_postgresql {
     ($(fn $name:ident() $body:block)*) => {
         $(#[test]
-        #[ignore = "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"]
+        #[ignore = enroll_postgres::needs_postgres!()]
         fn $name() $body)*
     };
 }

@@ -9,6 +9,15 @@ use crate::PostgresError;
 
 pub use server::Server;
 
+/// Expands to the reason why a test that needs PostgreSQL is ignored by default:
+/// `#[ignore = enroll_postgres::needs_postgres!()]`.
+#[macro_export]
+macro_rules! needs_postgres {
+    () => {
+        "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"
+    };
+}
+
 /// Writes one row as a host does, without the engine, in a transaction.
 ///
 /// # Errors

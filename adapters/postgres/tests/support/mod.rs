@@ -1,13 +1,6 @@
 //! The runtime that drives the connections, databases, and an organization with one sequence.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-/// The reason why the tests are ignored by default.
-macro_rules! needs_postgres {
-    () => {
-        "needs PostgreSQL: run with --include-ignored, its programs installed or ENROLL_TEST_POSTGRES_URL set"
-    };
-}
-
 pub(crate) mod connection;
 
 use std::sync::LazyLock;
