@@ -260,7 +260,7 @@ struct Growth {
 #[derive(Serialize)]
 struct Request {
     /// The number of people enrolled before.
-    standing: usize,
+    enrolled: usize,
     recipients: usize,
     ms: f64,
     floor_ms: f64,
@@ -273,13 +273,13 @@ impl Growth {
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         let Import { first, requests: times, resident } = import;
         let whole = *first + times.iter().sum::<Duration>();
-        let mut standing = floors[0].recipients;
+        let mut enrolled = floors[0].recipients;
         let requests = (1..).zip(times.iter().zip(&floors[1..])).map(|(request, (took, floor))| {
             let samples = resident.iter().filter(|(commits, _)| *commits == request).map(|(_, kb)| *kb as f64 / 1024.0);
-            let before = standing;
-            standing += floor.recipients;
+            let before = enrolled;
+            enrolled += floor.recipients;
             Request {
-                standing: before,
+                enrolled: before,
                 recipients: floor.recipients,
                 ms: ms(*took),
                 floor_ms: ms(floor.took),
@@ -302,13 +302,13 @@ impl Growth {
             "resident MB"
         );
         let steps = (people / 10).max(1);
-        for step in requests.chunk_by(|a, b| a.standing / steps == b.standing / steps) {
+        for step in requests.chunk_by(|a, b| a.enrolled / steps == b.enrolled / steps) {
             let (ms, floor) = (median(step, |request| request.ms), median(step, |request| request.floor_ms));
             let resident = step.iter().filter_map(|request| request.resident_mb).fold(0.0, f64::max);
             let _infallible = writeln!(
                 text,
                 "{:>10} {ms:>14.1} {floor:>10.1} {:>7.2} {resident:>14.1}",
-                step[0].standing,
+                step[0].enrolled,
                 ms / floor
             );
         }

@@ -1,6 +1,6 @@
 //! Measures enrollments in PostgreSQL over one connection, and the parts that the engine and the database need alone.
 //!
-//! `cargo bench -p enroll-postgres --features testing`, with `ENROLL_BENCH_STANDING=0,100000,1000000` for all sizes. The
+//! `cargo bench -p enroll-postgres --features testing`, with `ENROLL_BENCH_CONTACTS=0,100000,1000000` for all sizes. The
 //! bench starts a server that flushes to the disk. It needs PostgreSQL's programs.
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -8,10 +8,10 @@ use enroll::{
     AsyncRepository, ChangeSet, Engine, EnrollmentCommand, EnrollmentPolicy, EnrollmentRequest, Snapshot,
     SnapshotQuery, enroll_contacts_async, plan_enrollment,
 };
+use enroll_bench::existing::{ExistingContacts, RECIPIENTS, Sent, WARM_UP_RECIPIENT, rounds, sizes};
 use enroll_bench::floors;
 use enroll_bench::people::{Scene, strangers};
 use enroll_bench::rounds::{Contender, compare};
-use enroll_bench::standing::{LAST_STRANGER, RECIPIENTS, Sent, Standing, rounds, sizes};
 use enroll_bench::writes::{Created, Updated, created, updated};
 use enroll_postgres::seed::load;
 use enroll_postgres::testing::Server;
@@ -35,12 +35,12 @@ fn postgres(criterion: &mut Criterion) {
         let sent = Sent::all(size).into_iter().filter(|sent| *sent != Sent::Mixed || size < GROWING);
         let cases: Vec<Case<'_>> = sent.map(|sent| Case::new(sent, size, &databases)).collect();
         for case in &cases {
-            let parameter = format!("{}, {size} standing", case.sent.name());
+            let parameter = format!("{}, {size} existing", case.sent.name());
             compare(criterion, ("postgres", &parameter), RECIPIENTS, rounds(size), case.contenders());
         }
         // All cases, interleaved.
         let whole = cases.iter().map(|case| Contender::timing(case.sent.name(), || case.whole())).collect();
-        let parameter = format!("whole enrollments, {size} standing");
+        let parameter = format!("whole enrollments, {size} existing");
         compare(criterion, ("postgres", &parameter), RECIPIENTS, rounds(size), whole);
     }
 }
@@ -63,7 +63,7 @@ struct Case<'d> {
 
 impl<'d> Case<'d> {
     fn new(sent: Sent, size: usize, databases: &'d Databases) -> Self {
-        let template = databases.template(sent.standing(size));
+        let template = databases.template(sent.existing_contacts(size));
         let (reading, first) = databases.runtime.block_on(async {
             let reading = if size < GROWING { databases.copy(&template).await } else { template.clone() };
             let mut client = databases.connect(&reading).await;
@@ -182,7 +182,7 @@ async fn on(client: Client, turn: &Turn, work: impl AsyncFnOnce(&mut PostgresCli
 
 /// Enrolls one contact, and rolls back: the session then has the tables and triggers in its caches.
 async fn warm_up(client: &mut Client) {
-    Turn::rehearse(client, strangers(LAST_STRANGER..LAST_STRANGER + 1), WARM_UP_KEY).await;
+    Turn::rehearse(client, strangers(WARM_UP_RECIPIENT..WARM_UP_RECIPIENT + 1), WARM_UP_KEY).await;
 }
 
 /// The data that one run sends, reads and writes.
@@ -242,24 +242,24 @@ impl Databases {
     }
 
     /// Returns the name of the database with these contacts. The first call fills it with the engine.
-    fn template(&self, standing: Standing) -> String {
-        let name = format!("standing_{}", standing.name());
+    fn template(&self, existing: ExistingContacts) -> String {
+        let name = format!("existing_{}", existing.name());
         if !self.templates.borrow().contains(&name) {
-            self.runtime.block_on(self.make(&name, standing));
+            self.runtime.block_on(self.make(&name, existing));
             self.templates.borrow_mut().push(name.clone());
         }
         name
     }
 
-    async fn make(&self, name: &str, standing: Standing) {
+    async fn make(&self, name: &str, existing: ExistingContacts) {
         self.server.empty_database(name).await.expect("the server answers");
         let mut client = self.connect(name).await;
         migrate(&mut client).await.expect("the database is empty");
-        load(&mut client, &standing.given()).await.expect("the demo can be stored");
+        load(&mut client, &existing.given()).await.expect("the demo can be stored");
         client.batch_execute("set synchronous_commit = off").await.expect("it can be set");
         let (scene, policy) = (Scene::empty(), EnrollmentPolicy::default());
         let mut repository = PostgresClient::new(client);
-        for (body, at, key) in standing.requests() {
+        for (body, at, key) in existing.requests() {
             let request = EnrollmentRequest::from_json(&body);
             let enrollment = enroll::Enrollment { at, ..scene.enrollment(&request, &key) };
             let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await;

@@ -1,16 +1,16 @@
 //! Measures enrollments in a SQLite file, and the parts that the engine and the database need alone.
 //!
-//! `cargo bench -p enroll-sqlite --features testing`, with `ENROLL_BENCH_STANDING=0,100000,1000000` for all sizes.
+//! `cargo bench -p enroll-sqlite --features testing`, with `ENROLL_BENCH_CONTACTS=0,100000,1000000` for all sizes.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use enroll::{
     ChangeSet, Engine, Enrollment, EnrollmentCommand, EnrollmentPolicy, EnrollmentReport, EnrollmentRequest,
     Repository, Snapshot, SnapshotQuery, enroll_contacts, plan_enrollment,
 };
+use enroll_bench::existing::{ExistingContacts, RECIPIENTS, Sent, WARM_UP_RECIPIENT, rounds, sizes};
 use enroll_bench::floors;
 use enroll_bench::people::{Scene, strangers};
 use enroll_bench::rounds::{Contender, compare};
-use enroll_bench::standing::{LAST_STRANGER, RECIPIENTS, Sent, Standing, rounds, sizes};
 use enroll_bench::writes::{Created, Updated, created, updated};
 use enroll_sqlite::{SqliteRepository, SqliteTransaction, seed};
 use rusqlite::config::DbConfig;
@@ -31,12 +31,12 @@ fn sqlite(criterion: &mut Criterion) {
     for size in sizes() {
         let cases: Vec<Case> = Sent::all(size).into_iter().map(|sent| Case::new(sent, size, &mut files)).collect();
         for case in &cases {
-            let parameter = format!("{}, {size} standing", case.sent.name());
+            let parameter = format!("{}, {size} existing", case.sent.name());
             compare(criterion, ("sqlite", &parameter), RECIPIENTS, rounds(size), case.contenders());
         }
         // All cases, interleaved.
         let whole = cases.iter().map(|case| Contender::timing(case.sent.name(), || case.whole())).collect();
-        compare(criterion, ("sqlite", &format!("whole enrollments, {size} standing")), RECIPIENTS, rounds(size), whole);
+        compare(criterion, ("sqlite", &format!("whole enrollments, {size} existing")), RECIPIENTS, rounds(size), whole);
     }
 }
 
@@ -57,11 +57,11 @@ struct Case {
 
 impl Case {
     fn new(sent: Sent, size: usize, files: &mut Vec<Rc<Prepared>>) -> Self {
-        let standing = sent.standing(size);
-        let file = match files.iter().find(|file| file.standing == standing) {
+        let existing = sent.existing_contacts(size);
+        let file = match files.iter().find(|file| file.existing == existing) {
             Some(file) => Rc::clone(file),
             None => {
-                files.push(Rc::new(Prepared::new(standing)));
+                files.push(Rc::new(Prepared::new(existing)));
                 Rc::clone(&files[files.len() - 1])
             }
         };
@@ -166,7 +166,7 @@ fn enroll(
 /// A run commits into the write-ahead log, which is deleted afterwards. The file is copied again only if a checkpoint wrote
 /// to it. So all runs of a size are equal, and most need no copy.
 struct Prepared {
-    standing: Standing,
+    existing: ExistingContacts,
     original: PathBuf,
     copy: PathBuf,
     copied: Cell<SystemTime>,
@@ -174,18 +174,18 @@ struct Prepared {
 
 impl Prepared {
     /// Reuses the file of an earlier process if the schema is the same.
-    fn new(standing: Standing) -> Self {
+    fn new(existing: ExistingContacts) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let original = folder.join(format!("sqlite-{:016x}-{}.db", schema(), standing.name()));
+        let original = folder.join(format!("sqlite-{:016x}-{}.db", schema(), existing.name()));
         if !original.exists() {
             let draft = original.with_extension("draft");
             remove(&draft);
-            make(&draft, standing);
+            make(&draft, existing);
             fs::rename(&draft, &original).expect("the folder can be written");
         }
         let copy = original.with_extension("copy");
         remove(&copy);
-        let prepared = Self { standing, original, copy, copied: Cell::new(SystemTime::UNIX_EPOCH) };
+        let prepared = Self { existing, original, copy, copied: Cell::new(SystemTime::UNIX_EPOCH) };
         prepared.copy_again();
         prepared
     }
@@ -223,12 +223,12 @@ impl Drop for Prepared {
 }
 
 /// Enrolls the stored contacts with the engine, one request after the other.
-fn make(path: &Path, standing: Standing) {
+fn make(path: &Path, existing: ExistingContacts) {
     let scene = Scene::empty();
     let mut repository = SqliteRepository::open(path).expect("the folder can be written");
-    seed::load(repository.connection(), &standing.given()).expect("the demo can be stored");
+    seed::load(repository.connection(), &existing.given()).expect("the demo can be stored");
     let policy = EnrollmentPolicy::default();
-    for (body, at, key) in standing.requests() {
+    for (body, at, key) in existing.requests() {
         let request = EnrollmentRequest::from_json(&body);
         enroll(&mut repository, &policy, &Enrollment { at, ..scene.enrollment(&request, &key) });
     }
@@ -238,7 +238,7 @@ fn make(path: &Path, standing: Standing) {
 
 /// Enrolls one contact, and rolls back.
 fn warm_up(connection: &Connection) {
-    let (scene, body) = (Scene::empty(), strangers(LAST_STRANGER..LAST_STRANGER + 1));
+    let (scene, body) = (Scene::empty(), strangers(WARM_UP_RECIPIENT..WARM_UP_RECIPIENT + 1));
     let request = EnrollmentRequest::from_json(&body);
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate).expect("no other writer");
     let mut repository = SqliteTransaction::new(&transaction).expect("it has the schema");

@@ -10,16 +10,16 @@ use enroll_rivals::arena::{Contender, PostgresArena, PostgresStore, SqliteArena,
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-/// An enrollment in one call.
+/// Enrolls a body with a key.
 type Enroll<'a> = Box<dyn FnMut(&str, &[u8]) + 'a>;
-/// Makes a database of a contender's own, and the enrollment into it.
+/// Opens a new database for a contender.
 type Fresh<'a> = Box<dyn Fn(Contender) -> Enroll<'a> + 'a>;
 
 fn sqlite(c: &mut Criterion) {
     fn fresh<'a>(arena: &'a SqliteArena<'_>) -> Fresh<'a> {
         Box::new(move |contender| {
-            let mut store: SqliteStore<'_> = arena.store(contender).expect("a copy of the prepared file");
-            Box::new(move |key, body| drop(store.enroll(key, body).expect("the request is whole")))
+            let mut store: SqliteStore<'_> = arena.store(contender).expect("the prepared file can be copied");
+            Box::new(move |key, body| drop(store.enroll(key, body).expect("the request is valid")))
         })
     }
     let group = "rivals/sqlite";
@@ -29,18 +29,18 @@ fn sqlite(c: &mut Criterion) {
     let scene = Scene::demo();
     let arena = SqliteArena::new(&scene, 0).expect("files can be made");
     each_on_a_fresh_copy(c, (group, "4000 mixed"), &scene.mixed(RECIPIENTS), &fresh(&arena));
-    for standing in standing() {
+    for contacts in existing_contacts() {
         let scene = Scene::empty();
-        let arena = SqliteArena::new(&scene, standing).expect("files can be made");
-        beside_a_crowd(c, group, standing, &fresh(&arena));
+        let arena = SqliteArena::new(&scene, contacts).expect("files can be made");
+        with_existing_contacts(c, group, contacts, &fresh(&arena));
     }
 }
 
 fn postgres(c: &mut Criterion) {
     fn fresh<'a>(arena: &'a PostgresArena<'_>) -> Fresh<'a> {
         Box::new(move |contender| {
-            let mut store: PostgresStore<'_> = arena.store(contender).expect("a copy of the prepared database");
-            Box::new(move |key, body| drop(store.enroll(key, body).expect("the request is whole")))
+            let mut store: PostgresStore<'_> = arena.store(contender).expect("the prepared database can be copied");
+            Box::new(move |key, body| drop(store.enroll(key, body).expect("the request is valid")))
         })
     }
     let group = "rivals/postgres";
@@ -50,14 +50,14 @@ fn postgres(c: &mut Criterion) {
     let scene = Scene::demo();
     let arena = PostgresArena::new(&scene, 0).expect("databases can be made");
     each_on_a_fresh_copy(c, (group, "4000 mixed"), &scene.mixed(RECIPIENTS), &fresh(&arena));
-    for standing in standing() {
+    for contacts in existing_contacts() {
         let scene = Scene::empty();
-        let arena = PostgresArena::new(&scene, standing).expect("databases can be made");
-        beside_a_crowd(c, group, standing, &fresh(&arena));
+        let arena = PostgresArena::new(&scene, contacts).expect("databases can be made");
+        with_existing_contacts(c, group, contacts, &fresh(&arena));
     }
 }
 
-/// Every run enrolls the same body into a copy of the same database.
+/// Each run enrolls the same body into a copy of the same database.
 fn each_on_a_fresh_copy(c: &mut Criterion, group: (&str, &str), body: &[u8], fresh: &Fresh<'_>) {
     let contender = |contender: Contender| {
         rounds::Contender::timing(contender.name(), move || {
@@ -68,15 +68,15 @@ fn each_on_a_fresh_copy(c: &mut Criterion, group: (&str, &str), body: &[u8], fre
     compare(c, group, RECIPIENTS, ROUNDS, Contender::ALL.map(contender).into());
 }
 
-/// If the existing contacts are too many to copy each time, each run enrolls other recipients into one database.
-fn beside_a_crowd(c: &mut Criterion, group: &str, standing: usize, fresh: &Fresh<'_>) {
-    let parameter = format!("4000 new, {standing} standing");
-    if standing <= COPIED {
+/// If there are too many existing contacts to copy each time, each run enrolls other recipients into one database.
+fn with_existing_contacts(c: &mut Criterion, group: &str, contacts: usize, fresh: &Fresh<'_>) {
+    let parameter = format!("4000 new, {contacts} existing");
+    if contacts <= COPIED {
         each_on_a_fresh_copy(c, (group, &parameter), &people::strangers(0..RECIPIENTS), fresh);
         return;
     }
     let contender = |contender: Contender| {
-        // Made by the first run, so that a filter on the command line holds.
+        // The first run opens the database, so that a filter on the command line works.
         let enroll: RefCell<Option<Enroll<'_>>> = RefCell::new(None);
         let mut from = 0;
         rounds::Contender::timing(contender.name(), move || {
@@ -91,7 +91,7 @@ fn beside_a_crowd(c: &mut Criterion, group: &str, standing: usize, fresh: &Fresh
     compare(c, (group, &parameter), RECIPIENTS, ROUNDS, Contender::ALL.map(contender).into());
 }
 
-/// The engine in memory with either phone crate. Few recipients: the other one takes seconds for 4000.
+/// Compares the two phone crates, with the engine in memory. The other crate takes seconds for 4000 recipients.
 fn phones(c: &mut Criterion) {
     const FEW: usize = 400;
     let scene = Scene::demo();
@@ -100,7 +100,7 @@ fn phones(c: &mut Criterion) {
         let (scene, body) = (&scene, &body);
         rounds::Contender::timing(name, move || {
             let mut repository = InMemoryRepository::new();
-            let snapshots = scene.given.snapshots().expect("the demo is whole");
+            let snapshots = scene.given.snapshots().expect("the demo is valid");
             snapshots.into_iter().for_each(|snapshot| repository.insert(snapshot));
             let policy = EnrollmentPolicy::default();
             let mut engine = Engine::new(&policy);
@@ -108,7 +108,7 @@ fn phones(c: &mut Criterion) {
             timed(|| {
                 let request = EnrollmentRequest::from_json(body);
                 let report = enroll_contacts(&mut repository, &engine, &scene.enrollment(&request, "run"));
-                drop(report.expect("the request is whole"));
+                drop(report.expect("the request is valid"));
             })
         })
     };
@@ -123,16 +123,16 @@ fn timed(run: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// The crowds of `ENROLL_BENCH_STANDING`, as in `100000,1000000`.
-fn standing() -> Vec<usize> {
-    let crowds = std::env::var("ENROLL_BENCH_STANDING").unwrap_or_default();
-    let crowds = crowds.split(',').map(str::trim).filter(|crowd| !crowd.is_empty());
-    crowds.map(|crowd| crowd.parse().expect("ENROLL_BENCH_STANDING is numbers")).collect()
+/// Returns the numbers of existing contacts in `ENROLL_BENCH_CONTACTS`, such as `100000,1000000`.
+fn existing_contacts() -> Vec<usize> {
+    let sizes = std::env::var("ENROLL_BENCH_CONTACTS").unwrap_or_default();
+    let sizes = sizes.split(',').map(str::trim).filter(|size| !size.is_empty());
+    sizes.map(|size| size.parse().expect("`ENROLL_BENCH_CONTACTS` is a list of numbers")).collect()
 }
 
 const RECIPIENTS: usize = 4000;
 const ROUNDS: usize = 11;
-/// The largest crowd that is copied for each run.
+/// The largest number of existing contacts that are copied for each run.
 const COPIED: usize = 100_000;
 
 criterion_group!(benches, sqlite, postgres, phones);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::Error;
 
-/// A request as its sender wrote it.
+/// A request as sent.
 #[derive(Debug, Deserialize)]
 pub struct Body {
     pub to: Vec<WireEntry>,
@@ -20,7 +20,7 @@ pub struct Body {
     pub voice_options: Option<VoiceOptions>,
 }
 
-/// An entry of `to` as its sender wrote it.
+/// An entry of `to` as sent.
 #[derive(Debug, Deserialize)]
 pub struct WireEntry {
     phone: String,
@@ -35,14 +35,14 @@ pub struct WireEntry {
     properties: Map<String, Value>,
 }
 
-/// The custom object that the entries bring values for.
+/// The custom object of the entries' values.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct CustomData {
     pub custom_object_id: Uuid,
     pub resource: Resource,
 }
 
-/// What answers inbound calls.
+/// The call flow for inbound calls.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct VoiceOptions {
     pub default_call_flow_id: Uuid,
@@ -101,10 +101,10 @@ impl Body {
     }
 }
 
-/// Checks the entries, reading phones in `region` where they have no `+`.
+/// Checks the entries. Phones without `+` are numbers of `region`.
 ///
 /// # Errors
-/// What of an entry is impossible, so that the whole request is refused.
+/// The first fault of an entry, for which the request is refused.
 pub fn check(to: Vec<WireEntry>, region: Option<Region>, custom_data: bool) -> Result<Vec<Entry>, Error> {
     to.into_iter().map(|wire| entry(wire, region.as_ref(), custom_data)).collect()
 }
@@ -151,7 +151,7 @@ impl Address {
 }
 
 impl Entry {
-    /// A valid key that the entry gives.
+    /// Returns a valid key of the entry.
     #[must_use]
     pub fn key(&self, kind: KeyKind) -> Option<&str> {
         match kind {
@@ -162,7 +162,7 @@ impl Entry {
     }
 }
 
-/// Blank text is absent text.
+/// Trims the text. Blank text is absent.
 fn trimmed(text: Option<String>) -> Result<Option<String>, Error> {
     let Some(text) = text else { return Ok(None) };
     if text.contains('\0') {
@@ -170,8 +170,8 @@ fn trimmed(text: Option<String>) -> Result<Option<String>, Error> {
     }
     Ok(match text.trim() {
         "" => None,
-        said if said.len() == text.len() => Some(text),
-        said => Some(said.to_owned()),
+        trimmed if trimmed.len() == text.len() => Some(text),
+        trimmed => Some(trimmed.to_owned()),
     })
 }
 

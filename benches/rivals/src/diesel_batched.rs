@@ -1,82 +1,82 @@
-//! Diesel on SQLite, as an expert batches it: one look-up a table, everything decided in memory, multi-row inserts.
+//! Diesel on SQLite, batched: one look-up for each table, all decisions in memory, multi-row inserts.
 
 use diesel::prelude::*;
 use enroll::contact::KeyKind;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-use crate::batch::{self, Batch, Person};
+use crate::batch::{self, Batch, ContactAggregate};
 use crate::body::{self, Body, Entry};
 use crate::rules::{Record, Report, Run, StepContact};
 use crate::sqlite::{
-    FilledContact, Id, NewContact, NewContactTag, NewConversation, NewRecord, NewRun, NewStepContact,
+    ContactChanges, Id, NewContact, NewContactTag, NewConversation, NewRecord, NewRun, NewStepContact,
     communication_preferences, contact_tags, contacts, conversations, custom_records, runs, step_contacts,
 };
 use crate::target::Target;
-use crate::{Asked, Error, sqlite};
+use crate::{Error, Request, sqlite};
 
-/// How many rows one statement inserts. Arrays of one size make one statement that Diesel keeps prepared; the rest that
-/// does not fill one goes row by row. The best of 1, 8, 16, 32 and 64.
+/// The number of rows that one statement inserts. Diesel keeps a statement for an array of a fixed size prepared. The
+/// rows after the last full array are inserted one by one. This is the fastest of 1, 8, 16, 32 and 64.
 const ROWS: usize = 16;
 
 /// Enrolls contacts.
 ///
 /// # Errors
-/// The request is refused, or the database failed; then nothing was written.
-pub fn enroll(connection: &mut SqliteConnection, asked: &Asked<'_>) -> Result<Report, Error> {
-    let body = Body::read(asked.body)?;
+/// The request is refused, or the database failed. Nothing was written.
+pub fn enroll(connection: &mut SqliteConnection, request: &Request<'_>) -> Result<Report, Error> {
+    let body = Body::read(request.body)?;
     connection.immediate_transaction(|connection| {
-        let target = sqlite::target(connection, asked, &body)?;
+        let target = sqlite::target(connection, request, &body)?;
         let entries = body::check(body.to, target.region, target.object.is_some())?;
-        let people = load(connection, &entries, &target)?;
-        let (batch, outcomes) = batch::resolve(&entries, &people, &target);
+        let aggregates = load(connection, &entries, &target)?;
+        let (batch, outcomes) = batch::plan(&entries, &aggregates, &target);
         write(connection, batch, &target)?;
-        let report = Report::of(target, outcomes);
-        sqlite::insert_enrollment(connection, asked, &report)?;
+        let report = Report::new(target, outcomes);
+        sqlite::insert_enrollment(connection, request, &report)?;
         Ok(report)
     })
 }
 
-/// Every contact that a key names, and their related rows. A request has at most 4000 keys of a kind, and SQLite takes
+/// Loads each contact that a key finds, and its related rows. A request has at most 4000 keys of a kind, and SQLite takes
 /// 32,766 parameters.
-fn load(connection: &mut SqliteConnection, entries: &[Entry], target: &Target) -> QueryResult<Vec<Person>> {
-    let mut people = Vec::new();
-    let mut places = HashMap::new();
+fn load(connection: &mut SqliteConnection, entries: &[Entry], target: &Target) -> QueryResult<Vec<ContactAggregate>> {
+    let mut aggregates = Vec::new();
+    let mut positions = HashMap::new();
     for kind in KeyKind::ALL {
         let keys = batch::keys(entries, kind);
         if keys.is_empty() {
             continue;
         }
-        let of_organization = contacts::table
+        let contacts = contacts::table
             .filter(contacts::organization_id.eq(Id(target.organization_id)))
             .filter(sqlite::not_merged())
             .select(sqlite::Contact::as_select());
         let rows = match kind {
-            KeyKind::ExternalId => of_organization.filter(contacts::external_id.eq_any(keys)).load(connection)?,
-            KeyKind::Phone => of_organization.filter(contacts::phone.eq_any(keys)).load(connection)?,
-            KeyKind::Email => of_organization.filter(contacts::email_key.eq_any(keys)).load(connection)?,
+            KeyKind::ExternalId => contacts.filter(contacts::external_id.eq_any(keys)).load(connection)?,
+            KeyKind::Phone => contacts.filter(contacts::phone.eq_any(keys)).load(connection)?,
+            KeyKind::Email => contacts.filter(contacts::email_key.eq_any(keys)).load(connection)?,
         };
         for row in rows {
-            let person = Person { contact: row.into(), ..Person::default() };
-            places.entry(person.contact.id).or_insert_with(|| {
-                people.push(person);
-                people.len() - 1
+            let aggregate = ContactAggregate { contact: row.into(), ..ContactAggregate::default() };
+            positions.entry(aggregate.contact.id).or_insert_with(|| {
+                aggregates.push(aggregate);
+                aggregates.len() - 1
             });
         }
     }
-    if !people.is_empty() {
-        load_around(connection, &mut people, &places, target)?;
+    if !aggregates.is_empty() {
+        load_related_rows(connection, &mut aggregates, &positions, target)?;
     }
-    Ok(people)
+    Ok(aggregates)
 }
 
-fn load_around(
+fn load_related_rows(
     connection: &mut SqliteConnection,
-    people: &mut [Person],
-    places: &HashMap<Uuid, usize>,
+    aggregates: &mut [ContactAggregate],
+    positions: &HashMap<Uuid, usize>,
     target: &Target,
 ) -> QueryResult<()> {
-    let ids: Vec<Id> = people.iter().map(|person| Id(person.contact.id)).collect();
+    let ids: Vec<Id> = aggregates.iter().map(|aggregate| Id(aggregate.contact.id)).collect();
     if let Some(channel_id) = target.channel_id {
         let opted_out = communication_preferences::table
             .filter(communication_preferences::contact_id.eq_any(&ids))
@@ -85,15 +85,15 @@ fn load_around(
             .select(communication_preferences::contact_id)
             .load::<Id>(connection)?;
         for Id(contact_id) in opted_out {
-            people[places[&contact_id]].around.opted_out = true;
+            aggregates[positions[&contact_id]].related.opted_out = true;
         }
-        let standing = conversations::table
+        let existing = conversations::table
             .filter(conversations::contact_id.eq_any(&ids))
             .filter(conversations::channel_id.eq(Id(channel_id)))
             .select((conversations::contact_id, conversations::id))
             .load::<(Id, Id)>(connection)?;
-        for (Id(contact_id), Id(id)) in standing {
-            people[places[&contact_id]].conversation = Some(id);
+        for (Id(contact_id), Id(id)) in existing {
+            aggregates[positions[&contact_id]].conversation = Some(id);
         }
     }
     let rows = runs::table
@@ -102,7 +102,7 @@ fn load_around(
         .select((runs::contact_id, runs::id, runs::started_at))
         .load::<(Id, Id, i64)>(connection)?;
     for (Id(contact_id), Id(id), started_at) in rows {
-        people[places[&contact_id]].around.runs.push(Run { id, started_at });
+        aggregates[positions[&contact_id]].related.runs.push(Run { id, started_at });
     }
     let rows = step_contacts::table
         .filter(step_contacts::contact_id.eq_any(&ids))
@@ -117,7 +117,7 @@ fn load_around(
         .load::<(Id, Id, Id, Id, String)>(connection)?;
     for (Id(contact_id), Id(id), Id(run_id), Id(step_id), status) in rows {
         let step_contact = StepContact { id, run_id, step_id, status };
-        people[places[&contact_id]].around.step_contacts.push(step_contact);
+        aggregates[positions[&contact_id]].related.step_contacts.push(step_contact);
     }
     if let Some(object) = &target.object {
         let rows = custom_records::table
@@ -132,13 +132,13 @@ fn load_around(
             ))
             .load::<(Id, Id, Id, String)>(connection)?;
         for (Id(contact_id), Id(resource_id), Id(id), properties) in rows {
-            people[places[&contact_id]].records.push((resource_id, Record { id, properties }));
+            aggregates[positions[&contact_id]].records.push((resource_id, Record { id, properties }));
         }
     }
     Ok(())
 }
 
-/// Inserts rows, as many at a time as one statement holds.
+/// Inserts rows, [`ROWS`] at a time.
 macro_rules! insert {
     ($connection:expr, $table:expr, $rows:expr) => {{
         let mut rows = $rows;
@@ -163,10 +163,12 @@ fn write(connection: &mut SqliteConnection, batch: Batch, target: &Target) -> Qu
     let (organization_id, sequence_id) = (Id(target.organization_id), Id(target.sequence_id));
     let at = target.at.millis();
     let contacts = batch.contacts_created.into_iter();
-    let contacts = contacts.map(|contact| NewContact::of(contact, target.organization_id, Some(at)));
+    let contacts = contacts.map(|contact| NewContact::new(contact, target.organization_id, Some(at)));
     insert!(connection, contacts::table, contacts);
-    for contact in &batch.contacts_filled {
-        diesel::update(contacts::table.find(Id(contact.id))).set(FilledContact::of(contact, at)).execute(connection)?;
+    for contact in &batch.contacts_updated {
+        diesel::update(contacts::table.find(Id(contact.id)))
+            .set(ContactChanges::new(contact, at))
+            .execute(connection)?;
     }
     if let Some(channel_id) = target.channel_id {
         let rows = batch.conversations_created.iter().map(|row| NewConversation {
@@ -203,7 +205,7 @@ fn write(connection: &mut SqliteConnection, batch: Batch, target: &Target) -> Qu
         enrollment_id: Some(Id(target.enrollment_id)),
     });
     insert!(connection, step_contacts::table, rows);
-    reprocess(connection, &batch.step_contacts_again, &batch.runs_again, target)?;
+    reprocess(connection, &batch.step_contacts_reprocessed, &batch.runs_reactivated, target)?;
     if let (Some(tag), false) = (&target.upload_tag, batch.tagged.is_empty()) {
         sqlite::insert_tag(connection, target)?;
         let tagged = batch.tagged.iter();
@@ -222,7 +224,7 @@ fn write(connection: &mut SqliteConnection, batch: Batch, target: &Target) -> Qu
         });
         insert!(connection, custom_records::table, rows);
     }
-    for record in &batch.records_merged {
+    for record in &batch.records_updated {
         diesel::update(custom_records::table.find(Id(record.id)))
             .set(custom_records::properties.eq(&record.properties))
             .execute(connection)?;
@@ -230,7 +232,7 @@ fn write(connection: &mut SqliteConnection, batch: Batch, target: &Target) -> Qu
     Ok(())
 }
 
-/// All of them alike, so one statement does.
+/// Updates all rows in one statement, since they get the same values.
 fn reprocess(
     connection: &mut SqliteConnection,
     step_contacts: &[Uuid],
@@ -240,8 +242,8 @@ fn reprocess(
     if step_contacts.is_empty() {
         return Ok(());
     }
-    let again = || step_contacts::table.filter(step_contacts::id.eq_any(step_contacts.iter().copied().map(Id)));
-    diesel::update(again())
+    let rows = || step_contacts::table.filter(step_contacts::id.eq_any(step_contacts.iter().copied().map(Id)));
+    diesel::update(rows())
         .set((
             step_contacts::status.eq(target.status),
             step_contacts::scheduled_at.eq(target.scheduled_at.millis()),
@@ -250,10 +252,10 @@ fn reprocess(
         ))
         .execute(connection)?;
     if let Some(channel_id) = target.from_channel_id {
-        diesel::update(again()).set(step_contacts::channel_id.eq(Id(channel_id))).execute(connection)?;
+        diesel::update(rows()).set(step_contacts::channel_id.eq(Id(channel_id))).execute(connection)?;
     }
     if let Some(id) = target.call_flow_id {
-        diesel::update(again()).set(step_contacts::default_call_flow_id.eq(Id(id))).execute(connection)?;
+        diesel::update(rows()).set(step_contacts::default_call_flow_id.eq(Id(id))).execute(connection)?;
     }
     diesel::update(runs::table.filter(runs::id.eq_any(runs.iter().copied().map(Id))))
         .set(runs::status.eq("active"))

@@ -1,71 +1,72 @@
-//! Diesel on SQLite, row by row in one transaction: each recipient is looked up and written before the next.
+//! Diesel on SQLite, row by row in one transaction: looks up and writes each recipient before the next one.
 
 use diesel::prelude::*;
-use enroll::contact::KeyKind;
 use enroll::Disposition;
+use enroll::contact::KeyKind;
 use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::body::{self, Body, Entry};
-use crate::rules::{self, Around, Contact, Decision, Holder, Outcome, Record, Report, Run, StepContact};
+use crate::rules::{self, Contact, Decision, KeyOwner, Outcome, Record, RelatedRows, Report, Run, StepContact};
 use crate::sqlite::{
-    FilledContact, Id, NewContact, NewContactTag, NewConversation, NewRecord, NewRun, NewStepContact,
+    ContactChanges, Id, NewContact, NewContactTag, NewConversation, NewRecord, NewRun, NewStepContact,
     communication_preferences, contact_tags, contacts, conversations, custom_records, runs, step_contacts,
 };
 use crate::target::Target;
-use crate::{Asked, Error, sqlite};
+use crate::{Error, Request, sqlite};
 
 /// Enrolls contacts.
 ///
 /// # Errors
-/// The request is refused, or the database failed; then nothing was written.
-pub fn enroll(connection: &mut SqliteConnection, asked: &Asked<'_>) -> Result<Report, Error> {
-    let body = Body::read(asked.body)?;
+/// The request is refused, or the database failed. Nothing was written.
+pub fn enroll(connection: &mut SqliteConnection, request: &Request<'_>) -> Result<Report, Error> {
+    let body = Body::read(request.body)?;
     connection.immediate_transaction(|connection| {
-        let target = sqlite::target(connection, asked, &body)?;
+        let target = sqlite::target(connection, request, &body)?;
         let entries = body::check(body.to, target.region, target.object.is_some())?;
-        let mut enrolling = Enrolling { connection, target: &target, taken: HashMap::new(), brought: HashMap::new() };
+        let mut enrollment =
+            Enrollment { connection, target: &target, reserved: HashMap::new(), assigned: HashMap::new() };
         let mut outcomes = Vec::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
-            outcomes.push(enrolling.recipient(index, entry)?);
+            outcomes.push(enrollment.recipient(index, entry)?);
         }
-        let report = Report::of(target, outcomes);
-        sqlite::insert_enrollment(connection, asked, &report)?;
+        let report = Report::new(target, outcomes);
+        sqlite::insert_enrollment(connection, request, &report)?;
         Ok(report)
     })
 }
 
-struct Enrolling<'a> {
+struct Enrollment<'a> {
     connection: &'a mut SqliteConnection,
     target: &'a Target,
-    /// By which recipient each contact was taken.
-    taken: HashMap<Uuid, usize>,
-    /// Which recipient brought a contact a key.
-    brought: HashMap<(Uuid, KeyKind), usize>,
+    /// The recipient that reserved each contact.
+    reserved: HashMap<Uuid, usize>,
+    /// The recipient that assigned a key to a contact.
+    assigned: HashMap<(Uuid, KeyKind), usize>,
 }
 
-impl Enrolling<'_> {
+impl Enrollment<'_> {
     fn recipient(&mut self, index: usize, entry: &Entry) -> Result<Outcome, Error> {
-        let mut outcome = Outcome::of(index, entry, self.target.kind);
-        let (found, holders) = self.find(entry)?;
+        let mut outcome = Outcome::new(index, entry, self.target.kind);
+        let (found, owners) = self.find(entry)?;
         outcome.contact_id = found.as_ref().map(|contact| contact.id);
-        if let Some(&by) = found.as_ref().and_then(|contact| self.taken.get(&contact.id)) {
-            outcome.taken(by);
+        if let Some(&by) = found.as_ref().and_then(|contact| self.reserved.get(&contact.id)) {
+            outcome.set_duplicate(by);
             return Ok(outcome);
         }
         outcome.note_default_channel(entry, self.target);
         match found {
-            None if outcome.reasons.is_empty() => self.create(entry, &mut outcome)?,
+            None if outcome.reasons.is_empty() => self.enroll_new(entry, &mut outcome)?,
             None => {}
-            Some(contact) => self.existing(&contact, holders, entry, &mut outcome)?,
+            Some(contact) => self.enroll_existing(&contact, owners, entry, &mut outcome)?,
         }
         Ok(outcome)
     }
 
-    /// The contact that the first key finds, and who holds the others.
-    fn find(&mut self, entry: &Entry) -> QueryResult<(Option<Contact>, [Holder; 3])> {
+    /// Returns the contact that the first key finds, and the owners of the other keys.
+    fn find(&mut self, entry: &Entry) -> QueryResult<(Option<Contact>, [KeyOwner; 3])> {
         let mut found: Option<Contact> = None;
-        let mut holders = [Holder::Nobody; 3];
+        let mut owners = [KeyOwner::NoContact; 3];
         for kind in KeyKind::ALL {
             let Some(key) = entry.key(kind) else { continue };
             if found.as_ref().is_some_and(|contact| rules::key(contact, kind) == Some(key)) {
@@ -74,65 +75,65 @@ impl Enrolling<'_> {
             match (self.by_key(kind, key)?, &found) {
                 (Some(contact), None) => found = Some(contact),
                 (Some(Contact { id, .. }), Some(_)) => {
-                    let brought_by = self.brought.get(&(id, kind)).copied();
-                    holders[kind as usize] = Holder::Contact { id, brought_by };
+                    let assigned_by = self.assigned.get(&(id, kind)).copied();
+                    owners[kind as usize] = KeyOwner::Contact { id, assigned_by };
                 }
                 (None, _) => {}
             }
         }
-        Ok((found, holders))
+        Ok((found, owners))
     }
 
     fn by_key(&mut self, kind: KeyKind, key: &str) -> QueryResult<Option<Contact>> {
-        let of_organization = contacts::table
+        let contacts = contacts::table
             .filter(contacts::organization_id.eq(Id(self.target.organization_id)))
             .filter(sqlite::not_merged())
             .select(sqlite::Contact::as_select());
         let row = match kind {
-            KeyKind::ExternalId => of_organization.filter(contacts::external_id.eq(key)).first(self.connection),
-            KeyKind::Phone => of_organization.filter(contacts::phone.eq(key)).first(self.connection),
-            KeyKind::Email => of_organization.filter(contacts::email_key.eq(key)).first(self.connection),
+            KeyKind::ExternalId => contacts.filter(contacts::external_id.eq(key)).first(self.connection),
+            KeyKind::Phone => contacts.filter(contacts::phone.eq(key)).first(self.connection),
+            KeyKind::Email => contacts.filter(contacts::email_key.eq(key)).first(self.connection),
         };
         Ok(row.optional()?.map(Contact::from))
     }
 
-    fn create(&mut self, entry: &Entry, outcome: &mut Outcome) -> Result<(), Error> {
+    fn enroll_new(&mut self, entry: &Entry, outcome: &mut Outcome) -> Result<(), Error> {
         let contact = rules::new_contact(entry, self.target);
         let id = contact.id;
-        let row = NewContact::of(contact, self.target.organization_id, Some(self.target.at.millis()));
+        let row = NewContact::new(contact, self.target.organization_id, Some(self.target.at.millis()));
         diesel::insert_into(contacts::table).values(row).execute(self.connection)?;
         for kind in KeyKind::ALL.into_iter().filter(|kind| entry.key(*kind).is_some()) {
-            self.brought.insert((id, kind), outcome.index);
+            self.assigned.insert((id, kind), outcome.index);
         }
         outcome.contact_id = Some(id);
         outcome.contact_created = true;
         outcome.disposition = Disposition::Added;
-        self.enter(id, outcome)?;
-        self.goes_with_it(id, entry, outcome)
+        self.add_to_step(id, outcome)?;
+        self.add_related_rows(id, entry, outcome)
     }
 
-    fn existing(
+    fn enroll_existing(
         &mut self,
         contact: &Contact,
-        holders: [Holder; 3],
+        owners: [KeyOwner; 3],
         entry: &Entry,
         outcome: &mut Outcome,
     ) -> Result<(), Error> {
-        let around = self.around(contact.id)?;
-        let considered = rules::consider(outcome, entry, contact, &around, holders, self.target);
-        let Some((filled, decision)) = considered else { return Ok(()) };
-        if filled.changed {
+        let related = self.related_rows(contact.id)?;
+        let checked = rules::check_existing(outcome, entry, contact, &related, owners, self.target);
+        let Some((update, decision)) = checked else { return Ok(()) };
+        if update.changed {
             diesel::update(contacts::table.find(Id(contact.id)))
-                .set(FilledContact::of(&filled.contact, self.target.at.millis()))
+                .set(ContactChanges::new(&update.contact, self.target.at.millis()))
                 .execute(self.connection)?;
         }
-        for kind in filled.brings {
-            self.brought.insert((contact.id, kind), outcome.index);
+        for kind in update.new_keys {
+            self.assigned.insert((contact.id, kind), outcome.index);
         }
         match decision {
-            Decision::Enter(disposition) => {
+            Decision::Add(disposition) => {
                 outcome.disposition = disposition;
-                self.enter(contact.id, outcome)?;
+                self.add_to_step(contact.id, outcome)?;
             }
             Decision::Reprocess { step_contact_id, run_id } => {
                 outcome.disposition = Disposition::Reprocessed;
@@ -140,10 +141,10 @@ impl Enrolling<'_> {
                 self.reprocess(step_contact_id, run_id)?;
             }
         }
-        self.goes_with_it(contact.id, entry, outcome)
+        self.add_related_rows(contact.id, entry, outcome)
     }
 
-    fn around(&mut self, contact_id: Uuid) -> QueryResult<Around> {
+    fn related_rows(&mut self, contact_id: Uuid) -> QueryResult<RelatedRows> {
         let (contact_id, sequence_id) = (Id(contact_id), Id(self.target.sequence_id));
         let opted_out = match self.target.channel_id {
             None => false,
@@ -168,15 +169,15 @@ impl Enrolling<'_> {
             step_id: step_id.0,
             status,
         };
-        Ok(Around {
+        Ok(RelatedRows {
             opted_out,
             runs: runs.into_iter().map(run).collect(),
             step_contacts: step_contacts.into_iter().map(step_contact).collect(),
         })
     }
 
-    /// A run and a step contact in the step.
-    fn enter(&mut self, contact_id: Uuid, outcome: &mut Outcome) -> QueryResult<()> {
+    /// Inserts a run and a step contact.
+    fn add_to_step(&mut self, contact_id: Uuid, outcome: &mut Outcome) -> QueryResult<()> {
         let target = self.target;
         let (run_id, id) = (Uuid::now_v7(), Uuid::now_v7());
         let run = NewRun {
@@ -228,25 +229,25 @@ impl Enrolling<'_> {
         Ok(())
     }
 
-    /// The conversation, the tag and the record.
-    fn goes_with_it(&mut self, contact_id: Uuid, entry: &Entry, outcome: &mut Outcome) -> Result<(), Error> {
+    /// Adds the conversation, the tag and the record.
+    fn add_related_rows(&mut self, contact_id: Uuid, entry: &Entry, outcome: &mut Outcome) -> Result<(), Error> {
         self.conversation(contact_id, outcome)?;
         if let Some(tag) = &self.target.upload_tag {
-            if self.taken.is_empty() {
+            if self.reserved.is_empty() {
                 sqlite::insert_tag(self.connection, self.target)?;
             }
             let row = NewContactTag { contact_id: Id(contact_id), tag_id: Id(tag.id) };
             diesel::insert_into(contact_tags::table).values(row).execute(self.connection)?;
         }
         self.record(contact_id, entry, outcome)?;
-        self.taken.insert(contact_id, outcome.index);
+        self.reserved.insert(contact_id, outcome.index);
         Ok(())
     }
 
     fn conversation(&mut self, contact_id: Uuid, outcome: &mut Outcome) -> QueryResult<()> {
         let target = self.target;
         let Some(channel_id) = target.channel_id else { return Ok(()) };
-        let standing = match outcome.contact_created {
+        let existing = match outcome.contact_created {
             true => None,
             false => conversations::table
                 .filter(conversations::contact_id.eq(Id(contact_id)))
@@ -255,7 +256,7 @@ impl Enrolling<'_> {
                 .first::<Id>(self.connection)
                 .optional()?,
         };
-        if let Some(Id(id)) = standing {
+        if let Some(Id(id)) = existing {
             outcome.conversation_id = Some(id);
             return Ok(());
         }
@@ -279,7 +280,7 @@ impl Enrolling<'_> {
             return Ok(());
         };
         let resource_id = object.resource_id(contact_id, step_contact_id);
-        let standing = match outcome.contact_created {
+        let existing = match outcome.contact_created {
             true => None,
             false => custom_records::table
                 .filter(custom_records::custom_object_id.eq(Id(object.id)))
@@ -290,8 +291,8 @@ impl Enrolling<'_> {
                 .optional()?
                 .map(|(id, properties)| Record { id: id.0, properties }),
         };
-        let stored = standing.as_ref().map(|record| &*record.properties);
-        match (rules::merged(object, stored, &entry.properties), standing) {
+        let stored = existing.as_ref().map(|record| &*record.properties);
+        match (rules::merge(object, stored, &entry.properties), existing) {
             (Err(note), _) => outcome.notes.push(note),
             (Ok(properties), Some(record)) => {
                 diesel::update(custom_records::table.find(Id(record.id)))

@@ -3,7 +3,7 @@
 //! - [`diesel_rows`] and [`diesel_batched`]: Diesel on SQLite, row by row and batched
 //! - [`sqlx_rows`] and [`sqlx_batched`]: sqlx on PostgreSQL, row by row and batched
 //!
-//! All four read a [`body`] with plain serde, look up the [`target`], and obey the same [`rules`].
+//! All four read a [`body`] with plain serde, look up the [`target`], and apply the same [`rules`].
 
 pub mod arena;
 pub mod batch;
@@ -21,17 +21,17 @@ pub mod target;
 /// An error: the request is refused, or the database failed.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// One request, as a handler is given it.
+/// A request, as a handler gets it.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// The organization that asks.
+pub struct Request<'a> {
+    /// The organization.
     pub organization_id: uuid::Uuid,
     /// The sequence to add contacts to.
     pub sequence_id: uuid::Uuid,
-    /// What the sender calls its request.
+    /// The idempotency key.
     pub key: &'a str,
     /// The instant of the request.
     pub at: enroll::Timestamp,
-    /// The body, as it came.
+    /// The body as sent.
     pub body: &'a [u8],
 }

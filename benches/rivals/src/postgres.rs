@@ -1,11 +1,11 @@
-//! What both rivals on PostgreSQL do alike: connect, read what a request refers to, end it.
+//! What both rivals on PostgreSQL share: connecting, the target of a request, the enrollment's row.
 
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::body::Body;
 use crate::rules::Report;
-use crate::target::{Rows, Target};
-use crate::{Asked, Error};
+use crate::target::{ReferenceRows, Target};
+use crate::{Error, Request};
 
 /// Opens a connection. sqlx keeps its statements prepared.
 ///
@@ -15,7 +15,7 @@ pub async fn connect(url: &str) -> Result<PgConnection, Error> {
     Ok(PgConnection::connect(url).await?)
 }
 
-/// Makes the tables, with their foreign keys or without.
+/// Creates the tables, with or without their foreign keys.
 ///
 /// # Errors
 /// The database's error.
@@ -30,24 +30,24 @@ pub async fn migrate(connection: &mut PgConnection, foreign_keys: bool) -> Resul
     Ok(())
 }
 
-/// Reads what a request refers to.
+/// Reads the rows that a request refers to.
 ///
 /// # Errors
-/// It refers to something that is not there, or the database failed.
-pub async fn target(connection: &mut PgConnection, asked: &Asked<'_>, body: &Body) -> Result<Target, Error> {
+/// The request refers to a row that does not exist, or the database failed.
+pub async fn target(connection: &mut PgConnection, request: &Request<'_>, body: &Body) -> Result<Target, Error> {
     let sequence =
         sqlx::query_as("select status, settings::text from sequences where id = $1 and organization_id = $2")
-            .bind(asked.sequence_id)
-            .bind(asked.organization_id)
+            .bind(request.sequence_id)
+            .bind(request.organization_id)
             .fetch_optional(&mut *connection)
             .await?;
     let steps = sqlx::query_as("select id, position, channel_kind, channel_id from steps where sequence_id = $1")
-        .bind(asked.sequence_id)
+        .bind(request.sequence_id)
         .fetch_all(&mut *connection)
         .await?;
     let channels =
         sqlx::query_as("select id, kind, address, enabled from channels where organization_id = $1 order by id")
-            .bind(asked.organization_id)
+            .bind(request.organization_id)
             .fetch_all(&mut *connection)
             .await?;
     let custom_object = match body.custom_data {
@@ -55,7 +55,7 @@ pub async fn target(connection: &mut PgConnection, asked: &Asked<'_>, body: &Bod
         Some(data) => {
             sqlx::query_scalar("select properties::text from custom_objects where id = $1 and organization_id = $2")
                 .bind(data.custom_object_id)
-                .bind(asked.organization_id)
+                .bind(request.organization_id)
                 .fetch_optional(&mut *connection)
                 .await?
         }
@@ -65,15 +65,15 @@ pub async fn target(connection: &mut PgConnection, asked: &Asked<'_>, body: &Bod
         Some(options) => {
             sqlx::query_scalar("select id from call_flows where id = $1 and organization_id = $2")
                 .bind(options.default_call_flow_id)
-                .bind(asked.organization_id)
+                .bind(request.organization_id)
                 .fetch_optional(&mut *connection)
                 .await?
         }
     };
-    Target::find(asked, body, Rows { sequence, steps, channels, custom_object, call_flow })
+    Target::find(request, body, ReferenceRows { sequence, steps, channels, custom_object, call_flow })
 }
 
-/// Writes the upload tag.
+/// Inserts the upload tag.
 ///
 /// # Errors
 /// The database's error.
@@ -89,20 +89,24 @@ pub async fn insert_tag(connection: &mut PgConnection, target: &Target) -> Resul
     Ok(())
 }
 
-/// Writes the enrollment with its report.
+/// Inserts the enrollment with its report.
 ///
 /// # Errors
-/// The key was used before, or the database failed.
-pub async fn insert_enrollment(connection: &mut PgConnection, asked: &Asked<'_>, report: &Report) -> Result<(), Error> {
+/// The key exists already, or the database failed.
+pub async fn insert_enrollment(
+    connection: &mut PgConnection,
+    request: &Request<'_>,
+    report: &Report,
+) -> Result<(), Error> {
     sqlx::query(
         "insert into enrollments (id, organization_id, idempotency_key, sequence_id, at, report)
          values ($1, $2, $3, $4, $5, $6::json)",
     )
     .bind(report.enrollment_id)
-    .bind(asked.organization_id)
-    .bind(asked.key)
-    .bind(asked.sequence_id)
-    .bind(asked.at.as_datetime())
+    .bind(request.organization_id)
+    .bind(request.key)
+    .bind(request.sequence_id)
+    .bind(request.at.as_datetime())
     .bind(serde_json::to_string(report)?)
     .execute(connection)
     .await?;

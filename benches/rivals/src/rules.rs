@@ -1,5 +1,5 @@
-//! The rules as ordinary code, shared by the row-by-row and the batched rivals: what becomes of one recipient, given
-//! the rows of the contact that its keys found. The default policy alone.
+//! The rules as ordinary code, shared by the row-by-row and the batched rivals: the outcome of one recipient, from the
+//! rows of the contact that its keys find. Only the default policy.
 
 use enroll::contact::{BirthDate, Email, KeyKind};
 use enroll::model::{ChannelKind, OnReAdd, PropertyKind};
@@ -33,12 +33,12 @@ pub struct Contact {
 
 /// The related rows of a contact that the rules need.
 #[derive(Clone, Debug, Default)]
-pub struct Around {
-    /// Of the channel used.
+pub struct RelatedRows {
+    /// Whether the contact opted out of the channel used.
     pub opted_out: bool,
-    /// In the sequence.
+    /// The runs in the sequence.
     pub runs: Vec<Run>,
-    /// In the sequence.
+    /// The step contacts in the sequence.
     pub step_contacts: Vec<StepContact>,
 }
 
@@ -64,15 +64,15 @@ pub struct Record {
     pub properties: String,
 }
 
-/// Who holds a key that an entry gives, other than the contact that it found.
+/// The owner of a key of an entry, other than the contact that the entry found.
 #[derive(Clone, Copy, Debug, Default)]
-pub enum Holder {
+pub enum KeyOwner {
     #[default]
-    Nobody,
+    NoContact,
     Contact {
         id: Uuid,
-        /// The recipient of this request that brought the key there.
-        brought_by: Option<usize>,
+        /// The recipient of this request that assigned the key to the contact.
+        assigned_by: Option<usize>,
     },
 }
 
@@ -91,9 +91,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// The report of the outcomes. It has the tag if a contact has it.
+    /// Returns the report of the outcomes. It has the tag only if a recipient is enrolled.
     #[must_use]
-    pub fn of(target: Target, outcomes: Vec<Outcome>) -> Self {
+    pub fn new(target: Target, outcomes: Vec<Outcome>) -> Self {
         let enrolled = outcomes.iter().any(|outcome| outcome.disposition.is_enrolled());
         Self {
             enrollment_id: target.enrollment_id,
@@ -114,7 +114,7 @@ pub struct UploadTag {
     pub name: String,
 }
 
-/// What became of one recipient.
+/// The outcome of one recipient.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     pub index: usize,
@@ -138,9 +138,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Ignored, until it is known better; and for a reason, if the entry cannot be reached on the step's channel (4.2).
+    /// Returns an ignored outcome, with the reasons why the step's channel cannot reach the entry (4.2).
     #[must_use]
-    pub fn of(index: usize, entry: &Entry, kind: ChannelKind) -> Self {
+    pub fn new(index: usize, entry: &Entry, kind: ChannelKind) -> Self {
         let mut outcome = Self {
             index,
             disposition: Disposition::Ignored,
@@ -170,15 +170,15 @@ impl Outcome {
         outcome
     }
 
-    /// The contact was taken by an earlier recipient (4.4). One that fails 4.2 stays ignored.
-    pub fn taken(&mut self, by: usize) {
+    /// Marks a duplicate of the recipient that reserved the contact (4.4). A recipient that fails 4.2 stays ignored.
+    pub fn set_duplicate(&mut self, reserved_by: usize) {
         if self.reasons.is_empty() {
             self.disposition = Disposition::Duplicate;
-            self.duplicate_of = Some(by);
+            self.duplicate_of = Some(reserved_by);
         }
     }
 
-    /// The default channel is unknown in the organization.
+    /// Adds a note if the organization does not have the default channel.
     pub fn note_default_channel(&mut self, entry: &Entry, target: &Target) {
         if let Some(id) = entry.default_channel_id.filter(|id| !target.channels.contains(id)) {
             self.notes.insert(0, Note::DefaultChannelUnknown { channel_id: id.into() });
@@ -186,11 +186,11 @@ impl Outcome {
     }
 }
 
-/// A new contact of everything that the entry gives.
+/// Returns a new contact with all fields of the entry.
 #[must_use]
 pub fn new_contact(entry: &Entry, target: &Target) -> Contact {
     let mut contact = Contact { id: Uuid::now_v7(), state: "open".to_owned(), ..Contact::default() };
-    fill_plain(&mut contact, entry, target);
+    update_profile(&mut contact, entry, target);
     contact.external_id.clone_from(&entry.external_id);
     contact.phone = entry.key(KeyKind::Phone).map(str::to_owned);
     if let Some(Ok(email)) = &entry.email {
@@ -201,46 +201,46 @@ pub fn new_contact(entry: &Entry, target: &Target) -> Contact {
 
 /// The changes of an entry to an existing contact.
 #[derive(Debug)]
-pub struct Filled {
+pub struct ContactUpdate {
     pub contact: Contact,
     pub changed: bool,
-    /// The keys that it did not have.
-    pub brings: Vec<KeyKind>,
+    /// The keys that the contact did not have.
+    pub new_keys: Vec<KeyKind>,
 }
 
 /// The outcome for an existing contact.
 #[derive(Debug)]
 pub enum Decision {
-    /// Added, or added again: a run and a step contact.
-    Enter(Disposition),
-    /// The step contact and its run, once more.
+    /// The contact is added, or added again: it gets a run and a step contact.
+    Add(Disposition),
+    /// The step contact and its run are processed again.
     Reprocess { step_contact_id: Uuid, run_id: Uuid },
 }
 
 /// Checks all gates of an unreserved contact (4.3, 4.5, 4.6), and adds every reason to the outcome. Returns `None` if the
 /// recipient is ignored.
-pub fn consider(
+pub fn check_existing(
     outcome: &mut Outcome,
     entry: &Entry,
     contact: &Contact,
-    around: &Around,
-    holders: [Holder; 3],
+    related: &RelatedRows,
+    owners: [KeyOwner; 3],
     target: &Target,
-) -> Option<(Filled, Decision)> {
+) -> Option<(ContactUpdate, Decision)> {
     let eligible = outcome.reasons.is_empty();
-    let filled = fill(outcome, entry, contact, holders, target);
+    let update = reconcile(outcome, entry, contact, owners, target);
     if eligible {
-        outcome.reasons.extend(unreachable(&filled.contact, holders, target.kind));
+        outcome.reasons.extend(unreachable(&update.contact, owners, target.kind));
     }
     // 4.5
     if contact.state == "blocked" {
         outcome.reasons.push(Reason::Blocked);
     }
-    if let (Some(channel_id), true) = (target.channel_id, around.opted_out) {
+    if let (Some(channel_id), true) = (target.channel_id, related.opted_out) {
         outcome.reasons.push(Reason::OptedOut { channel_id: channel_id.into() });
     }
-    match decide(around, target) {
-        Ok(decision) if outcome.reasons.is_empty() => Some((filled, decision)),
+    match decide(related, target) {
+        Ok(decision) if outcome.reasons.is_empty() => Some((update, decision)),
         Ok(_) => None,
         Err(reason) => {
             outcome.reasons.push(reason);
@@ -249,26 +249,32 @@ pub fn consider(
     }
 }
 
-/// 4.3: blank fields are filled, and nothing is overwritten.
-fn fill(outcome: &mut Outcome, entry: &Entry, stored: &Contact, holders: [Holder; 3], target: &Target) -> Filled {
+/// 4.3: fills blank fields, and overwrites nothing.
+fn reconcile(
+    outcome: &mut Outcome,
+    entry: &Entry,
+    stored: &Contact,
+    owners: [KeyOwner; 3],
+    target: &Target,
+) -> ContactUpdate {
     let mut contact = stored.clone();
-    let mut brings = Vec::new();
+    let mut new_keys = Vec::new();
     for kind in KeyKind::ALL {
         let Some(given) = entry.key(kind) else { continue };
-        let held = key(stored, kind);
-        if held == Some(given) {
+        let stored_key = key(stored, kind);
+        if stored_key == Some(given) {
             continue;
         }
-        match holders[kind as usize] {
-            Holder::Contact { id, brought_by: Some(recipient) } => {
+        match owners[kind as usize] {
+            KeyOwner::Contact { id, assigned_by: Some(recipient) } => {
                 outcome.notes.push(Note::KeyTaken { key: kind, contact_id: id.into(), recipient });
             }
-            Holder::Contact { id, brought_by: None } => {
+            KeyOwner::Contact { id, assigned_by: None } => {
                 outcome.notes.push(Note::IdentityConflict { key: kind, contact_id: id.into() });
             }
-            Holder::Nobody if held.is_some() => outcome.notes.push(Note::KeyMismatch { key: kind }),
-            Holder::Nobody => {
-                brings.push(kind);
+            KeyOwner::NoContact if stored_key.is_some() => outcome.notes.push(Note::KeyMismatch { key: kind }),
+            KeyOwner::NoContact => {
+                new_keys.push(kind);
                 match (kind, &entry.email) {
                     (KeyKind::ExternalId, _) => contact.external_id = Some(given.to_owned()),
                     (KeyKind::Phone, _) => contact.phone = Some(given.to_owned()),
@@ -278,12 +284,12 @@ fn fill(outcome: &mut Outcome, entry: &Entry, stored: &Contact, holders: [Holder
             }
         }
     }
-    let changed = fill_plain(&mut contact, entry, target) || !brings.is_empty();
-    Filled { contact, changed, brings }
+    let changed = update_profile(&mut contact, entry, target) || !new_keys.is_empty();
+    ContactUpdate { contact, changed, new_keys }
 }
 
 /// Fills the fields that are not keys. Returns whether a field changed.
-fn fill_plain(contact: &mut Contact, entry: &Entry, target: &Target) -> bool {
+fn update_profile(contact: &mut Contact, entry: &Entry, target: &Target) -> bool {
     let mut changed = false;
     let mut text = |stored: &mut Option<String>, given: &Option<String>| {
         if given.is_some() && stored.as_ref().is_none_or(|stored| stored.trim().is_empty()) {
@@ -299,8 +305,8 @@ fn fill_plain(contact: &mut Contact, entry: &Entry, target: &Target) -> bool {
         contact.default_channel_id = default_channel_id;
         changed = true;
     }
-    let undated = [contact.birth_day, contact.birth_month, contact.birth_year] == [None; 3];
-    if let (true, Some(BirthDate { day, month, year, .. })) = (undated, entry.birth_date) {
+    let no_birth_date = [contact.birth_day, contact.birth_month, contact.birth_year] == [None; 3];
+    if let (true, Some(BirthDate { day, month, year, .. })) = (no_birth_date, entry.birth_date) {
         contact.birth_day = day.map(i32::from);
         contact.birth_month = month.map(i32::from);
         contact.birth_year = year.map(i32::from);
@@ -314,20 +320,20 @@ fn set_email(contact: &mut Contact, email: &Email) {
     contact.email_key = Some(email.key().to_owned());
 }
 
-/// 4.3: a contact that cannot be reached is not enrolled.
-fn unreachable(contact: &Contact, holders: [Holder; 3], kind: ChannelKind) -> Option<Reason> {
-    let needed = if kind.is_phone() { KeyKind::Phone } else { KeyKind::Email };
-    if key(contact, needed).is_some() {
+/// 4.3: returns the reason why the channel cannot reach the contact.
+fn unreachable(contact: &Contact, owners: [KeyOwner; 3], kind: ChannelKind) -> Option<Reason> {
+    let required_key = if kind.is_phone() { KeyKind::Phone } else { KeyKind::Email };
+    if key(contact, required_key).is_some() {
         return None;
     }
-    Some(match (holders[needed as usize], needed) {
-        (Holder::Contact { id, .. }, key) => Reason::AddressTaken { key, contact_id: id.into() },
-        (Holder::Nobody, KeyKind::Email) => Reason::MissingEmail,
-        (Holder::Nobody, _) => Reason::MissingPhone,
+    Some(match (owners[required_key as usize], required_key) {
+        (KeyOwner::Contact { id, .. }, key) => Reason::AddressTaken { key, contact_id: id.into() },
+        (KeyOwner::NoContact, KeyKind::Email) => Reason::MissingEmail,
+        (KeyOwner::NoContact, _) => Reason::MissingPhone,
     })
 }
 
-/// What a contact is found by; none where it is blank.
+/// Returns a key of a contact, unless it is blank.
 #[must_use]
 pub fn key(contact: &Contact, kind: KeyKind) -> Option<&str> {
     let text = match kind {
@@ -338,26 +344,26 @@ pub fn key(contact: &Contact, kind: KeyKind) -> Option<&str> {
     text.as_deref().filter(|text| !text.trim().is_empty())
 }
 
-/// 4.6: the first row that holds decides.
-fn decide(around: &Around, target: &Target) -> Result<Decision, Reason> {
-    let Around { runs, step_contacts, .. } = around;
+/// 4.6: the first row whose condition is true decides.
+fn decide(related: &RelatedRows, target: &Target) -> Result<Decision, Reason> {
+    let RelatedRows { runs, step_contacts, .. } = related;
     let newest = |fits: &dyn Fn(&StepContact) -> bool| {
         let started = |row: &StepContact| runs.iter().find(|run| run.id == row.run_id).map(|run| run.started_at);
         step_contacts.iter().filter(|row| fits(row)).max_by_key(|row| (started(row), row.id))
     };
-    let here = |row: &StepContact| row.step_id == target.step_id;
+    let in_step = |row: &StepContact| row.step_id == target.step_id;
     let live = |row: &StepContact| row.status == "active" || row.status == "pending";
-    if let Some(row) = newest(&|row| !here(row) && row.status == "active") {
+    if let Some(row) = newest(&|row| !in_step(row) && row.status == "active") {
         return Err(Reason::ActiveInOtherStep { step_id: row.step_id.into(), step_contact_id: row.id.into() });
     }
-    if let Some(row) = newest(&|row| !here(row) && row.status == "pending") {
+    if let Some(row) = newest(&|row| !in_step(row) && row.status == "pending") {
         return Err(Reason::PendingInOtherStep { step_id: row.step_id.into(), step_contact_id: row.id.into() });
     }
-    if let Some(row) = newest(&|row| here(row) && live(row)).or_else(|| newest(&here)) {
+    if let Some(row) = newest(&|row| in_step(row) && live(row)).or_else(|| newest(&in_step)) {
         return Ok(Decision::Reprocess { step_contact_id: row.id, run_id: row.run_id });
     }
     if step_contacts.is_empty() {
-        return Ok(Decision::Enter(Disposition::Added));
+        return Ok(Decision::Add(Disposition::Added));
     }
     let settings = &target.settings;
     if settings.on_re_add == OnReAdd::Exclude {
@@ -374,17 +380,17 @@ fn decide(around: &Around, target: &Target) -> Result<Decision, Reason> {
             return Err(Reason::MaxAddsReached { adds, count: cap.count, seconds: cap.seconds });
         }
     }
-    Ok(Decision::Enter(Disposition::ReAdded))
+    Ok(Decision::Add(Disposition::ReAdded))
 }
 
 /// 4.8: returns the values of a record after the given ones are merged into the stored ones.
 ///
 /// # Errors
-/// The note of all that does not fit.
-pub fn merged(object: &Object, standing: Option<&str>, given: &Map<String, Value>) -> Result<String, Note> {
+/// Returns a note with all invalid values.
+pub fn merge(object: &Object, stored: Option<&str>, given: &Map<String, Value>) -> Result<String, Note> {
     let definition = |key: &str| object.properties.iter().find(|property| property.key == key);
     let mut values: Map<String, Value> =
-        standing.and_then(|standing| serde_json::from_str(standing).ok()).unwrap_or_default();
+        stored.and_then(|stored| serde_json::from_str(stored).ok()).unwrap_or_default();
     values.retain(|_, value| !value.is_null());
     let mut faults = Vec::new();
     for (key, value) in given {

@@ -1,4 +1,4 @@
-//! Puts a world into the tables of the rivals.
+//! Loads a seed into the tables of the rivals.
 
 use diesel::prelude::*;
 use enroll::contact::{BirthDate, Contact};
@@ -13,15 +13,15 @@ use crate::sqlite::{
 };
 use crate::{Error, rules};
 
-/// Puts a world of one organization into SQLite, in one transaction.
+/// Loads a seed of one organization into SQLite, in one transaction.
 ///
 /// # Errors
 /// The database's error.
-pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Error> {
-    let organization = given.organization_id.as_uuid();
+pub fn sqlite(connection: &mut SqliteConnection, seed: &Seed) -> Result<(), Error> {
+    let organization = seed.organization_id.as_uuid();
     let organization_id = Id(organization);
     connection.immediate_transaction(|c| {
-        for row in given.channels.iter().map(|row| &row.row) {
+        for row in seed.channels.iter().map(|row| &row.row) {
             let values = (
                 channels::id.eq(Id(row.id.as_uuid())),
                 channels::organization_id.eq(organization_id),
@@ -31,11 +31,11 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
             );
             diesel::insert_into(channels::table).values(values).execute(c)?;
         }
-        for row in given.call_flows.iter().map(|row| &row.row) {
+        for row in seed.call_flows.iter().map(|row| &row.row) {
             let values = (call_flows::id.eq(Id(row.id.as_uuid())), call_flows::organization_id.eq(organization_id));
             diesel::insert_into(call_flows::table).values(values).execute(c)?;
         }
-        for row in given.custom_objects.iter().map(|row| &row.row) {
+        for row in seed.custom_objects.iter().map(|row| &row.row) {
             let values = (
                 custom_objects::id.eq(Id(row.id.as_uuid())),
                 custom_objects::organization_id.eq(organization_id),
@@ -43,7 +43,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
             );
             diesel::insert_into(custom_objects::table).values(values).execute(c)?;
         }
-        for row in given.sequences.iter().map(|row| &row.row) {
+        for row in seed.sequences.iter().map(|row| &row.row) {
             let sequence_id = Id(row.id.as_uuid());
             let values = (
                 sequences::id.eq(sequence_id),
@@ -63,7 +63,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
                 diesel::insert_into(steps::table).values(values).execute(c)?;
             }
         }
-        for row in given.tags.iter().map(|row| &row.row) {
+        for row in seed.tags.iter().map(|row| &row.row) {
             let values = (
                 tags::id.eq(Id(row.id.as_uuid())),
                 tags::organization_id.eq(organization_id),
@@ -72,12 +72,12 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
             );
             diesel::insert_into(tags::table).values(values).execute(c)?;
         }
-        for row in given.contacts.iter().map(|row| &row.row) {
+        for row in seed.contacts.iter().map(|row| &row.row) {
             let created_at = row.created_at.map(enroll::Timestamp::millis);
-            let values = NewContact::of(contact(row)?, organization, created_at);
+            let values = NewContact::new(contact(row)?, organization, created_at);
             diesel::insert_into(contacts::table).values(values).execute(c)?;
         }
-        for row in given.communication_preferences.iter().map(|row| &row.row) {
+        for row in seed.communication_preferences.iter().map(|row| &row.row) {
             let values = (
                 communication_preferences::contact_id.eq(Id(row.contact_id.as_uuid())),
                 communication_preferences::channel_id.eq(Id(row.channel_id.as_uuid())),
@@ -85,7 +85,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
             );
             diesel::insert_into(communication_preferences::table).values(values).execute(c)?;
         }
-        for row in given.conversations.iter().map(|row| &row.row) {
+        for row in seed.conversations.iter().map(|row| &row.row) {
             let values = NewConversation {
                 id: Id(row.id.as_uuid()),
                 organization_id,
@@ -96,7 +96,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
             };
             diesel::insert_into(conversations::table).values(values).execute(c)?;
         }
-        for row in given.runs.iter().map(|row| &row.row) {
+        for row in seed.runs.iter().map(|row| &row.row) {
             let values = NewRun {
                 id: Id(row.id.as_uuid()),
                 organization_id,
@@ -107,7 +107,7 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
             };
             diesel::insert_into(runs::table).values(values).execute(c)?;
         }
-        for row in given.step_contacts.iter().map(|row| &row.row) {
+        for row in seed.step_contacts.iter().map(|row| &row.row) {
             let values = NewStepContact {
                 id: Id(row.id.as_uuid()),
                 organization_id,
@@ -124,18 +124,18 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
             };
             diesel::insert_into(step_contacts::table).values(values).execute(c)?;
         }
-        for row in given.contact_tags.iter().map(|row| &row.row) {
+        for row in seed.contact_tags.iter().map(|row| &row.row) {
             let values = NewContactTag { contact_id: Id(row.contact_id.as_uuid()), tag_id: Id(row.tag_id.as_uuid()) };
             diesel::insert_into(contact_tags::table).values(values).execute(c)?;
         }
-        for row in given.custom_records.iter().map(|row| &row.row) {
+        for row in seed.custom_records.iter().map(|row| &row.row) {
             let values = NewRecord {
                 id: Id(row.id.as_uuid()),
                 organization_id,
                 custom_object_id: Id(row.custom_object_id.as_uuid()),
                 resource: row.resource.as_str(),
                 resource_id: Id(row.resource_id),
-                contact_id: Id(contact_of(given, row.resource_id)),
+                contact_id: Id(contact_of(seed, row.resource_id)),
                 properties: serde_json::to_string(&row.properties)?,
             };
             diesel::insert_into(custom_records::table).values(values).execute(c)?;
@@ -144,28 +144,28 @@ pub fn sqlite(connection: &mut SqliteConnection, given: &Seed) -> Result<(), Err
     })
 }
 
-/// Puts a world of one organization into PostgreSQL, in one transaction.
+/// Loads a seed of one organization into PostgreSQL, in one transaction.
 ///
 /// # Errors
 /// The database's error.
-pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(), Error> {
-    let organization_id = given.organization_id.as_uuid();
+pub async fn postgres(connection: &mut PgConnection, seed: &Seed) -> Result<(), Error> {
+    let organization_id = seed.organization_id.as_uuid();
     let mut c = connection.begin().await?;
-    for row in given.channels.iter().map(|row| &row.row) {
+    for row in seed.channels.iter().map(|row| &row.row) {
         let sql = "insert into channels values ($1, $2, $3, $4, $5)";
         let query = sqlx::query(sql).bind(row.id.as_uuid()).bind(organization_id);
         query.bind(row.kind.as_str()).bind(&*row.address).bind(row.enabled).execute(&mut *c).await?;
     }
-    for row in given.call_flows.iter().map(|row| &row.row) {
+    for row in seed.call_flows.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into call_flows values ($1, $2)");
         query.bind(row.id.as_uuid()).bind(organization_id).execute(&mut *c).await?;
     }
-    for row in given.custom_objects.iter().map(|row| &row.row) {
+    for row in seed.custom_objects.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into custom_objects values ($1, $2, $3::jsonb)");
         let query = query.bind(row.id.as_uuid()).bind(organization_id);
         query.bind(serde_json::to_string(&row.properties)?).execute(&mut *c).await?;
     }
-    for row in given.sequences.iter().map(|row| &row.row) {
+    for row in seed.sequences.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into sequences values ($1, $2, $3, $4::jsonb)");
         let query = query.bind(row.id.as_uuid()).bind(organization_id).bind(row.status.as_str());
         query.bind(serde_json::to_string(&row.settings)?).execute(&mut *c).await?;
@@ -176,12 +176,12 @@ pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(),
             query.bind(step.channel_kind.as_str()).bind(channel_id).execute(&mut *c).await?;
         }
     }
-    for row in given.tags.iter().map(|row| &row.row) {
+    for row in seed.tags.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into tags values ($1, $2, $3, $4)");
         let query = query.bind(row.id.as_uuid()).bind(organization_id);
         query.bind(&*row.name).bind(row.system_created).execute(&mut *c).await?;
     }
-    for row in given.contacts.iter().map(|row| &row.row) {
+    for row in seed.contacts.iter().map(|row| &row.row) {
         let contact = contact(row)?;
         sqlx::query(
             "insert into contacts
@@ -206,24 +206,24 @@ pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(),
         .execute(&mut *c)
         .await?;
     }
-    for row in given.communication_preferences.iter().map(|row| &row.row) {
+    for row in seed.communication_preferences.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into communication_preferences values ($1, $2, $3)");
         let query = query.bind(row.contact_id.as_uuid()).bind(row.channel_id.as_uuid());
         query.bind(row.opt_in).execute(&mut *c).await?;
     }
-    for row in given.conversations.iter().map(|row| &row.row) {
+    for row in seed.conversations.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into conversations values ($1, $2, $3, $4, $5, $6)");
         let query = query.bind(row.id.as_uuid()).bind(organization_id).bind(row.contact_id.as_uuid());
         let created_at = row.created_at.map(enroll::Timestamp::as_datetime);
         query.bind(row.channel_id.as_uuid()).bind(row.status.as_str()).bind(created_at).execute(&mut *c).await?;
     }
-    for row in given.runs.iter().map(|row| &row.row) {
+    for row in seed.runs.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into runs values ($1, $2, $3, $4, $5, $6)");
         let query = query.bind(row.id.as_uuid()).bind(organization_id).bind(row.sequence_id.as_uuid());
         let query = query.bind(row.contact_id.as_uuid()).bind(row.status.as_str());
         query.bind(row.started_at.as_datetime()).execute(&mut *c).await?;
     }
-    for row in given.step_contacts.iter().map(|row| &row.row) {
+    for row in seed.step_contacts.iter().map(|row| &row.row) {
         let sql = "insert into step_contacts values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
         let query = sqlx::query(sql).bind(row.id.as_uuid()).bind(organization_id).bind(row.run_id.as_uuid());
         let query = query.bind(row.sequence_id.as_uuid()).bind(row.step_id.as_uuid()).bind(row.contact_id.as_uuid());
@@ -233,14 +233,14 @@ pub async fn postgres(connection: &mut PgConnection, given: &Seed) -> Result<(),
         let query = query.bind(i32::try_from(row.times_processed)?);
         query.bind(row.enrollment_id.map(enroll::EnrollmentId::as_uuid)).execute(&mut *c).await?;
     }
-    for row in given.contact_tags.iter().map(|row| &row.row) {
+    for row in seed.contact_tags.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into contact_tags values ($1, $2)");
         query.bind(row.contact_id.as_uuid()).bind(row.tag_id.as_uuid()).execute(&mut *c).await?;
     }
-    for row in given.custom_records.iter().map(|row| &row.row) {
+    for row in seed.custom_records.iter().map(|row| &row.row) {
         let query = sqlx::query("insert into custom_records values ($1, $2, $3, $4, $5, $6, $7::jsonb)");
         let query = query.bind(row.id.as_uuid()).bind(organization_id).bind(row.custom_object_id.as_uuid());
-        let query = query.bind(row.resource.as_str()).bind(row.resource_id).bind(contact_of(given, row.resource_id));
+        let query = query.bind(row.resource.as_str()).bind(row.resource_id).bind(contact_of(seed, row.resource_id));
         query.bind(serde_json::to_string(&row.properties)?).execute(&mut *c).await?;
     }
     Ok(c.commit().await?)
@@ -265,8 +265,8 @@ fn contact(row: &Contact) -> Result<rules::Contact, Error> {
     })
 }
 
-/// The contact of a record: the resource itself, or that of the step contact.
-fn contact_of(given: &Seed, resource_id: Uuid) -> Uuid {
-    let of_step = given.step_contacts.iter().find(|row| row.row.id.as_uuid() == resource_id);
-    of_step.map_or(resource_id, |row| row.row.contact_id.as_uuid())
+/// Returns the contact of a record: the resource itself, or the contact of the step contact.
+fn contact_of(seed: &Seed, resource_id: Uuid) -> Uuid {
+    let step_contact = seed.step_contacts.iter().find(|row| row.row.id.as_uuid() == resource_id);
+    step_contact.map_or(resource_id, |row| row.row.contact_id.as_uuid())
 }

@@ -1,4 +1,4 @@
-//! Diesel's side of the tables, and what both rivals on SQLite do alike: open, read what a request refers to, end it.
+//! Diesel's tables, and what both rivals on SQLite share: opening, the target of a request, the enrollment's row.
 
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::body::Body;
 use crate::rules::{self, Report};
-use crate::target::{ChannelRow, Rows, StepRow, Target};
-use crate::{Asked, Error};
+use crate::target::{ChannelRow, ReferenceRows, StepRow, Target};
+use crate::{Error, Request};
 
 diesel::table! {
     channels { id -> Binary, organization_id -> Binary, kind -> Text, address -> Text, enabled -> Bool, }
@@ -127,7 +127,7 @@ diesel::table! {
     }
 }
 
-/// An id in 16 bytes, which Diesel has for PostgreSQL alone.
+/// An id in 16 bytes. Diesel supports `Uuid` only on PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Binary)]
 pub struct Id(pub Uuid);
@@ -184,8 +184,8 @@ impl From<Contact> for rules::Contact {
     }
 }
 
-/// A row to insert into `contacts`. Absent values are written as null, so that the statement is always the same; and it
-/// owns its text, without which Diesel would prepare an insert of several rows each time.
+/// A row to insert into `contacts`. Absent values are written as null, so that the statement is always the same. The row
+/// owns its text, or Diesel would prepare each insert of several rows again.
 #[derive(Debug, Insertable)]
 #[diesel(table_name = contacts, treat_none_as_default_value = false)]
 pub struct NewContact {
@@ -209,7 +209,7 @@ pub struct NewContact {
 
 impl NewContact {
     #[must_use]
-    pub fn of(contact: rules::Contact, organization_id: Uuid, created_at: Option<i64>) -> Self {
+    pub fn new(contact: rules::Contact, organization_id: Uuid, created_at: Option<i64>) -> Self {
         Self {
             id: Id(contact.id),
             organization_id: Id(organization_id),
@@ -231,10 +231,10 @@ impl NewContact {
     }
 }
 
-/// What may be filled of a contact.
+/// The columns of a contact that an enrollment may change.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = contacts, treat_none_as_null = true)]
-pub struct FilledContact<'a> {
+pub struct ContactChanges<'a> {
     external_id: Option<&'a str>,
     phone: Option<&'a str>,
     email: Option<&'a str>,
@@ -249,9 +249,9 @@ pub struct FilledContact<'a> {
     updated_at: Option<i64>,
 }
 
-impl<'a> FilledContact<'a> {
+impl<'a> ContactChanges<'a> {
     #[must_use]
-    pub fn of(contact: &'a rules::Contact, at: i64) -> Self {
+    pub fn new(contact: &'a rules::Contact, at: i64) -> Self {
         Self {
             external_id: contact.external_id.as_deref(),
             phone: contact.phone.as_deref(),
@@ -327,7 +327,7 @@ pub struct NewRecord<'a> {
     pub properties: String,
 }
 
-/// Opens a file, with the settings of `enroll-sqlite`, so that no difference hangs on them.
+/// Opens a file with the settings of `enroll-sqlite`, so that they make no difference.
 ///
 /// # Errors
 /// The database's error.
@@ -351,19 +351,19 @@ pub fn not_merged() -> diesel::expression::SqlLiteral<Bool> {
     diesel::dsl::sql("state <> 'merged'")
 }
 
-/// Reads what a request refers to.
+/// Reads the rows that a request refers to.
 ///
 /// # Errors
-/// It refers to something that is not there, or the database failed.
-pub fn target(connection: &mut SqliteConnection, asked: &Asked<'_>, body: &Body) -> Result<Target, Error> {
-    let organization_id = Id(asked.organization_id);
+/// The request refers to a row that does not exist, or the database failed.
+pub fn target(connection: &mut SqliteConnection, request: &Request<'_>, body: &Body) -> Result<Target, Error> {
+    let organization_id = Id(request.organization_id);
     let sequence = sequences::table
-        .filter(sequences::id.eq(Id(asked.sequence_id)).and(sequences::organization_id.eq(organization_id)))
+        .filter(sequences::id.eq(Id(request.sequence_id)).and(sequences::organization_id.eq(organization_id)))
         .select((sequences::status, sequences::settings))
         .first(connection)
         .optional()?;
     let steps = steps::table
-        .filter(steps::sequence_id.eq(Id(asked.sequence_id)))
+        .filter(steps::sequence_id.eq(Id(request.sequence_id)))
         .select((steps::id, steps::position, steps::channel_kind, steps::channel_id))
         .load::<(Id, i64, String, Option<Id>)>(connection)?;
     let channels = channels::table
@@ -397,17 +397,17 @@ pub fn target(connection: &mut SqliteConnection, asked: &Asked<'_>, body: &Body)
     };
     let channel =
         |(id, kind, address, enabled): (Id, String, String, bool)| ChannelRow { id: id.0, kind, address, enabled };
-    let rows = Rows {
+    let rows = ReferenceRows {
         sequence,
         steps: steps.into_iter().map(step).collect(),
         channels: channels.into_iter().map(channel).collect(),
         custom_object,
         call_flow: call_flow.map(|id| id.0),
     };
-    Target::find(asked, body, rows)
+    Target::find(request, body, rows)
 }
 
-/// Writes the upload tag.
+/// Inserts the upload tag.
 ///
 /// # Errors
 /// The database's error.
@@ -425,18 +425,22 @@ pub fn insert_tag(connection: &mut SqliteConnection, target: &Target) -> QueryRe
     Ok(())
 }
 
-/// Writes the enrollment with its report.
+/// Inserts the enrollment with its report.
 ///
 /// # Errors
-/// The key was used before, or the database failed.
-pub fn insert_enrollment(connection: &mut SqliteConnection, asked: &Asked<'_>, report: &Report) -> Result<(), Error> {
+/// The key exists already, or the database failed.
+pub fn insert_enrollment(
+    connection: &mut SqliteConnection,
+    request: &Request<'_>,
+    report: &Report,
+) -> Result<(), Error> {
     diesel::insert_into(enrollments::table)
         .values((
             enrollments::id.eq(Id(report.enrollment_id)),
-            enrollments::organization_id.eq(Id(asked.organization_id)),
-            enrollments::idempotency_key.eq(asked.key),
-            enrollments::sequence_id.eq(Id(asked.sequence_id)),
-            enrollments::at.eq(asked.at.millis()),
+            enrollments::organization_id.eq(Id(request.organization_id)),
+            enrollments::idempotency_key.eq(request.key),
+            enrollments::sequence_id.eq(Id(request.sequence_id)),
+            enrollments::at.eq(request.at.millis()),
             enrollments::report.eq(serde_json::to_string(report)?),
         ))
         .execute(connection)?;

@@ -1,4 +1,4 @@
-//! sqlx on PostgreSQL, as an expert batches it: `= any` look-ups, everything decided in memory, `unnest` inserts.
+//! sqlx on PostgreSQL, batched: `= any` look-ups, all decisions in memory, `unnest` inserts.
 
 use chrono::{DateTime, Utc};
 use enroll::contact::KeyKind;
@@ -6,34 +6,38 @@ use sqlx::{Connection, PgConnection};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-use crate::batch::{self, Batch, OfContact, Person};
+use crate::batch::{self, Batch, ContactAggregate, NewRow};
 use crate::body::{self, Body, Entry};
 use crate::rules::{Contact, Record, Report, Run, StepContact};
 use crate::target::{Object, Target};
-use crate::{Asked, Error, postgres};
+use crate::{Error, Request, postgres};
 
 /// Enrolls contacts.
 ///
 /// # Errors
-/// The request is refused, or the database failed; then nothing was written.
-pub async fn enroll(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<Report, Error> {
-    let body = Body::read(asked.body)?;
+/// The request is refused, or the database failed. Nothing was written.
+pub async fn enroll(connection: &mut PgConnection, request: &Request<'_>) -> Result<Report, Error> {
+    let body = Body::read(request.body)?;
     let mut transaction = connection.begin().await?;
-    let target = postgres::target(&mut transaction, asked, &body).await?;
+    let target = postgres::target(&mut transaction, request, &body).await?;
     let entries = body::check(body.to, target.region, target.object.is_some())?;
-    let people = load(&mut transaction, &entries, &target).await?;
-    let (batch, outcomes) = batch::resolve(&entries, &people, &target);
+    let aggregates = load(&mut transaction, &entries, &target).await?;
+    let (batch, outcomes) = batch::plan(&entries, &aggregates, &target);
     write(&mut transaction, &batch, &target).await?;
-    let report = Report::of(target, outcomes);
-    postgres::insert_enrollment(&mut transaction, asked, &report).await?;
+    let report = Report::new(target, outcomes);
+    postgres::insert_enrollment(&mut transaction, request, &report).await?;
     transaction.commit().await?;
     Ok(report)
 }
 
-/// Every contact that a key names, and their related rows.
-async fn load(connection: &mut PgConnection, entries: &[Entry], target: &Target) -> Result<Vec<Person>, Error> {
-    let mut people = Vec::new();
-    let mut places = HashMap::new();
+/// Loads each contact that a key finds, and its related rows.
+async fn load(
+    connection: &mut PgConnection,
+    entries: &[Entry],
+    target: &Target,
+) -> Result<Vec<ContactAggregate>, Error> {
+    let mut aggregates = Vec::new();
+    let mut positions = HashMap::new();
     for (kind, sql) in [(KeyKind::ExternalId, BY_EXTERNAL_ID), (KeyKind::Phone, BY_PHONE), (KeyKind::Email, BY_EMAIL)] {
         let keys = batch::keys(entries, kind);
         if keys.is_empty() {
@@ -42,25 +46,25 @@ async fn load(connection: &mut PgConnection, entries: &[Entry], target: &Target)
         let rows: Vec<Contact> =
             sqlx::query_as(sql).bind(target.organization_id).bind(keys).fetch_all(&mut *connection).await?;
         for contact in rows {
-            places.entry(contact.id).or_insert_with(|| {
-                people.push(Person { contact, ..Person::default() });
-                people.len() - 1
+            positions.entry(contact.id).or_insert_with(|| {
+                aggregates.push(ContactAggregate { contact, ..ContactAggregate::default() });
+                aggregates.len() - 1
             });
         }
     }
-    if !people.is_empty() {
-        load_around(connection, &mut people, &places, target).await?;
+    if !aggregates.is_empty() {
+        load_related_rows(connection, &mut aggregates, &positions, target).await?;
     }
-    Ok(people)
+    Ok(aggregates)
 }
 
-async fn load_around(
+async fn load_related_rows(
     connection: &mut PgConnection,
-    people: &mut [Person],
-    places: &HashMap<Uuid, usize>,
+    aggregates: &mut [ContactAggregate],
+    positions: &HashMap<Uuid, usize>,
     target: &Target,
 ) -> Result<(), Error> {
-    let ids: Vec<Uuid> = people.iter().map(|person| person.contact.id).collect();
+    let ids: Vec<Uuid> = aggregates.iter().map(|aggregate| aggregate.contact.id).collect();
     if let Some(channel_id) = target.channel_id {
         let opted_out: Vec<Uuid> = sqlx::query_scalar(
             "select contact_id from communication_preferences
@@ -71,16 +75,16 @@ async fn load_around(
         .fetch_all(&mut *connection)
         .await?;
         for contact_id in opted_out {
-            people[places[&contact_id]].around.opted_out = true;
+            aggregates[positions[&contact_id]].related.opted_out = true;
         }
-        let standing: Vec<(Uuid, Uuid)> =
+        let existing: Vec<(Uuid, Uuid)> =
             sqlx::query_as("select contact_id, id from conversations where contact_id = any($1) and channel_id = $2")
                 .bind(&ids)
                 .bind(channel_id)
                 .fetch_all(&mut *connection)
                 .await?;
-        for (contact_id, id) in standing {
-            people[places[&contact_id]].conversation = Some(id);
+        for (contact_id, id) in existing {
+            aggregates[positions[&contact_id]].conversation = Some(id);
         }
     }
     let rows: Vec<(Uuid, Uuid, DateTime<Utc>)> =
@@ -90,7 +94,7 @@ async fn load_around(
             .fetch_all(&mut *connection)
             .await?;
     for (contact_id, id, started_at) in rows {
-        people[places[&contact_id]].around.runs.push(Run { id, started_at: started_at.timestamp_millis() });
+        aggregates[positions[&contact_id]].related.runs.push(Run { id, started_at: started_at.timestamp_millis() });
     }
     let rows: Vec<(Uuid, Uuid, Uuid, Uuid, String)> = sqlx::query_as(
         "select contact_id, id, run_id, step_id, status from step_contacts
@@ -102,7 +106,7 @@ async fn load_around(
     .await?;
     for (contact_id, id, run_id, step_id, status) in rows {
         let step_contact = StepContact { id, run_id, step_id, status };
-        people[places[&contact_id]].around.step_contacts.push(step_contact);
+        aggregates[positions[&contact_id]].related.step_contacts.push(step_contact);
     }
     if let Some(object) = &target.object {
         let rows: Vec<(Uuid, Uuid, Uuid, String)> = sqlx::query_as(
@@ -115,7 +119,7 @@ async fn load_around(
         .fetch_all(&mut *connection)
         .await?;
         for (contact_id, resource_id, id, properties) in rows {
-            people[places[&contact_id]].records.push((resource_id, Record { id, properties }));
+            aggregates[positions[&contact_id]].records.push((resource_id, Record { id, properties }));
         }
     }
     Ok(())
@@ -123,9 +127,9 @@ async fn load_around(
 
 async fn write(connection: &mut PgConnection, batch: &Batch, target: &Target) -> Result<(), Error> {
     create_contacts(connection, &batch.contacts_created, target).await?;
-    fill_contacts(connection, &batch.contacts_filled, target).await?;
+    update_contacts(connection, &batch.contacts_updated, target).await?;
     if let Some(channel_id) = target.channel_id {
-        let (ids, contact_ids) = of_contacts(&batch.conversations_created);
+        let (ids, contact_ids) = id_columns(&batch.conversations_created);
         sqlx::query(
             "insert into conversations (id, organization_id, contact_id, channel_id, status, created_at)
              select id, $3, contact_id, $4, 'automated', $5 from unnest($1::uuid[], $2::uuid[]) as t (id, contact_id)",
@@ -138,15 +142,18 @@ async fn write(connection: &mut PgConnection, batch: &Batch, target: &Target) ->
         .execute(&mut *connection)
         .await?;
     }
-    enter(connection, batch, target).await?;
+    add_to_step(connection, batch, target).await?;
     reprocess(connection, batch, target).await?;
     if let (Some(tag), false) = (&target.upload_tag, batch.tagged.is_empty()) {
         postgres::insert_tag(connection, target).await?;
-        sqlx::query("insert into contact_tags (contact_id, tag_id) select contact_id, $2 from unnest($1::uuid[]) as t (contact_id)")
-            .bind(&batch.tagged)
-            .bind(tag.id)
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(
+            "insert into contact_tags (contact_id, tag_id)
+             select contact_id, $2 from unnest($1::uuid[]) as t (contact_id)",
+        )
+        .bind(&batch.tagged)
+        .bind(tag.id)
+        .execute(&mut *connection)
+        .await?;
     }
     if let Some(object) = &target.object {
         write_records(connection, batch, object, target).await?;
@@ -154,12 +161,12 @@ async fn write(connection: &mut PgConnection, batch: &Batch, target: &Target) ->
     Ok(())
 }
 
-/// A column of an `unnest`.
+/// Returns a column of an `unnest`.
 fn column<'r, R, T>(rows: &'r [R], value: impl FnMut(&'r R) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }
 
-fn of_contacts(rows: &[OfContact]) -> (Vec<Uuid>, Vec<Uuid>) {
+fn id_columns(rows: &[NewRow]) -> (Vec<Uuid>, Vec<Uuid>) {
     (column(rows, |row| row.id), column(rows, |row| row.contact_id))
 }
 
@@ -193,7 +200,7 @@ async fn create_contacts(connection: &mut PgConnection, rows: &[Contact], target
     Ok(())
 }
 
-async fn fill_contacts(connection: &mut PgConnection, rows: &[Contact], target: &Target) -> Result<(), Error> {
+async fn update_contacts(connection: &mut PgConnection, rows: &[Contact], target: &Target) -> Result<(), Error> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -226,9 +233,9 @@ async fn fill_contacts(connection: &mut PgConnection, rows: &[Contact], target: 
     Ok(())
 }
 
-/// Runs and step contacts in the step.
-async fn enter(connection: &mut PgConnection, batch: &Batch, target: &Target) -> Result<(), Error> {
-    let (ids, contact_ids) = of_contacts(&batch.runs_created);
+/// Inserts runs and step contacts.
+async fn add_to_step(connection: &mut PgConnection, batch: &Batch, target: &Target) -> Result<(), Error> {
+    let (ids, contact_ids) = id_columns(&batch.runs_created);
     sqlx::query(
         "insert into runs (id, organization_id, sequence_id, contact_id, status, started_at)
          select id, $3, $4, contact_id, 'active', $5 from unnest($1::uuid[], $2::uuid[]) as t (id, contact_id)",
@@ -264,7 +271,7 @@ async fn enter(connection: &mut PgConnection, batch: &Batch, target: &Target) ->
 }
 
 async fn reprocess(connection: &mut PgConnection, batch: &Batch, target: &Target) -> Result<(), Error> {
-    if batch.step_contacts_again.is_empty() {
+    if batch.step_contacts_reprocessed.is_empty() {
         return Ok(());
     }
     sqlx::query(
@@ -273,7 +280,7 @@ async fn reprocess(connection: &mut PgConnection, batch: &Batch, target: &Target
              channel_id = coalesce($5, channel_id), default_call_flow_id = coalesce($6, default_call_flow_id)
          where id = any($1)",
     )
-    .bind(&batch.step_contacts_again)
+    .bind(&batch.step_contacts_reprocessed)
     .bind(target.status)
     .bind(target.scheduled_at.as_datetime())
     .bind(target.enrollment_id)
@@ -282,7 +289,7 @@ async fn reprocess(connection: &mut PgConnection, batch: &Batch, target: &Target
     .execute(&mut *connection)
     .await?;
     sqlx::query("update runs set status = 'active' where id = any($1)")
-        .bind(&batch.runs_again)
+        .bind(&batch.runs_reactivated)
         .execute(connection)
         .await?;
     Ok(())
@@ -309,7 +316,7 @@ async fn write_records(
     .bind(object.resource.as_str())
     .execute(&mut *connection)
     .await?;
-    let rows = &batch.records_merged;
+    let rows = &batch.records_updated;
     if !rows.is_empty() {
         sqlx::query(
             "update custom_records set properties = t.properties::jsonb

@@ -1,69 +1,73 @@
-//! sqlx on PostgreSQL, row by row in one transaction: each recipient is looked up and written before the next.
+//! sqlx on PostgreSQL, row by row in one transaction: looks up and writes each recipient before the next one.
 
 use chrono::{DateTime, Utc};
-use enroll::contact::KeyKind;
 use enroll::Disposition;
+use enroll::contact::KeyKind;
 use sqlx::{Connection, PgConnection};
 use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::body::{self, Body, Entry};
-use crate::rules::{self, Around, Contact, Decision, Holder, Outcome, Record, Report, Run};
+use crate::rules::{self, Contact, Decision, KeyOwner, Outcome, Record, RelatedRows, Report, Run};
 use crate::target::Target;
-use crate::{Asked, Error, postgres};
+use crate::{Error, Request, postgres};
 
 /// Enrolls contacts.
 ///
 /// # Errors
-/// The request is refused, or the database failed; then nothing was written.
-pub async fn enroll(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<Report, Error> {
-    let body = Body::read(asked.body)?;
+/// The request is refused, or the database failed. Nothing was written.
+pub async fn enroll(connection: &mut PgConnection, request: &Request<'_>) -> Result<Report, Error> {
+    let body = Body::read(request.body)?;
     let mut transaction = connection.begin().await?;
-    let target = postgres::target(&mut transaction, asked, &body).await?;
+    let target = postgres::target(&mut transaction, request, &body).await?;
     let entries = body::check(body.to, target.region, target.object.is_some())?;
-    let mut enrolling =
-        Enrolling { connection: &mut transaction, target: &target, taken: HashMap::new(), brought: HashMap::new() };
+    let mut enrollment = Enrollment {
+        connection: &mut transaction,
+        target: &target,
+        reserved: HashMap::new(),
+        assigned: HashMap::new(),
+    };
     let mut outcomes = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
-        outcomes.push(enrolling.recipient(index, entry).await?);
+        outcomes.push(enrollment.recipient(index, entry).await?);
     }
-    let report = Report::of(target, outcomes);
-    postgres::insert_enrollment(&mut transaction, asked, &report).await?;
+    let report = Report::new(target, outcomes);
+    postgres::insert_enrollment(&mut transaction, request, &report).await?;
     transaction.commit().await?;
     Ok(report)
 }
 
-struct Enrolling<'a> {
+struct Enrollment<'a> {
     connection: &'a mut PgConnection,
     target: &'a Target,
-    /// By which recipient each contact was taken.
-    taken: HashMap<Uuid, usize>,
-    /// Which recipient brought a contact a key.
-    brought: HashMap<(Uuid, KeyKind), usize>,
+    /// The recipient that reserved each contact.
+    reserved: HashMap<Uuid, usize>,
+    /// The recipient that assigned a key to a contact.
+    assigned: HashMap<(Uuid, KeyKind), usize>,
 }
 
-impl Enrolling<'_> {
+impl Enrollment<'_> {
     async fn recipient(&mut self, index: usize, entry: &Entry) -> Result<Outcome, Error> {
-        let mut outcome = Outcome::of(index, entry, self.target.kind);
-        let (found, holders) = self.find(entry).await?;
+        let mut outcome = Outcome::new(index, entry, self.target.kind);
+        let (found, owners) = self.find(entry).await?;
         outcome.contact_id = found.as_ref().map(|contact| contact.id);
-        if let Some(&by) = found.as_ref().and_then(|contact| self.taken.get(&contact.id)) {
-            outcome.taken(by);
+        if let Some(&by) = found.as_ref().and_then(|contact| self.reserved.get(&contact.id)) {
+            outcome.set_duplicate(by);
             return Ok(outcome);
         }
         outcome.note_default_channel(entry, self.target);
         match found {
-            None if outcome.reasons.is_empty() => self.create(entry, &mut outcome).await?,
+            None if outcome.reasons.is_empty() => self.enroll_new(entry, &mut outcome).await?,
             None => {}
-            Some(contact) => self.existing(&contact, holders, entry, &mut outcome).await?,
+            Some(contact) => self.enroll_existing(&contact, owners, entry, &mut outcome).await?,
         }
         Ok(outcome)
     }
 
-    /// The contact that the first key finds, and who holds the others.
-    async fn find(&mut self, entry: &Entry) -> Result<(Option<Contact>, [Holder; 3]), Error> {
+    /// Returns the contact that the first key finds, and the owners of the other keys.
+    async fn find(&mut self, entry: &Entry) -> Result<(Option<Contact>, [KeyOwner; 3]), Error> {
         let mut found: Option<Contact> = None;
-        let mut holders = [Holder::Nobody; 3];
+        let mut owners = [KeyOwner::NoContact; 3];
         for kind in KeyKind::ALL {
             let Some(key) = entry.key(kind) else { continue };
             if found.as_ref().is_some_and(|contact| rules::key(contact, kind) == Some(key)) {
@@ -72,13 +76,13 @@ impl Enrolling<'_> {
             match (self.by_key(kind, key).await?, &found) {
                 (Some(contact), None) => found = Some(contact),
                 (Some(Contact { id, .. }), Some(_)) => {
-                    let brought_by = self.brought.get(&(id, kind)).copied();
-                    holders[kind as usize] = Holder::Contact { id, brought_by };
+                    let assigned_by = self.assigned.get(&(id, kind)).copied();
+                    owners[kind as usize] = KeyOwner::Contact { id, assigned_by };
                 }
                 (None, _) => {}
             }
         }
-        Ok((found, holders))
+        Ok((found, owners))
     }
 
     async fn by_key(&mut self, kind: KeyKind, key: &str) -> Result<Option<Contact>, Error> {
@@ -90,7 +94,7 @@ impl Enrolling<'_> {
         Ok(query.bind(self.target.organization_id).bind(key).fetch_optional(&mut *self.connection).await?)
     }
 
-    async fn create(&mut self, entry: &Entry, outcome: &mut Outcome) -> Result<(), Error> {
+    async fn enroll_new(&mut self, entry: &Entry, outcome: &mut Outcome) -> Result<(), Error> {
         let contact = rules::new_contact(entry, self.target);
         sqlx::query(
             "insert into contacts (id, organization_id, external_id, phone, email, email_key, name, language,
@@ -115,35 +119,35 @@ impl Enrolling<'_> {
         .execute(&mut *self.connection)
         .await?;
         for kind in KeyKind::ALL.into_iter().filter(|kind| entry.key(*kind).is_some()) {
-            self.brought.insert((contact.id, kind), outcome.index);
+            self.assigned.insert((contact.id, kind), outcome.index);
         }
         outcome.contact_id = Some(contact.id);
         outcome.contact_created = true;
         outcome.disposition = Disposition::Added;
-        self.enter(contact.id, outcome).await?;
-        self.goes_with_it(contact.id, entry, outcome).await
+        self.add_to_step(contact.id, outcome).await?;
+        self.add_related_rows(contact.id, entry, outcome).await
     }
 
-    async fn existing(
+    async fn enroll_existing(
         &mut self,
         contact: &Contact,
-        holders: [Holder; 3],
+        owners: [KeyOwner; 3],
         entry: &Entry,
         outcome: &mut Outcome,
     ) -> Result<(), Error> {
-        let around = self.around(contact.id).await?;
-        let considered = rules::consider(outcome, entry, contact, &around, holders, self.target);
-        let Some((filled, decision)) = considered else { return Ok(()) };
-        if filled.changed {
-            self.fill(&filled.contact).await?;
+        let related = self.related_rows(contact.id).await?;
+        let checked = rules::check_existing(outcome, entry, contact, &related, owners, self.target);
+        let Some((update, decision)) = checked else { return Ok(()) };
+        if update.changed {
+            self.update_contact(&update.contact).await?;
         }
-        for kind in filled.brings {
-            self.brought.insert((contact.id, kind), outcome.index);
+        for kind in update.new_keys {
+            self.assigned.insert((contact.id, kind), outcome.index);
         }
         match decision {
-            Decision::Enter(disposition) => {
+            Decision::Add(disposition) => {
                 outcome.disposition = disposition;
-                self.enter(contact.id, outcome).await?;
+                self.add_to_step(contact.id, outcome).await?;
             }
             Decision::Reprocess { step_contact_id, run_id } => {
                 outcome.disposition = Disposition::Reprocessed;
@@ -151,10 +155,10 @@ impl Enrolling<'_> {
                 self.reprocess(step_contact_id, run_id).await?;
             }
         }
-        self.goes_with_it(contact.id, entry, outcome).await
+        self.add_related_rows(contact.id, entry, outcome).await
     }
 
-    async fn fill(&mut self, contact: &Contact) -> Result<(), Error> {
+    async fn update_contact(&mut self, contact: &Contact) -> Result<(), Error> {
         sqlx::query(
             "update contacts
              set external_id = $2, phone = $3, email = $4, email_key = $5, name = $6, language = $7,
@@ -180,7 +184,7 @@ impl Enrolling<'_> {
         Ok(())
     }
 
-    async fn around(&mut self, contact_id: Uuid) -> Result<Around, Error> {
+    async fn related_rows(&mut self, contact_id: Uuid) -> Result<RelatedRows, Error> {
         let opted_out: Option<bool> = sqlx::query_scalar(
             "select not opt_in from communication_preferences where contact_id = $1 and channel_id = $2",
         )
@@ -203,11 +207,11 @@ impl Enrolling<'_> {
         .await?;
         let run = |(id, started_at): (Uuid, DateTime<Utc>)| Run { id, started_at: started_at.timestamp_millis() };
         let runs = runs.into_iter().map(run).collect();
-        Ok(Around { opted_out: opted_out == Some(true), runs, step_contacts })
+        Ok(RelatedRows { opted_out: opted_out == Some(true), runs, step_contacts })
     }
 
-    /// A run and a step contact in the step.
-    async fn enter(&mut self, contact_id: Uuid, outcome: &mut Outcome) -> Result<(), Error> {
+    /// Inserts a run and a step contact.
+    async fn add_to_step(&mut self, contact_id: Uuid, outcome: &mut Outcome) -> Result<(), Error> {
         let target = self.target;
         let (run_id, id) = (Uuid::now_v7(), Uuid::now_v7());
         sqlx::query(
@@ -266,11 +270,11 @@ impl Enrolling<'_> {
         Ok(())
     }
 
-    /// The conversation, the tag and the record.
-    async fn goes_with_it(&mut self, contact_id: Uuid, entry: &Entry, outcome: &mut Outcome) -> Result<(), Error> {
+    /// Adds the conversation, the tag and the record.
+    async fn add_related_rows(&mut self, contact_id: Uuid, entry: &Entry, outcome: &mut Outcome) -> Result<(), Error> {
         self.conversation(contact_id, outcome).await?;
         if let Some(tag) = &self.target.upload_tag {
-            if self.taken.is_empty() {
+            if self.reserved.is_empty() {
                 postgres::insert_tag(self.connection, self.target).await?;
             }
             sqlx::query("insert into contact_tags (contact_id, tag_id) values ($1, $2)")
@@ -280,7 +284,7 @@ impl Enrolling<'_> {
                 .await?;
         }
         self.record(contact_id, entry, outcome).await?;
-        self.taken.insert(contact_id, outcome.index);
+        self.reserved.insert(contact_id, outcome.index);
         Ok(())
     }
 
@@ -288,8 +292,8 @@ impl Enrolling<'_> {
         let target = self.target;
         let Some(channel_id) = target.channel_id else { return Ok(()) };
         if !outcome.contact_created {
-            let standing = "select id from conversations where contact_id = $1 and channel_id = $2";
-            outcome.conversation_id = sqlx::query_scalar(standing)
+            let existing = "select id from conversations where contact_id = $1 and channel_id = $2";
+            outcome.conversation_id = sqlx::query_scalar(existing)
                 .bind(contact_id)
                 .bind(channel_id)
                 .fetch_optional(&mut *self.connection)
@@ -319,7 +323,7 @@ impl Enrolling<'_> {
             return Ok(());
         };
         let resource_id = object.resource_id(contact_id, step_contact_id);
-        let standing: Option<Record> = match outcome.contact_created {
+        let existing: Option<Record> = match outcome.contact_created {
             true => None,
             false => {
                 sqlx::query_as(
@@ -333,8 +337,8 @@ impl Enrolling<'_> {
                 .await?
             }
         };
-        let stored = standing.as_ref().map(|record| &*record.properties);
-        match (rules::merged(object, stored, &entry.properties), standing) {
+        let stored = existing.as_ref().map(|record| &*record.properties);
+        match (rules::merge(object, stored, &entry.properties), existing) {
             (Err(note), _) => outcome.notes.push(note),
             (Ok(properties), Some(record)) => {
                 sqlx::query("update custom_records set properties = $2::jsonb where id = $1")

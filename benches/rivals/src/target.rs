@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use crate::body::Body;
 use crate::rules::UploadTag;
-use crate::{Asked, Error};
+use crate::{Error, Request};
 
-/// The rows that a request may refer to, as a database has them.
+/// The rows that a request may refer to, with the types of the database.
 #[derive(Debug, Default)]
-pub struct Rows {
-    /// Status and settings of the sequence.
+pub struct ReferenceRows {
+    /// The status and the settings of the sequence.
     pub sequence: Option<(String, String)>,
     pub steps: Vec<StepRow>,
     /// All channels of the organization, by id.
@@ -39,7 +39,7 @@ pub struct ChannelRow {
     pub enabled: bool,
 }
 
-/// What contacts are added to.
+/// The step that contacts are added to, and what the request refers to.
 #[derive(Debug)]
 pub struct Target {
     pub organization_id: Uuid,
@@ -50,7 +50,7 @@ pub struct Target {
     pub step_id: Uuid,
     pub kind: ChannelKind,
     pub channel_id: Option<Uuid>,
-    /// The channel that a reprocessed step contact is moved to: the one that `from` named.
+    /// The channel of `from`, which a reprocessed step contact gets.
     pub from_channel_id: Option<Uuid>,
     pub channels: Vec<Uuid>,
     pub object: Option<Object>,
@@ -59,11 +59,11 @@ pub struct Target {
     /// `pending` or `active`.
     pub status: &'static str,
     pub scheduled_at: enroll::Timestamp,
-    /// Where phones without `+` are read.
+    /// The region of phones without `+`.
     pub region: Option<Region>,
 }
 
-/// A custom object, and what its records belong to.
+/// A custom object, and the kind of resource that its records belong to.
 #[derive(Debug)]
 pub struct Object {
     pub id: Uuid,
@@ -72,7 +72,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// What a record belongs to.
+    /// Returns the id of the resource that a record belongs to.
     #[must_use]
     pub fn resource_id(&self, contact_id: Uuid, step_contact_id: Uuid) -> Uuid {
         match self.resource {
@@ -94,11 +94,11 @@ pub struct Property {
 }
 
 impl Target {
-    /// Finds it, or says what the request refers to in vain.
+    /// Finds the target of a request.
     ///
     /// # Errors
-    /// The first fault that refuses the request.
-    pub fn find(asked: &Asked<'_>, body: &Body, rows: Rows) -> Result<Self, Error> {
+    /// The first fault of the request.
+    pub fn find(request: &Request<'_>, body: &Body, rows: ReferenceRows) -> Result<Self, Error> {
         let (status, settings) = rows.sequence.ok_or("the sequence does not exist")?;
         if status != "active" {
             return Err("the sequence is not active".into());
@@ -140,19 +140,19 @@ impl Target {
         if call_flow_id != rows.call_flow {
             return Err("the call flow does not exist".into());
         }
-        let later = body.schedule_at.map(|at| at.timestamp_millis()).filter(|at| *at > asked.at.millis());
+        let later = body.schedule_at.map(|at| at.timestamp_millis()).filter(|at| *at > request.at.millis());
         let (status, scheduled_at) = match later {
             Some(at) => ("pending", enroll::Timestamp::from_millis(at)?),
-            None => ("active", asked.at),
+            None => ("active", request.at),
         };
         let region_of = |channel: &ChannelRow| Libphonenumber.region(&PhoneNumber::from_e164(&channel.address)?);
         let first_phone = || rows.channels.iter().find(|channel| channel.enabled && channel.kind == "phone");
-        let name = || format!("Upload {}", asked.at);
+        let name = || format!("Upload {}", request.at);
         Ok(Self {
-            organization_id: asked.organization_id,
+            organization_id: request.organization_id,
             enrollment_id: Uuid::now_v7(),
-            at: asked.at,
-            sequence_id: asked.sequence_id,
+            at: request.at,
+            sequence_id: request.sequence_id,
             settings: serde_json::from_str(&settings)?,
             step_id: step.id,
             kind: kind(&step.channel_kind)?,

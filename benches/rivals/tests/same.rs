@@ -1,38 +1,38 @@
-//! The rivals do the same work: the same people, the same end.
+//! The rivals do the same work: the same outcomes and the same numbers of rows as the engine.
 
 use enroll::{Engine, EnrollmentPolicy, EnrollmentRequest, InMemoryRepository, enroll_contacts};
 use enroll_bench::people::{self, Scene};
 use enroll_rivals::Error;
-use enroll_rivals::arena::{Answer, Contender, Counts, PostgresArena, SqliteArena, warming};
+use enroll_rivals::arena::{Answer, Contender, Counts, PostgresArena, SqliteArena, warm_up};
 
 #[test]
-fn strangers_end_alike_on_sqlite() -> Result<(), Error> {
+fn new_recipients_have_the_same_outcomes_on_sqlite() -> Result<(), Error> {
     on_sqlite(&Scene::empty(), &people::strangers(0..4000))
 }
 
 #[test]
-fn known_and_unknown_people_end_alike_on_sqlite() -> Result<(), Error> {
+fn mixed_recipients_have_the_same_outcomes_on_sqlite() -> Result<(), Error> {
     let scene = Scene::demo();
     on_sqlite(&scene, &scene.mixed(4000))
 }
 
 #[test]
-fn strangers_end_alike_on_postgres() -> Result<(), Error> {
+fn new_recipients_have_the_same_outcomes_on_postgres() -> Result<(), Error> {
     on_postgres(&Scene::empty(), &people::strangers(0..4000))
 }
 
 #[test]
-fn known_and_unknown_people_end_alike_on_postgres() -> Result<(), Error> {
+fn mixed_recipients_have_the_same_outcomes_on_postgres() -> Result<(), Error> {
     let scene = Scene::demo();
     on_postgres(&scene, &scene.mixed(4000))
 }
 
 fn on_sqlite(scene: &Scene, body: &[u8]) -> Result<(), Error> {
-    let mut in_memory = InMemory::of(scene)?;
+    let mut in_memory = InMemory::new(scene)?;
     let arena = SqliteArena::new(scene, 0)?;
     let mut stores = Contender::ALL.map(|contender| arena.store(contender));
-    in_memory.enroll("warming", &warming())?;
-    // Sent twice: then everybody is known.
+    in_memory.enroll("warm-up", &warm_up())?;
+    // The second request sends the same recipients, so all of them are known.
     for key in ["first", "second"] {
         let expected = in_memory.enroll(key, body)?;
         for (contender, store) in Contender::ALL.into_iter().zip(&mut stores) {
@@ -45,10 +45,10 @@ fn on_sqlite(scene: &Scene, body: &[u8]) -> Result<(), Error> {
 }
 
 fn on_postgres(scene: &Scene, body: &[u8]) -> Result<(), Error> {
-    let mut in_memory = InMemory::of(scene)?;
+    let mut in_memory = InMemory::new(scene)?;
     let arena = PostgresArena::new(scene, 0)?;
     let mut stores = Contender::ALL.map(|contender| arena.store(contender));
-    in_memory.enroll("warming", &warming())?;
+    in_memory.enroll("warm-up", &warm_up())?;
     for key in ["first", "second"] {
         let expected = in_memory.enroll(key, body)?;
         for (contender, store) in Contender::ALL.into_iter().zip(&mut stores) {
@@ -73,7 +73,7 @@ struct InMemory<'s> {
 }
 
 impl<'s> InMemory<'s> {
-    fn of(scene: &'s Scene) -> Result<Self, Error> {
+    fn new(scene: &'s Scene) -> Result<Self, Error> {
         let repository = InMemoryRepository::new();
         scene.given.snapshots()?.into_iter().for_each(|snapshot| repository.insert(snapshot));
         Ok(Self { scene, repository })
@@ -87,16 +87,16 @@ impl<'s> InMemory<'s> {
     }
 
     fn counts(&self) -> Counts {
-        let snapshot = self.repository.snapshot(self.scene.organization_id()).expect("it was put in");
+        let snapshot = self.repository.snapshot(self.scene.organization_id()).expect("the organization exists");
         let mut counts = Counts::default();
-        let n = |rows: usize| i64::try_from(rows).expect("a few thousand rows");
-        for person in snapshot.contacts.values() {
+        let n = |rows: usize| i64::try_from(rows).expect("the number is small");
+        for aggregate in snapshot.contacts.values() {
             counts.contacts += 1;
-            counts.conversations += n(person.conversations.len());
-            counts.runs += n(person.runs.len());
-            counts.step_contacts += n(person.step_contacts.len());
-            counts.contact_tags += n(person.tags.len());
-            counts.custom_records += n(person.records.len());
+            counts.conversations += n(aggregate.conversations.len());
+            counts.runs += n(aggregate.runs.len());
+            counts.step_contacts += n(aggregate.step_contacts.len());
+            counts.contact_tags += n(aggregate.tags.len());
+            counts.custom_records += n(aggregate.records.len());
         }
         counts
     }

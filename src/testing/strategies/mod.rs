@@ -16,9 +16,9 @@ use crate::policy::{AddressSource, Consent, ExistingContact, IdentityConflict, R
 use crate::seed::Seed;
 use crate::time::Timestamp;
 use pool::{
-    BAD_EMAILS, BAD_PHONES, CALL_FLOW, CHANNEL, CHANNELS, CONTACT, CONVERSATION, DAY, EMAILS, ENROLLMENT, EXTERNAL_IDS,
-    GONE, HOUR, NOW, OBJECT, ORGANIZATION, OTHER_ORGANIZATION, PHONES, PROPERTIES, RECORD, RUN, SEQUENCE, STEP_CONTACT,
-    TAG, id, nth, read, spell, step_id, time, uuid,
+    BAD_EMAILS, BAD_PHONES, CALL_FLOW, CHANNEL, CHANNELS, CONTACT, CONVERSATION, DAY, DELETED_CHANNEL, EMAILS,
+    ENROLLMENT, EXTERNAL_IDS, HOUR, NOW, OBJECT, ORGANIZATION, OTHER_ORGANIZATION, PHONES, PROPERTIES, RECORD, RUN,
+    SEQUENCE, STEP_CONTACT, TAG, id, nth, read, spell, step_id, time, uuid,
 };
 
 /// The rows of two organizations, and two requests in order. The engine accepts both requests (spec 3).
@@ -72,14 +72,14 @@ impl fmt::Debug for Scenario {
 /// Returns a strategy for scenarios: 0 to 12 contacts of every state and history, all policy switches, and two requests of
 /// 1 to 12 entries. Contacts and entries have keys and addresses from the same small pools.
 pub fn scenario() -> impl Strategy<Value = Scenario> {
-    let organization = (vec(any::<bool>(), CHANNELS.len()), [sequence(), sequence()], vec(person(), 0..=12), object());
+    let organization = (vec(any::<bool>(), CHANNELS.len()), [sequence(), sequence()], vec(contact(), 0..=12), object());
     let later = select(&[0, 1, HOUR, 2 * DAY][..]);
-    (policy(), organization, vec(person(), 0..=3), [request(), request()], later).prop_map(
-        |(policy, organization, other_people, requests, later)| {
-            let (enabled, sequences, people, object) = organization;
+    (policy(), organization, vec(contact(), 0..=3), [request(), request()], later).prop_map(
+        |(policy, organization, other_contacts, requests, later)| {
+            let (enabled, sequences, contacts, object) = organization;
             let mut rows = Rows::default();
-            rows.organization(0, &enabled, &sequences, &object, &people);
-            rows.organization(OTHER_ORGANIZATION, &enabled, &sequences, &object, &other_people);
+            rows.organization(0, &enabled, &sequences, &object, &contacts);
+            rows.organization(OTHER_ORGANIZATION, &enabled, &sequences, &object, &other_contacts);
             let times = [NOW, NOW + later];
             let requests = (requests.iter().zip(times).enumerate())
                 .map(|(n, (request, at))| request.build(n, at, &enabled, &sequences, &policy))
@@ -110,7 +110,7 @@ struct Sequence {
 }
 
 #[derive(Clone, Debug)]
-struct Person {
+struct GeneratedContact {
     external_id: Option<&'static str>,
     phone: Option<&'static str>,
     email: Option<&'static str>,
@@ -152,10 +152,9 @@ struct GeneratedRequest {
 }
 
 fn policy() -> impl Strategy<Value = Value> {
-    let of = |values: &'static [&'static str]| select(values);
     (
         any::<bool>(),
-        option::weighted(0.3, of(&["US", "RW"])),
+        option::weighted(0.3, select(&["US", "RW"][..])),
         select(&AddressSource::ALL[..]),
         prop_oneof![2 => Just(IdentityConflict::PreferKeyOrder), 1 => Just(IdentityConflict::Refuse)],
         select(&ExistingContact::ALL[..]),
@@ -196,10 +195,11 @@ fn object() -> impl Strategy<Value = Value> {
     let property = (prop::bool::weighted(0.9), prop::bool::weighted(0.25), option::weighted(0.75, 0..8_usize));
     vec(property, PROPERTIES.len()).prop_map(|drawn| {
         let properties = PROPERTIES.iter().zip(drawn).filter(|(_, (exists, ..))| *exists);
-        let row = |((key, kind, fits, not), (_, required, default)): (&(_, _, &str, &str), (_, _, Option<usize>))| {
-            let default = default.map(|n| if n < 7 { nth(fits, n) } else { nth(not, n) });
-            json!({ "key": key, "type": kind, "required": required, "default": default })
-        };
+        let row =
+            |((key, kind, valid, invalid), (_, required, default)): (&(_, _, &str, &str), (_, _, Option<usize>))| {
+                let default = default.map(|n| if n < 7 { nth(valid, n) } else { nth(invalid, n) });
+                json!({ "key": key, "type": kind, "required": required, "default": default })
+            };
         properties.map(row).collect()
     })
 }
@@ -207,17 +207,17 @@ fn object() -> impl Strategy<Value = Value> {
 /// Values of some properties: valid, invalid or `null`, and sometimes an unknown key.
 fn values(wrong: usize) -> impl Strategy<Value = Value> {
     let values = vec(option::weighted(0.3, 0..30 + wrong), PROPERTIES.len());
-    (values, prop::bool::weighted(0.01)).prop_map(move |(drawn, odd)| {
-        let given = PROPERTIES.iter().zip(drawn).filter_map(|((key, _, fits, not), n)| {
+    (values, prop::bool::weighted(0.01)).prop_map(move |(drawn, unknown_key)| {
+        let given = PROPERTIES.iter().zip(drawn).filter_map(|((key, _, valid, invalid), n)| {
             let value = match n? {
-                n if n < 30 => nth(fits, n),
+                n if n < 30 => nth(valid, n),
                 30 => Value::Null,
-                n => nth(not, n),
+                n => nth(invalid, n),
             };
             Some(((*key).to_owned(), value))
         });
         let mut given: Map<String, Value> = given.collect();
-        if odd {
+        if unknown_key {
             given.insert("legacy".to_owned(), json!(1));
         }
         given.into()
@@ -241,15 +241,15 @@ fn fields() -> impl Strategy<Value = Map<String, Value>> {
     )
         .prop_map(|(name, first_name, last_name, language, channel, address, birth_date)| {
             let fields = json!({
-                "name": name, "first_name": first_name, "last_name": last_name, "language": language, "default_channel_id": channel, "address": address,
-                "birth_date": birth_date,
+                "name": name, "first_name": first_name, "last_name": last_name, "language": language,
+                "default_channel_id": channel, "address": address, "birth_date": birth_date,
             });
             let Value::Object(fields) = fields else { return Map::new() };
             fields
         })
 }
 
-fn person() -> impl Strategy<Value = Person> {
+fn contact() -> impl Strategy<Value = GeneratedContact> {
     let state = select(&["open", "open", "open", "open", "open", "archived", "blocked", "merged"][..]);
     let phone = prop_oneof![
         9 => (0..PHONES.len()).prop_map(|n| PHONES[n][0]),
@@ -275,7 +275,7 @@ fn person() -> impl Strategy<Value = Person> {
             |((external_id, phone, email), (mut fields, state), preferences, conversations, runs, record, tagged)| {
                 fields.insert("state".to_owned(), state.into());
                 let fields = fields.into();
-                Person { external_id, phone, email, fields, preferences, conversations, runs, record, tagged }
+                GeneratedContact { external_id, phone, email, fields, preferences, conversations, runs, record, tagged }
             },
         )
 }
@@ -404,7 +404,7 @@ impl GeneratedRequest {
 impl Step {
     fn own_channel(&self) -> Option<usize> {
         let channels: Vec<usize> = (0..CHANNELS.len()).filter(|&n| CHANNELS[n].0 == self.kind).collect();
-        self.channel.map(|n| channels.get(n).copied().unwrap_or(GONE))
+        self.channel.map(|n| channels.get(n).copied().unwrap_or(DELETED_CHANNEL))
     }
 }
 
@@ -434,7 +434,7 @@ impl Rows {
         enabled: &[bool],
         sequences: &[Sequence; 2],
         object: &Value,
-        people: &[Person],
+        contacts: &[GeneratedContact],
     ) {
         for (n, (kind, address, always)) in CHANNELS.iter().enumerate() {
             let enabled = *always || enabled[n];
@@ -442,9 +442,9 @@ impl Rows {
             self.push("channels", base, row);
         }
         for (n, Sequence { steps, settings }) in sequences.iter().enumerate() {
-            let step = |(place, step): (usize, &Step)| {
+            let step = |(index, step): (usize, &Step)| {
                 json!({
-                    "id": step_id(base, n, place), "position": step.position, "channel_kind": step.kind,
+                    "id": step_id(base, n, index), "position": step.position, "channel_kind": step.kind,
                     "channel_id": step.own_channel().map(|channel| id(CHANNEL, base + channel)),
                 })
             };
@@ -462,8 +462,8 @@ impl Rows {
             self.push("tags", base, json!({ "id": id(TAG, base + n), "name": "VIP", "system_created": false }));
         }
         let mut used = BTreeSet::new();
-        for (n, person) in people.iter().enumerate() {
-            self.contact(base, base + n, person, sequences, &mut used);
+        for (n, contact) in contacts.iter().enumerate() {
+            self.contact(base, base + n, contact, sequences, &mut used);
         }
     }
 
@@ -471,30 +471,30 @@ impl Rows {
         &mut self,
         base: usize,
         n: usize,
-        person: &Person,
+        contact: &GeneratedContact,
         sequences: &[Sequence; 2],
         used: &mut BTreeSet<(u8, String)>,
     ) {
         let contact_id = id(CONTACT, n);
-        let mut row = person.fields.clone();
+        let mut row = contact.fields.clone();
         row["id"] = contact_id.clone();
         // A merged contact keeps its keys. All other contacts have different ones.
         let merged = row["state"] == "merged";
         let mut free = |kind, key: String| merged || used.insert((kind, key));
-        row["external_id"] = json!(person.external_id.filter(|text| free(0, (*text).to_owned())));
-        row["phone"] = json!(person.phone.filter(|text| free(1, (*text).to_owned())));
-        row["email"] = json!(person.email.filter(|text| free(2, Email::stored(text).key().to_owned())));
+        row["external_id"] = json!(contact.external_id.filter(|text| free(0, (*text).to_owned())));
+        row["phone"] = json!(contact.phone.filter(|text| free(1, (*text).to_owned())));
+        row["email"] = json!(contact.email.filter(|text| free(2, Email::stored(text).key().to_owned())));
         self.push("contacts", base, row);
 
         let mut once = BTreeSet::new();
-        for &(channel, opt_in) in &person.preferences {
+        for &(channel, opt_in) in &contact.preferences {
             if once.insert(("preference", channel)) {
                 let row =
                     json!({ "contact_id": contact_id, "channel_id": id(CHANNEL, base + channel), "opt_in": opt_in });
                 self.push("communication_preferences", base, row);
             }
         }
-        for &(channel, status, created_at) in &person.conversations {
+        for &(channel, status, created_at) in &contact.conversations {
             if once.insert(("conversation", channel)) || CHANNELS[channel].0 == "email" {
                 let row = json!({
                     "id": self.next("conversations", CONVERSATION), "contact_id": contact_id, "status": status,
@@ -503,11 +503,11 @@ impl Rows {
                 self.push("conversations", base, row);
             }
         }
-        if person.tagged {
+        if contact.tagged {
             self.push("contact_tags", base, json!({ "contact_id": contact_id, "tag_id": id(TAG, base + 1) }));
         }
-        self.record(base, "contact", &contact_id, person.record.as_ref());
-        for run in &person.runs {
+        self.record(base, "contact", &contact_id, contact.record.as_ref());
+        for run in &contact.runs {
             let run_id = self.next("runs", RUN);
             let sequence_id = id(SEQUENCE, base + run.sequence);
             let started_at = time(run.started);
@@ -521,13 +521,13 @@ impl Rows {
                 let live = matches!(step_contact.status, "pending" | "active");
                 let allowed = !live || once.insert(("live", run.sequence));
                 let step = step_contact.step % sequences[run.sequence].steps.len();
-                let id_of = |n: usize| id(CHANNEL, base + n);
+                let channel_id = |n: usize| id(CHANNEL, base + n);
                 let step_contact_id = self.next("step_contacts", STEP_CONTACT);
                 let row = json!({
                     "id": step_contact_id, "run_id": run_id, "sequence_id": sequence_id,
                     "step_id": step_id(base, run.sequence, step), "contact_id": contact_id,
                     "status": if allowed { step_contact.status } else { "finished" }, "scheduled_at": started_at,
-                    "channel_id": step_contact.channel.map(id_of), "times_processed": 1 + step_contact.step,
+                    "channel_id": step_contact.channel.map(channel_id), "times_processed": 1 + step_contact.step,
                     "default_call_flow_id": step_contact.call_flow.map(|n| id(CALL_FLOW, base + n)),
                 });
                 self.push("step_contacts", base, row);

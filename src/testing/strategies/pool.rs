@@ -61,7 +61,7 @@ pub(super) const ENROLLMENT: u8 = 13;
 /// The first id of the second organization.
 pub(super) const OTHER_ORGANIZATION: usize = 1000;
 /// A channel that does not exist.
-pub(super) const GONE: usize = 88;
+pub(super) const DELETED_CHANNEL: usize = 88;
 
 /// 2026-02-01T15:00:00Z.
 pub(super) const NOW: i64 = 1_769_958_000_000;

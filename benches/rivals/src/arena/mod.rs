@@ -6,31 +6,31 @@ mod sqlite;
 pub use postgres::{PostgresArena, PostgresStore};
 pub use sqlite::{SqliteArena, SqliteStore};
 
-use enroll::{Timestamp, Disposition, EnrollmentReport};
+use enroll::{Disposition, EnrollmentReport, Timestamp};
 use enroll_bench::people;
 use enroll_bench::people::Scene;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use crate::{Asked, rules};
+use crate::{Request, rules};
 
-/// Who enrolls.
+/// An implementation of the enrollment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contender {
     /// The engine on its own adapter.
     Enroll,
-    /// Each recipient looked up and written before the next.
+    /// Looks up and writes each recipient before the next one.
     Rows,
-    /// Set look-ups and multi-row writes.
+    /// Looks up and writes many rows in one statement.
     Batched,
 }
 
 impl Contender {
-    /// All of them.
+    /// All contenders.
     pub const ALL: [Self; 3] = [Self::Enroll, Self::Rows, Self::Batched];
 
-    /// Its name in the benches.
+    /// Returns the name in the benches.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Contender {
     }
 }
 
-/// What a contender answers.
+/// The report of a contender.
 #[derive(Debug)]
 pub enum Answer {
     Enroll(EnrollmentReport),
@@ -49,7 +49,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// What became of each recipient.
+    /// Returns the disposition of each recipient.
     #[must_use]
     pub fn dispositions(&self) -> Vec<Disposition> {
         match self {
@@ -58,7 +58,7 @@ impl Answer {
         }
     }
 
-    /// The codes of all reasons and notes of each recipient.
+    /// Returns the codes of all reasons and notes of each recipient.
     #[must_use]
     pub fn codes(&self) -> Vec<Vec<&'static str>> {
         use enroll::{Note, Reason};
@@ -72,7 +72,7 @@ impl Answer {
     }
 }
 
-/// Returns the number of existing rows.
+/// The numbers of rows in the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub contacts: i64,
@@ -83,10 +83,10 @@ pub struct Counts {
     pub custom_records: i64,
 }
 
-/// A request to the sequence of a scene.
+/// Returns a request to the sequence of a scene.
 #[must_use]
-pub fn asked<'a>(scene: &Scene, key: &'a str, body: &'a [u8]) -> Asked<'a> {
-    Asked {
+pub fn request_to<'a>(scene: &Scene, key: &'a str, body: &'a [u8]) -> Request<'a> {
+    Request {
         organization_id: scene.organization_id().as_uuid(),
         sequence_id: scene.sequence_id.as_uuid(),
         key,
@@ -95,25 +95,25 @@ pub fn asked<'a>(scene: &Scene, key: &'a str, body: &'a [u8]) -> Asked<'a> {
     }
 }
 
-/// The instant of the next request: later than those of all before, as it would be. With one for all, our ids, which are
-/// ordered by instant and index, would be between those of the crowd.
+/// Returns the instant of the next request, later than all earlier ones. With one instant for all requests, the engine's
+/// ids would be between the ids of the existing rows, since they are ordered by instant and index.
 fn at(scene: &Scene) -> Timestamp {
-    static BEGUN: OnceLock<Instant> = OnceLock::new();
-    let passed = BEGUN.get_or_init(Instant::now).elapsed().as_millis();
+    static START: OnceLock<Instant> = OnceLock::new();
+    let passed = START.get_or_init(Instant::now).elapsed().as_millis();
     let passed = i64::try_from(passed).unwrap_or(i64::MAX);
     Timestamp::from_millis(scene.at.millis().saturating_add(passed)).unwrap_or(scene.at)
 }
 
-/// Two recipients that no bench sends again. They are enrolled first, to warm a new connection.
+/// Returns a request of two recipients that no bench sends again. A new connection enrolls them first.
 #[must_use]
-pub fn warming() -> Vec<u8> {
-    people::crowd(WARMING)
+pub fn warm_up() -> Vec<u8> {
+    people::crowd(WARM_UP)
 }
 
-/// The crowd in requests, as large as they may be.
-fn crowds(people: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
-    let most = enroll::request::MAX_RECIPIENTS;
-    (0..people).step_by(most).map(move |from| (format!("crowd-{from}"), people::crowd(from..people.min(from + most))))
+/// Returns the requests for a number of existing contacts, each with the maximum of recipients.
+fn crowd_requests(contacts: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
+    let max = enroll::request::MAX_RECIPIENTS;
+    (0..contacts).step_by(max).map(move |from| (format!("crowd-{from}"), people::crowd(from..contacts.min(from + max))))
 }
 
-const WARMING: Range<usize> = 7_999_998..8_000_000;
+const WARM_UP: Range<usize> = 7_999_998..8_000_000;

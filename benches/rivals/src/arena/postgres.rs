@@ -1,4 +1,4 @@
-//! Databases of one PostgreSQL server, each copied from one that was prepared.
+//! Databases on one PostgreSQL server, each a copy of a prepared one.
 
 use enroll::{Engine, Enrollment, EnrollmentPolicy, EnrollmentRequest, enroll_contacts_async};
 use enroll_bench::people::Scene;
@@ -9,10 +9,10 @@ use sqlx::{Connection, Executor, PgConnection};
 use std::cell::Cell;
 use tokio::runtime::Runtime;
 
-use super::{Answer, Contender, Counts, asked, crowds, warming};
+use super::{Answer, Contender, Counts, crowd_requests, request_to, warm_up};
 use crate::{Error, postgres, seed, sqlx_batched, sqlx_rows};
 
-/// Prepared databases: one with the schema of `enroll-postgres`, one with that of the rivals.
+/// Prepared databases: one with the schema of `enroll-postgres`, and one with the schema of the rivals.
 #[derive(Debug)]
 pub struct PostgresArena<'s> {
     scene: &'s Scene,
@@ -20,10 +20,10 @@ pub struct PostgresArena<'s> {
     runtime: Runtime,
     enroll: Database,
     rivals: Database,
-    made: Cell<u32>,
+    copies: Cell<u32>,
 }
 
-/// A database by its address and its name, the last part of the address.
+/// A database. Its name is the last part of its address.
 #[derive(Clone, Debug)]
 struct Database {
     url: String,
@@ -31,13 +31,13 @@ struct Database {
 }
 
 impl<'s> PostgresArena<'s> {
-    /// Prepares the databases, and enrolls `crowd` people into each. The server is that of `ENROLL_TEST_POSTGRES_URL`
-    /// if it is set, else one that is started now. The rivals have foreign keys unless `ENROLL_BENCH_NO_FOREIGN_KEYS`
-    /// is set.
+    /// Prepares the databases, each with a number of existing contacts. They are on the server of
+    /// `ENROLL_TEST_POSTGRES_URL`, or on a new one. The rivals have foreign keys unless `ENROLL_BENCH_NO_FOREIGN_KEYS` is
+    /// set.
     ///
     /// # Errors
     /// The server's error.
-    pub fn new(scene: &'s Scene, crowd: usize) -> Result<Self, Error> {
+    pub fn new(scene: &'s Scene, contacts: usize) -> Result<Self, Error> {
         let server = Server::shared();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (enroll, rivals) = runtime.block_on(async {
@@ -53,33 +53,33 @@ impl<'s> PostgresArena<'s> {
             connection.close().await?;
             Ok::<_, Error>((enroll, rivals))
         })?;
-        let arena = Self { scene, server, runtime, enroll, rivals, made: Cell::new(0) };
+        let arena = Self { scene, server, runtime, enroll, rivals, copies: Cell::new(0) };
         for contender in [Contender::Enroll, Contender::Batched] {
             let mut store = arena.open(contender, arena.prepared(contender).clone(), false)?;
-            for (key, body) in crowds(crowd) {
+            for (key, body) in crowd_requests(contacts) {
                 store.enroll(&key, &body)?;
             }
             drop(store);
-            // Of an empty table it would say that it stays so, and the foreign keys' look-ups would scan it.
-            if !scene.given.contacts.is_empty() || crowd > 0 {
+            // With statistics of an empty table, the look-ups of foreign keys would scan the table.
+            if !scene.given.contacts.is_empty() || contacts > 0 {
                 arena.execute(&arena.prepared(contender).url, "vacuum analyze".to_owned())?;
             }
         }
         Ok(arena)
     }
 
-    /// A copy of the prepared database, opened and warmed.
+    /// Copies the prepared database, and warms up a connection to the copy.
     ///
     /// # Errors
     /// The server's error.
     pub fn store(&self, contender: Contender) -> Result<PostgresStore<'_>, Error> {
-        self.made.set(self.made.get() + 1);
+        self.copies.set(self.copies.get() + 1);
         let prepared = self.prepared(contender);
-        let name = format!("{}_{}", prepared.name, self.made.get());
+        let name = format!("{}_{}", prepared.name, self.copies.get());
         let copy = format!("create database {name} template {}", prepared.name);
         self.execute(self.server.url(), copy)?;
         let mut store = self.open(contender, prepared.named(name), true)?;
-        store.enroll("warming", &warming())?;
+        store.enroll("warm-up", &warm_up())?;
         Ok(store)
     }
 
@@ -87,15 +87,15 @@ impl<'s> PostgresArena<'s> {
         if contender == Contender::Enroll { &self.enroll } else { &self.rivals }
     }
 
-    fn open(&self, contender: Contender, database: Database, goes: bool) -> Result<PostgresStore<'_>, Error> {
-        let opened = self.runtime.block_on(async {
+    fn open(&self, contender: Contender, database: Database, temporary: bool) -> Result<PostgresStore<'_>, Error> {
+        let backend = self.runtime.block_on(async {
             Ok::<_, Error>(match contender {
-                Contender::Enroll => Opened::Enroll(PostgresClient::new(client(&database.url).await?)),
-                Contender::Rows => Opened::Rows(postgres::connect(&database.url).await?),
-                Contender::Batched => Opened::Batched(postgres::connect(&database.url).await?),
+                Contender::Enroll => Backend::Enroll(PostgresClient::new(client(&database.url).await?)),
+                Contender::Rows => Backend::Rows(postgres::connect(&database.url).await?),
+                Contender::Batched => Backend::Batched(postgres::connect(&database.url).await?),
             })
         })?;
-        Ok(PostgresStore { arena: self, opened: Some(opened), database, goes })
+        Ok(PostgresStore { arena: self, backend: Some(backend), database, temporary })
     }
 
     fn execute(&self, url: &str, sql: String) -> Result<(), Error> {
@@ -140,52 +140,52 @@ async fn client(url: &str) -> Result<tokio_postgres::Client, Error> {
     Ok(client)
 }
 
-/// A contender with its own database, which is dropped with it.
+/// A contender with its own database. Dropping it drops the database.
 pub struct PostgresStore<'a> {
     arena: &'a PostgresArena<'a>,
-    opened: Option<Opened>,
+    backend: Option<Backend>,
     database: Database,
-    goes: bool,
+    temporary: bool,
 }
 
-enum Opened {
+enum Backend {
     Enroll(PostgresClient),
     Rows(PgConnection),
     Batched(PgConnection),
 }
 
 impl PostgresStore<'_> {
-    /// The whole enrollment, from the bytes of the body to the committed report.
+    /// Enrolls contacts, from the bytes of the body to the committed report.
     ///
     /// # Errors
     /// The request is refused, or the database failed.
     pub fn enroll(&mut self, key: &str, body: &[u8]) -> Result<Answer, Error> {
         let PostgresArena { scene, runtime, .. } = self.arena;
-        let request = asked(scene, key, body);
+        let request = request_to(scene, key, body);
         let at = request.at;
         runtime.block_on(async {
-            match self.opened.as_mut().ok_or("it is closed")? {
-                Opened::Enroll(repository) => {
+            match self.backend.as_mut().ok_or("the store is closed")? {
+                Backend::Enroll(repository) => {
                     let request = EnrollmentRequest::from_json(body);
                     let policy = EnrollmentPolicy::default();
                     let enrollment = Enrollment { at, ..scene.enrollment(&request, key) };
                     let report = enroll_contacts_async(repository, &Engine::new(&policy), &enrollment).await?.report;
                     Ok(Answer::Enroll(report))
                 }
-                Opened::Rows(connection) => Ok(Answer::Rival(sqlx_rows::enroll(connection, &request).await?)),
-                Opened::Batched(connection) => Ok(Answer::Rival(sqlx_batched::enroll(connection, &request).await?)),
+                Backend::Rows(connection) => Ok(Answer::Rival(sqlx_rows::enroll(connection, &request).await?)),
+                Backend::Batched(connection) => Ok(Answer::Rival(sqlx_batched::enroll(connection, &request).await?)),
             }
         })
     }
 
-    /// Returns the number of existing rows.
+    /// Counts the rows of the tables.
     ///
     /// # Errors
     /// The database's error.
     pub fn counts(&mut self) -> Result<Counts, Error> {
         self.arena.runtime.block_on(async {
             let mut connection = postgres::connect(&self.database.url).await?;
-            if matches!(self.opened, Some(Opened::Enroll(_))) {
+            if matches!(self.backend, Some(Backend::Enroll(_))) {
                 connection.execute("set search_path to enroll").await?;
             }
             let (contacts, conversations, runs, step_contacts, contact_tags, custom_records) = sqlx::query_as(
@@ -202,10 +202,10 @@ impl PostgresStore<'_> {
 
 impl Drop for PostgresStore<'_> {
     fn drop(&mut self) {
-        let opened = self.opened.take();
-        // What the driver says at the end, it says within the runtime.
-        self.arena.runtime.block_on(async { drop(opened) });
-        if !self.goes {
+        let backend = self.backend.take();
+        // The driver closes its connection in the runtime.
+        self.arena.runtime.block_on(async { drop(backend) });
+        if !self.temporary {
             return;
         }
         let name = &self.database.name;

@@ -1,4 +1,4 @@
-//! The peak memory of one enrollment in a fresh process: `peak sqlite|postgres enroll|rows|batched new|mixed`.
+//! Prints the peak memory of one enrollment in a new process: `peak sqlite|postgres enroll|rows|batched new|mixed`.
 
 use enroll::EnrollmentRequest;
 use enroll::contact::{PhoneNumber, Region};
@@ -40,9 +40,9 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the resident memory before, and the highest since, in KiB.
+/// Returns the resident memory before the run, and its peak during the run, in KiB.
 fn measured(run: impl FnOnce() -> Result<(), Error>) -> Result<(u64, u64), Error> {
-    // Resets the mark to the current value.
+    // Sets the peak (`VmHWM`) to the current value.
     fs::write("/proc/self/clear_refs", "5")?;
     let before = status("VmRSS:")?;
     run()?;
@@ -51,11 +51,12 @@ fn measured(run: impl FnOnce() -> Result<(), Error>) -> Result<(u64, u64), Error
 
 fn status(field: &str) -> Result<u64, Error> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix(field)).ok_or("`/proc/self/status` has no such field")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// The phone crate compiles its patterns at their first use and keeps them, so no contender pays for them.
+/// Parses all phones once. The phone crate compiles a pattern at its first use and keeps it.
 fn warm_phones(body: &[u8]) {
     let region = Region::new("US").ok();
     for entry in EnrollmentRequest::from_json(body).to {

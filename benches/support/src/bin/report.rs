@@ -20,10 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         &by_recipients(&outcomes),
     )?;
     plot(
-        &folder.join("standing.svg"),
+        &folder.join("existing-contacts.svg"),
         "Cost of 4000 new recipients against existing contacts",
         "existing contacts",
-        &by_standing(&outcomes),
+        &by_existing_contacts(&outcomes),
     )?;
     Ok(())
 }
@@ -76,17 +76,17 @@ fn by_recipients(outcomes: &[Outcome]) -> Lines {
     lines
 }
 
-fn by_standing(outcomes: &[Outcome]) -> Lines {
+fn by_existing_contacts(outcomes: &[Outcome]) -> Lines {
     let mut lines = Lines::new();
     for outcome in outcomes {
-        let standing = outcome.parameter.split([',', ' ']).filter_map(|word| word.parse::<u64>().ok()).next_back();
+        let existing = outcome.parameter.split([',', ' ']).filter_map(|word| word.parse::<u64>().ok()).next_back();
         let whole = outcome.contenders.iter().find(|contender| contender.name == "whole enrollment");
-        let (Some(standing), Some(whole)) = (standing, whole) else { continue };
+        let (Some(existing), Some(whole)) = (existing, whole) else { continue };
         if !outcome.parameter.contains("new") {
             continue;
         }
         // The axis is logarithmic, so 0 contacts need another position.
-        let at = precise(standing.max(1000));
+        let at = precise(existing.max(1000));
         lines.entry(outcome.group.clone()).or_default().push((at, ms(whole.median)));
         lines.entry(format!("{}, floor", outcome.group)).or_default().push((at, ms(outcome.floor())));
     }

@@ -11,18 +11,18 @@ use crate::people::{self, Scene};
 /// The number of recipients of each body: the maximum of a request.
 pub const RECIPIENTS: usize = 4000;
 /// A recipient that no body contains, for a warm-up before the measurement.
-pub const LAST_STRANGER: usize = 379_999;
+pub const WARM_UP_RECIPIENT: usize = 379_999;
 
-/// Returns the numbers of existing contacts in `ENROLL_BENCH_STANDING`, such as `0,100000,1000000`, or 0 without it.
+/// Returns the numbers of existing contacts in `ENROLL_BENCH_CONTACTS`, such as `0,100000,1000000`, or 0 without it.
 ///
 /// # Panics
 /// Panics if the variable contains something else than numbers.
 #[must_use]
 pub fn sizes() -> Vec<usize> {
-    let sizes = env::var("ENROLL_BENCH_STANDING").unwrap_or_else(|_| "0".to_owned());
+    let sizes = env::var("ENROLL_BENCH_CONTACTS").unwrap_or_else(|_| "0".to_owned());
     sizes
         .split(',')
-        .map(|size| size.trim().parse().expect("`ENROLL_BENCH_STANDING` is a list of numbers, such as `0,100000`"))
+        .map(|size| size.trim().parse().expect("`ENROLL_BENCH_CONTACTS` is a list of numbers, such as `0,100000`"))
         .collect()
 }
 
@@ -83,11 +83,11 @@ impl Sent {
 
     /// Returns the existing contacts for a number of contacts. With 0, only the contacts that the request needs exist.
     #[must_use]
-    pub fn standing(self, size: usize) -> Standing {
+    pub fn existing_contacts(self, size: usize) -> ExistingContacts {
         match (self, size) {
-            (Self::New, 0) => Standing { crowd: 0, demo: false },
-            (Self::Reprocessed | Self::Ignored, 0) => Standing { crowd: RECIPIENTS, demo: false },
-            _ => Standing { crowd: size, demo: true },
+            (Self::New, 0) => ExistingContacts { contacts: 0, demo: false },
+            (Self::Reprocessed | Self::Ignored, 0) => ExistingContacts { contacts: RECIPIENTS, demo: false },
+            _ => ExistingContacts { contacts: size, demo: true },
         }
     }
 
@@ -98,12 +98,12 @@ impl Sent {
     #[must_use]
     pub fn body(self, size: usize, turn: usize) -> Vec<u8> {
         let scene = Scene::empty();
-        let crowd = self.standing(size).crowd;
-        let known = || people::bytes(&Demo::crowd(list(crowd, turn)));
+        let contacts = self.existing_contacts(size).contacts;
+        let known = || people::bytes(&Demo::crowd(list(contacts, turn)));
         match self {
             Self::New => people::strangers(turn * RECIPIENTS..(turn + 1) * RECIPIENTS),
             Self::Reprocessed => known(),
-            Self::Scattered => scattered(crowd, turn),
+            Self::Scattered => scattered(contacts, turn),
             Self::Ignored => people::into_step(&known(), scene.second_step().expect("the demo has a second step")),
             Self::Mixed => Scene::demo().mixed(RECIPIENTS),
         }
@@ -111,15 +111,15 @@ impl Sent {
 }
 
 /// Returns the recipients of one earlier request, another one at each turn, starting in the middle.
-fn list(crowd: usize, turn: usize) -> Range<usize> {
-    let lists = (crowd / RECIPIENTS).max(1);
+fn list(contacts: usize, turn: usize) -> Range<usize> {
+    let lists = (contacts / RECIPIENTS).max(1);
     let start = (lists / 2 + turn) % lists * RECIPIENTS;
     start..start + RECIPIENTS
 }
 
 /// Returns recipients of all earlier requests, so that their ids are not adjacent.
-fn scattered(crowd: usize, turn: usize) -> Vec<u8> {
-    let distance = crowd / RECIPIENTS;
+fn scattered(contacts: usize, turn: usize) -> Vec<u8> {
+    let distance = contacts / RECIPIENTS;
     let mut request = Demo::crowd(0..0);
     for n in 0..RECIPIENTS {
         let person = n * distance + turn % distance;
@@ -130,36 +130,36 @@ fn scattered(crowd: usize, turn: usize) -> Vec<u8> {
 
 /// The existing contacts of an organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ExistingContacts {
     /// The number of contacts from [`Demo::crowd`]. The engine enrolled them, so each has a conversation, a run, a step
     /// contact and a tag.
-    pub crowd: usize,
+    pub contacts: usize,
     /// Whether the contacts of `enroll demo` exist too.
     pub demo: bool,
 }
 
-impl Standing {
+impl ExistingContacts {
     /// Returns the name of a file or a database.
     #[must_use]
     pub fn name(self) -> String {
-        format!("{}{}", self.crowd, if self.demo { "_demo" } else { "" })
+        format!("{}{}", self.contacts, if self.demo { "_demo" } else { "" })
     }
 
-    /// Returns the rows before the requests of the crowd.
+    /// Returns the rows before [`requests`](Self::requests).
     #[must_use]
     pub fn given(self) -> Seed {
         if self.demo { Scene::demo().given } else { Scene::empty().given }
     }
 
-    /// Returns the requests of the crowd, each with its instant and its key.
+    /// Returns the requests that create the contacts, each with its instant and its key.
     ///
     /// # Panics
     /// Never, since all instants are in the last few months.
     pub fn requests(self) -> impl Iterator<Item = (Vec<u8>, Timestamp, String)> {
         let at = Scene::empty().at.millis() - EARLIER;
-        let starts = (0..self.crowd).step_by(RECIPIENTS);
+        let starts = (0..self.contacts).step_by(RECIPIENTS);
         starts.zip(0..).map(move |(start, minute)| {
-            let people: Range<usize> = start..self.crowd.min(start + RECIPIENTS);
+            let people: Range<usize> = start..self.contacts.min(start + RECIPIENTS);
             let at = Timestamp::from_millis(at + minute * 60_000).expect("the instant is in the range");
             (people::crowd(people), at, format!("crowd-{start}"))
         })
