@@ -72,7 +72,7 @@ macro_rules! codes {
 
 codes! {
     InvalidType = "invalid_type", 422, "The body is not JSON or no object, a field has the wrong JSON type, or a uuid is malformed.";
-    InvalidCharacter = "invalid_character", 422, "A string or a key contains U+0000.";
+    InvalidCharacter = "invalid_character", 422, "A string or a key contains U+0000 or half a surrogate pair.";
     Required = "required", 422, "A required field is absent.";
     TooFew = "too_few", 422, "`to` is empty.";
     TooMany = "too_many", 422, "`to` has more than 4000 entries.";

@@ -50,7 +50,7 @@ pub struct EnrollmentRequest<'a> {
     pub(crate) faults: Vec<Fault>,
     /// The body as sent. Faults are reported in the order of its fields.
     #[serde(skip)]
-    pub(crate) body: Option<&'a str>,
+    pub(crate) body: Option<Cow<'a, str>>,
 }
 
 impl<'a> EnrollmentRequest<'a> {

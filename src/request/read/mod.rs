@@ -1,7 +1,7 @@
 //! Reads a body in one pass and collects its faults (spec 3).
 //!
 //! A value of a wrong type is skipped: it gives a fault at its path, and reading continues. Only a body that is not
-//! JSON ends it.
+//! JSON ends it. Half a surrogate pair is not the end: the body is read again without it.
 
 mod forms;
 
@@ -20,42 +20,99 @@ use crate::fault::{Fault, FaultCode, Path};
 pub(crate) const NUL: char = '\0';
 
 pub(super) fn request(body: &[u8]) -> EnrollmentRequest<'_> {
-    let not_json = |why: &dyn fmt::Display| {
-        let description = format!("the body is not JSON: {why}");
-        let faults = vec![Fault::new(FaultCode::InvalidType, "", description)];
-        EnrollmentRequest { faults, ..EnrollmentRequest::default() }
-    };
     let body = match std::str::from_utf8(body) {
-        Ok(body) => body,
+        Ok(body) => body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body),
         Err(e) => return not_json(&e),
     };
+    read(body).unwrap_or_else(|e| with_halves(body).unwrap_or_else(|| not_json(&e)))
+}
+
+fn not_json(why: &dyn fmt::Display) -> EnrollmentRequest<'static> {
+    let description = format!("the body is not JSON: {why}");
+    EnrollmentRequest {
+        faults: vec![Fault::new(FaultCode::InvalidType, "", description)],
+        ..EnrollmentRequest::default()
+    }
+}
+
+fn read(body: &str) -> Result<EnrollmentRequest<'_>, serde_json::Error> {
     let faults = Faults::default();
     let mut json = serde_json::Deserializer::from_str(body);
-    let read = Field { at: Path::Root, faults: &faults, form: Body }.deserialize(&mut json);
-    let request = match read.and_then(|request| json.end().map(|()| request)) {
-        Ok(request) => request,
-        Err(e) => return not_json(&e),
-    };
+    let request = Field { at: Path::Root, faults: &faults, form: Body }.deserialize(&mut json)?;
+    json.end()?;
     if request.is_none() && faults.is_empty() {
         faults.wrong_type(&Path::Root, Body::WHAT);
     }
     let mut faults = faults.0.into_inner();
     if body.contains(ESCAPED_NUL) {
-        find_nul(body, &mut faults);
+        find_nul(body, &mut faults, "the text contains U+0000; remove it");
     }
-    EnrollmentRequest { faults, body: Some(body), ..request.unwrap_or_default() }
+    Ok(EnrollmentRequest { faults, body: Some(Cow::Borrowed(body)), ..request.unwrap_or_default() })
 }
 
+/// Reads a body that serde refuses because a string contains half a surrogate pair. Returns `None` if the body is not JSON
+/// for another reason.
+#[cold]
+fn with_halves(body: &str) -> Option<EnrollmentRequest<'static>> {
+    let readable = replace_escapes(body, ESCAPED_REPLACEMENT, ESCAPED_NUL);
+    let mut request = read(&readable).ok()?.into_owned();
+    // `find_nul` finds the halves, if they and U+0000 change places.
+    let halves = replace_escapes(body, ESCAPED_NUL, ESCAPED_REPLACEMENT);
+    let before = request.faults.len();
+    find_nul(&halves, &mut request.faults, "the text contains half a surrogate pair; remove it, or send both halves");
+    for fault in request.faults.iter_mut().skip(before) {
+        fault.path = fault.path.replace(NUL, "\u{fffd}");
+    }
+    request.body = Some(Cow::Owned(readable));
+    Some(request)
+}
+
+/// Replaces the escapes of halves of surrogate pairs and of U+0000. Both replacements have the length of an escape.
+fn replace_escapes(body: &str, half: &str, nul: &str) -> String {
+    let mut replaced = String::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        replaced.push_str(before);
+        let is_pair = || {
+            let second = escape.get(6..).and_then(code_unit);
+            second.is_some_and(|unit| matches!(unit, 0xdc00..=0xdfff))
+        };
+        let (replacement, length) = match code_unit(escape) {
+            Some(0) => (Some(nul), 6),
+            Some(0xd800..=0xdbff) if is_pair() => (None, 12),
+            Some(0xd800..=0xdfff) => (Some(half), 6),
+            // The second character of an escape can be a backslash.
+            _ => (None, 1 + escape.chars().nth(1).map_or(0, char::len_utf8)),
+        };
+        let (escape, after) = escape.split_at(length);
+        replaced.push_str(replacement.unwrap_or(escape));
+        rest = after;
+    }
+    replaced + rest
+}
+
+/// Returns the UTF-16 code unit of an escape `\uXXXX` at the start of a text.
+fn code_unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    let digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(digits)?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// U+0000 as JSON writes it: strings in JSON have no raw control characters.
 const ESCAPED_NUL: &str = "\\u0000";
+/// U+FFFD, which stands for text that Unicode cannot express.
+const ESCAPED_REPLACEMENT: &str = "\\ufffd";
 
-fn find_nul(body: &str, faults: &mut Vec<Fault>) {
+/// Adds a fault for each key and string that contains U+0000.
+fn find_nul(body: &str, faults: &mut Vec<Fault>, description: &str) {
     let too_many = faults.iter().any(|fault| fault.code == FaultCode::TooMany);
     walk(body, &mut |path, text| {
         if text.is_some_and(|text| text.contains(NUL)) {
             let path = path.pointer();
             if !(too_many && path.starts_with("/to/")) {
-                faults.push(Fault::new(FaultCode::InvalidCharacter, path, "the text contains U+0000; remove it"));
+                faults.push(Fault::new(FaultCode::InvalidCharacter, path, description));
             }
         }
     });
