@@ -6,10 +6,13 @@ use enroll::StepId;
 use super::errors::{ApiError, ErrorItem};
 use crate::sql::Pagination;
 
-/// The query parameters of a request. Unknown parameters and blank texts are ignored. If a parameter with one value is
-/// repeated, the last value is used.
+/// The query parameters of a request. A parameter without a value is absent. If a parameter with one value is repeated,
+/// the last value is used.
+///
+/// A route knows a parameter if it reads it before [`finish`](Self::finish).
 pub(crate) struct Parameters {
     pairs: Vec<(String, String)>,
+    known: Vec<&'static str>,
     faults: Vec<ErrorItem>,
 }
 
@@ -21,21 +24,26 @@ impl Parameters {
         for (name, value) in pairs {
             if value.contains('\0') {
                 let problem = "must not contain U+0000; remove it".to_owned();
-                faults.push(ErrorItem::new("invalid_character", format!("?{}", name.replace('\0', "")), problem));
+                faults.push(ErrorItem::new("invalid_character", path(&name), problem));
             } else {
                 kept.push((name.into_owned(), value.into_owned()));
             }
         }
-        Self { pairs: kept, faults }
+        Self { pairs: kept, known: Vec::new(), faults }
     }
 
     /// Returns a text that is not blank.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<&str> {
         self.one(name).filter(|text| !text.trim().is_empty())
     }
 
-    fn one(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| &**value)
+    fn one(&mut self, name: &'static str) -> Option<&str> {
+        self.values(name).last()
+    }
+
+    fn values(&mut self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.known.push(name);
+        self.pairs.iter().filter(move |(key, value)| key == name && !value.is_empty()).map(|(_, value)| &**value)
     }
 
     /// Reads `limit` and `offset`.
@@ -44,20 +52,24 @@ impl Parameters {
         Pagination { limit, offset: self.number("offset", 0, u32::MAX).unwrap_or(0) }
     }
 
-    pub(crate) fn flag(&mut self, name: &str) -> bool {
-        match self.one(name) {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(_) => {
-                self.invalid(name, "must be `true` or `false`".to_owned());
-                false
-            }
+    /// Reads a flag. A flag without a value is a fault: as an absent one, `?preview` would enroll people.
+    pub(crate) fn flag(&mut self, name: &'static str) -> bool {
+        let has_no_value = self.pairs.iter().any(|(key, value)| key == name && value.is_empty());
+        let flag = match self.one(name) {
+            _ if has_no_value => None,
+            None | Some("false" | "0") => Some(false),
+            Some("true" | "1") => Some(true),
+            Some(_) => None,
+        };
+        if flag.is_none() {
+            self.invalid(name, "must be `true` or `false`".to_owned());
         }
+        flag.unwrap_or_default()
     }
 
     /// Returns the values of a parameter, each of which must be known. They are separated by commas, or the parameter is
     /// repeated.
-    pub(crate) fn one_of(&mut self, name: &str, known: &[&str]) -> Vec<String> {
+    pub(crate) fn one_of(&mut self, name: &'static str, known: &[&str]) -> Vec<String> {
         let mut words = self.list(name);
         words.sort();
         words.dedup();
@@ -67,7 +79,7 @@ impl Parameters {
         words
     }
 
-    pub(crate) fn step_ids(&mut self, name: &str) -> Vec<StepId> {
+    pub(crate) fn step_ids(&mut self, name: &'static str) -> Vec<StepId> {
         let words = self.list(name);
         if words.len() > MAX_IDS {
             self.invalid(name, format!("must contain at most {MAX_IDS} ids"));
@@ -80,20 +92,39 @@ impl Parameters {
         })
     }
 
-    /// Returns an error if any parameter was invalid.
-    pub(crate) fn finish(self) -> Result<(), ApiError> {
+    /// Returns an error if any parameter was invalid or unknown.
+    pub(crate) fn finish(mut self) -> Result<(), ApiError> {
+        let mut unknown: Vec<&str> = self.pairs.iter().map(|(name, _)| &**name).collect();
+        unknown.retain(|name| !self.known.contains(name));
+        unknown.sort_unstable();
+        unknown.dedup();
+        let unknown = unknown.into_iter().take(MAX_UNKNOWN);
+        let unknown = unknown.map(|name| ErrorItem::new("invalid_parameter", path(name), self.unknown_problem(name)));
+        let unknown: Vec<_> = unknown.collect();
+        self.faults.extend(unknown);
         if self.faults.is_empty() {
             return Ok(());
         }
         Err(ApiError::with_items(StatusCode::UNPROCESSABLE_ENTITY, self.faults))
     }
 
-    fn list(&self, name: &str) -> Vec<String> {
-        let values = self.pairs.iter().filter(|(key, _)| key == name).flat_map(|(_, value)| value.split(','));
-        values.map(|word| word.trim().to_owned()).collect()
+    fn unknown_problem(&self, name: &str) -> String {
+        let similarity = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
+        let nearest = self.known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+        match nearest.filter(|known| similarity(known) > MIN_SIMILARITY) {
+            Some(known) => format!("is not a parameter of this route; did you mean `{known}`?"),
+            None if self.known.is_empty() => "is not a parameter: this route has none; remove it".to_owned(),
+            None => {
+                format!("is not a parameter of this route; remove it, or use one of `{}`", self.known.join("`, `"))
+            }
+        }
     }
 
-    fn number(&mut self, name: &str, min: u32, max: u32) -> Option<u32> {
+    fn list(&mut self, name: &'static str) -> Vec<String> {
+        self.values(name).flat_map(|value| value.split(',')).map(|word| word.trim().to_owned()).collect()
+    }
+
+    fn number(&mut self, name: &'static str, min: u32, max: u32) -> Option<u32> {
         let number = self.one(name)?.parse().ok().filter(|number| (min..=max).contains(number));
         if number.is_none() {
             self.invalid(name, format!("must be a whole number from {min} to {max}"));
@@ -102,10 +133,26 @@ impl Parameters {
     }
 
     fn invalid(&mut self, name: &str, problem: String) {
-        self.faults.push(ErrorItem::new("invalid_parameter", format!("?{name}"), problem));
+        self.faults.push(ErrorItem::new("invalid_parameter", path(name), problem));
     }
+}
+
+/// Returns the place of a parameter in an error. The name is cut.
+fn path(name: &str) -> String {
+    let mut path = format!("?{name}").replace('\0', "");
+    if let Some((end, _)) = path.char_indices().nth(MAX_NAME) {
+        path.truncate(end);
+        path.push('…');
+    }
+    path
 }
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;
 const MAX_IDS: usize = 100;
+/// The number of unknown parameters that an error lists.
+const MAX_UNKNOWN: usize = 20;
+/// The number of characters of a name in an error.
+const MAX_NAME: usize = 64;
+/// How similar an unknown name must be to a known one, from 0 to 1.
+const MIN_SIMILARITY: f64 = 0.8;
