@@ -18,6 +18,8 @@ use crate::input::RepeatableInput;
 enum Column {
     Field(&'static str),
     Property(String, PropertyKind),
+    /// A column that the download of the page adds.
+    Ignored,
 }
 
 /// A list of people, read one at a time.
@@ -72,7 +74,7 @@ impl<'s> People<'s> {
             let mut entry = Recipient::default();
             for (n, (column, cell)) in columns.iter().zip(&*record).enumerate() {
                 let cell = std::str::from_utf8(cell).map_err(|_| Failure::new(place(n), "is not UTF-8"))?;
-                set(&mut entry, column, cell).map_err(|problem| Failure::new(place(n), problem))?;
+                set(&mut entry, column, unescaped(cell)).map_err(|problem| Failure::new(place(n), problem))?;
             }
             return Ok(Some((entry, row)));
         }
@@ -106,7 +108,7 @@ fn columns(name: &str, header: &csv::StringRecord, object: Option<&CustomObject>
     let mut columns = Vec::new();
     let mut unknown = Vec::new();
     for title in header {
-        let title = title.trim();
+        let title = unescaped(title).trim();
         let field = fields().find(|field| title == *field || short_name(field) == title);
         if let Some(key) = title.strip_prefix("properties.").filter(|key| !key.is_empty()) {
             let property = object.and_then(|object| object.properties.iter().find(|property| property.key == key));
@@ -114,6 +116,8 @@ fn columns(name: &str, header: &csv::StringRecord, object: Option<&CustomObject>
                 .push(Column::Property(key.to_owned(), property.map_or(PropertyKind::Text, |property| property.kind)));
         } else if let Some(field) = field {
             columns.push(Column::Field(field));
+        } else if title.starts_with(FIX) {
+            columns.push(Column::Ignored);
         } else {
             unknown.push(title);
         }
@@ -163,9 +167,18 @@ const OTHER_FIELDS: [&str; 11] = [
     "address.postal_code",
 ];
 
+/// The prefix of the columns that the download of the page adds.
+const FIX: &str = "fix.";
+
 /// Returns the short name of a field: `city` for `address.city`.
 fn short_name(field: &str) -> &str {
     field.strip_prefix("address.").unwrap_or(field)
+}
+
+/// Removes the `'` that keeps a spreadsheet from running a cell. The page writes it, and people do.
+fn unescaped(cell: &str) -> &str {
+    let is_formula = cell.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']);
+    cell.strip_prefix('\'').filter(|_| is_formula).unwrap_or(cell)
 }
 
 fn set(entry: &mut Recipient<'static>, column: &Column, cell: &str) -> Result<(), String> {
@@ -175,6 +188,7 @@ fn set(entry: &mut Recipient<'static>, column: &Column, cell: &str) -> Result<()
             entry.phone = text();
             return Ok(());
         }
+        Column::Ignored => return Ok(()),
         _ if cell.trim().is_empty() => return Ok(()),
         Column::Property(key, kind) => {
             entry.properties.insert(key.clone(), property(*kind, cell));
@@ -326,6 +340,20 @@ mod tests {
         let mut buffer = vec![0; chunk];
         while rows.read(&mut buffer).unwrap() > 0 {}
         std::iter::from_fn(|| rows.next_row()).collect()
+    }
+
+    #[test]
+    fn escaped_cells_and_added_columns_of_a_download_are_read() {
+        let text = "'phone,name,email,fix.row,fix.reason\n'+12025550187,'=1+1,''@x,'-1,\"'\tx\"\n+1,'t Hart,'Ann,,\n";
+        let mut input = RepeatableInput::Bytes(text.into());
+        let error = People::read("f", &mut input, None).err().unwrap().to_string();
+        assert!(error.contains("column `'phone` is unknown"), "{error}");
+        let mut input = RepeatableInput::Bytes(text.trim_start_matches('\'').into());
+        let mut people = People::read("f", &mut input, None).unwrap();
+        let texts: Vec<_> = std::iter::from_fn(|| people.next().unwrap())
+            .map(|(person, _)| [person.phone, person.name, person.email].map(Option::unwrap))
+            .collect();
+        assert_eq!(texts, [["+12025550187", "=1+1", "'@x"], ["+1", "'t Hart", "'Ann"]]);
     }
 
     #[test]

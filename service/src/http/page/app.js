@@ -1,7 +1,7 @@
 // The page of the service: reads a list of people, shows a preview, enrolls, and downloads the recipients to fix.
 // Data from files and from the service is inserted as text nodes only.
 
-import { FIX, FileError, count, entry, fingerprint, number, plural, readCsv, readJson } from './list.js';
+import { FIX, FileError, count, entry, fingerprint, number, plural, readCsv, readJson, writeCsv } from './list.js';
 
 export * from './list.js';
 
@@ -39,6 +39,9 @@ const FIELD_OF = [
 /** For each code: its meaning, and what the user can do. */
 const TEXTS = fromPairs(['reasons', 'notes'], (table) => [table, fromPairs($(table).content.querySelectorAll('dt'),
   (term) => [term.dataset.code, [term.textContent, term.nextElementSibling.textContent]])]);
+
+/** The reasons that a correction of the row removes. */
+const FIXABLE = new Set([...$('reasons').content.querySelectorAll('dt[data-fixable]')].map((term) => term.dataset.code));
 
 const state = { key: '', sequences: [], list: null, plan: null, result: null, busy: false };
 
@@ -337,7 +340,8 @@ function showResult(done) {
   $('result-more').replaceChildren(...more.map((text) => make('li', text)));
   setButton('enroll', !done.enrolled && enrolled > 0 && `Enroll ${count(enrolled, 'person', 'people')}`);
   setButton('again', done.enrolled && ((rejected && 'Try the rejected people again') || (done.earlier && 'Enroll the list again')));
-  setButton('download', ignored > 0 && `Download ${number(ignored)} to fix`);
+  const fixable = countWhere(canBeFixed);
+  setButton('download', fixable > 0 && `Download ${number(fixable)} to fix`);
   $('row-word').textContent = capitalize(state.list.word);
   const counts = Object.entries(SHOWN).map(([name, [text, test]]) => [name, text, outcomes.filter(test).length]);
   const tiles = counts.filter(([name, , n]) => n || name === 'all').map(tile);
@@ -397,20 +401,22 @@ function showMore() {
   if ($('more').hidden) { $('rows').children[shown].tabIndex = -1; $('rows').children[shown].focus(); }
 }
 
+/** Returns true if a person can be enrolled after a correction of their row. */
+function canBeFixed({ disposition, reasons }) {
+  return disposition === 'ignored' && reasons.every(({ code }) => FIXABLE.has(code));
+}
+
 function download() {
   const { header, cells, rows, name } = state.list;
   const kept = header.map((_, n) => n).filter((n) => !header[n].startsWith(FIX));
-  const quote = (cell) => (/[",\r\n]|^\s|\s$/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
   const lines = [[...kept.map((n) => header[n]), `${FIX}row`, `${FIX}reason`, `${FIX}hint`]];
-  for (const outcome of state.result.outcomes.filter(({ disposition }) => disposition === 'ignored')) {
+  for (const outcome of state.result.outcomes.filter(canBeFixed)) {
     const text = [...outcome.reasonTexts, ...outcome.noteTexts].join(' ');
     const row = cells[outcome.index];
     lines.push([...kept.map((n) => row[n]), String(rows[outcome.index]), text, outcome.hints.join(' ')]);
   }
-  // Spreadsheets recognize UTF-8 by a byte order mark.
-  const text = `\ufeff${lines.map((line) => line.map(quote).join()).join('\r\n')}\r\n`;
   const link = make('a');
-  link.href = URL.createObjectURL(new Blob([text], { type: 'text/csv;charset=utf-8' }));
+  link.href = URL.createObjectURL(new Blob([writeCsv(lines)], { type: 'text/csv;charset=utf-8' }));
   link.download = `${name.replace(/\.(csv|json)$/i, '')}-to-fix.csv`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);

@@ -2,6 +2,8 @@
 
 /** The prefix of the columns that a download adds. */
 export const FIX = 'fix.';
+/** The start of a cell that a spreadsheet runs as a formula, or that is escaped against that. */
+const FORMULA = /^'*[=+\-@\t\r]/;
 const FIELDS = ['phone', 'email', 'name', 'first_name', 'last_name', 'external_id', 'language', 'default_channel_id',
   'address.address_line_one', 'address.address_line_two', 'address.city', 'address.state', 'address.post_code',
   'address.country', 'address.postal_code', 'birth_date.day', 'birth_date.month', 'birth_date.year'];
@@ -10,6 +12,7 @@ const FIELDS = ['phone', 'email', 'name', 'first_name', 'last_name', 'external_i
 export function readCsv(text) {
   const { records, unclosed } = scanCsv(text.replace(/^\ufeff/, ''));
   if (unclosed) throw new FileError(`has a quote in row ${unclosed} that is never closed`);
+  for (const record of records) record.cells = record.cells.map(unescapeCell);
   const header = (records.shift()?.cells ?? []).map((title) => title.trim());
   if (header.every((title) => !title)) {
     throw new FileError('is empty. The first row must contain the column names, such as “phone”');
@@ -43,6 +46,19 @@ export function readCsv(text) {
   const properties = columns.filter((target) => target.startsWith('properties.')).map((target) => target.slice(11));
   const [rows, cells] = [people.map(({ row }) => row), people.map((record) => record.cells)];
   return { word: 'row', header, columns, properties, rows, cells, rest: [] };
+}
+
+/** Returns a CSV with the same cells, in which a spreadsheet runs no cell. `readCsv` reads the same cells from it. */
+export function writeCsv(lines) {
+  const quote = (cell) => (/[",\r\n]|^\s|\s$/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+  const escaped = (cell) => quote(FORMULA.test(cell) ? `'${cell}` : cell);
+  // Spreadsheets recognize UTF-8 by a byte order mark.
+  return `\ufeff${lines.map((line) => line.map(escaped).join()).join('\r\n')}\r\n`;
+}
+
+/** Removes the `'` that keeps a spreadsheet from running a cell. */
+function unescapeCell(cell) {
+  return cell.startsWith("'") && FORMULA.test(cell) ? cell.slice(1) : cell;
 }
 
 /** Returns the field of a column, or undefined if it is unknown. */
