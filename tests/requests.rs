@@ -110,7 +110,8 @@ fn hostile_bodies_are_refused_and_never_panic() {
         ["invalid_character /to/0/phone", "invalid_character /to/0/x/a~1b/0", "invalid_character /\0"]
     );
     // Half a surrogate pair is too. Other escapes and a literal U+FFFD are not.
-    let half = br#"{"from":5,"x":"\\\u0041\ufffd\ud83d\ude00 \\ud800","to":[{"phone":"+1\uDC00\ud800"}],"a/\udfff":"\u0000"}"#;
+    let half =
+        br#"{"from":5,"x":"\\\u0041\ufffd\ud83d\ude00 \\ud800","to":[{"phone":"+1\uDC00\ud800"}],"a/\udfff":"\u0000"}"#;
     assert_eq!(
         faults(half),
         [

@@ -163,7 +163,7 @@ pub(crate) struct ServeArgs {
     /// The enrollment policy, in the format of `policy` in a seed. Default: the default policy.
     #[arg(long, value_name = "POLICY.json", env = "ENROLL_POLICY")]
     pub(crate) policy: Option<PathBuf>,
-    /// The request header with the API key.
+    /// The request header with the API key. The headers `X-API-Key` and `Authorization: Bearer` can have it too.
     #[arg(long, value_name = "NAME", env = "ENROLL_KEY_HEADER", default_value = "X-WHIPPY-KEY",
         value_parser = header_name)]
     pub(crate) key_header: String,
@@ -181,7 +181,8 @@ pub(crate) struct ServeArgs {
     /// The format of the log on standard error.
     #[arg(long, value_enum, env = "ENROLL_LOG", default_value = "text")]
     pub(crate) log: LogFormat,
-    /// Load the demo organization, if it does not exist. Print an API key for it and an example `curl` command.
+    /// Load the demo organization, if it does not exist. Print its API key, the same at each start, and an example `curl`
+    /// command.
     #[arg(long, env = "ENROLL_DEMO")]
     pub(crate) demo: bool,
 }
@@ -209,8 +210,12 @@ pub(crate) enum KeysCommand {
         /// A name that describes the use of the key.
         #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         name: String,
+        /// The instant from which on requests with the key get status 401. Default: never.
+        #[arg(long, value_name = "INSTANT")]
+        expires: Option<Timestamp>,
     },
-    /// List the API keys, including revoked ones. The list does not contain the keys themselves.
+    /// List the API keys with their last use, including expired and revoked ones. The list does not contain the keys
+    /// themselves.
     List {
         #[command(flatten)]
         at_database: DatabaseArgs,

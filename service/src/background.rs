@@ -12,8 +12,9 @@ use enroll::inbox::InboxEntry;
 use enroll::{Engine, EnrollmentState, Inbox, OrganizationId, Receipt, accept};
 
 use crate::args::{EnrollmentArgs, SubmitArgs, WorkArgs};
+use crate::audit::{self, Action, AuditRecord};
 use crate::database::Database;
-use crate::handles::HandleFactory;
+use crate::handles::{Handle, HandleFactory, with_handle};
 use crate::import_job::{self, ImportJob};
 use crate::run::{print_json, with_counts};
 use crate::work::{Event, Settings};
@@ -166,11 +167,17 @@ async fn interrupted() {
 pub(crate) fn status(args: &EnrollmentArgs) -> Result<ExitCode, Failure> {
     let (mut database, organization_id) = open_database(args)?;
     let entry = find_entry(&mut database, organization_id, args)?;
+    let name = Database::resolve_name(args.at_database.database.as_deref())?;
+    let records = with_handle(&name, async |handle: &mut Handle| {
+        audit::records(handle, organization_id, args.id.as_uuid()).await
+    })?;
     let ended_badly = matches!(entry.enrollment.state, EnrollmentState::Rejected { .. } | EnrollmentState::Failed);
     if args.json {
-        print_json(&entry_json(&entry))?;
+        let mut value = entry_json(&entry);
+        value["requested_by"] = json!(records);
+        print_json(&value)?;
     } else {
-        print_to_stdout(&entry_text(&entry))?;
+        print_to_stdout(&(entry_text(&entry) + &records_text(&records)))?;
     }
     Ok(ExitCode::from(u8::from(ended_badly)))
 }
@@ -228,6 +235,19 @@ fn entry_json(entry: &InboxEntry) -> serde_json::Value {
         _ => {}
     }
     value
+}
+
+fn records_text(records: &[AuditRecord]) -> String {
+    let mut text = String::new();
+    for AuditRecord { action, key_id, key_name, at } in records {
+        let what = match action {
+            Action::Enroll => "requested by key",
+            Action::Retry => "retried by key",
+            Action::Erase => "erased by key",
+        };
+        let _infallible = writeln!(text, "{what:<21}{} ({key_id}), at {at}", print::plain(key_name));
+    }
+    text
 }
 
 fn entry_text(entry: &InboxEntry) -> String {

@@ -60,6 +60,20 @@ impl HandleFactory {
     }
 }
 
+/// Opens a handle on an existing database for one command of the command line.
+pub(crate) fn with_handle<T>(
+    name: &str,
+    work: impl AsyncFnOnce(&mut Handle) -> Result<T, RepositoryError>,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::from_error(name, &e))?;
+    runtime.block_on(async {
+        let handles = HandleFactory::open(name, 1).await?;
+        let mut handle = handles.handle()?;
+        work(&mut handle).await.map_err(|e| Failure::from_error(&handles.name, &e))
+    })
+}
+
 /// A pool of handles, for a limited number of users at a time.
 pub(crate) struct HandlePool {
     factory: HandleFactory,
@@ -146,9 +160,14 @@ impl Handle {
         self.0.execute(sql, params).await
     }
 
-    /// Creates the service's own tables, if they do not exist.
+    /// Returns true if the service's own tables exist.
+    pub(crate) async fn has_tables(&mut self) -> Result<bool, RepositoryError> {
+        self.0.has_tables().await
+    }
+
+    /// Creates the service's own tables, if they do not exist. A read-only database can be used if they do.
     pub(crate) async fn create_tables(&mut self) -> Result<(), RepositoryError> {
-        self.0.create_tables().await
+        if self.has_tables().await? { Ok(()) } else { self.0.create_tables().await }
     }
 
     /// Returns the number of accepted enrollments that are not finished, including leased ones.

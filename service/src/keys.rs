@@ -2,16 +2,20 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use enroll::{OrganizationId, RepositoryError, Timestamp};
 use enroll_demo::print::plain;
 use uuid::Uuid;
 
 use crate::args::KeysCommand;
-use crate::database::Database;
-use crate::handles::{Handle, HandleFactory};
+use crate::database::{Database, without_password};
+use crate::handles::{Handle, with_handle};
 use crate::sql::{Param, invalid_data, not_null};
 use crate::{Failure, import_job, print_to_stdout};
 
@@ -22,45 +26,61 @@ pub(crate) fn run(options: &KeysCommand) -> Result<ExitCode, Failure> {
         | KeysCommand::Revoke { at_database, .. } => at_database,
     };
     let name = Database::resolve_name(at_database.database.as_deref())?;
-    let organization_id = match options {
-        KeysCommand::Create { organization, .. } => {
-            Some(import_job::organization(&mut Database::open(&name)?, *organization, None)?)
-        }
-        KeysCommand::List { organization, .. } => *organization,
-        KeysCommand::Revoke { .. } => None,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::from_error("keys", &e))?;
-    let command = async {
-        let handles = HandleFactory::open(&name, 1).await?;
-        let mut handle = handles.handle()?;
-        let failure = |e: RepositoryError| Failure::from_error(&handles.name, &e);
-        handle.create_tables().await.map_err(failure)?;
-        match (options, organization_id) {
-            (KeysCommand::Create { name, .. }, Some(organization_id)) => {
-                let key =
-                    create(&mut handle, organization_id, name, import_job::current_time()?).await.map_err(failure)?;
-                print_to_stdout(&format!("{}\n", key.as_str()))
+    let now = import_job::current_time()?;
+    match options {
+        KeysCommand::Create { organization, name: key_name, expires, .. } => {
+            if let Some(expires) = expires.filter(|expires| *expires <= now) {
+                return Err(Failure::new("--expires", format!("`{expires}` has passed; give a later instant")));
             }
-            (KeysCommand::Revoke { id, .. }, _) => {
-                if !revoke(&mut handle, *id, import_job::current_time()?).await.map_err(failure)? {
-                    return Err(Failure::new(
-                        &handles.name,
-                        format!("has no active key `{id}`; `enroll keys list` lists the keys"),
-                    ));
-                }
-                print_to_stdout(&format!("revoked {id}\n"))
-            }
-            _ => print_to_stdout(&table(&list(&mut handle, organization_id).await.map_err(failure)?)),
+            let organization_id = import_job::organization(&mut Database::open(&name)?, *organization, None)?;
+            let key = with_handle(&name, async |handle: &mut Handle| {
+                handle.create_tables().await?;
+                create(handle, organization_id, key_name, now, *expires).await
+            })?;
+            print_to_stdout(&format!("{}\n", key.as_str()))?;
         }
-    };
-    runtime.block_on(command).map(|()| ExitCode::SUCCESS)
+        KeysCommand::List { organization, .. } => {
+            let keys = with_handle(&name, async |handle: &mut Handle| {
+                handle.create_tables().await?;
+                list(handle, *organization).await
+            })?;
+            print_to_stdout(&table(&keys))?;
+        }
+        KeysCommand::Revoke { id, .. } => {
+            let revoked = with_handle(&name, async |handle: &mut Handle| {
+                handle.create_tables().await?;
+                revoke(handle, *id, now).await
+            })?;
+            if !revoked {
+                let problem = format!("has no active key `{id}`; `enroll keys list` lists the keys");
+                return Err(Failure::new(without_password(&name), problem));
+            }
+            print_to_stdout(&format!("revoked {id}\n"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The text of a new key. It is shown once. It has no `Debug`, so that no log contains it.
+#[derive(PartialEq, Eq)]
 pub(crate) struct ApiKey(String);
 
 impl ApiKey {
+    fn new(secret: &[u8]) -> Self {
+        Self(format!("{PREFIX}{}", hex(secret)))
+    }
+
+    /// Returns `None` if the text has not the form of a key. Such a text is not searched for.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(PREFIX)?;
+        let is_key = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_key.then(|| Self(text.to_owned()))
+    }
+
+    fn hash(&self) -> String {
+        hex(&Sha256::digest(self.0.as_bytes()))
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -79,28 +99,69 @@ pub(crate) async fn create(
     organization_id: OrganizationId,
     name: &str,
     now: Timestamp,
+    expires: Option<Timestamp>,
 ) -> Result<ApiKey, RepositoryError> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|e| invalid_data(e.to_string()))?;
-    let key = format!("{PREFIX}{}", hex(&secret));
-    let sql =
-        "insert into enroll_service.keys (id, organization_id, name, hash, created_at) values ($1, $2, $3, $4, $5)";
-    let params = [
-        Param::Id(Uuid::now_v7()),
-        Param::Id(organization_id.as_uuid()),
-        Param::Text(name.to_owned()),
-        Param::Text(hash(&key)),
-        Param::Number(now.millis()),
-    ];
-    handle.execute(sql, &params).await?;
-    Ok(ApiKey(key))
+    let key = ApiKey::new(&secret);
+    insert(handle, Uuid::now_v7(), organization_id, name, &key, now, expires).await?;
+    Ok(key)
 }
 
-/// Returns the holder of a key, or `None` if the key is unknown or revoked. The search is by hash, so its duration
+/// Returns the key of the demo organization: the same one each time, until it is revoked.
+///
+/// Only the hash of a key is stored, so the text of this key is derived from its random id. The id protects nothing else
+/// than made-up data.
+pub(crate) async fn demo(
+    handle: &mut Handle,
+    organization_id: OrganizationId,
+    now: Timestamp,
+) -> Result<ApiKey, RepositoryError> {
+    let of_id = |id: Uuid| ApiKey::new(&Sha256::digest([&b"enroll demo key "[..], id.as_bytes()].concat()));
+    let sql = "select id, hash from enroll_service.keys where organization_id = $1 and revoked_at is null order by id";
+    let params = [Param::Id(organization_id.as_uuid())];
+    let keys = handle.query(sql, &params, |row| Ok((of_id(not_null(row.id()?)?), not_null(row.text()?)?))).await?;
+    if let Some((key, _)) = keys.into_iter().find(|(key, stored)| key.hash() == *stored) {
+        return Ok(key);
+    }
+    let id = Uuid::now_v7();
+    let key = of_id(id);
+    insert(handle, id, organization_id, "demo", &key, now, None).await?;
+    Ok(key)
+}
+
+async fn insert(
+    handle: &mut Handle,
+    id: Uuid,
+    organization_id: OrganizationId,
+    name: &str,
+    key: &ApiKey,
+    now: Timestamp,
+    expires: Option<Timestamp>,
+) -> Result<(), RepositoryError> {
+    let sql = "insert into enroll_service.keys (id, organization_id, name, hash, created_at, expires_at) \
+               values ($1, $2, $3, $4, $5, $6)";
+    let params = [
+        Param::Id(id),
+        Param::Id(organization_id.as_uuid()),
+        Param::Text(name.to_owned()),
+        Param::Text(key.hash()),
+        Param::Number(now.millis()),
+        Param::NumberOrNull(expires.map(Timestamp::millis)),
+    ];
+    handle.execute(sql, &params).await.map(drop)
+}
+
+/// Returns the holder of a key, or `None` if the key is unknown, expired or revoked. The search is by hash, so its duration
 /// reveals nothing about other keys.
-pub(crate) async fn authenticate(handle: &mut Handle, key: &str) -> Result<Option<Caller>, RepositoryError> {
-    let sql = "select id, organization_id from enroll_service.keys where hash = $1 and revoked_at is null";
-    let params = [Param::Text(hash(key))];
+pub(crate) async fn authenticate(
+    handle: &mut Handle,
+    key: &ApiKey,
+    now: Timestamp,
+) -> Result<Option<Caller>, RepositoryError> {
+    let sql = "select id, organization_id from enroll_service.keys \
+               where hash = $1 and revoked_at is null and (expires_at is null or expires_at > $2)";
+    let params = [Param::Text(key.hash()), Param::Number(now.millis())];
     let callers = handle.query(sql, &params, |row| {
         let (key_id, organization_id) = (not_null(row.id()?)?, OrganizationId::from_uuid(not_null(row.id()?)?));
         Ok(Caller { key_id, organization_id })
@@ -108,9 +169,29 @@ pub(crate) async fn authenticate(handle: &mut Handle, key: &str) -> Result<Optio
     Ok(callers.await?.first().copied())
 }
 
-/// Returns true if a text has the form of a key. Other texts are not searched for.
-pub(crate) fn is_well_formed(key: &str) -> bool {
-    key.strip_prefix(PREFIX).is_some_and(|rest| rest.len() == 64 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+/// The keys whose use this process has recorded in the last minute. A key in use then costs one write a minute.
+#[derive(Default)]
+pub(crate) struct RecordedUses(Mutex<HashMap<Uuid, Instant>>);
+
+impl RecordedUses {
+    /// Returns true if the use of the key must be recorded now.
+    pub(crate) fn is_due(&self, key_id: Uuid, now: Instant) -> bool {
+        let mut recorded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match recorded.entry(key_id) {
+            Entry::Occupied(at) if now.duration_since(*at.get()) < USE_INTERVAL => false,
+            entry => {
+                entry.insert_entry(now);
+                true
+            }
+        }
+    }
+}
+
+/// Records the last use of a key.
+pub(crate) async fn record_use(handle: &mut Handle, key_id: Uuid, now: Timestamp) -> Result<(), RepositoryError> {
+    let sql = "update enroll_service.keys set last_used_at = $1 \
+               where id = $2 and (last_used_at is null or last_used_at < $1)";
+    handle.execute(sql, &[Param::Number(now.millis()), Param::Id(key_id)]).await.map(drop)
 }
 
 async fn revoke(handle: &mut Handle, id: Uuid, now: Timestamp) -> Result<bool, RepositoryError> {
@@ -124,11 +205,15 @@ struct KeyRow {
     organization_id: Uuid,
     name: String,
     created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    last_used_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
 }
 
 async fn list(handle: &mut Handle, organization_id: Option<OrganizationId>) -> Result<Vec<KeyRow>, RepositoryError> {
-    let mut sql = "select id, organization_id, name, created_at, revoked_at from enroll_service.keys".to_owned();
+    let mut sql = "select id, organization_id, name, created_at, expires_at, last_used_at, revoked_at \
+                   from enroll_service.keys"
+        .to_owned();
     if organization_id.is_some() {
         sql.push_str(" where organization_id = $1");
     }
@@ -141,6 +226,8 @@ async fn list(handle: &mut Handle, organization_id: Option<OrganizationId>) -> R
             organization_id: not_null(row.id()?)?,
             name: not_null(row.text()?)?,
             created_at: instant(not_null(row.number()?)?)?,
+            expires_at: row.number()?.map(instant).transpose()?,
+            last_used_at: row.number()?.map(instant).transpose()?,
             revoked_at: row.number()?.map(instant).transpose()?,
         })
     });
@@ -150,18 +237,16 @@ async fn list(handle: &mut Handle, organization_id: Option<OrganizationId>) -> R
 fn table(keys: &[KeyRow]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["id", "organization", "name", "created", "revoked"]);
-    for KeyRow { id, organization_id, name, created_at, revoked_at } in keys {
-        let revoked = revoked_at.map_or_else(String::new, |at| at.to_string());
-        table.add_row([id.to_string(), organization_id.to_string(), plain(name), created_at.to_string(), revoked]);
+    table.set_header(["id", "organization", "name", "created", "expires", "last used", "revoked"]);
+    for KeyRow { id, organization_id, name, created_at, expires_at, last_used_at, revoked_at } in keys {
+        let text = |at: &Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        let created = created_at.to_string();
+        let times = [created, text(expires_at), text(last_used_at), text(revoked_at)];
+        table.add_row([id.to_string(), organization_id.to_string(), plain(name)].into_iter().chain(times));
     }
     let mut text = table.trim_fmt();
     text.push('\n');
     text
-}
-
-fn hash(key: &str) -> String {
-    hex(&Sha256::digest(key.as_bytes()))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -174,6 +259,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The prefix that identifies a leaked key.
 const PREFIX: &str = "enk_";
+const USE_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -181,11 +267,21 @@ mod tests {
 
     #[test]
     fn a_key_has_a_prefix_and_64_hexadecimal_digits() {
-        let key = format!("enk_{}", hex(&[0xab; 32]));
-        assert!(is_well_formed(&key));
+        let key = ApiKey::new(&[0xab; 32]).0;
+        assert!(ApiKey::parse(&key).is_some());
         for bad in ["", "enk_", &key[1..], &key[..67], &format!("{key}0"), &key.replace("ab", "zz")] {
-            assert!(!is_well_formed(bad), "{bad}");
+            assert!(ApiKey::parse(bad).is_none(), "{bad}");
         }
-        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let hash = ApiKey("abc".to_owned()).hash();
+        assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn the_use_of_a_key_is_recorded_once_a_minute() {
+        let uses = RecordedUses::default();
+        let (key, other, start) = (Uuid::from_u128(1), Uuid::from_u128(2), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(uses.is_due(key, at(0)) && !uses.is_due(key, at(59)) && uses.is_due(other, at(59)));
+        assert!(uses.is_due(key, at(60)) && !uses.is_due(key, at(61)));
     }
 }

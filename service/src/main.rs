@@ -1,6 +1,7 @@
 //! `enroll`: enrolls lists of people into a database, serves that over HTTP, runs the demo and the test vectors.
 
 mod args;
+mod audit;
 mod background;
 mod csv_import;
 mod database;

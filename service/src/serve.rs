@@ -18,11 +18,13 @@ use enroll::{OrganizationId, SequenceId};
 use crate::args::{LogFormat, ServeArgs};
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, HandlePool};
+use crate::http::heads::ErrorBodies;
 use crate::http::limits::RateLimit;
 use crate::http::metrics::Metrics;
 use crate::http::{self, App, redacted};
+use crate::keys::{self, RecordedUses};
 use crate::work::{Event, Settings};
-use crate::{Failure, background, demo, import_job, input, keys, print_to_stdout};
+use crate::{Failure, background, demo, import_job, input, print_to_stdout};
 
 /// Serves until Ctrl-C or SIGTERM. Finishes the running requests and enrollments first.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
@@ -64,6 +66,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             rate_limit: args.rate_limit.map(RateLimit::new),
             request_permits: Semaphore::new(args.concurrency as usize),
             timeout: Duration::from_secs(args.timeout.into()),
+            recorded_uses: RecordedUses::default(),
             metrics: Metrics::new(),
             wake: Arc::new(Notify::new()),
         });
@@ -86,7 +89,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The demo organization and a new API key for it.
+/// The demo organization and its API key.
 struct Demo {
     organization_id: OrganizationId,
     sequence_id: SequenceId,
@@ -101,7 +104,7 @@ impl Demo {
             let mut database = Database::open(name)?;
             if database.organizations()?.contains(&organization_id) { Ok(()) } else { database.load_seed(&seed) }
         })?;
-        let key = keys::create(handle, organization_id, "demo", import_job::current_time()?).await;
+        let key = keys::demo(handle, organization_id, import_job::current_time()?).await;
         Ok(Self { organization_id, sequence_id, key: key.map_err(|e| Failure::from_error(&factory.name, &e))? })
     }
 }
@@ -138,7 +141,7 @@ async fn accept_connections(listener: TcpListener, app: Arc<App>, mut stop: watc
         // Send the last packet of a response without delay.
         drop(stream.set_nodelay(true));
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(ErrorBodies::new(stream)), service));
         tokio::spawn(async move {
             // An error here means that the client closed the connection.
             drop(connection.await);

@@ -2,13 +2,14 @@
 
 mod support;
 
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use support::service::{ACTIVE, FIRST, STEP, Service, create_key, id, on_both};
-use support::{enroll, path, text};
+use support::{enroll, error_line, json, path, text};
 
 on_both! {
     a_request_is_accepted_and_completed;
@@ -18,6 +19,11 @@ on_both! {
     lists_are_paged_and_filtered;
     contacts_are_found_by_each_contact_key;
     an_api_key_is_required_and_can_be_revoked;
+    an_api_key_is_read_from_each_header;
+    an_api_key_expires_and_shows_its_last_use;
+    an_accepted_enrollment_records_its_key;
+    unknown_parameters_are_refused_and_empty_ones_are_absent;
+    responses_forbid_caching_and_guessing;
     writes_above_the_rate_limit_get_429_with_retry_after with ["--rate-limit", "3"];
     the_log_contains_no_personal_data;
     metrics_count_requests_and_recipients;
@@ -80,8 +86,12 @@ fn the_same_idempotency_key_returns_the_same_enrollment(service: &mut Service) {
     for bad in ["two words", "", &long, "ключ"] {
         service.enroll(&two_people(), &[("Idempotency-Key", bad)]).assert_error(422, "invalid_idempotency_key", "");
     }
-    let twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")];
-    service.enroll(&two_people(), &twice).assert_error(422, "invalid_idempotency_key", "");
+    let twice = service.enroll(&two_people(), &[("Idempotency-Key", "a"), ("Idempotency-Key", "a")]);
+    twice.assert_error(422, "invalid_idempotency_key", "");
+    assert!(twice.text.contains("occurs more than once"), "{twice:?}");
+    // A body that is not JSON has nothing to compare with the first request.
+    let path = format!("/v1/sequences/{ACTIVE}/contacts");
+    service.post(&path, "{", &key).assert_error(422, "invalid_type", "");
     assert_eq!(service.get("/v1/enrollments").json["total"], 1);
 }
 
@@ -139,7 +149,7 @@ fn lists_are_paged_and_filtered(service: &mut Service) {
         ("/v1/enrollments?limit=501", "?limit"),
         ("/v1/enrollments?offset=-1", "?offset"),
         ("/v1/enrollments?state=done", "?state"),
-        ("/v1/enrollments?state=", "?state"),
+        ("/v1/enrollments?state=,", "?state"),
         (&format!("{in_sequence}?status=gone"), "?status"),
         (&format!("{in_sequence}?step_ids=x"), "?step_ids"),
         (&format!("/v1/enrollments/{first}?disposition=x"), "?disposition"),
@@ -176,7 +186,11 @@ fn an_api_key_is_required_and_can_be_revoked(service: &mut Service) {
     for key in ["", "enk_", &wrong, &right.to_uppercase(), &right[..67]] {
         let answer = service.get_as(key, "/v1/contacts");
         answer.assert_error(401, "not_authenticated", "");
-        assert_eq!(answer.json["errors"][0]["description"], "Not authenticated");
+        let description = answer.json["errors"][0]["description"].as_str().unwrap();
+        assert!(description.starts_with("Not authenticated: "), "{description}");
+        for header in ["`X-WHIPPY-KEY`", "`X-API-Key`", "`Authorization: Bearer`"] {
+            assert!(description.contains(header), "{description}");
+        }
         service.post_as(key, &format!("/v1/sequences/{ACTIVE}/contacts"), "{", &[]).assert_error(
             401,
             "not_authenticated",
@@ -198,6 +212,143 @@ fn an_api_key_is_required_and_can_be_revoked(service: &mut Service) {
     let again = enroll(&["keys", "revoke", last], &at);
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&enroll(&["keys", "list", "--organization", FIRST], &at)).lines().nth(2).unwrap().contains('Z'));
+}
+
+/// Sends a GET with these header lines. Returns the whole response.
+fn get_with(service: &Service, path: &str, headers: &[String]) -> String {
+    let lines = [headers, &[String::new()]].concat().join("\r\n");
+    service.raw(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{lines}\r\n").as_bytes())
+}
+
+fn an_api_key_is_read_from_each_header(service: &mut Service) {
+    let (key, other) = (&service.key, &service.other_key);
+    let whippy = |key: &str| format!("X-WHIPPY-KEY: {key}");
+    let plain = |key: &str| format!("x-api-key: {key}");
+    let bearer = |key: &str| format!("Authorization: bearer {key}");
+    let basic = "Authorization: Basic YTpi".to_owned();
+    for (headers, status) in [
+        (vec![whippy(key)], 200),
+        (vec![plain(key)], 200),
+        (vec![bearer(key)], 200),
+        (vec![whippy(key), plain(key), bearer(key), whippy(key)], 200),
+        (vec![whippy(key), basic.clone()], 200),
+        (vec![basic], 401),
+        (vec![whippy(key), plain(other)], 401),
+        (vec![whippy(key), bearer(other)], 401),
+        (vec![plain(key), plain(other)], 401),
+        (vec![bearer("x")], 401),
+        (vec![format!("Authorization: {key}")], 401),
+    ] {
+        let answer = get_with(service, "/v1/contacts", &headers);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{headers:?}: {answer}");
+        assert_eq!(answer.contains("www-authenticate: Bearer"), status == 401, "{answer}");
+    }
+    let answer = get_with(service, "/v1/contacts", &[whippy(key), plain(other)]);
+    assert!(answer.contains("two different API keys"), "{answer}");
+}
+
+fn an_api_key_expires_and_shows_its_last_use(service: &mut Service) {
+    let create = |name: &str, expires: &str| {
+        let args = ["keys", "create", "--organization", FIRST, "--name", name, "--expires", expires];
+        enroll(&args, &["--database", &service.database])
+    };
+    let soon = (Utc::now() + TimeDelta::seconds(1)).to_rfc3339();
+    let (late, soon) = (create("late", "2200-01-01T00:00:00Z"), create("soon", &soon));
+    let (late, soon) = (text(&late).trim().to_owned(), text(&soon).trim().to_owned());
+    assert_eq!(service.get_as(&late, "/v1/contacts").status, 200);
+    until("the key expires", || service.get_as(&soon, "/v1/contacts").status == 401);
+    let past = error_line(&create("past", "2020-01-01T00:00:00Z"));
+    assert!(past.contains("`2020-01-01T00:00:00.000Z` has passed"), "{past}");
+
+    // The columns are: id, organization, name, created, expires, last used, revoked.
+    let columns_of = |name: &str| {
+        let listed = text(&enroll(&["keys", "list"], &["--database", &service.database]));
+        let rows = listed.lines().map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        rows.into_iter().find(|row| row[2] == name).unwrap()
+    };
+    until("the use is recorded", || columns_of("late")[5].ends_with('Z'));
+    let late = columns_of("late");
+    assert_eq!((&*late[4], &*late[6]), ("2200-01-01T00:00:00.000Z", "-"));
+    assert!(late[5] >= late[3], "{late:?}");
+}
+
+/// Repeats a check until it holds.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn an_accepted_enrollment_records_its_key(service: &mut Service) {
+    let key = [("Idempotency-Key", "k")];
+    let id = service.enroll(&two_people(), &key).accepted();
+    // A repeated request is not recorded, also with another key of the organization.
+    let other = create_key(&service.database, FIRST);
+    let path = format!("/v1/sequences/{ACTIVE}/contacts");
+    assert_eq!(service.post_as(&other, &path, two_people().to_string(), &key).accepted(), id);
+    let args = ["status", &id, "--database", &service.database, "--organization", FIRST];
+    let status = json(&enroll(&args, &["--json"]));
+    let records = status["requested_by"].as_array().unwrap();
+    assert_eq!((records.len(), &records[0]["action"], &records[0]["key_name"]), (1, &json!("enroll"), &json!("test")));
+    assert_eq!(records[0]["at"], status["accepted_at"]);
+    let listed = text(&enroll(&["keys", "list", "--organization", FIRST], &["--database", &service.database]));
+    let first_key = listed.lines().nth(1).unwrap().split_whitespace().next().unwrap();
+    assert_eq!(records[0]["key_id"], first_key);
+    let printed = text(&enroll(&args, &[]));
+    assert!(printed.contains(&format!("requested by key     test ({first_key}), at ")), "{printed}");
+}
+
+fn unknown_parameters_are_refused_and_empty_ones_are_absent(service: &mut Service) {
+    let enroll_at = format!("/v1/sequences/{ACTIVE}/contacts");
+    for (path, parameter, hint) in [
+        ("/v1/enrollments?stat=failed", "?stat", "did you mean `state`?"),
+        ("/v1/enrollments?LIMIT=5", "?LIMIT", "did you mean `limit`?"),
+        ("/v1/contacts?Phone=1&limit=5", "?Phone", "did you mean `phone`?"),
+        ("/v1/sequences?colour=", "?colour", "use one of `limit`, `offset`"),
+        (&format!("{enroll_at}?step_id={STEP}"), "?step_id", "did you mean `step_ids`?"),
+        ("/v1/enrollments?state=failed&state=", "?state", "must be one of"),
+        (&format!("/v1/enrollments/{}?reasons=blocked", id(1)), "?reasons", "did you mean `reason`?"),
+    ] {
+        let answer = service.get(path);
+        answer.assert_error(422, "invalid_parameter", parameter);
+        assert!(answer.text.contains(hint), "{answer:?}");
+    }
+    for (query, parameter) in [("Preview=true", "?Preview"), ("preveiw=1", "?preveiw"), ("preview", "?preview")] {
+        let answer = service.post(&format!("{enroll_at}?{query}"), two_people().to_string(), &[]);
+        answer.assert_error(422, "invalid_parameter", parameter);
+    }
+    for path in ["/v1/enrollments?limit=&state=&offset=", "/v1/contacts?phone=&limit"] {
+        assert_eq!(service.get(path).status, 200, "{path}");
+    }
+    assert_eq!(service.get("/v1/enrollments").json["total"], 0);
+    // Neither the number of parameters nor their length makes a response large.
+    let many: Vec<String> = (0..300).map(|n| format!("{n}{}", "x".repeat(20))).collect();
+    let answer = service.get(&format!("/v1/enrollments?{}", many.join("&")));
+    assert_eq!(answer.json["errors"].as_array().unwrap().len(), 20);
+    let answer = service.get(&format!("/v1/enrollments?{}", "x".repeat(5000)));
+    assert_eq!(answer.json["errors"][0]["path"].as_str().unwrap().chars().count(), 65);
+}
+
+fn responses_forbid_caching_and_guessing(service: &mut Service) {
+    let key = [format!("X-WHIPPY-KEY: {}", service.key)];
+    for (path, status, headers) in [
+        ("/v1/contacts", 200, &key[..]),
+        ("/v1/contacts", 401, &[]),
+        ("/v1/contacts?x=1", 422, &key),
+        ("/v1/contacts/x", 404, &key),
+        ("/v1/enrollments/x", 404, &key),
+        ("/healthz", 200, &[]),
+        ("/metrics", 200, &[]),
+    ] {
+        let answer = get_with(service, path, headers);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        assert!(answer.contains("cache-control: no-store\r\n"), "{path}: {answer}");
+        assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{path}: {answer}");
+    }
+    let file = get_with(service, "/app.js", &[]);
+    assert!(file.contains("cache-control: no-cache\r\n") && file.contains("x-content-type-options: nosniff\r\n"));
 }
 
 fn writes_above_the_rate_limit_get_429_with_retry_after(service: &mut Service) {
@@ -289,24 +440,37 @@ fn a_running_request_is_answered_before_the_service_ends(service: &mut Service) 
 }
 
 #[test]
-fn the_printed_curl_command_works() {
+fn the_printed_curl_command_works_and_stays_the_same() {
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
 
     let folder = support::Folder::new("http-demo");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_enroll"))
-        .args(["serve", "--demo"])
-        .env("ENROLL_LISTEN", "127.0.0.1:0")
-        .env("ENROLL_DATABASE", path(&folder.0.join("demo.db")))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let line = lines.into_iter().find(|line| line.starts_with("curl ")).unwrap();
-    let output = Command::new("sh").args(["-c", &line]).output();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let answer: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
-    assert_eq!(answer["data"]["recipients"], 2);
+    let database = folder.0.join("demo.db");
+    // Each start uses another port.
+    let start = || {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_enroll"))
+            .args(["serve", "--demo"])
+            .env("ENROLL_LISTEN", "127.0.0.1:0")
+            .env("ENROLL_DATABASE", path(&database))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let curl = lines.into_iter().find(|line| line.starts_with("curl ")).unwrap();
+        let output = Command::new("sh").args(["-c", &curl]).output();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let answer: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        assert_eq!(answer["data"]["recipients"], 2);
+        curl.split_whitespace().find(|word| word.starts_with("enk_")).unwrap().to_owned()
+    };
+    let key = start();
+    assert_eq!(start(), key);
+    let keys = text(&enroll(&["keys", "list"], &["--database", path(&database)]));
+    assert_eq!(keys.lines().count(), 2, "{keys}");
+    // A revoked key is replaced.
+    let id = keys.lines().last().unwrap().split_whitespace().next().unwrap();
+    text(&enroll(&["keys", "revoke", id], &["--database", path(&database)]));
+    assert_ne!(start(), key);
 }

@@ -14,6 +14,7 @@ on_both! {
     invalid_bodies_are_rejected_and_the_service_continues;
     another_organization_cannot_read_or_write;
     unknown_routes_and_methods_return_the_error_body;
+    malformed_and_oversized_heads_return_the_error_body;
     concurrency_and_timeout_limits_return_503_and_408 with ["--concurrency", "2", "--timeout", "2"];
 }
 
@@ -93,13 +94,13 @@ fn invalid_bodies_are_rejected_and_the_service_continues(service: &mut Service) 
         b"\xff\xfe\x00",
         b"{\"to\": [{\"phone\": \"+1202\xff\"}]}",
         br#"{"to": 1e400}"#,
-        br#"{"to": [{"phone": "\ud800"}]}"#,
         "[".repeat(1_000_000).as_bytes(),
         deep.as_bytes(),
     ] {
         let answer = service.post(&path, body, &[]);
         assert_eq!((answer.status, &answer.json["errors"][0]["code"]), (422, &json!("invalid_type")), "{answer:?}");
     }
+    service.post(&path, br#"{"to": [{"phone": "\ud800"}]}"#, &[]).assert_error(422, "invalid_character", "/to/0/phone");
     // One byte too large, and exactly the limit.
     let huge = vec![b' '; (8 << 20) + 1];
     service.post(&path, &huge, &[]).assert_error(413, "body_too_large", "");
@@ -111,7 +112,6 @@ fn invalid_bodies_are_rejected_and_the_service_continues(service: &mut Service) 
     assert!(truncated.starts_with("HTTP/1.1 400 ") && truncated.contains("broken_body"), "{truncated}");
     let bad_chunk = service.raw(format!("{head}transfer-encoding: chunked\r\n\r\nzz\r\n").as_bytes());
     assert!(bad_chunk.starts_with("HTTP/1.1 400 "), "{bad_chunk}");
-    assert!(service.raw(b"\x16\x03\x01\x02\x00\x01").starts_with("HTTP/1.1 400 "));
     assert_eq!(service.get("/readyz").status, 200);
     assert_eq!(service.get("/v1/contacts").json["total"], 2);
 }
@@ -191,6 +191,39 @@ fn unknown_routes_and_methods_return_the_error_body(service: &mut Service) {
     service.get("/v1/enrollments/x").assert_error(404, "enrollment_not_found", "");
     let page = service.raw(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     assert!(page.starts_with("HTTP/1.1 200 OK") && page.contains("content-security-policy: default-src 'none'"));
+}
+
+fn malformed_and_oversized_heads_return_the_error_body(service: &mut Service) {
+    let method = "A".repeat(10_000);
+    let many = "x: 1\r\n".repeat(200);
+    for (head, status, code) in [
+        ("\u{16}\u{3}\u{1}\r\n\r\n".to_owned(), 400, "malformed_request"),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n".to_owned(), 400, "malformed_request"),
+        ("GET / HTTP/9\r\n\r\n".to_owned(), 400, "malformed_request"),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(8 << 10)), 414, "uri_too_long"),
+        (format!("GET / HTTP/1.1\r\n{many}\r\n"), 431, "headers_too_large"),
+        (format!("{method} /v1/contacts HTTP/1.1\r\nconnection: close\r\n\r\n"), 405, "method_not_allowed"),
+    ] {
+        let answer = service.raw(head.as_bytes());
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{code}: {answer}"));
+        let json: Value = serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}"));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")) && json["status"] == status, "{answer}");
+        assert_eq!((&json["errors"][0]["code"], &json["errors"][0]["path"]), (&json!(code), &json!("")), "{answer}");
+        let head = head.to_lowercase();
+        for header in ["cache-control: no-store", "x-content-type-options: nosniff", "content-type: application/json"] {
+            assert!(head.contains(header), "{header}: {answer}");
+        }
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
+    }
+    // What the caller invents is neither in the metrics nor in the log.
+    let metrics = service.get("/metrics").text;
+    assert!(metrics.contains("method=\"other\",route=\"/v1/contacts\",status=\"405\""), "{metrics}");
+    service.terminate();
+    let log = service.wait_for_end();
+    for text in [&metrics, &log] {
+        assert!(text.lines().all(|line| line.len() < 500) && !text.contains("AAAA"), "{text}");
+    }
+    assert!(log.contains("\"method\":\"other\""), "{log}");
 }
 
 fn concurrency_and_timeout_limits_return_503_and_408(service: &mut Service) {

@@ -11,10 +11,16 @@ use super::errors::ErrorBody;
 /// The errors that each route with an API key can return.
 #[derive(IntoResponses)]
 pub(crate) enum CommonErrors {
-    #[response(status = 401, description = "The API key is missing, unknown or revoked")]
+    #[response(status = 400, description = "The request is not valid HTTP, or its body ended early")]
+    Malformed(ErrorBody),
+    #[response(status = 401, description = "The API key is missing, unknown, expired or revoked, or there are two")]
     NotAuthenticated(ErrorBody),
+    #[response(status = 414, description = "The path and the query have more than 8 KiB")]
+    UriTooLong(ErrorBody),
     #[response(status = 422, description = "The request is invalid; the body lists all problems")]
     Invalid(ErrorBody),
+    #[response(status = 431, description = "The headers are too large or too many")]
+    HeadersTooLarge(ErrorBody),
     #[response(status = 500, description = "Internal error")]
     Failed(ErrorBody),
     #[response(status = 503, description = "Temporarily unavailable; try again after `Retry-After` seconds")]

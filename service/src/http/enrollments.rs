@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::Instant;
 use utoipa::ToSchema;
 
+use enroll::fault::FaultCode;
 use enroll::inbox::InboxEntry;
 use enroll::report::{Counts, UploadTag};
 use enroll::{
     AsyncInbox, Disposition, Engine, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentRequest, EnrollmentState,
-    Outcome, Reason, SequenceId, Timestamp, accept_async, preview_async,
+    Outcome, Reason, SequenceId, Timestamp, preview_async,
 };
 use uuid::Uuid;
 
@@ -27,6 +28,7 @@ use super::docs::{
 use super::errors::{ApiError, ErrorBody, ErrorItem};
 use super::query::Parameters;
 use super::{App, limits, sequence_not_found};
+use crate::audit;
 use crate::keys::Caller;
 use crate::run::with_replayed;
 use crate::sql::{self, EnrollmentRow, Page};
@@ -133,7 +135,7 @@ pub(crate) async fn create(
     }
     let bytes = limits::body(&headers, body, app.timeout).await?;
     let sequence_id: SequenceId = parse_id(sequence).ok_or_else(sequence_not_found)?;
-    let key = idempotency_key(&headers);
+    let key = idempotency_key(&headers)?;
     let request = EnrollmentRequest::from_json(&bytes);
     let enrollment = Enrollment {
         organization_id: caller.organization_id,
@@ -151,7 +153,7 @@ pub(crate) async fn create(
         let enrolled = preview_async(handle.handle()?.inbox(), &engine, &enrollment).await?;
         return Ok(Json(json!({ "data": with_replayed(&enrolled) })).into_response());
     }
-    let receipt = accept_async(handle.handle()?.inbox(), &engine, &enrollment).await?;
+    let receipt = audit::accept(handle.handle()?, &engine, &enrollment, caller).await?;
     drop(handle);
     app.wake.notify_one();
     let (id, recipients) = (receipt.enrollment_id, receipt.recipients);
@@ -280,9 +282,15 @@ pub(crate) fn parse_id<Id: std::str::FromStr>(path: Result<Path<String>, PathRej
     path.ok()?.0.parse().ok()
 }
 
-/// Returns the `Idempotency-Key` header; the engine checks it. A repeated header is one value with commas, as HTTP
-/// defines, so it is not a valid key.
-fn idempotency_key(headers: &HeaderMap) -> Option<String> {
-    let values: Vec<_> = headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes).collect();
-    (!values.is_empty()).then(|| String::from_utf8_lossy(&values.join(&b", "[..])).into_owned())
+/// Returns the `Idempotency-Key` header; the engine checks its form.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let key = values.next().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    match values.next() {
+        None => Ok(key),
+        Some(_) => {
+            let problem = "the header `Idempotency-Key` occurs more than once; send it once";
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, FaultCode::InvalidIdempotencyKey.code(), problem))
+        }
+    }
 }

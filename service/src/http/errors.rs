@@ -71,8 +71,11 @@ impl ApiError {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    pub(crate) fn not_authenticated() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "not_authenticated", "Not authenticated")
+    pub(crate) fn not_authenticated(problem: &str, key_header: &str) -> Self {
+        let problem = format!(
+            "Not authenticated: {problem}; send one key in the header `{key_header}`, `X-API-Key` or `Authorization: Bearer`"
+        );
+        Self::new(StatusCode::UNAUTHORIZED, "not_authenticated", problem)
     }
 
     /// Returns the error for an id that the organization does not have. The id of another organization gets the same error.
@@ -136,6 +139,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.body)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -5,6 +5,7 @@ mod contacts;
 pub(crate) mod docs;
 mod enrollments;
 mod errors;
+pub(crate) mod heads;
 pub(crate) mod limits;
 pub(crate) mod metrics;
 mod openapi;
@@ -12,8 +13,8 @@ mod query;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
@@ -31,6 +32,7 @@ use self::errors::{ApiError, ErrorBody};
 use self::limits::RateLimit;
 use self::metrics::Metrics;
 use crate::handles::HandlePool;
+use crate::keys::RecordedUses;
 
 /// The shared state of all requests.
 pub(crate) struct App {
@@ -44,6 +46,7 @@ pub(crate) struct App {
     pub(crate) request_permits: Semaphore,
     /// The time limit of a request.
     pub(crate) timeout: Duration,
+    pub(crate) recorded_uses: RecordedUses,
     pub(crate) metrics: Metrics,
     /// Wakes an idle worker.
     pub(crate) wake: Arc<Notify>,
@@ -78,6 +81,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", problem)
         })
         .layer(CatchPanicLayer::custom(panic_response))
+        .layer(from_fn(heads::limit_uri))
+        .layer(map_response(forbid_caching))
         .layer(from_fn_with_state(Arc::clone(&app), metrics::measure))
         .with_state(app)
 }
@@ -124,12 +129,19 @@ fn file(kind: &'static str, text: String) -> MethodRouter<Arc<App>> {
         let headers = [
             (header::CONTENT_TYPE, kind),
             (header::CONTENT_SECURITY_POLICY, POLICY),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
             (header::CACHE_CONTROL, "no-cache"),
         ];
         (headers, bytes)
     })
+}
+
+/// Forbids caches to keep a response that is not a file, and browsers to guess its type.
+async fn forbid_caching(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 fn sequence_not_found() -> ApiError {

@@ -13,8 +13,12 @@ pub(crate) const KEY_HEADER: &str = "X-WHIPPY-KEY";
 /// Returns the document of a service that reads keys from the header.
 pub(crate) fn document(key_header: &str) -> Value {
     let mut document = json!(Api::openapi());
-    document["components"]["securitySchemes"] = json!({"key": {"type": "apiKey", "in": "header", "name": key_header}});
-    document["security"] = json!([{"key": []}]);
+    document["components"]["securitySchemes"] = json!({
+        "key": {"type": "apiKey", "in": "header", "name": key_header},
+        "x_api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    });
+    document["security"] = json!([{"key": []}, {"x_api_key": []}, {"bearer": []}]);
     document
 }
 
@@ -26,7 +30,8 @@ pub(crate) fn page(document: &Value) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
          <link rel=\"stylesheet\" href=\"/style.css\">\n<main>\n<h1>{title}</h1>\n<p>{}</p>\n\
-         <p>Each request needs the header <code>{}</code>. Machine-readable document: <a href=\"/openapi.json\">openapi.json</a>.</p>\n",
+         <p>Each request needs an API key in the header <code>{}</code>, <code>X-API-Key</code> or \
+         <code>Authorization: Bearer</code>. Machine-readable document: <a href=\"/openapi.json\">openapi.json</a>.</p>\n",
         escaped(&document["info"]["description"]),
         escaped(&document["components"]["securitySchemes"]["key"]["name"]),
     );

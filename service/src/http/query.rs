@@ -6,8 +6,8 @@ use enroll::StepId;
 use super::errors::{ApiError, ErrorItem};
 use crate::sql::Pagination;
 
-/// The query parameters of a request. A parameter without a value is absent. If a parameter with one value is repeated,
-/// the last value is used.
+/// The query parameters of a request. A parameter without a value is absent, if it occurs once. If a parameter with one
+/// value is repeated, the last value is used.
 ///
 /// A route knows a parameter if it reads it before [`finish`](Self::finish).
 pub(crate) struct Parameters {
@@ -43,7 +43,9 @@ impl Parameters {
 
     fn values(&mut self, name: &'static str) -> impl Iterator<Item = &str> {
         self.known.push(name);
-        self.pairs.iter().filter(move |(key, value)| key == name && !value.is_empty()).map(|(_, value)| &**value)
+        let values = self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| &**value);
+        let is_absent = values.clone().eq([""]);
+        values.filter(move |_| !is_absent)
     }
 
     /// Reads `limit` and `offset`.

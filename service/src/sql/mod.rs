@@ -1,4 +1,4 @@
-//! The service's own SQL: the lists of the HTTP API, and the table of API keys.
+//! The service's own SQL: the lists of the HTTP API, and the tables of API keys and of what they asked for.
 //!
 //! Each statement is written once, for both databases. In a statement, `enroll.contacts` becomes `enroll_contacts` on
 //! SQLite, and `$1` becomes `?1`.
@@ -41,6 +41,7 @@ pub(crate) enum Param {
     Id(Uuid),
     Text(String),
     Number(i64),
+    NumberOrNull(Option<i64>),
 }
 
 /// A row of a result. Each call reads the next column.
@@ -69,7 +70,10 @@ pub(crate) trait SqlConnection {
     /// Runs a statement. Returns the number of rows that it wrote.
     fn execute<'a>(&'a mut self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<u64, RepositoryError>>;
 
-    /// Creates the service's own tables, if they do not exist.
+    /// Returns true if the service's own tables exist.
+    fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>>;
+
+    /// Creates the service's own tables.
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>>;
 }
 

@@ -32,17 +32,23 @@ impl SqlConnection for PostgresRepository {
         })
     }
 
+    fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>> {
+        Box::pin(has_tables(self.pool()))
+    }
+
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
         Box::pin(create_tables(self.pool()))
     }
 }
 
+async fn has_tables(pool: &Pool) -> Result<bool, RepositoryError> {
+    let client = pool.get().await.map_err(PostgresError::from)?;
+    let exists = "select pg_catalog.to_regclass('enroll_service.audit') is not null";
+    client.query_one(exists, &[]).await.and_then(|row| row.try_get(0)).map_err(storage_error)
+}
+
 async fn create_tables(pool: &Pool) -> Result<(), RepositoryError> {
     let mut client = pool.get().await.map_err(PostgresError::from)?;
-    let exists = "select pg_catalog.to_regclass('enroll_service.keys') is not null";
-    if client.query_one(exists, &[]).await.and_then(|row| row.try_get(0)).map_err(storage_error)? {
-        return Ok(());
-    }
     // Two concurrent `create … if not exists` can both try to create, and one fails. The lock prevents that.
     let transaction = client.transaction().await.map_err(storage_error)?;
     transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(storage_error)?;
@@ -56,6 +62,7 @@ fn parameters(params: &[Param]) -> Vec<&(dyn ToSql + Sync)> {
             Param::Id(id) => id,
             Param::Text(text) => text,
             Param::Number(number) => number,
+            Param::NumberOrNull(number) => number,
         }
     }
     params.iter().map(parameter).collect()
@@ -105,7 +112,18 @@ create table if not exists enroll_service.keys (
     name text not null,
     hash text not null unique,
     created_at bigint not null,
+    expires_at bigint,
+    last_used_at bigint,
     revoked_at bigint
+);
+create table if not exists enroll_service.audit (
+    organization_id uuid not null references enroll.organizations on delete cascade,
+    subject_id uuid not null,
+    id uuid not null,
+    action text not null,
+    key_id uuid not null references enroll_service.keys on delete cascade,
+    at bigint not null,
+    primary key (organization_id, subject_id, id)
 );";
 /// The key of the advisory lock: `service` in ASCII.
 const LOCK: i64 = 0x0073_6572_7669_6365;

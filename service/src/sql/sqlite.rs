@@ -26,8 +26,12 @@ impl SqlConnection for Blocking<SqliteRepository> {
         Box::pin(async move { block_in_place(|| execute(self.0.connection(), sql, params)) })
     }
 
+    fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>> {
+        Box::pin(async move { block_in_place(|| has_tables(self.0.connection())) })
+    }
+
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
-        Box::pin(async move { block_in_place(|| create_tables(self.0.connection())) })
+        Box::pin(async move { block_in_place(|| self.0.connection().execute_batch(TABLES).map_err(storage_error)) })
     }
 }
 
@@ -45,13 +49,9 @@ fn execute(connection: &Connection, sql: &str, params: &[Param]) -> Result<u64, 
     Ok(written.map_err(storage_error)? as u64)
 }
 
-fn create_tables(connection: &Connection) -> Result<(), RepositoryError> {
-    // A read-only database can be used if the table exists already.
-    let exists = "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_service_keys')";
-    if connection.query_row(exists, [], |row| row.get::<_, bool>(0)).map_err(storage_error)? {
-        return Ok(());
-    }
-    connection.execute_batch(TABLES).map_err(storage_error)
+fn has_tables(connection: &Connection) -> Result<bool, RepositoryError> {
+    let exists = "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_service_audit')";
+    connection.query_row(exists, [], |row| row.get(0)).map_err(storage_error)
 }
 
 fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<Statement<'c>, RepositoryError> {
@@ -64,6 +64,7 @@ fn value(param: &Param) -> Value {
         Param::Id(id) => Value::Blob(id.as_bytes().to_vec()),
         Param::Text(text) => Value::Text(text.clone()),
         Param::Number(number) => Value::Integer(*number),
+        Param::NumberOrNull(number) => number.map_or(Value::Null, Value::Integer),
     }
 }
 
@@ -109,5 +110,16 @@ create table if not exists enroll_service_keys (
     name text not null,
     hash text not null unique,
     created_at integer not null,
+    expires_at integer,
+    last_used_at integer,
     revoked_at integer
-) strict;";
+) strict;
+create table if not exists enroll_service_audit (
+    organization_id blob not null references enroll_organizations on delete cascade,
+    subject_id blob not null,
+    id blob not null,
+    action text not null,
+    key_id blob not null references enroll_service_keys on delete cascade,
+    at integer not null,
+    primary key (organization_id, subject_id, id)
+) strict, without rowid;";
