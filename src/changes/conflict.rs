@@ -54,7 +54,7 @@ pub enum Conflict {
     #[error("contact `{0}` has new rows, but the change set neither creates nor updates it")]
     ContactNotWritten(ContactId),
     /// The change set claims a key, or requires that it is unclaimed, but a contact holds it.
-    #[error("{key} `{text}` belongs to contact `{holder}`")]
+    #[error("a new {key} belongs to contact `{holder}`")]
     KeyHeld {
         /// The kind of key.
         key: KeyKind,
@@ -64,7 +64,7 @@ pub enum Conflict {
         holder: ContactId,
     },
     /// Two contacts of the change set claim the same key.
-    #[error("two contacts of the change set claim {key} `{text}`")]
+    #[error("two contacts of the change set claim the same {key}")]
     KeyClaimedTwice {
         /// The kind of key.
         key: KeyKind,

@@ -1,15 +1,16 @@
 //! The error type, classified by PostgreSQL's error codes.
 
+use deadpool_postgres::{HookError, PoolError};
 use enroll::changes::Conflict;
 use enroll::{RepositoryError, RepositoryErrorKind};
 use std::error::Error;
-use std::io;
+use std::{fmt, io, iter};
 use tokio_postgres::error::{DbError, SqlState};
 
 /// An error of the database, with what to do about it.
 ///
 /// Each [`RepositoryError`] of this crate contains one: use [`RepositoryError::inner`] and `downcast_ref`. The text
-/// describes the failure, and [`source`](std::error::Error::source) returns the cause.
+/// describes the failure, and [`source`](std::error::Error::source) returns the cause. Neither quotes stored data.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresError {
@@ -22,7 +23,7 @@ pub enum PostgresError {
         /// The constraint or the unique index.
         constraint: String,
         /// The error of the driver.
-        source: tokio_postgres::Error,
+        source: DriverError,
     },
     /// A row to update no longer exists.
     #[error("a row of `{table}` no longer exists: load and plan again")]
@@ -32,7 +33,7 @@ pub enum PostgresError {
     },
     /// PostgreSQL ended a deadlock, or could not serialize the transaction.
     #[error("the transaction collided with another one: load and plan again")]
-    Serialization(#[source] tokio_postgres::Error),
+    Serialization(#[source] DriverError),
     /// A row with the id that was derived for a new row exists already.
     #[error(
         "a row with a derived id already exists, by the constraint `{constraint}`: \
@@ -42,38 +43,42 @@ pub enum PostgresError {
         /// The primary key.
         constraint: String,
         /// The error of the driver.
-        source: tokio_postgres::Error,
+        source: DriverError,
     },
     /// The connection failed or was lost. A commit may have happened.
     #[error("PostgreSQL cannot be reached: check that it runs and that the address is correct, then try again")]
-    Unreachable(#[source] tokio_postgres::Error),
-    /// The server starts, stops, or ended the session. A commit may have happened.
+    Unreachable(#[source] DriverError),
+    /// The server starts, stops, or ended the session, such as one that was idle in a transaction. A commit may have
+    /// happened.
     #[error("PostgreSQL is starting or stopping, or ended the session: connect and try again later")]
-    ShuttingDown(#[source] tokio_postgres::Error),
+    ShuttingDown(#[source] DriverError),
     /// A lock was not available in time, or the statement exceeded its timeout.
     #[error("PostgreSQL timed out: try again when the other transaction has ended, or raise the timeout")]
-    TimedOut(#[source] tokio_postgres::Error),
-    /// The server has no free disk, memory or connection, or a disk failed.
+    TimedOut(#[source] DriverError),
+    /// The server has no free disk, memory or connection, a quota is used up, or a disk failed.
     #[error("PostgreSQL has no free disk, memory or connection, or a disk failed: make room, then try again")]
-    Exhausted(#[source] tokio_postgres::Error),
+    Exhausted(#[source] DriverError),
     /// No connection of the pool became free in time.
     #[error("no connection became free in time: try again later, or make the pool larger")]
     PoolTimedOut,
     /// The pool is closed, or its configuration is not complete.
     #[error("the pool returns no connections: build another")]
-    Pool(#[source] deadpool_postgres::PoolError),
+    Pool(#[source] PoolError),
     /// The pool could not be built.
     #[error("the pool cannot be built: allow at least one connection, and call this inside a Tokio runtime")]
     Build(#[from] deadpool_postgres::BuildError),
     /// The database is a standby, or read-only.
-    #[error("the database is read-only: connect to the primary, or grant write access")]
-    ReadOnly(#[source] tokio_postgres::Error),
+    #[error("the database is read-only: try again after the failover, connect to the primary, or allow writes")]
+    ReadOnly(#[source] DriverError),
+    /// The server refused the login, or has no such database.
+    #[error("PostgreSQL refused the connection: check the user, the password and the database of the address")]
+    Refused(#[source] DriverError),
     /// The role lacks a privilege.
     #[error("the role lacks a privilege: grant it usage of the schema `enroll` and its tables, or use the owner")]
-    Denied(#[source] tokio_postgres::Error),
+    Denied(#[source] DriverError),
     /// The schema, or a part of it, does not exist.
     #[error("the database lacks the schema `enroll` or a part of it: run `enroll_postgres::migrate`")]
-    NoSchema(#[source] tokio_postgres::Error),
+    NoSchema(#[source] DriverError),
     /// A later version of this crate migrated the schema.
     #[error("the schema has version {found}, but this build supports {known}: use a newer `enroll-postgres`")]
     NewerSchema {
@@ -104,14 +109,14 @@ pub enum PostgresError {
     Deadlock(#[source] Box<Self>),
     /// The host's transaction had already failed.
     #[error("the transaction has already failed: roll it back and begin another")]
-    FailedTransaction(#[source] tokio_postgres::Error),
+    FailedTransaction(#[source] DriverError),
     /// A stored value is not valid for the engine.
     #[error("`{column}` of a stored row is not valid: correct it")]
     Row {
         /// The column.
         column: String,
-        /// The reason.
-        source: Box<dyn Error + Send + Sync>,
+        /// The reason. Its text may quote the value, so it is not a source: do not log it.
+        reason: Box<dyn Error + Send + Sync>,
     },
     /// A row to update or delete does not exist.
     #[error("the row to change does not exist in `{table}`: insert it first")]
@@ -130,7 +135,7 @@ pub enum PostgresError {
     MissingStatement,
     /// Any other error of PostgreSQL or its driver.
     #[error("PostgreSQL failed")]
-    Postgres(#[source] tokio_postgres::Error),
+    Postgres(#[source] DriverError),
 }
 
 impl PostgresError {
@@ -153,6 +158,7 @@ impl PostgresError {
             | Self::ShuttingDown(_)
             | Self::TimedOut(_)
             | Self::Exhausted(_)
+            | Self::ReadOnly(_)
             | Self::PoolTimedOut => RepositoryErrorKind::Unavailable,
             _ => RepositoryErrorKind::Other,
         }
@@ -165,28 +171,74 @@ impl From<PostgresError> for RepositoryError {
     }
 }
 
+/// An error of PostgreSQL or its driver, without stored data.
+///
+/// It displays the SQLSTATE and the names of the constraint, the column and the table. It never displays the server's
+/// message, which can quote the values of a row.
+pub struct DriverError(tokio_postgres::Error);
+
+impl DriverError {
+    /// Returns the SQLSTATE, if the error is one of the server.
+    #[must_use]
+    pub fn code(&self) -> Option<&SqlState> {
+        self.0.code()
+    }
+
+    /// Returns the error of the driver. Its texts may quote stored data: do not log them.
+    #[must_use]
+    pub fn inner(&self) -> &tokio_postgres::Error {
+        &self.0
+    }
+}
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(error) = self.0.as_db_error() else { return self.0.fmt(f) };
+        write!(f, "SQLSTATE {}", error.code().code())?;
+        let names = [("constraint", error.constraint()), ("column", error.column()), ("table", error.table())];
+        for (kind, name) in names {
+            if let Some(name) = name {
+                write!(f, ", {kind} `{name}`")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DriverError({self})")
+    }
+}
+
+impl Error for DriverError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        if self.0.as_db_error().is_some() { None } else { self.0.source() }
+    }
+}
+
 /// Classifies by the error codes alone: the texts may change.
 impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            Some(database) => classify(&database.clone(), error),
-            None if error.is_closed() || is_io(&error) => Self::Unreachable(error),
-            None => Self::Postgres(error),
+            Some(database) => classify(&database.clone(), DriverError(error)),
+            None if error.is_closed() || is_io(&error) => Self::Unreachable(DriverError(error)),
+            None => Self::Postgres(DriverError(error)),
         }
     }
 }
 
-impl From<deadpool_postgres::PoolError> for PostgresError {
-    fn from(error: deadpool_postgres::PoolError) -> Self {
+impl From<PoolError> for PostgresError {
+    fn from(error: PoolError) -> Self {
         match error {
-            deadpool_postgres::PoolError::Backend(error) => error.into(),
-            deadpool_postgres::PoolError::Timeout(_) => Self::PoolTimedOut,
+            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
+            PoolError::Timeout(_) => Self::PoolTimedOut,
             error => Self::Pool(error),
         }
     }
 }
 
-fn classify(database: &DbError, error: tokio_postgres::Error) -> PostgresError {
+fn classify(database: &DbError, error: DriverError) -> PostgresError {
     let code = database.code();
     if *code == SqlState::UNIQUE_VIOLATION
         && let (Some("enroll"), Some(constraint)) = (database.schema(), database.constraint())
@@ -202,13 +254,15 @@ fn classify(database: &DbError, error: tokio_postgres::Error) -> PostgresError {
         // Deadlock, serialization failure.
         ("40P01" | "40001", _) => PostgresError::Serialization(error),
         ("40003", _) | (_, Some("08")) => PostgresError::Unreachable(error),
-        // Shutdown, crash, startup, and sessions that were idle for too long.
-        ("57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04", _) => PostgresError::ShuttingDown(error),
-        // Lock timeout, statement timeout.
+        // Lock timeout, statement timeout or a request to cancel.
         ("55P03" | "57014", _) => PostgresError::TimedOut(error),
-        ("58000" | "58030", _) | (_, Some("53")) => PostgresError::Exhausted(error),
+        // Shutdown, crash, startup, and sessions or transactions that were open for too long.
+        ("25P03" | "25P04", _) | (_, Some("57")) => PostgresError::ShuttingDown(error),
+        // Insufficient resources, errors of the operating system.
+        (_, Some("53" | "58")) => PostgresError::Exhausted(error),
         ("25006", _) => PostgresError::ReadOnly(error),
         ("42501", _) => PostgresError::Denied(error),
+        ("3D000", _) | (_, Some("28")) => PostgresError::Refused(error),
         // A schema, table, column or function does not exist.
         ("3F000" | "42P01" | "42703" | "42883", _) => PostgresError::NoSchema(error),
         ("25P02", _) => PostgresError::FailedTransaction(error),
@@ -217,7 +271,7 @@ fn classify(database: &DbError, error: tokio_postgres::Error) -> PostgresError {
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
-    error.source().is_some_and(<dyn Error>::is::<io::Error>)
+    iter::successors(error.source(), |error| (*error).source()).any(<dyn Error>::is::<io::Error>)
 }
 
 /// The constraints where another writer can be first. The ids of other primary keys are derived.

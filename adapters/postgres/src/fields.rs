@@ -113,9 +113,9 @@ impl<'r> ColumnReader<'r> {
     }
 
     /// Reports that the last column has a value that is not valid for the engine.
-    pub(crate) fn invalid(&self, source: impl Into<BoxError>) -> PostgresError {
+    pub(crate) fn invalid(&self, reason: impl Into<BoxError>) -> PostgresError {
         let column = self.row.columns().get(self.next.saturating_sub(1));
-        PostgresError::Row { column: column.map_or_else(String::new, |c| c.name().to_owned()), source: source.into() }
+        PostgresError::Row { column: column.map_or_else(String::new, |c| c.name().to_owned()), reason: reason.into() }
     }
 }
 

@@ -105,7 +105,7 @@ mod write;
 
 pub use client::PostgresClient;
 pub use deadpool_postgres;
-pub use error::PostgresError;
+pub use error::{DriverError, PostgresError};
 pub use repository::PostgresRepository;
 pub use schema::{SCHEMA_VERSION, migrate};
 pub use statements::Statements;

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, Pool, Runtime};
-use enroll::RepositoryErrorKind::{Other, Unavailable};
+use enroll::RepositoryErrorKind::{Conflict, Other, Unavailable};
 use enroll::inbox::Failure;
 use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::needs_postgres;
@@ -134,12 +134,12 @@ fn a_read_only_database_is_read_and_refuses_commits() {
         let mut repository = PostgresClient::new(client);
         let error = refused(Request::new(1, &body(0, 2)).enroll(&mut repository).await);
         assert!(matches!(postgres_error(&error), (_, PostgresError::ReadOnly(_))), "{error:?}");
-        assert_advice(&postgres_error(&error), Other, "connect to the primary");
+        assert_advice(&postgres_error(&error), Unavailable, "connect to the primary");
         assert_eq!(count_rows(&connect(&url).await).await, 0);
         let error = refused(Request::new(1, &body(0, 2)).accept(&mut repository).await);
-        assert!(matches!(postgres_error(&error), (Other, PostgresError::ReadOnly(_))), "{error:?}");
+        assert!(matches!(postgres_error(&error), (Unavailable, PostgresError::ReadOnly(_))), "{error:?}");
         let error = repository.claim(at(0), at(10)).await.unwrap_err();
-        assert!(matches!(postgres_error(&error), (Other, PostgresError::ReadOnly(_))), "{error:?}");
+        assert!(matches!(postgres_error(&error), (Unavailable, PostgresError::ReadOnly(_))), "{error:?}");
         assert_eq!(count_rows(&connect(&url).await).await, 0);
     });
 }
@@ -162,6 +162,89 @@ fn a_lock_timeout_is_unavailable_and_the_handle_stays_usable() {
         lock.rollback().await.unwrap();
         assert_eq!(count_rows(repository.client()).await, 0);
         request.enroll(&mut repository).await.unwrap();
+    });
+}
+
+/// A disk that is full, as PostgreSQL reports it.
+#[test]
+#[ignore = needs_postgres!()]
+fn a_full_disk_is_unavailable_and_stores_nothing() {
+    block_on(async {
+        let url = database().await;
+        let (client, mut repository) = (connect(&url).await, open(&url).await);
+        let full = "create function full_disk() returns trigger language plpgsql as $$
+                begin raise exception 'no space' using errcode = 'disk_full'; end $$;
+            create trigger full_disk after insert on enroll.step_contacts execute function full_disk()";
+        client.batch_execute(full).await.unwrap();
+        let request = Request::new(1, &body(0, 2));
+        let error = refused(request.enroll(&mut repository).await);
+        assert!(matches!(postgres_error(&error), (_, PostgresError::Exhausted(_))), "{error:?}");
+        assert_advice(&postgres_error(&error), Unavailable, "make room");
+        assert_eq!(count_rows(&client).await, 0);
+        client.batch_execute("drop trigger full_disk on enroll.step_contacts").await.unwrap();
+        request.enroll(&mut repository).await.unwrap();
+    });
+}
+
+/// The server raises each code itself.
+#[test]
+#[ignore = needs_postgres!()]
+fn an_error_is_classified_by_its_code() {
+    block_on(async {
+        let client = connect(Server::shared().url()).await;
+        for (kind, codes) in [
+            (
+                Unavailable,
+                &[
+                    "08000", "08003", "08006", "40003", "25006", "25P03", "25P04", "53000", "53100", "53200", "53300",
+                    "53400", "55P03", "57000", "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "58000", "58030",
+                    "58P01",
+                ][..],
+            ),
+            (Conflict, &["40001", "40P01"]),
+            (
+                Other,
+                &["22001", "23502", "23514", "25P02", "28P01", "3D000", "42501", "42P01", "42703", "XX000", "XX001"],
+            ),
+        ] {
+            for code in codes {
+                let raise = format!("do $$ begin raise exception 'text' using errcode = '{code}'; end $$");
+                let error = PostgresError::from(client.batch_execute(&raise).await.unwrap_err());
+                assert_eq!(error.kind(), kind, "{code}: {error}");
+                let source = std::error::Error::source(&error).unwrap().to_string();
+                assert_eq!(source, format!("SQLSTATE {code}"));
+            }
+        }
+    });
+}
+
+/// A session that crashes makes the server end all sessions, recover and start again.
+#[test]
+#[ignore = needs_postgres!()]
+fn a_server_that_restarts_is_unavailable_until_it_is_back() {
+    block_on(async {
+        let server = Server::start();
+        let url = server.database().await.unwrap();
+        load(&mut connect(&url).await, &support::seed()).await.unwrap();
+        let mut repository = PostgresRepository::connect(&url, 2).await.unwrap();
+        let request = Request::new(1, &body(0, 2));
+        request.accept(&mut repository).await.unwrap();
+        let victim = pid(&connect(&url).await).await;
+        let killed = std::process::Command::new("kill").args(["-KILL", &victim.to_string()]).status().unwrap();
+        assert!(killed.success());
+        // Before the server notices the crash, calls still succeed.
+        let mut outages = 0;
+        loop {
+            match repository.claim(at(0), at(0)).await {
+                Ok(_) if outages > 0 => break,
+                Ok(_) => {}
+                Err(error) => {
+                    assert_eq!(error.kind(), Unavailable, "{error:?}");
+                    outages += 1;
+                }
+            }
+        }
+        assert_eq!(request.process(&mut repository).await.unwrap().counts().added, 2);
     });
 }
 
