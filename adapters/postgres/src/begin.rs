@@ -1,27 +1,180 @@
-//! Begins the transaction of a write.
+//! The transactions of the engine.
 
-use tokio_postgres::{Client, IsolationLevel, Transaction};
+use futures_util::TryStreamExt;
+use futures_util::future::{FutureExt, join};
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, SimpleQueryMessage, SimpleQueryStream, Statement, Transaction};
 
-use crate::PostgresError;
+use crate::{PostgresError, Timeouts, schema};
 
-/// A handle on which a transaction at READ COMMITTED, or a savepoint in one, can begin.
-///
-/// A dropped transaction is rolled back before the next statement on the connection, even if its future was dropped in
-/// the middle.
+/// A handle on which a transaction of the engine can begin.
 pub(crate) trait Begin: Send {
-    fn begin(&mut self) -> impl Future<Output = Result<Transaction<'_>, PostgresError>> + Send;
+    /// Begins a transaction that writes.
+    fn begin(&mut self) -> impl Future<Output = Result<EngineTransaction<'_>, PostgresError>> + Send;
+
+    /// Begins a transaction that only reads.
+    fn begin_read(&mut self) -> impl Future<Output = Result<EngineTransaction<'_>, PostgresError>> + Send;
 }
 
-/// Begins a transaction at READ COMMITTED, independent of the default isolation level.
-impl Begin for Client {
-    async fn begin(&mut self) -> Result<Transaction<'_>, PostgresError> {
-        Ok(self.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?)
+/// A connection of the adapter, with the statements that begin a transaction on it.
+pub(crate) struct Session<'c> {
+    pub(crate) client: &'c Client,
+    pub(crate) begin: &'c BeginSql,
+}
+
+/// The statements that begin a transaction, set its timeouts, and read the version of the schema.
+#[derive(Debug)]
+pub(crate) struct BeginSql {
+    write: String,
+    read: String,
+}
+
+impl BeginSql {
+    pub(crate) fn new(timeouts: &Timeouts) -> Self {
+        // The timeouts come before the version: a migration locks the table of versions.
+        let begin = |mode| format!("start transaction {mode}; {}; {}", timeouts.set_local(), schema::STORED_VERSION);
+        Self {
+            // Independent of the default isolation level.
+            write: begin("isolation level read committed"),
+            // All statements read one snapshot of the database.
+            read: begin("isolation level repeatable read, read only"),
+        }
     }
 }
 
-/// Sets a savepoint, so that a failed write keeps the host's rows.
+impl Begin for Session<'_> {
+    async fn begin(&mut self) -> Result<EngineTransaction<'_>, PostgresError> {
+        EngineTransaction::start(self.client, &self.begin.write, Some(TRANSACTION)).await
+    }
+
+    async fn begin_read(&mut self) -> Result<EngineTransaction<'_>, PostgresError> {
+        EngineTransaction::start(self.client, &self.begin.read, Some(TRANSACTION)).await
+    }
+}
+
+/// The host's transaction, with the host's timeouts.
 impl Begin for Transaction<'_> {
-    async fn begin(&mut self) -> Result<Transaction<'_>, PostgresError> {
-        Ok(self.transaction().await?)
+    /// Sets a savepoint, so that a failed write keeps the host's rows.
+    async fn begin(&mut self) -> Result<EngineTransaction<'_>, PostgresError> {
+        let begin = format!("savepoint enroll; {}", schema::STORED_VERSION);
+        EngineTransaction::start(self.client(), &begin, Some(SAVEPOINT)).await
     }
+
+    async fn begin_read(&mut self) -> Result<EngineTransaction<'_>, PostgresError> {
+        EngineTransaction::start(self.client(), schema::STORED_VERSION, None).await
+    }
+}
+
+/// A transaction on a connection of the adapter, or a part of the host's transaction.
+///
+/// The statements that begin it are sent with its first statements, in one round trip. If it is dropped, it is rolled back
+/// before the next statement on the connection.
+pub(crate) struct EngineTransaction<'c> {
+    client: &'c Client,
+    /// The answer to the statements that began it. The first statements wait for it.
+    began: Mutex<Option<SimpleQueryStream>>,
+    /// How to end it, unless it has ended.
+    end: Option<End>,
+}
+
+struct End {
+    commit: &'static str,
+    rollback: &'static str,
+}
+
+const TRANSACTION: End = End { commit: "commit", rollback: "rollback" };
+const SAVEPOINT: End =
+    End { commit: "release savepoint enroll", rollback: "rollback to savepoint enroll; release savepoint enroll" };
+
+impl<'c> EngineTransaction<'c> {
+    /// Sends the statements that begin the transaction. This does not wait for their answer.
+    async fn start(client: &'c Client, sql: &str, end: Option<End>) -> Result<Self, PostgresError> {
+        let began = client.simple_query_raw(sql).await?;
+        Ok(Self { client, began: Mutex::new(Some(began)), end })
+    }
+
+    /// Returns the connection, for statements inside the transaction.
+    pub(crate) fn client(&self) -> &'c Client {
+        self.client
+    }
+
+    /// Waits for the answer to statements that are sent when the future is first polled.
+    ///
+    /// If the transaction did not begin, or the schema is newer, returns that error: the errors of the statements follow
+    /// from it.
+    pub(crate) async fn answer<T>(&self, statements: impl Future<Output = T>) -> Result<T, PostgresError> {
+        let began = self.began.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match began {
+            Some(began) => {
+                let (version, answer) = join(schema_version(began), statements).await;
+                schema::check_version(version?)?;
+                Ok(answer)
+            }
+            None => Ok(statements.await),
+        }
+    }
+
+    /// Waits for the answer to the last statements of a transaction that only reads. The commit is sent with them.
+    pub(crate) async fn last<T>(
+        mut self,
+        statements: impl Future<Output = Result<T, PostgresError>>,
+    ) -> Result<T, PostgresError> {
+        let end = self.end.take();
+        let commit = async {
+            match end {
+                Some(end) => self.client.batch_execute(end.commit).await,
+                None => Ok(()),
+            }
+        };
+        let (answer, committed) = join(self.answer(statements), commit).await;
+        let answer = answer??;
+        committed?;
+        Ok(answer)
+    }
+
+    pub(crate) async fn query_opt(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, PostgresError> {
+        Ok(self.answer(self.client.query_opt(statement, parameters)).await??)
+    }
+
+    pub(crate) async fn execute(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, PostgresError> {
+        Ok(self.answer(self.client.execute(statement, parameters)).await??)
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), PostgresError> {
+        if let Some(end) = self.end.take() {
+            self.client.batch_execute(end.commit).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for EngineTransaction<'_> {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take() {
+            // The first poll sends the statement. Nothing waits for its answer.
+            drop(self.client.simple_query_raw(end.rollback).now_or_never());
+        }
+    }
+}
+
+/// Returns the version of the schema, which is the last row of the statements that began a transaction.
+async fn schema_version(began: SimpleQueryStream) -> Result<i32, PostgresError> {
+    let mut began = pin!(began);
+    let mut version = None;
+    while let Some(message) = began.try_next().await? {
+        if let SimpleQueryMessage::Row(row) = message {
+            version = row.try_get(0)?.and_then(|version| version.parse().ok());
+        }
+    }
+    Ok(version.unwrap_or(0))
 }

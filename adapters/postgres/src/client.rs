@@ -5,14 +5,18 @@ use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
     ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
 };
-use tokio_postgres::{Client, IsolationLevel};
+use tokio_postgres::Client;
 
-use crate::{PostgresError, Statements, inbox, read, schema, write};
+use crate::begin::{BeginSql, Session};
+use crate::{PostgresError, Statements, Timeouts, inbox, read, write};
 
 /// A repository and inbox on one connection. It prepares its statements once, at the first call.
 ///
 /// The host drives the connection with `tokio::spawn(connection)`. After the connection is lost, every call returns an
 /// error of the kind [`Unavailable`](enroll::RepositoryErrorKind::Unavailable): open another connection.
+///
+/// Each call has the [`Timeouts`]. If the host drops a call, its transaction is rolled back before the next statement. The
+/// running statement is not cancelled, because a late request to cancel could hit the host's next statement.
 ///
 /// ```no_run
 /// use enroll_postgres::PostgresClient;
@@ -32,13 +36,20 @@ use crate::{PostgresError, Statements, inbox, read, schema, write};
 pub struct PostgresClient {
     client: Client,
     statements: Option<Statements>,
+    begin: BeginSql,
 }
 
 impl PostgresClient {
     /// Creates a repository on a connection to a database that has the schema: see [`migrate`](crate::migrate).
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, statements: None }
+        Self { client, statements: None, begin: BeginSql::new(&Timeouts::default()) }
+    }
+
+    /// Replaces the default timeouts.
+    #[must_use]
+    pub fn with_timeouts(self, timeouts: &Timeouts) -> Self {
+        Self { begin: BeginSql::new(timeouts), ..self }
     }
 
     /// Returns the connection for the host's own SQL.
@@ -57,33 +68,36 @@ impl PostgresClient {
         if let Some(statements) = &self.statements {
             return Ok(statements.clone());
         }
-        schema::check(&self.client).await?;
-        let statements = Statements::prepare(&self.client).await?;
+        let statements = Statements::prepare_in(&mut self.session()).await?;
         Ok(self.statements.insert(statements).clone())
+    }
+
+    fn session(&self) -> Session<'_> {
+        Session { client: &self.client, begin: &self.begin }
     }
 }
 
 impl AsyncRepository for PostgresClient {
     async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(read::reference_data(&self.client, &statements.0, query).await?)
+        Ok(read::reference_data(&mut self.session(), &statements.0, query).await?)
     }
 
     async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(load(&mut self.client, &statements, query).await?)
+        Ok(read::load(&mut self.session(), &statements.0, query).await?)
     }
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(write::commit(&mut self.client, &statements.0, changes).await?)
+        Ok(write::commit(&mut self.session(), &statements.0, changes).await?)
     }
 }
 
 impl AsyncInbox for PostgresClient {
     async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::insert(&mut self.client, &statements.0, command).await?)
+        Ok(inbox::insert(&mut self.session(), &statements.0, command).await?)
     }
 
     async fn find(
@@ -92,22 +106,22 @@ impl AsyncInbox for PostgresClient {
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::find(&self.client, &statements.0, organization_id, enrollment_id).await?)
+        Ok(inbox::find(&mut self.session(), &statements.0, organization_id, enrollment_id).await?)
     }
 
     async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::claim(&mut self.client, &statements.0, now, lease_end).await?)
+        Ok(inbox::claim(&mut self.session(), &statements.0, now, lease_end).await?)
     }
 
     async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::record_failure(&mut self.client, &statements.0, claim, failure).await?)
+        Ok(inbox::record_failure(&mut self.session(), &statements.0, claim, failure).await?)
     }
 
     async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::release(&mut self.client, &statements.0, claim, due_at).await?)
+        Ok(inbox::release(&mut self.session(), &statements.0, claim, due_at).await?)
     }
 
     async fn retry(
@@ -117,19 +131,6 @@ impl AsyncInbox for PostgresClient {
         now: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::retry(&mut self.client, &statements.0, organization_id, enrollment_id, now).await?)
+        Ok(inbox::retry(&mut self.session(), &statements.0, organization_id, enrollment_id, now).await?)
     }
-}
-
-/// Loads in a transaction, so that all statements read one snapshot of the database.
-pub(crate) async fn load(
-    client: &mut Client,
-    statements: &Statements,
-    query: &SnapshotQuery,
-) -> Result<Snapshot, PostgresError> {
-    let builder = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
-    let transaction = builder.start().await?;
-    let snapshot = read::load(&transaction, &statements.0, query).await?;
-    transaction.commit().await?;
-    Ok(snapshot)
 }

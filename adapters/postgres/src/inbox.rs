@@ -2,13 +2,12 @@
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredCommand, StoredEnrollment, Timestamp};
-use tokio_postgres::GenericClient;
 use tokio_postgres::types::{Json, ToSql};
 
 use crate::PostgresError;
 use crate::begin::Begin;
 use crate::fields::{ColumnReader, JsonText};
-use crate::statements::{Bound, Prepared, query_all};
+use crate::statements::{Bound, Prepared, query_all, query_last};
 use crate::tables::read_enrollment;
 
 /// Stores an accepted command, or returns the enrollment that already has its id.
@@ -43,14 +42,15 @@ pub(crate) async fn insert(
 
 /// Reads an enrollment, with its command if it has not ended.
 pub(crate) async fn find(
-    client: &impl GenericClient,
+    client: &mut impl Begin,
     statements: &Prepared,
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
 ) -> Result<Option<InboxEntry>, PostgresError> {
-    let row = client.query_opt(&statements.find, &[&organization_id.as_uuid(), &enrollment_id.as_uuid()]).await?;
-    let Some(row) = row else { return Ok(None) };
-    let mut columns = ColumnReader::new(&row);
+    let (organization, id) = (organization_id.as_uuid(), enrollment_id.as_uuid());
+    let [rows] = query_last(client.begin_read().await?, [(&statements.find, vec![&organization, &id])]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let mut columns = ColumnReader::new(row);
     let (attempts, error) = (columns.read()?, columns.get()?);
     let command: Option<JsonText<'_>> = columns.get()?;
     let command = command.map(|json| StoredCommand::from_json(json.0)).transpose().map_err(|e| columns.invalid(e))?;
@@ -92,7 +92,7 @@ pub(crate) async fn record_failure(
     let transaction = client.begin().await?;
     let parameters: [&(dyn ToSql + Sync); 6] = [&organization, &id, &attempts, &error, &due_at, &lease_end];
     transaction.execute(&statements.record_failure, &parameters).await?;
-    Ok(transaction.commit().await?)
+    transaction.commit().await
 }
 
 /// Gives a claim back: its attempt does not count. Does nothing if a later claim exists.
@@ -107,7 +107,7 @@ pub(crate) async fn release(
     let transaction = client.begin().await?;
     let parameters: [&(dyn ToSql + Sync); 5] = [&organization, &id, &attempts, &due_at, &lease_end];
     transaction.execute(&statements.release, &parameters).await?;
-    Ok(transaction.commit().await?)
+    transaction.commit().await
 }
 
 /// Makes a failed enrollment wait again. Returns false if it had not failed.

@@ -63,10 +63,22 @@
 //! # Statements
 //! A commit first locks the organization's row. So one commit per organization runs at a time, and commits of several
 //! organizations run in parallel. A load and a commit each have a fixed number of statements, for any number of recipients.
-//! Statements are pipelined: reference data needs one round trip, a load and a commit need four each.
+//! Statements are pipelined: reference data needs one round trip, a load two, and a commit three.
 //!
 //! A list of 2000 new rows or more is copied (`copy … from stdin`), with two more round trips for each of at most six
 //! tables. Some poolers cannot forward a copy. Disable it with `alter role app set enroll.copy = 'off'`.
+//!
+//! # Outages
+//! Each call is one transaction with [`Timeouts`]: it does not wait forever for a lock, a statement or a frozen process. The
+//! timeouts are set inside the transaction, and a connection starts without settings, so that poolers accept it. If the host
+//! drops a call of [`PostgresRepository`], the server cancels its statement.
+//!
+//! An outage is an error of the kind [`Unavailable`](enroll::RepositoryErrorKind::Unavailable): a lost connection, a timeout,
+//! a full disk, a read-only server, a failover. Errors are classified by SQLSTATE. They name it with the constraint, the
+//! column and the table, and never quote the server's message: it can contain the phones and names of people.
+//!
+//! Each call checks the version of the schema. After an upgrade, processes of an older build fail with
+//! [`PostgresError::NewerSchema`], and write nothing.
 //!
 //! # Background work
 //! An accepted enrollment is stored without waiting for enrollments that are processed. Several workers, on several
@@ -100,6 +112,7 @@ mod statements;
 mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timeouts;
 mod transaction;
 mod write;
 
@@ -109,6 +122,7 @@ pub use error::{DriverError, PostgresError};
 pub use repository::PostgresRepository;
 pub use schema::{SCHEMA_VERSION, migrate};
 pub use statements::Statements;
+pub use timeouts::Timeouts;
 pub use tokio_postgres;
 pub use transaction::PostgresTransaction;
 

@@ -9,23 +9,24 @@ use enroll::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::PostgresError;
+use crate::begin::Begin;
 use crate::fields::ColumnReader;
 use crate::id_ranges::ContactRanges;
-use crate::statements::{Bound, Prepared, query_all};
+use crate::statements::{Bound, Prepared, query_all, query_last};
 use crate::tables::{Table, read_enrollment};
 
 /// Reads the rows that a request refers to.
 pub(crate) async fn reference_data(
-    client: &impl GenericClient,
+    client: &mut impl Begin,
     statements: &Prepared,
     query: &ReferenceQuery,
 ) -> Result<ReferenceData, PostgresError> {
     let params = ReferenceParams::new(query);
-    read_reference_data(query, &query_all(client, params.queries(statements)).await?)
+    read_reference_data(query, &query_last(client.begin_read().await?, params.queries(statements)).await?)
 }
 
 /// Reads the facts that the planner needs.
@@ -33,7 +34,7 @@ pub(crate) async fn reference_data(
 /// At READ COMMITTED, each statement sees the rows that were committed before it. A contact is therefore read with its
 /// version before its related rows: if one of these changes meanwhile, the version is stale, and the commit is refused.
 pub(crate) async fn load(
-    client: &impl GenericClient,
+    client: &mut impl Begin,
     statements: &Prepared,
     query: &SnapshotQuery,
 ) -> Result<Snapshot, PostgresError> {
@@ -51,7 +52,8 @@ pub(crate) async fn load(
         call_flow,
         (&statements.owners, vec![organization, &external_ids, &phones, &emails]),
     ];
-    let [enrollment, channels, sequence, steps, object, call_flow, owners] = query_all(client, queries).await?;
+    let transaction = client.begin_read().await?;
+    let [enrollment, channels, sequence, steps, object, call_flow, owners] = query_all(&transaction, queries).await?;
     let reference = read_reference_data(&query.reference, &[enrollment, channels, sequence, steps, object, call_flow])?;
 
     let ids = owners.iter().map(|row| ColumnReader::new(row).read()).collect::<Result<BTreeSet<Uuid>, _>>()?;
@@ -67,7 +69,7 @@ pub(crate) async fn load(
         (&statements.step_contacts, ranges.related(organization, &params.sequence)),
         (&statements.records, ranges.related(organization, &object)),
     ];
-    let [contacts, preferences, conversations, runs, step_contacts, records] = query_all(client, queries).await?;
+    let [contacts, preferences, conversations, runs, step_contacts, records] = query_last(transaction, queries).await?;
     let mut aggregates = BTreeMap::new();
     for row in &contacts {
         let contact = read_contact(row)?;

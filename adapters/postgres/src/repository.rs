@@ -1,24 +1,31 @@
 //! A repository on a pool of connections.
 
-use deadpool_postgres::{Manager, Object, Pool, Runtime};
+use deadpool_postgres::{Manager, Object, ObjectId, Pool, Runtime, StatementCache};
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
     ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
 };
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use futures_util::future::BoxFuture;
+use scopeguard::{ScopeGuard, guard};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio_postgres::{Config, NoTls};
+use tokio::runtime::Handle;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{CancelToken, Config, NoTls, Row, Socket};
 
-use crate::client::load;
-use crate::{PostgresError, Statements, inbox, migrate, read, schema, write};
+use crate::begin::{Begin, BeginSql, Session};
+use crate::{PostgresError, Statements, Timeouts, inbox, migrate, read, write};
 
 /// A repository and inbox on a pool of connections. A clone is another handle on the same pool.
 ///
-/// Each call uses one connection, and returns it to the pool. Each connection prepares the statements once.
+/// Each call is one transaction with the [`Timeouts`]. It uses one connection, and returns it to the pool. Each connection
+/// prepares the statements once. If the host drops a call, its running statement is cancelled, and the connection is closed.
 ///
-/// Each load is one read transaction. A commit first locks the organization's row, so that one commit per organization
+/// A commit first locks the organization's row, so that one commit per organization
 /// runs at a time. Commits of several organizations run in parallel.
 ///
 /// ```no_run
@@ -54,28 +61,29 @@ use crate::{PostgresError, Statements, inbox, migrate, read, schema, write};
 #[derive(Clone, Debug)]
 pub struct PostgresRepository {
     pool: Pool,
-    checked: Arc<AtomicBool>,
+    begin: Arc<BeginSql>,
+    prepared: Arc<Mutex<PreparedStatements>>,
+    cancel: Cancel,
 }
 
 impl PostgresRepository {
     /// Connects without TLS, with at most `connections` connections, and upgrades the schema.
     ///
-    /// The timeouts are those of [`pool_at`](Self::pool_at).
+    /// The timeouts are those of [`pool_at`](Self::pool_at) and [`Timeouts`].
     ///
     /// # Errors
     /// [`PostgresError::Unreachable`] if no server answers. [`PostgresError::Postgres`] if the address is not valid. The
     /// errors of [`migrate`].
     pub async fn connect(url: &str, connections: usize) -> Result<Self, PostgresError> {
-        let repository = Self::new(Self::pool_at(url, connections)?);
-        migrate(&mut *repository.connection().await?).await?;
-        Ok(repository)
+        let pool = Self::pool_at(url, connections)?;
+        migrate(&mut *pool.get().await?).await?;
+        Ok(Self::new(pool))
     }
 
     /// Builds a pool of at most `connections` connections without TLS. It does not connect yet.
     ///
     /// A call waits up to 30 s for a connection. Unless the address has other values, the timeouts are:
     /// - 10 s for a new connection
-    /// - 30 s for a lock
     /// - 30 s until a server that no longer answers counts as lost
     ///
     /// For TLS, or other settings, build the pool with [`deadpool_postgres`] and use [`new`](Self::new).
@@ -91,7 +99,31 @@ impl PostgresRepository {
     /// Creates a repository on a pool of connections to a database that has the schema: see [`migrate`].
     #[must_use]
     pub fn new(pool: Pool) -> Self {
-        Self { pool, checked: Arc::default() }
+        Self {
+            pool,
+            begin: Arc::new(BeginSql::new(&Timeouts::default())),
+            prepared: Arc::default(),
+            cancel: Cancel::new(NoTls),
+        }
+    }
+
+    /// Replaces the default timeouts.
+    #[must_use]
+    pub fn with_timeouts(self, timeouts: &Timeouts) -> Self {
+        Self { begin: Arc::new(BeginSql::new(timeouts)), ..self }
+    }
+
+    /// Sends requests to cancel with TLS. PostgreSQL also takes them without, but the driver sends none without TLS if the
+    /// address has `sslmode=require`.
+    #[must_use]
+    pub fn with_tls<T>(self, tls: T) -> Self
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::TlsConnect: Send,
+        T::Stream: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    {
+        Self { cancel: Cancel::new(tls), ..self }
     }
 
     /// Returns the pool for the host's own SQL.
@@ -100,42 +132,165 @@ impl PostgresRepository {
         &self.pool
     }
 
-    async fn connection(&self) -> Result<Object, PostgresError> {
-        Ok(self.pool.get().await?)
+    /// Runs a query of the host like a call of the engine, in one round trip: in a transaction that only reads, with the
+    /// timeouts, and cancelled if the future is dropped.
+    ///
+    /// # Errors
+    /// [`PostgresError::NewerSchema`] if a later version of this crate migrated the schema. Any other error of the database.
+    pub async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, PostgresError> {
+        let lease = self.lease().await?;
+        let answer = query(&mut lease.session(), sql, parameters).await;
+        lease.end(answer)
     }
 
-    async fn ready(&self) -> Result<(Object, Statements), PostgresError> {
-        let connection = self.connection().await?;
-        if !self.checked.load(Ordering::Relaxed) {
-            schema::check(&**connection).await?;
-            self.checked.store(true, Ordering::Relaxed);
+    /// Runs a statement of the host like [`query`](Self::query), in a transaction that writes. Returns the number of rows.
+    ///
+    /// # Errors
+    /// Those of [`query`](Self::query). Then nothing is written, unless the connection was lost during the commit.
+    pub async fn execute(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, PostgresError> {
+        let lease = self.lease().await?;
+        let answer = execute(&mut lease.session(), sql, parameters).await;
+        lease.end(answer)
+    }
+
+    /// Takes a connection of the pool, for one call.
+    async fn lease(&self) -> Result<Lease<impl FnOnce(Object)>, PostgresError> {
+        let cancel = Arc::clone(&self.cancel.0);
+        let connection = guard(self.pool.get().await?, move |connection| discard(connection, &*cancel));
+        Ok(Lease { connection, begin: Arc::clone(&self.begin) })
+    }
+
+    /// Takes a connection of the pool, with the statements.
+    async fn ready(&self) -> Result<(Lease<impl FnOnce(Object)>, Statements), PostgresError> {
+        let lease = self.lease().await?;
+        let id = Object::id(&lease.connection);
+        if let Some((_, statements)) = self.prepared().get(&id) {
+            let statements = statements.clone();
+            return Ok((lease, statements));
         }
-        let statements = Statements::cached(&connection).await?;
-        Ok((connection, statements))
+        let statements = match Statements::prepare_in(&mut lease.session()).await {
+            Ok(statements) => statements,
+            Err(e) => return lease.end(Err(e)),
+        };
+        let mut prepared = self.prepared();
+        prepared.retain(|_, (connection, _)| connection.strong_count() > 0);
+        prepared.insert(id, (Arc::downgrade(&lease.connection.statement_cache), statements.clone()));
+        drop(prepared);
+        Ok((lease, statements))
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, PreparedStatements> {
+        // A panic cannot leave the map half changed.
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A parameter of the host's SQL, with its type.
+type Parameter<'p> = (&'p (dyn ToSql + Sync), Type);
+
+async fn query(client: &mut impl Begin, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, PostgresError> {
+    let transaction = client.begin_read().await?;
+    let client = transaction.client();
+    transaction.last(async { Ok(client.query_typed(sql, parameters).await?) }).await
+}
+
+async fn execute(client: &mut impl Begin, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, PostgresError> {
+    let transaction = client.begin().await?;
+    let rows = transaction.answer(transaction.client().execute_typed(sql, parameters)).await??;
+    transaction.commit().await?;
+    Ok(rows)
+}
+
+/// The statements of the pool's connections. A connection is open as long as its statement cache exists.
+type PreparedStatements = HashMap<ObjectId, (Weak<StatementCache>, Statements)>;
+
+/// A connection of the pool for one call.
+///
+/// If the call is dropped, its statement is cancelled, and the connection is not used again: the request to cancel could
+/// reach the server late, and hit the statement of the next call.
+struct Lease<F: FnOnce(Object)> {
+    connection: ScopeGuard<Object, F>,
+    begin: Arc<BeginSql>,
+}
+
+impl<F: FnOnce(Object)> Lease<F> {
+    fn session(&self) -> Session<'_> {
+        Session { client: &self.connection, begin: &self.begin }
+    }
+
+    /// Returns the connection to the pool, after the call has received its answers.
+    fn end<T>(self, answer: Result<T, PostgresError>) -> Result<T, PostgresError> {
+        drop(ScopeGuard::into_inner(self.connection));
+        answer
+    }
+}
+
+/// Cancels the running statement, then closes the connection.
+fn discard(connection: Object, cancel: &SendCancel) {
+    let connection = Object::take(connection);
+    let cancelled = cancel(connection.cancel_token());
+    // Without a runtime, the connection is closed, and the statement ends with its timeouts.
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move {
+            cancelled.await;
+            drop(connection);
+        });
+    }
+}
+
+/// Sends a request to cancel a statement, on a new connection.
+#[derive(Clone)]
+struct Cancel(Arc<SendCancel>);
+
+type SendCancel = dyn Fn(CancelToken) -> BoxFuture<'static, ()> + Send + Sync;
+
+impl Cancel {
+    fn new<T>(tls: T) -> Self
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::TlsConnect: Send,
+        T::Stream: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    {
+        Self(Arc::new(move |token| {
+            let tls = tls.clone();
+            // If the request fails, the statement ends with its timeouts.
+            Box::pin(async move { drop(token.cancel_query(tls).await) })
+        }))
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cancel")
     }
 }
 
 impl AsyncRepository for PostgresRepository {
     async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        let (connection, statements) = self.ready().await?;
-        Ok(read::reference_data(&**connection, &statements.0, query).await?)
+        let (lease, statements) = self.ready().await?;
+        let answer = read::reference_data(&mut lease.session(), &statements.0, query).await;
+        Ok(lease.end(answer)?)
     }
 
     async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        let (mut connection, statements) = self.ready().await?;
-        Ok(load(&mut connection, &statements, query).await?)
+        let (lease, statements) = self.ready().await?;
+        let answer = read::load(&mut lease.session(), &statements.0, query).await;
+        Ok(lease.end(answer)?)
     }
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        let (mut connection, statements) = self.ready().await?;
-        Ok(write::commit(&mut **connection, &statements.0, changes).await?)
+        let (lease, statements) = self.ready().await?;
+        let answer = write::commit(&mut lease.session(), &statements.0, changes).await;
+        Ok(lease.end(answer)?)
     }
 }
 
 impl AsyncInbox for PostgresRepository {
     async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
-        let (mut connection, statements) = self.ready().await?;
-        Ok(inbox::insert(&mut **connection, &statements.0, command).await?)
+        let (lease, statements) = self.ready().await?;
+        let answer = inbox::insert(&mut lease.session(), &statements.0, command).await;
+        Ok(lease.end(answer)?)
     }
 
     async fn find(
@@ -143,23 +298,27 @@ impl AsyncInbox for PostgresRepository {
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError> {
-        let (connection, statements) = self.ready().await?;
-        Ok(inbox::find(&**connection, &statements.0, organization_id, enrollment_id).await?)
+        let (lease, statements) = self.ready().await?;
+        let answer = inbox::find(&mut lease.session(), &statements.0, organization_id, enrollment_id).await;
+        Ok(lease.end(answer)?)
     }
 
     async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        let (mut connection, statements) = self.ready().await?;
-        Ok(inbox::claim(&mut **connection, &statements.0, now, lease_end).await?)
+        let (lease, statements) = self.ready().await?;
+        let answer = inbox::claim(&mut lease.session(), &statements.0, now, lease_end).await;
+        Ok(lease.end(answer)?)
     }
 
     async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        let (mut connection, statements) = self.ready().await?;
-        Ok(inbox::record_failure(&mut **connection, &statements.0, claim, failure).await?)
+        let (lease, statements) = self.ready().await?;
+        let answer = inbox::record_failure(&mut lease.session(), &statements.0, claim, failure).await;
+        Ok(lease.end(answer)?)
     }
 
     async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-        let (mut connection, statements) = self.ready().await?;
-        Ok(inbox::release(&mut **connection, &statements.0, claim, due_at).await?)
+        let (lease, statements) = self.ready().await?;
+        let answer = inbox::release(&mut lease.session(), &statements.0, claim, due_at).await;
+        Ok(lease.end(answer)?)
     }
 
     async fn retry(
@@ -168,8 +327,9 @@ impl AsyncInbox for PostgresRepository {
         enrollment_id: EnrollmentId,
         now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        let (mut connection, statements) = self.ready().await?;
-        Ok(inbox::retry(&mut **connection, &statements.0, organization_id, enrollment_id, now).await?)
+        let (lease, statements) = self.ready().await?;
+        let answer = inbox::retry(&mut lease.session(), &statements.0, organization_id, enrollment_id, now).await;
+        Ok(lease.end(answer)?)
     }
 }
 
@@ -187,11 +347,6 @@ fn with_timeouts(mut config: Config) -> Config {
             .keepalives_idle(Duration::from_secs(15))
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3);
-    }
-    let options = config.get_options().unwrap_or_default();
-    if !options.contains("lock_timeout") {
-        let options = format!("{options} -c lock_timeout={}", WAIT.as_millis());
-        config.options(options.trim());
     }
     config
 }

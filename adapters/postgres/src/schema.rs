@@ -1,9 +1,8 @@
 //! The version of the schema `enroll`, and its migrations.
 
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::{Client, IsolationLevel, Transaction};
 
-use crate::PostgresError;
-use crate::begin::Begin;
+use crate::{PostgresError, Timeouts};
 
 /// The latest version of the schema that this build supports.
 pub const SCHEMA_VERSION: i32 = 1;
@@ -13,6 +12,9 @@ pub const SCHEMA_VERSION: i32 = 1;
 /// Several processes may migrate at the same time: an advisory lock makes them wait for each other. All steps are one
 /// transaction. If the schema has the version already, this function only reads, so that the role needs no privilege to
 /// create. The server needs PostgreSQL 14 or later, and the encoding UTF-8.
+///
+/// It waits up to 30 s for each lock, unless the session has another timeout. Running transactions of an older build end
+/// before the schema changes, and later ones fail with [`PostgresError::NewerSchema`].
 ///
 /// # Errors
 /// [`PostgresError::NewerSchema`] if a later version of this crate migrated the database. [`PostgresError::Denied`] if
@@ -30,7 +32,8 @@ pub const SCHEMA_VERSION: i32 = 1;
 /// ```
 pub async fn migrate(client: &mut Client) -> Result<(), PostgresError> {
     // At another isolation level, this would not see the changes of a process that had the lock before.
-    let transaction = client.begin().await?;
+    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+    transaction.batch_execute(&Timeouts { statement: None, ..Timeouts::default() }.set_local()).await?;
     transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let found = stored_version(&transaction).await?;
     if found > SCHEMA_VERSION {
@@ -39,17 +42,15 @@ pub async fn migrate(client: &mut Client) -> Result<(), PostgresError> {
     if found == 0 {
         transaction.batch_execute(VERSION_TABLE).await?;
     }
+    if found < SCHEMA_VERSION {
+        // Each transaction of the engine reads the table first.
+        transaction.batch_execute("lock table enroll.schema_version in access exclusive mode").await?;
+    }
     for (version, migration) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
         transaction.batch_execute(migration).await?;
         transaction.execute("insert into enroll.schema_version (version) values ($1)", &[&version]).await?;
     }
     Ok(transaction.commit().await?)
-}
-
-/// Checks that the schema has the version of this build.
-pub(crate) async fn check(client: &impl GenericClient) -> Result<(), PostgresError> {
-    let row = client.query_typed_one("select max(version) from enroll.schema_version", &[]).await?;
-    check_version(row.try_get::<_, Option<i32>>(0)?.unwrap_or(0))
 }
 
 /// Checks that a version is the one of this build.
@@ -64,14 +65,16 @@ pub(crate) fn check_version(found: i32) -> Result<(), PostgresError> {
 /// Returns the version of the schema, or 0 if it does not exist.
 ///
 /// Reads the catalog first, because an error would end the transaction.
-async fn stored_version(client: &impl GenericClient) -> Result<i32, PostgresError> {
+async fn stored_version(transaction: &Transaction<'_>) -> Result<i32, PostgresError> {
     let exists = "select pg_catalog.to_regclass('enroll.schema_version') is not null";
-    if !client.query_one(exists, &[]).await?.try_get::<_, bool>(0)? {
+    if !transaction.query_one(exists, &[]).await?.try_get::<_, bool>(0)? {
         return Ok(0);
     }
-    let row = client.query_one("select max(version) from enroll.schema_version", &[]).await?;
+    let row = transaction.query_one(STORED_VERSION, &[]).await?;
     Ok(row.try_get::<_, Option<i32>>(0)?.unwrap_or(0))
 }
+
+pub(crate) const STORED_VERSION: &str = "select max(version) from enroll.schema_version";
 
 /// Each migration leads from the version before to its own. A released migration never changes.
 pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];

@@ -9,9 +9,10 @@ use enroll::model::{
 use futures_util::future::{join_all, try_join_all};
 use std::sync::{Arc, LazyLock};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{GenericClient, Row, Statement};
+use tokio_postgres::{Client, GenericClient, Row, Statement};
 
 use crate::PostgresError;
+use crate::begin::{Begin, EngineTransaction};
 use crate::id_ranges::{select_contacts, select_related};
 use crate::tables::{
     CONTACT_EXTRA, CONVERSATION_EXTRA, Column, ENROLLMENT, RECORD_EXTRA, Table, contact_assignments,
@@ -32,10 +33,11 @@ impl Statements {
         Self::new(statements)
     }
 
-    /// Prepares the statements that the cache of a pooled connection does not contain.
-    pub(crate) async fn cached(client: &deadpool_postgres::ClientWrapper) -> Result<Self, PostgresError> {
-        let statements = try_join_all(SQL.iter().map(|sql| client.prepare_cached(sql))).await?;
-        Self::new(statements)
+    /// Prepares all statements in a transaction, so that the timeouts apply.
+    pub(crate) async fn prepare_in(client: &mut impl Begin) -> Result<Self, PostgresError> {
+        let transaction = client.begin_read().await?;
+        let client = transaction.client();
+        transaction.last(Self::prepare(client)).await
     }
 
     fn new(statements: Vec<Statement>) -> Result<Self, PostgresError> {
@@ -49,9 +51,22 @@ pub(crate) type Bound<'a> = (&'a Statement, Vec<&'a (dyn ToSql + Sync)>);
 
 /// Runs queries in one round trip, in this order. Returns the first error: the others follow from it.
 pub(crate) async fn query_all<const N: usize>(
-    client: &impl GenericClient,
+    transaction: &EngineTransaction<'_>,
     queries: [Bound<'_>; N],
 ) -> Result<[Vec<Row>; N], PostgresError> {
+    transaction.answer(query_each(transaction.client(), queries)).await?
+}
+
+/// Runs the last queries of a transaction that only reads, as [`query_all`] does.
+pub(crate) async fn query_last<const N: usize>(
+    transaction: EngineTransaction<'_>,
+    queries: [Bound<'_>; N],
+) -> Result<[Vec<Row>; N], PostgresError> {
+    let client = transaction.client();
+    transaction.last(query_each(client, queries)).await
+}
+
+async fn query_each<const N: usize>(client: &Client, queries: [Bound<'_>; N]) -> Result<[Vec<Row>; N], PostgresError> {
     // A query is sent when it is first polled, and these are polled in order.
     let results = join_all(queries.iter().map(|(statement, parameters)| client.query(*statement, parameters))).await;
     let mut rows = [const { Vec::new() }; N];
@@ -62,9 +77,13 @@ pub(crate) async fn query_all<const N: usize>(
 }
 
 /// Runs writes in one round trip, in this order. Returns the number of rows that each wrote, or the first error.
-pub(crate) async fn execute_all(client: &impl GenericClient, writes: &[Bound<'_>]) -> Result<Vec<u64>, PostgresError> {
-    let results = join_all(writes.iter().map(|(statement, parameters)| client.execute(*statement, parameters))).await;
-    Ok(results.into_iter().collect::<Result<_, _>>()?)
+pub(crate) async fn execute_all(
+    transaction: &EngineTransaction<'_>,
+    writes: &[Bound<'_>],
+) -> Result<Vec<u64>, PostgresError> {
+    let client = transaction.client();
+    let writes = writes.iter().map(|(statement, parameters)| client.execute(*statement, parameters));
+    Ok(transaction.answer(join_all(writes)).await?.into_iter().collect::<Result<_, _>>()?)
 }
 
 macro_rules! statements {

@@ -7,7 +7,9 @@ use enroll::{
 };
 use tokio_postgres::Transaction;
 
-use crate::{PostgresError, Statements, inbox, read, schema, write};
+use crate::begin::Begin;
+use crate::statements::{Bound, query_all};
+use crate::{PostgresError, Statements, inbox, read, write};
 
 /// A repository and inbox inside an open transaction of the host.
 ///
@@ -16,6 +18,8 @@ use crate::{PostgresError, Statements, inbox, read, schema, write};
 ///
 /// The database needs the schema: see [`migrate`](crate::migrate). The transaction needs the isolation level READ
 /// COMMITTED: at another level, a retry would not see the rows that made the first attempt fail.
+///
+/// The timeouts are the host's: this type sets none.
 ///
 /// As an inbox, it stores an accepted enrollment together with the host's rows. A claim is invisible to other workers
 /// until the host commits, and a rollback undoes it.
@@ -71,13 +75,17 @@ impl<'t, 'c> PostgresTransaction<'t, 'c> {
     /// Call it before the host's own writes to contacts or related rows.
     ///
     /// # Errors
-    /// [`PostgresError::IsolationLevel`] if the transaction is not at READ COMMITTED. Any other error of the database.
+    /// [`PostgresError::IsolationLevel`] if the transaction is not at READ COMMITTED. [`PostgresError::Deadlock`] if the
+    /// host's transaction already had locks that an enrollment waits for. Any other error of the database.
     pub async fn lock(&mut self, organization_id: OrganizationId) -> Result<(), PostgresError> {
         let statements = self.statements().await?;
         let organization = organization_id.as_uuid();
-        self.transaction.execute(&statements.0.add_organization, &[&organization]).await?;
-        self.transaction.execute(&statements.0.lock_organization, &[&organization]).await?;
-        Ok(())
+        let transaction = self.transaction.begin_read().await?;
+        let locks: [Bound<'_>; 2] = [
+            (&statements.0.add_organization, vec![&organization]),
+            (&statements.0.lock_organization, vec![&organization]),
+        ];
+        query_all(&transaction, locks).await.map(drop).map_err(PostgresError::within_transaction)
     }
 
     async fn statements(&mut self) -> Result<Statements, PostgresError> {
@@ -87,15 +95,12 @@ impl<'t, 'c> PostgresTransaction<'t, 'c> {
             if found != "read committed" {
                 return Err(PostgresError::IsolationLevel { found });
             }
-            if self.statements.is_none() {
-                schema::check(&*self.transaction).await?;
-            }
             self.checked = true;
         }
         if let Some(statements) = &self.statements {
             return Ok(statements.clone());
         }
-        let statements = Statements::prepare(&*self.transaction).await?;
+        let statements = Statements::prepare_in(self.transaction).await?;
         Ok(self.statements.insert(statements).clone())
     }
 }
@@ -103,24 +108,24 @@ impl<'t, 'c> PostgresTransaction<'t, 'c> {
 impl AsyncRepository for PostgresTransaction<'_, '_> {
     async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(read::reference_data(&*self.transaction, &statements.0, query).await?)
+        read::reference_data(self.transaction, &statements.0, query).await.map_err(host_error)
     }
 
     async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(read::load(&*self.transaction, &statements.0, query).await?)
+        read::load(self.transaction, &statements.0, query).await.map_err(host_error)
     }
 
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(write::commit(self.transaction, &statements.0, changes).await.map_err(PostgresError::within_transaction)?)
+        write::commit(self.transaction, &statements.0, changes).await.map_err(host_error)
     }
 }
 
 impl AsyncInbox for PostgresTransaction<'_, '_> {
     async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::insert(self.transaction, &statements.0, command).await?)
+        inbox::insert(self.transaction, &statements.0, command).await.map_err(host_error)
     }
 
     async fn find(
@@ -129,22 +134,22 @@ impl AsyncInbox for PostgresTransaction<'_, '_> {
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::find(&*self.transaction, &statements.0, organization_id, enrollment_id).await?)
+        inbox::find(self.transaction, &statements.0, organization_id, enrollment_id).await.map_err(host_error)
     }
 
     async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::claim(self.transaction, &statements.0, now, lease_end).await?)
+        inbox::claim(self.transaction, &statements.0, now, lease_end).await.map_err(host_error)
     }
 
     async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::record_failure(self.transaction, &statements.0, claim, failure).await?)
+        inbox::record_failure(self.transaction, &statements.0, claim, failure).await.map_err(host_error)
     }
 
     async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::release(self.transaction, &statements.0, claim, due_at).await?)
+        inbox::release(self.transaction, &statements.0, claim, due_at).await.map_err(host_error)
     }
 
     async fn retry(
@@ -154,8 +159,12 @@ impl AsyncInbox for PostgresTransaction<'_, '_> {
         now: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::retry(self.transaction, &statements.0, organization_id, enrollment_id, now).await?)
+        inbox::retry(self.transaction, &statements.0, organization_id, enrollment_id, now).await.map_err(host_error)
     }
+}
+
+fn host_error(error: PostgresError) -> RepositoryError {
+    error.within_transaction().into()
 }
 
 impl std::fmt::Debug for PostgresTransaction<'_, '_> {

@@ -11,8 +11,8 @@ use enroll_postgres::needs_postgres;
 use support::connection::Connection;
 use support::{
     Request, at, block_on, body, connect, count_rows, database, id, open, organization, pid, postgres_error,
+    until_session_ended,
 };
-use tokio_postgres::Client;
 
 #[test]
 #[ignore = needs_postgres!()]
@@ -122,14 +122,6 @@ async fn prepared(url: &str) -> (Connection, PostgresClient, i32) {
 
 async fn found(inbox: &mut PostgresClient, request: &Request) -> InboxEntry {
     inbox.find(organization(), id(request.id)).await.unwrap().unwrap()
-}
-
-/// Waits until the session has ended: the server first executes the statements that it received.
-async fn until_session_ended(client: &Client, pid: i32) {
-    let exists = "select exists (select from pg_stat_activity where pid = $1)";
-    while client.query_one(exists, &[&pid]).await.unwrap().get(0) {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// Two contacts with a conversation, a run, a step contact, a tag assignment and a record each, and one tag.

@@ -161,13 +161,14 @@ fn a_deadlock_fails_the_hosts_transaction_and_locking_the_organization_first_pre
         let (mut host, observer) = (connect(&url).await, connect(&url).await);
         Request::new(1, &body(0, 2)).enroll(&mut open(&url).await).await.unwrap();
         let write = "update enroll.contacts set language = 'fr'";
-        for (n, organization_first) in [(10, false), (20, true)] {
+        // The host locks the organization after it has written, before, or not at all.
+        for (n, order) in [(10, None), (20, Some("after")), (30, Some("before"))] {
             let mut elsewhere = open(&url).await;
             let waits = pid(elsewhere.client()).await;
             // Only the host searches for a deadlock: the timeout of the other connection is longer.
             elsewhere.client().batch_execute("set deadlock_timeout = '10min'").await.unwrap();
             let mut transaction = host.transaction().await.unwrap();
-            if organization_first {
+            if order == Some("before") {
                 PostgresTransaction::new(&mut transaction).lock(organization()).await.unwrap();
             }
             transaction.batch_execute(write).await.unwrap();
@@ -175,12 +176,15 @@ fn a_deadlock_fails_the_hosts_transaction_and_locking_the_organization_first_pre
                 tokio::spawn(async move { Request::new(n, &body(0, 2)).enroll(&mut elsewhere).await.map(drop) });
             until_blocked(&observer, waits).await;
             let mut repository = PostgresTransaction::new(&mut transaction);
-            let enrolled = Request::new(n + 1, &body(5, 2)).enroll(&mut repository).await;
-            if organization_first {
+            if order == Some("before") {
+                let enrolled = Request::new(n + 1, &body(5, 2)).enroll(&mut repository).await;
                 assert_eq!(enrolled.unwrap().counts().added, 2);
                 transaction.commit().await.unwrap();
             } else {
-                let error = refused(enrolled);
+                let error = match order {
+                    Some(_) => repository.lock(organization()).await.unwrap_err().into(),
+                    None => refused(Request::new(n + 1, &body(5, 2)).enroll(&mut repository).await),
+                };
                 let (kind, error) = postgres_error(&error);
                 assert_eq!(kind, RepositoryErrorKind::Other);
                 assert!(matches!(error, PostgresError::Deadlock(_)), "{error}");

@@ -12,7 +12,8 @@ use enroll::{
 };
 use enroll_postgres::deadpool_postgres::Object;
 use enroll_postgres::tokio_postgres::IsolationLevel;
-use enroll_postgres::{PostgresError, PostgresRepository, PostgresTransaction, migrate, seed};
+use enroll_postgres::tokio_postgres::types::Type;
+use enroll_postgres::{PostgresError, PostgresRepository, PostgresTransaction, Timeouts, migrate, seed};
 
 /// A pool with one connection, and the runtime that drives it.
 pub(super) struct Postgres {
@@ -43,8 +44,7 @@ impl Postgres {
 
     pub(super) fn organizations(&self) -> Result<Vec<OrganizationId>, Box<dyn Error>> {
         let sql = "select organization_id from enroll.organizations order by organization_id";
-        let client = self.client()?;
-        let rows = self.runtime.block_on(client.query(sql, &[])).map_err(PostgresError::from)?;
+        let rows = self.runtime.block_on(self.repository.query(sql, &[]))?;
         let ids = rows.iter().map(|row| row.try_get::<_, Uuid>(0).map(OrganizationId::from_uuid));
         Ok(ids.collect::<Result<_, _>>().map_err(PostgresError::from)?)
     }
@@ -63,6 +63,8 @@ impl Postgres {
         let mut client = self.client()?;
         let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
         let mut transaction = self.runtime.block_on(begin.start()).map_err(PostgresError::from)?;
+        let timeouts = Timeouts::default().set_local();
+        self.runtime.block_on(transaction.batch_execute(&timeouts)).map_err(PostgresError::from)?;
         let repository = PostgresTransaction::new(&mut transaction);
         let result = work(&mut BlockOn { runtime: &self.runtime, repository });
         self.runtime.block_on(transaction.rollback()).map_err(PostgresError::from)?;
@@ -72,8 +74,7 @@ impl Postgres {
     pub(super) fn remove(&self, organizations: &[OrganizationId]) -> Result<(), Box<dyn Error>> {
         let ids: Vec<Uuid> = organizations.iter().map(|id| id.as_uuid()).collect();
         let sql = "delete from enroll.organizations where organization_id = any($1)";
-        let client = self.client()?;
-        self.runtime.block_on(client.execute(sql, &[&ids])).map_err(PostgresError::from)?;
+        self.runtime.block_on(self.repository.execute(sql, &[(&ids, Type::UUID_ARRAY)]))?;
         Ok(())
     }
 

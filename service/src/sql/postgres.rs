@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use enroll_postgres::deadpool_postgres::Pool;
-use enroll_postgres::tokio_postgres::types::{FromSql, ToSql};
-use enroll_postgres::{PostgresError, PostgresRepository, tokio_postgres};
+use enroll_postgres::tokio_postgres::types::{FromSql, ToSql, Type};
+use enroll_postgres::{PostgresError, PostgresRepository, Timeouts, tokio_postgres};
 use uuid::Uuid;
 
 use enroll::repository::BoxFuture;
@@ -19,21 +19,21 @@ impl SqlConnection for PostgresRepository {
         on_row: &'a mut OnRow<'_>,
     ) -> BoxFuture<'a, Result<(), RepositoryError>> {
         Box::pin(async move {
-            let client = self.pool().get().await.map_err(PostgresError::from)?;
-            let rows = client.query(sql, &parameters(params)).await.map_err(storage_error)?;
+            let rows = PostgresRepository::query(self, sql, &parameters(params)).await?;
             rows.iter().try_for_each(|row| on_row(&mut Columns { row, next_column: 0 }))
         })
     }
 
     fn execute<'a>(&'a mut self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<u64, RepositoryError>> {
-        Box::pin(async move {
-            let client = self.pool().get().await.map_err(PostgresError::from)?;
-            client.execute(sql, &parameters(params)).await.map_err(storage_error)
-        })
+        Box::pin(async move { Ok(PostgresRepository::execute(self, sql, &parameters(params)).await?) })
     }
 
     fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>> {
-        Box::pin(has_tables(self.pool()))
+        Box::pin(async move {
+            let exists = "select pg_catalog.to_regclass('enroll_service.audit') is not null";
+            let rows = PostgresRepository::query(self, exists, &[]).await?;
+            rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(storage_error)
+        })
     }
 
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
@@ -41,28 +41,23 @@ impl SqlConnection for PostgresRepository {
     }
 }
 
-async fn has_tables(pool: &Pool) -> Result<bool, RepositoryError> {
-    let client = pool.get().await.map_err(PostgresError::from)?;
-    let exists = "select pg_catalog.to_regclass('enroll_service.audit') is not null";
-    client.query_one(exists, &[]).await.and_then(|row| row.try_get(0)).map_err(storage_error)
-}
-
 async fn create_tables(pool: &Pool) -> Result<(), RepositoryError> {
     let mut client = pool.get().await.map_err(PostgresError::from)?;
     // Two concurrent `create … if not exists` can both try to create, and one fails. The lock prevents that.
     let transaction = client.transaction().await.map_err(storage_error)?;
+    transaction.batch_execute(&Timeouts::default().set_local()).await.map_err(storage_error)?;
     transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(storage_error)?;
     transaction.batch_execute(TABLES).await.map_err(storage_error)?;
     transaction.commit().await.map_err(storage_error)
 }
 
-fn parameters(params: &[Param]) -> Vec<&(dyn ToSql + Sync)> {
-    fn parameter(param: &Param) -> &(dyn ToSql + Sync) {
+fn parameters(params: &[Param]) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    fn parameter(param: &Param) -> (&(dyn ToSql + Sync), Type) {
         match param {
-            Param::Id(id) => id,
-            Param::Text(text) => text,
-            Param::Number(number) => number,
-            Param::NumberOrNull(number) => number,
+            Param::Id(id) => (id, Type::UUID),
+            Param::Text(text) => (text, Type::TEXT),
+            Param::Number(number) => (number, Type::INT8),
+            Param::NumberOrNull(number) => (number, Type::INT8),
         }
     }
     params.iter().map(parameter).collect()

@@ -6,10 +6,11 @@ use enroll::model::ChannelKind;
 use enroll::snapshot::Version;
 use enroll::{ChangeSet, ChannelId, ContactId};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use tokio_postgres::{Row, Transaction};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::PostgresError;
+use crate::begin::EngineTransaction;
 use crate::fields::ColumnReader;
 use crate::statements::{Bound, Prepared, query_all};
 
@@ -29,7 +30,7 @@ impl LockedGuards {
 
 /// Locks the organization's row, so that no other commit of it runs. Then locks and checks every guarded row.
 pub(super) async fn lock_and_check(
-    transaction: &Transaction<'_>,
+    transaction: &EngineTransaction<'_>,
     statements: &Prepared,
     changes: &ChangeSet,
 ) -> Result<LockedGuards, PostgresError> {

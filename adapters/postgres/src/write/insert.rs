@@ -7,14 +7,15 @@ use enroll::contact::Contact;
 use enroll::model::{ContactTag, Conversation, Run, StepContact};
 use std::collections::HashSet;
 use std::pin::pin;
+use tokio_postgres::Statement;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{Kind, ToSql, Type};
-use tokio_postgres::{Statement, Transaction};
 use uuid::Uuid;
 
 use super::guards::LockedGuards;
 use super::statement::{Write, arrays};
 use crate::PostgresError;
+use crate::begin::EngineTransaction;
 use crate::fields::Arrays;
 use crate::statements::Prepared;
 use crate::tables::Table;
@@ -62,7 +63,11 @@ impl<'a> TableInsert<'a> {
         Write::new(self.insert).arrays(std::mem::take(&mut self.none))
     }
 
-    pub(super) async fn copy(&self, transaction: &Transaction<'_>, organization: &Uuid) -> Result<(), PostgresError> {
+    pub(super) async fn copy(
+        &self,
+        transaction: &EngineTransaction<'_>,
+        organization: &Uuid,
+    ) -> Result<(), PostgresError> {
         let arrays = (self.all)();
         // The type of a column is the element type of its array.
         let types = self.insert.params().iter().map(|parameter| match parameter.kind() {
@@ -70,7 +75,7 @@ impl<'a> TableInsert<'a> {
             _ => parameter.clone(),
         });
         let types: Vec<Type> = types.collect();
-        let mut writer = pin!(BinaryCopyInWriter::new(transaction.copy_in(self.copy).await?, &types));
+        let mut writer = pin!(BinaryCopyInWriter::new(transaction.client().copy_in(self.copy).await?, &types));
         let mut columns: Vec<_> = arrays.iter().map(|array| array.cells()).collect();
         while let Some(cells) = columns.iter_mut().map(Iterator::next).collect::<Option<Vec<_>>>() {
             let row: Vec<&(dyn ToSql + Sync)> = std::iter::once(organization as _).chain(cells).collect();

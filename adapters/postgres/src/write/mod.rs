@@ -9,10 +9,9 @@ mod statement;
 mod update;
 
 use enroll::ChangeSet;
-use tokio_postgres::Transaction;
 
 use crate::PostgresError;
-use crate::begin::Begin;
+use crate::begin::{Begin, EngineTransaction};
 use crate::statements::Prepared;
 use guards::LockedGuards;
 use insert::TableInsert;
@@ -28,7 +27,7 @@ pub(crate) async fn commit(
     let transaction = client.begin().await?;
     let guards = guards::lock_and_check(&transaction, statements, changes).await?;
     write(&transaction, statements, changes, &guards).await?;
-    Ok(transaction.commit().await?)
+    transaction.commit().await
 }
 
 /// Writes the rows with a fixed number of statements, even if a list is empty (repository contract), and one copy for each
@@ -36,7 +35,7 @@ pub(crate) async fn commit(
 ///
 /// The updates and the short lists are sent in one round trip. Before each copy, the waiting statements are sent.
 async fn write(
-    transaction: &Transaction<'_>,
+    transaction: &EngineTransaction<'_>,
     statements: &Prepared,
     changes: &ChangeSet,
     guards: &LockedGuards,

@@ -1,10 +1,11 @@
 //! A statement with the values that it writes: single values, and one array per column.
 
+use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Statement, Transaction};
 use uuid::Uuid;
 
 use crate::PostgresError;
+use crate::begin::EngineTransaction;
 use crate::fields::Arrays;
 use crate::statements::execute_all;
 
@@ -49,7 +50,7 @@ impl<'a> Write<'a> {
 
 /// Runs the statements in one round trip, in this order. Fails if one writes another number of rows than it expects.
 pub(super) async fn send(
-    transaction: &Transaction<'_>,
+    transaction: &EngineTransaction<'_>,
     organization: &Uuid,
     writes: Vec<Write<'_>>,
 ) -> Result<(), PostgresError> {

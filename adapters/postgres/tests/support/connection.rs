@@ -11,8 +11,6 @@ use tokio::net::TcpStream;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::RUNTIME;
-
 /// Counts how often the server was ready: after a statement, or after the rows of a copy. Clones share the counts.
 #[derive(Clone)]
 pub(crate) struct Connection {
@@ -20,12 +18,21 @@ pub(crate) struct Connection {
     copies: Arc<AtomicUsize>,
     left: Arc<AtomicUsize>,
     copies_left: Arc<AtomicUsize>,
+    until_frozen: Arc<AtomicUsize>,
+    round_trips: Arc<AtomicUsize>,
 }
 
 impl Default for Connection {
     fn default() -> Self {
         let unlimited = || Arc::new(AtomicUsize::new(usize::MAX));
-        Self { ready: Arc::default(), copies: Arc::default(), left: unlimited(), copies_left: unlimited() }
+        Self {
+            ready: Arc::default(),
+            copies: Arc::default(),
+            left: unlimited(),
+            copies_left: unlimited(),
+            until_frozen: unlimited(),
+            round_trips: Arc::default(),
+        }
     }
 }
 
@@ -37,15 +44,20 @@ impl Connection {
             Some(Host::Tcp(host)) => TcpStream::connect((host.as_str(), port)).await.unwrap(),
             other => panic!("the test needs a TCP connection, not {other:?}"),
         };
-        let counting = Counting { stream, connection: self.clone(), frame: Frame::default() };
+        let counting = Counting { stream, connection: self.clone(), frame: Frame::default(), has_read: false };
         let (client, driver) = config.connect_raw(counting, NoTls).await.unwrap();
-        RUNTIME.spawn(driver);
+        tokio::spawn(driver);
         client
     }
 
     /// Returns the count since the last call.
     pub(crate) fn take(&self) -> usize {
         self.ready.swap(0, Ordering::SeqCst)
+    }
+
+    /// Returns how often the client sent something after it had received something, since the last call.
+    pub(crate) fn take_round_trips(&self) -> usize {
+        self.round_trips.swap(0, Ordering::SeqCst)
     }
 
     /// Returns the number of copies that began since the last call.
@@ -63,14 +75,25 @@ impl Connection {
         self.left.store(n, Ordering::SeqCst);
     }
 
+    /// Freezes the client at the n-th answer from now on: it receives that answer no more, and waits forever.
+    pub(crate) fn freeze_at(&self, n: usize) {
+        self.until_frozen.store(n, Ordering::SeqCst);
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.until_frozen.load(Ordering::SeqCst) == 0
+    }
+
     fn count(&self, kind: u8) {
-        let (count, left) = match kind {
-            READY => (&self.ready, &self.left),
-            COPY => (&self.copies, &self.copies_left),
+        let (count, left): (_, &[_]) = match kind {
+            READY => (&self.ready, &[&self.left, &self.until_frozen]),
+            COPY => (&self.copies, &[&self.copies_left]),
             _ => return,
         };
         count.fetch_add(1, Ordering::SeqCst);
-        left.store(left.load(Ordering::SeqCst).saturating_sub(1), Ordering::SeqCst);
+        for left in left {
+            left.store(left.load(Ordering::SeqCst).saturating_sub(1), Ordering::SeqCst);
+        }
     }
 
     fn check(&self) -> io::Result<()> {
@@ -91,6 +114,8 @@ struct Counting {
     stream: TcpStream,
     connection: Connection,
     frame: Frame,
+    /// True if it has read since the last write.
+    has_read: bool,
 }
 
 /// The position in a frame: a type of one byte, a length of four bytes that includes itself, and the rest.
@@ -120,10 +145,18 @@ impl Frame {
 impl AsyncRead for Counting {
     fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.connection.check()?;
+        if self.connection.is_frozen() {
+            return Poll::Pending;
+        }
         let before = into.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(task, into))?;
-        let Self { connection, frame, .. } = &mut *self;
+        let Self { connection, frame, has_read, .. } = &mut *self;
+        *has_read = true;
         into.filled()[before..].iter().for_each(|byte| frame.read(*byte, connection));
+        if connection.is_frozen() {
+            into.set_filled(before);
+            return Poll::Pending;
+        }
         Poll::Ready(connection.check().inspect_err(|_| into.set_filled(before)))
     }
 }
@@ -131,6 +164,9 @@ impl AsyncRead for Counting {
 impl AsyncWrite for Counting {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.connection.check()?;
+        if std::mem::take(&mut self.has_read) {
+            self.connection.round_trips.fetch_add(1, Ordering::SeqCst);
+        }
         Pin::new(&mut self.stream).poll_write(task, bytes)
     }
 

@@ -168,6 +168,14 @@ pub(crate) async fn until_blocked(client: &Client, pid: i32) {
     }
 }
 
+/// Waits until the session has ended: the server first executes the statements that it received.
+pub(crate) async fn until_session_ended(client: &Client, pid: i32) {
+    let exists = "select exists (select from pg_stat_activity where pid = $1)";
+    while client.query_one(exists, &[&pid]).await.unwrap().get(0) {
+        tokio::task::yield_now().await;
+    }
+}
+
 pub(crate) async fn pid(client: &Client) -> i32 {
     client.query_typed_one("select pg_backend_pid()", &[]).await.unwrap().get(0)
 }
