@@ -7,9 +7,9 @@ use enroll::{
     StoredEnrollment, Timestamp,
 };
 use enroll_postgres::PostgresRepository;
-use enroll_sqlite::SqliteRepository;
+use enroll_sqlite::SqliteFile;
 use std::error::Error;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::block_in_place;
 
@@ -27,7 +27,7 @@ pub(crate) struct HandleFactory {
 
 #[derive(Clone)]
 enum Backend {
-    Sqlite(String),
+    Sqlite(Arc<SqliteFile>),
     Postgres(PostgresRepository),
 }
 
@@ -35,14 +35,14 @@ impl HandleFactory {
     /// Opens an existing database for at most `handles` handles at a time.
     pub(crate) async fn open(name: &str, handles: usize) -> Result<Self, Failure> {
         // `Database` reports a database without the tables of `enroll`, with the same message as the other commands.
-        block_in_place(|| Database::open(name).map(drop))?;
         let shown = without_password(name);
         let backend = match Address::parse(name)? {
             Address::Postgres(url) => {
+                block_in_place(|| Database::open(name).map(drop))?;
                 let opened = PostgresRepository::connect(url, handles).await;
                 Backend::Postgres(opened.map_err(|e| Failure::from_error(&shown, &e))?)
             }
-            Address::File(path) => Backend::Sqlite(path.to_owned()),
+            Address::File(_) => Backend::Sqlite(Arc::new(block_in_place(|| Database::open(name)?.into_file())?)),
             Address::Memory => return Err(Failure::new(shown, "ends with the command, so nothing can share it")),
         };
         Ok(Self { name: shown, backend })
@@ -51,11 +51,19 @@ impl HandleFactory {
     /// Opens a handle.
     pub(crate) fn handle(&self) -> Result<Handle, Failure> {
         match &self.backend {
-            Backend::Sqlite(path) => {
-                let opened = block_in_place(|| SqliteRepository::open(path));
+            Backend::Sqlite(file) => {
+                let opened = block_in_place(|| file.handle());
                 Ok(Handle(Box::new(Blocking(opened.map_err(|e| Failure::from_error(&self.name, &e))?))))
             }
             Backend::Postgres(repository) => Ok(Handle(Box::new(repository.clone()))),
+        }
+    }
+
+    /// Returns false if the handles are of no use any more: their file was moved, deleted or replaced.
+    fn is_current(&self) -> bool {
+        match &self.backend {
+            Backend::Sqlite(file) => file.check().is_ok(),
+            Backend::Postgres(_) => true,
         }
     }
 }
@@ -122,7 +130,8 @@ impl PooledHandle<'_> {
 impl Drop for PooledHandle<'_> {
     fn drop(&mut self) {
         // After a panic, a handle may be in the middle of a transaction. It does not return to the pool.
-        if let Some(handle) = self.handle.take().filter(|_| !std::thread::panicking()) {
+        let is_usable = !std::thread::panicking() && self.pool.factory.is_current();
+        if let Some(handle) = self.handle.take().filter(|_| is_usable) {
             self.pool.idle().push(handle);
         }
     }

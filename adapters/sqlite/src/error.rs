@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 /// An error of the database, with what to do about it.
 ///
-/// Each [`RepositoryError`] of this crate contains one: use [`RepositoryError::inner`] and `downcast_ref`. The text
-/// describes the failure, and [`source`](std::error::Error::source) returns the cause.
+/// Each [`RepositoryError`] of this crate contains one: use [`RepositoryError::inner`] and `downcast_ref`.
+///
+/// The text names SQLite's code, the table, and the column or the constraint. It contains no value of a row, so a host can
+/// log it. SQLite's own messages are not part of it: a trigger of the host may quote a row in them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SqliteError {
@@ -34,9 +36,12 @@ pub enum SqliteError {
     /// The file, its folder or the connection is read-only.
     #[error("the database is read-only: open it with write access")]
     ReadOnly,
-    /// The file was moved or deleted after it was opened.
-    #[error("the database file was moved or deleted: put it back and open it again")]
+    /// The file was moved, deleted or replaced after it was opened.
+    #[error("the database file was moved, deleted or replaced: put it back, or restart with the new one")]
     Moved,
+    /// A database in memory has no file that several handles could share.
+    #[error("a database in memory has no file to share: open a file")]
+    NoFile,
     /// The disk is full, or the database reached its maximum size.
     #[error("the disk or the database is full: make room and try again")]
     Full,
@@ -44,16 +49,16 @@ pub enum SqliteError {
     #[error("SQLite is out of memory: free some and try again")]
     OutOfMemory,
     /// The operating system failed to read or write.
-    #[error("the database file could not be read or written: check the disk and try again")]
-    Io(#[source] rusqlite::Error),
+    #[error("the database file could not be read or written: check the disk and try again ({})", describe(.0))]
+    Io(rusqlite::Error),
     /// The file is damaged.
-    #[error("the database file is damaged: restore it from a backup")]
-    Damaged(#[source] rusqlite::Error),
+    #[error("the database file is damaged: restore it from a backup ({})", describe(.0))]
+    Damaged(rusqlite::Error),
     /// The file has another format.
     #[error("the file is not a SQLite database: choose another file name")]
     NotADatabase,
-    /// The file does not exist and cannot be created.
-    #[error("{} cannot be opened: check that its folder exists and is writable", describe(path.as_deref()))]
+    /// The file does not exist, or cannot be created or opened.
+    #[error("{} cannot be opened: check that its folder exists and is writable, and that the file can be read", show(path.as_deref()))]
     CannotOpen {
         /// The file, if it is known.
         path: Option<PathBuf>,
@@ -70,17 +75,20 @@ pub enum SqliteError {
     #[error("the database lacks the tables of `enroll`: call `migrate`, or open it once with write access")]
     NoSchema,
     /// A stored value is not valid for the engine.
-    #[error("a stored row is not valid: correct it")]
-    Row(#[source] rusqlite::Error),
+    #[error("{place} has a value that is not valid: correct it")]
+    Row {
+        /// The column and the table, as far as they are known.
+        place: String,
+    },
     /// A value could not be converted to JSON.
     #[error("a value could not be converted to JSON")]
     Json(#[from] serde_json::Error),
     /// This build cannot store the state of the enrollment.
     #[error("the enrollment has a state that this build does not know: use a newer `enroll-sqlite`")]
     UnknownState,
-    /// Any other error of SQLite.
-    #[error("SQLite failed")]
-    Sqlite(#[source] rusqlite::Error),
+    /// Any other error of SQLite. The error in it has SQLite's own message.
+    #[error("SQLite failed: {}", describe(.0))]
+    Sqlite(rusqlite::Error),
 }
 
 impl SqliteError {
@@ -89,9 +97,28 @@ impl SqliteError {
     pub fn kind(&self) -> RepositoryErrorKind {
         match self {
             Self::Conflict(_) | Self::NotUnique(_) => RepositoryErrorKind::Conflict,
-            Self::Busy | Self::Full | Self::OutOfMemory | Self::Io(_) => RepositoryErrorKind::Unavailable,
+            Self::Busy
+            | Self::StaleTransaction
+            | Self::ReadOnly
+            | Self::Moved
+            | Self::Full
+            | Self::OutOfMemory
+            | Self::Io(_)
+            | Self::CannotOpen { .. } => RepositoryErrorKind::Unavailable,
             _ => RepositoryErrorKind::Other,
         }
+    }
+
+    /// Returns the error of a row that a statement read. It names the column, and the table of the statement.
+    pub(crate) fn from_row(error: rusqlite::Error, row: &rusqlite::Row<'_>, sql: &str) -> Self {
+        let Some(index) = invalid_column(&error) else { return error.into() };
+        // Each statement reads one table, and no other word has this prefix.
+        let table = sql.split([' ', '.', ',']).find(|word| word.starts_with("enroll_")).unwrap_or("a table");
+        let place = match row.as_ref().column_name(index) {
+            Ok(column) => format!("column `{column}` of `{table}`"),
+            Err(_) => format!("a row of `{table}`"),
+        };
+        Self::Row { place }
     }
 
     /// Adds the file that was to be opened.
@@ -106,14 +133,12 @@ impl SqliteError {
 /// Classifies by the error codes alone: the texts may change.
 impl From<rusqlite::Error> for SqliteError {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::Error as E;
-        let failure = match &error {
-            E::SqliteFailure(failure, _) => *failure,
-            E::FromSqlConversionFailure(..)
-            | E::InvalidColumnType(..)
-            | E::IntegralValueOutOfRange(..)
-            | E::Utf8Error(..) => return Self::Row(error),
-            _ => return Self::Sqlite(error),
+        let Some(&failure) = error.sqlite_error() else {
+            return match invalid_column(&error) {
+                Some(UNKNOWN_COLUMN) => Self::Row { place: "a row".to_owned() },
+                Some(index) => Self::Row { place: format!("column {} of a row", index + 1) },
+                None => Self::Sqlite(error),
+            };
         };
         match failure.extended_code {
             ffi::SQLITE_BUSY_SNAPSHOT => return Self::StaleTransaction,
@@ -147,6 +172,48 @@ pub(crate) fn extended_code(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|failure| failure.extended_code)
 }
 
-fn describe(path: Option<&Path>) -> String {
+/// Returns the index of a column whose value is not valid. It may be `UNKNOWN_COLUMN`.
+fn invalid_column(error: &rusqlite::Error) -> Option<usize> {
+    use rusqlite::Error as E;
+    match error {
+        E::FromSqlConversionFailure(index, ..)
+        | E::IntegralValueOutOfRange(index, _)
+        | E::InvalidColumnType(index, ..)
+        | E::Utf8Error(index, _) => Some(*index),
+        _ => None,
+    }
+}
+
+/// Describes an error without any value of a row.
+///
+/// SQLite's message is added only if its code says that SQLite wrote it: then it names a table, and a column or a
+/// constraint.
+fn describe(error: &rusqlite::Error) -> String {
+    let Some(failure) = error.sqlite_error() else { return "its driver refused the statement".to_owned() };
+    let code = failure.extended_code;
+    let text = format!("{}, code {code}", ffi::code_to_str(code));
+    match error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) if OWN_MESSAGES.contains(&code) => {
+            format!("{message}; {text}")
+        }
+        // The statement could not be prepared, so no row was read.
+        rusqlite::Error::SqlInputError { msg, .. } => format!("{msg}; {text}"),
+        _ => text,
+    }
+}
+
+fn show(path: Option<&Path>) -> String {
     path.map_or_else(|| "the database file".to_owned(), |path| format!("`{}`", path.display()))
 }
+
+/// The index that `rusqlite` uses for an unknown column.
+const UNKNOWN_COLUMN: usize = usize::MAX;
+/// The codes of errors that a trigger of the host cannot raise.
+const OWN_MESSAGES: [i32; 6] = [
+    ffi::SQLITE_CONSTRAINT_CHECK,
+    ffi::SQLITE_CONSTRAINT_DATATYPE,
+    ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+    ffi::SQLITE_CONSTRAINT_NOTNULL,
+    ffi::SQLITE_CONSTRAINT_PRIMARYKEY,
+    ffi::SQLITE_CONSTRAINT_UNIQUE,
+];

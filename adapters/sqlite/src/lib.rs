@@ -3,9 +3,10 @@
 //! | Type | For |
 //! |---|---|
 //! | [`SqliteRepository`] | a host that gives the adapter its own connection |
+//! | [`SqliteFile`] | a host with several repositories on one file |
 //! | [`SqliteTransaction`] | a host that writes its own rows and the enrollment in one transaction |
 //!
-//! Both implement [`Repository`](enroll::Repository) and [`Inbox`](enroll::Inbox).
+//! The repository and the transaction implement [`Repository`](enroll::Repository) and [`Inbox`](enroll::Inbox).
 //!
 //! # Example
 //!
@@ -77,6 +78,7 @@ mod tables;
 
 mod error;
 mod fields;
+mod file;
 mod id_ranges;
 mod inbox;
 mod read;
@@ -90,6 +92,7 @@ mod transaction;
 mod write;
 
 pub use error::SqliteError;
+pub use file::SqliteFile;
 pub use repository::{BUSY_TIMEOUT, SqliteRepository};
 pub use rusqlite;
 pub use schema::migrate;

@@ -188,7 +188,7 @@ pub(crate) fn for_each_row(
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     while let Some(row) = rows.next()? {
-        found(&mut ColumnReader::new(row))?;
+        found(&mut ColumnReader::new(row)).map_err(|e| SqliteError::from_row(e, row, sql))?;
     }
     Ok(())
 }

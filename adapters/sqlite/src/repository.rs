@@ -7,26 +7,30 @@ use enroll::{
 };
 use rusqlite::config::DbConfig;
 use rusqlite::vtab::array;
-use rusqlite::{Connection, MAIN_DB, Transaction, TransactionBehavior};
-use std::path::{Path, PathBuf};
+use rusqlite::{Connection, MAIN_DB, OpenFlags, Transaction, TransactionBehavior};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::SqliteError;
+use crate::file::{self, DatabaseFile};
 use crate::{inbox, read, schema, write};
 
 /// A repository and inbox on one connection to a SQLite database.
 ///
 /// Each load is one read transaction. Each commit is one transaction that begins with `begin immediate`. One connection
-/// writes at a time, and the others wait up to [`BUSY_TIMEOUT`]. In WAL mode, reads never wait. For another handle, open
-/// another connection.
+/// writes at a time. The other repositories of this process on the same file wait in the order of their calls, other
+/// processes by polling, each up to [`BUSY_TIMEOUT`]. In WAL mode, reads never wait. For another handle, open the file
+/// again, or use a [`SqliteFile`](crate::SqliteFile).
+///
+/// Every call fails with [`SqliteError::Moved`] if the path no longer names the open file.
 ///
 /// As an [`Inbox`], it lets several processes share the work on one file. When `insert` returns, the accepted enrollment
 /// is on the disk, even with `synchronous = normal`.
 ///
 /// ```
 /// use enroll::{EnrollmentId, Inbox, OrganizationId};
-/// use enroll_sqlite::SqliteRepository;
+/// use enroll_sqlite::{SqliteError, SqliteRepository};
 /// use uuid::Uuid;
 ///
 /// let folder = tempfile::tempdir()?;
@@ -36,8 +40,10 @@ use crate::{inbox, read, schema, write};
 /// assert_eq!(repository.find(organization_id, enrollment_id)?, None);
 ///
 /// // The host uses the same connection for its own SQL.
-/// let contacts: i64 =
-///     repository.connection().query_row("select count(*) from enroll_contacts", [], |row| row.get(0))?;
+/// let contacts = repository.read(|connection| {
+///     let sql = "select count(*) from enroll_contacts";
+///     Ok::<i64, SqliteError>(connection.query_row(sql, [], |row| row.get(0))?)
+/// })?;
 /// assert_eq!(contacts, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -47,11 +53,14 @@ pub struct SqliteRepository {
     file: Option<DatabaseFile>,
 }
 
-/// The time that a commit waits for other writers.
+/// The longest time that a commit waits for the other writers of its process, and then for other processes.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl SqliteRepository {
     /// Opens or creates a database file, and upgrades its schema.
+    ///
+    /// Only the owner can read and write a file that this function creates, and the files that SQLite creates next to it.
+    /// A `file:` URI opens an existing file.
     ///
     /// A read-only file can be opened if it has the schema. Commits then fail with [`SqliteError::ReadOnly`].
     ///
@@ -59,8 +68,21 @@ impl SqliteRepository {
     /// [`SqliteError`] if the file cannot be opened, is not a database, or has a newer schema.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
         let path = path.as_ref();
-        let connection = Connection::open(path).map_err(|e| SqliteError::from(e).with_path(path))?;
-        Self::from_connection(connection).map_err(|e| e.with_path(path))
+        file::create(path).map_err(|_| SqliteError::CannotOpen { path: Some(path.to_owned()) })?;
+        Self::open_existing(path)
+    }
+
+    /// Opens a database file, and upgrades its schema. Never creates a file.
+    ///
+    /// # Errors
+    /// [`SqliteError::CannotOpen`] if the file does not exist, else as for [`open`](Self::open).
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
+        Self::open_with_flags(path.as_ref(), file::EXISTING)
+    }
+
+    pub(crate) fn open_with_flags(name: &Path, flags: OpenFlags) -> Result<Self, SqliteError> {
+        let opened = Connection::open_with_flags(name, flags).map_err(SqliteError::from);
+        opened.and_then(|connection| Self::configure(connection, Some(name))).map_err(|e| e.with_path(name))
     }
 
     /// Creates a database in memory, which is lost when the repository is dropped.
@@ -85,6 +107,10 @@ impl SqliteRepository {
     /// # Errors
     /// [`SqliteError`], as for [`open`](Self::open).
     pub fn from_connection(connection: Connection) -> Result<Self, SqliteError> {
+        Self::configure(connection, None)
+    }
+
+    fn configure(connection: Connection, name: Option<&Path>) -> Result<Self, SqliteError> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         // Without it, SQLite may prepare a statement again for each new binding after `analyze`.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -95,13 +121,53 @@ impl SqliteRepository {
             use_wal(&connection)?;
         }
         schema::migrate(&connection)?;
-        let file = DatabaseFile::new(&connection);
+        let file = DatabaseFile::of(&connection, name);
         Ok(Self { connection, file })
+    }
+
+    /// Runs the host's own reads in one transaction.
+    ///
+    /// # Errors
+    /// Those of `read`, [`SqliteError::Moved`], and those of SQLite.
+    pub fn read<T, E: From<SqliteError>>(&self, read: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+        if let Some(file) = &self.file {
+            file.check()?;
+        }
+        let transaction = self.begin(TransactionBehavior::Deferred)?;
+        let read = read(&transaction)?;
+        transaction.commit().map_err(SqliteError::from)?;
+        Ok(read)
+    }
+
+    /// Runs the host's own writes in one transaction, after the earlier writers of this process.
+    ///
+    /// Do not write through another repository on the same file meanwhile: it would wait for this one.
+    ///
+    /// # Errors
+    /// Those of `write`, [`SqliteError::Moved`], and those of SQLite. Nothing was written.
+    pub fn write<T, E: From<SqliteError>>(&self, write: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+        let _turn = self.file.as_ref().map(|file| file.wait_for_turn(BUSY_TIMEOUT)).transpose()?;
+        let transaction = self.begin(TransactionBehavior::Immediate)?;
+        let written = write(&transaction)?;
+        // The last moment to notice that the commit would go to another file than the path names.
+        if let Some(file) = &self.file {
+            file.check()?;
+        }
+        transaction.commit().map_err(SqliteError::from)?;
+        Ok(written)
+    }
+
+    /// Begins a transaction, and checks that the schema has the version of this build.
+    fn begin(&self, behavior: TransactionBehavior) -> Result<Transaction<'_>, SqliteError> {
+        let transaction = Transaction::new_unchecked(&self.connection, behavior)?;
+        schema::check(&transaction)?;
+        Ok(transaction)
     }
 
     /// Returns the connection for the host's own SQL.
     ///
-    /// The host must end its transactions before the next call of this repository.
+    /// The host must end its transactions before the next call of this repository. [`read`](Self::read) and
+    /// [`write`](Self::write) also check the file, and wait for other writers without polling.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
@@ -113,24 +179,8 @@ impl SqliteRepository {
         self.connection
     }
 
-    fn reading<T>(&self, read: impl FnOnce(&Connection) -> Result<T, SqliteError>) -> Result<T, SqliteError> {
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
-        schema::check(&transaction)?;
-        let read = read(&transaction)?;
-        transaction.commit()?;
-        Ok(read)
-    }
-
-    fn writing<T>(&self, write: impl FnOnce(&Connection) -> Result<T, SqliteError>) -> Result<T, SqliteError> {
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
-        schema::check(&transaction)?;
-        let written = write(&transaction)?;
-        // In WAL mode, SQLite would continue to write to the moved or deleted file.
-        if self.file.as_ref().is_some_and(DatabaseFile::is_gone) {
-            return Err(SqliteError::Moved);
-        }
-        transaction.commit()?;
-        Ok(written)
+    pub(crate) fn file(&self) -> Option<&DatabaseFile> {
+        self.file.as_ref()
     }
 
     /// Flushes the commit of `write` to the disk.
@@ -152,21 +202,21 @@ impl SqliteRepository {
 
 impl Repository for SqliteRepository {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        Ok(self.reading(|connection| read::reference_data(connection, query))?)
+        Ok(self.read(|connection| read::reference_data(connection, query))?)
     }
 
     fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        Ok(self.reading(|connection| read::load(connection, query))?)
+        Ok(self.read(|connection| read::load(connection, query))?)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| write::commit(connection, changes, write::Transaction::Own))?)
+        Ok(self.write(|connection| write::commit(connection, changes, write::Transaction::Own))?)
     }
 }
 
 impl Inbox for SqliteRepository {
     fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
-        Ok(self.flushing(|| self.writing(|connection| inbox::insert(connection, command)))?)
+        Ok(self.flushing(|| self.write(|connection| inbox::insert(connection, command)))?)
     }
 
     fn find(
@@ -174,19 +224,19 @@ impl Inbox for SqliteRepository {
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError> {
-        Ok(self.reading(|connection| inbox::find(connection, organization_id, enrollment_id))?)
+        Ok(self.read(|connection| inbox::find(connection, organization_id, enrollment_id))?)
     }
 
     fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        Ok(self.writing(|connection| inbox::claim(connection, now, lease_end))?)
+        Ok(self.write(|connection| inbox::claim(connection, now, lease_end))?)
     }
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| inbox::record_failure(connection, claim, failure))?)
+        Ok(self.write(|connection| inbox::record_failure(connection, claim, failure))?)
     }
 
     fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| inbox::release(connection, claim, due_at))?)
+        Ok(self.write(|connection| inbox::release(connection, claim, due_at))?)
     }
 
     fn retry(
@@ -195,46 +245,8 @@ impl Inbox for SqliteRepository {
         enrollment_id: EnrollmentId,
         now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        Ok(self.writing(|connection| inbox::retry(connection, organization_id, enrollment_id, now))?)
+        Ok(self.write(|connection| inbox::retry(connection, organization_id, enrollment_id, now))?)
     }
-}
-
-/// The path and the identity of the database file at the time it was opened.
-#[derive(Debug)]
-struct DatabaseFile {
-    path: PathBuf,
-    identity: Identity,
-}
-
-impl DatabaseFile {
-    /// Returns `None` for a database in memory, or if the path does not name a file.
-    fn new(connection: &Connection) -> Option<Self> {
-        let path = PathBuf::from(connection.path().filter(|path| !path.is_empty())?);
-        let identity = file_identity(&path)?;
-        Some(Self { path, identity })
-    }
-
-    fn is_gone(&self) -> bool {
-        file_identity(&self.path) != Some(self.identity)
-    }
-}
-
-#[cfg(unix)]
-type Identity = (u64, u64);
-#[cfg(not(unix))]
-type Identity = ();
-
-#[cfg(unix)]
-fn file_identity(path: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = path.metadata().ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// On other systems, an open file cannot be moved or replaced.
-#[cfg(not(unix))]
-fn file_identity(path: &Path) -> Option<Identity> {
-    path.exists().then_some(())
 }
 
 /// Sets WAL mode, which the file keeps.

@@ -4,10 +4,11 @@
 mod support;
 
 use enroll::{EnrollError, Inbox, Repository, RepositoryError, RepositoryErrorKind};
-use enroll_sqlite::{SqliteError, SqliteRepository};
+use enroll_sqlite::{SqliteError, SqliteFile, SqliteRepository};
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 use support::{TestRequest, assert_nothing_stored, at, count, open_seeded, process, sqlite_error};
 use tempfile::TempDir;
@@ -42,12 +43,15 @@ fn a_read_only_database_is_read_and_refuses_commits() {
         let plan = request().plan(&mut repository);
         let error = repository.commit(plan.changes()).unwrap_err();
         let (kind, fault, message) = sqlite_error(&error);
-        assert_eq!(kind, RepositoryErrorKind::Other);
+        assert_eq!(kind, RepositoryErrorKind::Unavailable);
         assert!(matches!(fault, SqliteError::ReadOnly), "{fault:?}");
         assert!(message.contains("open it with write access"), "{message}");
         let error = repository_error(request().accept(&mut repository).unwrap_err());
         assert!(matches!(support::sqlite_error(&error).1, SqliteError::ReadOnly), "{error:?}");
         assert_nothing_stored(repository.connection());
+        let mut handle = SqliteFile::new(repository).unwrap().handle().unwrap();
+        let error = handle.commit(plan.changes()).unwrap_err();
+        assert!(matches!(sqlite_error(&error).1, SqliteError::ReadOnly), "{error:?}");
     }
 }
 
@@ -192,37 +196,109 @@ fn a_damaged_database_is_an_error_of_that_name() {
 }
 
 #[test]
-fn a_moved_file_refuses_commits() {
-    for replaced in [false, true] {
-        let (_folder, file) = file();
-        let mut repository = open_seeded(&file);
-        let plan = request().plan(&mut repository);
-        let moved = file.with_extension("moved");
-        fs::rename(&file, &moved).unwrap();
-        if replaced {
-            fs::copy(&moved, &file).unwrap();
-        }
-        let error = repository.commit(plan.changes()).unwrap_err();
-        let (kind, fault, message) = sqlite_error(&error);
-        assert_eq!(kind, RepositoryErrorKind::Other);
-        assert!(matches!(fault, SqliteError::Moved), "{fault:?}");
-        assert!(message.contains("open it again"), "{message}");
-        let error = repository_error(request().accept(&mut repository).unwrap_err());
-        assert!(matches!(support::sqlite_error(&error).1, SqliteError::Moved), "{error:?}");
-        assert_nothing_stored(repository.connection());
-    }
-}
-
-#[test]
-fn a_moved_file_refuses_claims() {
+fn a_moved_deleted_or_replaced_file_refuses_reads_and_writes_until_it_is_back() {
     let (_folder, file) = file();
     let mut repository = open_seeded(&file);
     request().accept(&mut repository).unwrap();
+    let other = TestRequest::new("other", 50..60);
+    let (command, plan) = (other.command(&mut repository), other.plan(&mut repository));
     let moved = file.with_extension("moved");
     fs::rename(&file, &moved).unwrap();
-    let error = repository.claim(at(0), at(60)).unwrap_err();
-    assert!(matches!(sqlite_error(&error).1, SqliteError::Moved), "{error:?}");
+    for replaced in [false, true] {
+        if replaced {
+            fs::copy(&moved, &file).unwrap();
+        }
+        let results = [
+            repository.reference_data(&command.snapshot_query().reference).map(drop),
+            repository.load(&command.snapshot_query()).map(drop),
+            repository.commit(plan.changes()),
+            repository.insert(&command).map(drop),
+            repository.find(command.organization_id(), command.enrollment_id()).map(drop),
+            repository.claim(at(0), at(60)).map(drop),
+            repository.read(|_| Ok(())),
+            repository.write(|_| Ok(())),
+        ];
+        for (call, result) in results.into_iter().enumerate() {
+            let error = result.unwrap_err();
+            let (kind, fault, message) = sqlite_error(&error);
+            assert_eq!(kind, RepositoryErrorKind::Unavailable, "{call}");
+            assert!(matches!(fault, SqliteError::Moved), "{call}: {fault:?}");
+            assert!(message.contains("put it back"), "{message}");
+        }
+    }
+    fs::rename(&moved, &file).unwrap();
     assert_eq!(count(repository.connection(), "enroll_enrollments where attempts = 0"), 1);
+    repository.commit(plan.changes()).unwrap();
+}
+
+#[test]
+fn a_shared_file_is_never_created_again() {
+    let (_folder, file) = file();
+    let shared = SqliteFile::new(open_seeded(&file)).unwrap();
+    let mut handle = shared.handle().unwrap();
+    request().enroll(&mut handle).unwrap();
+    fs::remove_file(&file).unwrap();
+    assert!(matches!(shared.handle(), Err(SqliteError::Moved)));
+    assert!(matches!(SqliteRepository::open_existing(&file), Err(SqliteError::CannotOpen { path: Some(_) })));
+    assert!(!file.exists());
+    // The number of the deleted file is not given to the new one while it is shared.
+    drop(handle);
+    drop(SqliteRepository::open(&file).unwrap());
+    assert!(matches!(shared.handle(), Err(SqliteError::Moved)));
+}
+
+#[test]
+fn a_database_in_memory_cannot_be_shared() {
+    let error = SqliteFile::new(support::in_memory()).unwrap_err();
+    assert!(matches!(error, SqliteError::NoFile), "{error:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_new_file_and_its_companions_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_folder, file) = file();
+    let mut repository = open_seeded(&file);
+    request().enroll(&mut repository).unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let path = format!("{}{suffix}", file.display());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{path}");
+    }
+    // The rollback journal of a host that leaves WAL mode.
+    let connection = repository.connection();
+    connection.query_row("pragma journal_mode = persist", [], |_| Ok(())).unwrap();
+    connection.execute("update enroll_contacts set name = 'Ann'", []).unwrap();
+    let journal = format!("{}-journal", file.display());
+    assert_eq!(fs::metadata(&journal).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_uri_opens_existing_files_only() {
+    let (folder, file) = file();
+    let uri = format!("file:{}", file.display());
+    assert!(matches!(SqliteRepository::open(&uri), Err(SqliteError::CannotOpen { .. })));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    drop(open_seeded(&file));
+    assert_eq!(count(SqliteRepository::open(&uri).unwrap().connection(), "enroll_sequences"), 1);
+}
+
+/// SQLite alone lets a writer wait by sleeping, and gives up at once without a busy timeout.
+#[test]
+fn writers_of_one_process_wait_for_their_turn_without_a_busy_timeout() {
+    let (_folder, file) = file();
+    let shared = SqliteFile::new(open_seeded(&file)).unwrap();
+    thread::scope(|scope| {
+        for writer in 0..8 {
+            let mut repository = shared.handle().unwrap();
+            repository.connection().busy_timeout(Duration::ZERO).unwrap();
+            scope.spawn(move || {
+                for n in 0..20 {
+                    TestRequest::new(&format!("{writer}-{n}"), 0..1).accept(&mut repository).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(count(shared.handle().unwrap().connection(), "enroll_enrollments"), 160);
 }
 
 #[test]
@@ -234,18 +310,61 @@ fn a_missing_folder_is_named_in_the_error() {
     assert!(error.to_string().contains("its folder exists"), "{error}");
 }
 
+/// A stored value may be a person's, also one in the wrong column.
 #[test]
-fn an_invalid_stored_row_is_named_in_the_error() {
-    let mut repository = support::in_memory();
-    request().enroll(&mut repository).unwrap();
-    let connection = repository.connection();
-    connection.execute_batch("pragma ignore_check_constraints = on").unwrap();
-    connection.execute_batch("update enroll_contacts set state = 'lost'").unwrap();
-    let request = TestRequest::new("again", 0..1);
-    let error = repository_error(request.enroll(&mut repository).unwrap_err());
-    let (kind, fault, message) = sqlite_error(&error);
-    assert_eq!(kind, RepositoryErrorKind::Other);
-    assert!(matches!(fault, SqliteError::Row(_)), "{fault:?}");
-    assert!(message.contains("`lost`"), "{message}");
-    assert_eq!(count(repository.connection(), "enroll_enrollments"), 1);
+fn an_invalid_stored_value_is_named_by_its_column_and_not_shown() {
+    for (set, place) in [
+        ("state = '+12025550123'", "column `state` of `enroll_contacts`"),
+        ("address = '{\"city\": 12025550123}'", "column `address` of `enroll_contacts`"),
+        ("address = '{\"city\": \"+12025550123'", "column `address` of `enroll_contacts`"),
+        ("birth_day = 12025550123", "column `birth_day` of `enroll_contacts`"),
+    ] {
+        let mut repository = support::in_memory();
+        request().enroll(&mut repository).unwrap();
+        let connection = repository.connection();
+        connection.execute_batch("pragma ignore_check_constraints = on").unwrap();
+        connection.execute_batch(&format!("update enroll_contacts set {set}")).unwrap();
+        let request = TestRequest::new("again", 0..1);
+        let error = repository_error(request.enroll(&mut repository).unwrap_err());
+        let (kind, fault, message) = sqlite_error(&error);
+        assert_eq!(kind, RepositoryErrorKind::Other);
+        assert!(matches!(fault, SqliteError::Row { .. }), "{fault:?}");
+        assert_eq!(message, format!("{place} has a value that is not valid: correct it"));
+        assert!(!format!("{error:?}").contains("2025550123"), "{error:?}");
+        assert_eq!(count(repository.connection(), "enroll_enrollments"), 1);
+    }
+}
+
+/// SQLite's own messages name tables, columns and constraints. Those that a trigger of the host causes may quote a row.
+#[test]
+fn an_error_of_sqlite_is_named_by_its_code_and_quotes_no_row() {
+    for (host, shown) in [
+        ("select json_extract('{}', new.phone)", "SQLite failed: SQL logic error, code 1"),
+        (
+            "insert into hosts (n) values (new.email)",
+            "SQLite failed: cannot store TEXT value in INTEGER column hosts.n; constraint failed, code 3091",
+        ),
+        (
+            "insert into hosts (phone) values (new.phone)",
+            "SQLite failed: CHECK constraint failed: no_phones; constraint failed, code 275",
+        ),
+        (
+            "insert into hosts (id) values (null)",
+            "SQLite failed: NOT NULL constraint failed: hosts.id; constraint failed, code 1299",
+        ),
+        ("select raise(abort, 'closed')", "SQLite failed: constraint failed, code 1811"),
+    ] {
+        let mut repository = support::in_memory();
+        let schema = format!(
+            "create table hosts (id text not null default '', n integer, phone text constraint no_phones check (phone is null)) strict;
+             create trigger hosts_trigger before insert on enroll_contacts begin {host}; end",
+        );
+        repository.connection().execute_batch(&schema).unwrap();
+        let error = repository_error(request().enroll(&mut repository).unwrap_err());
+        let (kind, fault, message) = sqlite_error(&error);
+        assert_eq!(kind, RepositoryErrorKind::Other);
+        assert!(matches!(fault, SqliteError::Sqlite(_)), "{fault:?}");
+        assert_eq!(message, shown);
+        assert_nothing_stored(repository.connection());
+    }
 }

@@ -161,7 +161,7 @@ fn a_deferred_transaction_that_became_stale_is_an_error_with_advice() {
     Connection::open(file).unwrap().execute("insert into orders values (2)", []).unwrap();
     let error = repository.commit(plan.changes()).unwrap_err();
     let (kind, fault, message) = sqlite_error(&error);
-    assert_eq!(kind, RepositoryErrorKind::Other);
+    assert_eq!(kind, RepositoryErrorKind::Unavailable);
     assert!(matches!(fault, SqliteError::StaleTransaction), "{fault:?}");
     assert!(message.contains("begin it with `TransactionBehavior::Immediate`"), "{message}");
     transaction.commit().unwrap();

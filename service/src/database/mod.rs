@@ -7,6 +7,7 @@ use std::error::Error;
 
 use enroll::seed::Seed;
 use enroll::{InMemoryRepository, Inbox, OrganizationId, Repository, Snapshot};
+use enroll_sqlite::SqliteFile;
 
 use self::postgres::Postgres;
 use self::sqlite::Sqlite;
@@ -98,6 +99,14 @@ impl Database {
     /// Returns the name from the command line, without a password.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the file of a SQLite database, to open further handles on it.
+    pub(crate) fn into_file(self) -> Result<SqliteFile, Failure> {
+        match self.backend {
+            Backend::Sqlite(sqlite) => sqlite.into_file().map_err(|e| Failure::from_error(&self.name, &e)),
+            Backend::Memory(_) | Backend::Postgres(_) => Err(Failure::new(self.name, "is not a SQLite file")),
+        }
     }
 
     /// Returns an inbox on the database.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use enroll::seed::Seed;
 use enroll::{OrganizationId, Repository};
-use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction, seed};
+use enroll_sqlite::{SqliteError, SqliteFile, SqliteRepository, SqliteTransaction, seed};
 
 /// An open SQLite database.
 pub(super) struct Sqlite(SqliteRepository);
@@ -32,18 +32,22 @@ impl Sqlite {
         Ok(Some(Self(SqliteRepository::from_connection(connection)?)))
     }
 
+    pub(super) fn into_file(self) -> Result<SqliteFile, SqliteError> {
+        SqliteFile::new(self.0)
+    }
+
     pub(super) fn repository(&mut self) -> &mut SqliteRepository {
         &mut self.0
     }
 
     pub(super) fn organizations(&self) -> Result<Vec<OrganizationId>, Box<dyn Error>> {
         let sql = "select organization_id from enroll_organizations order by organization_id";
-        let read = || -> Result<Vec<OrganizationId>, rusqlite::Error> {
-            let mut statement = self.0.connection().prepare(sql)?;
+        let read = |connection: &Connection| -> Result<Vec<OrganizationId>, SqliteError> {
+            let mut statement = connection.prepare(sql)?;
             let ids = statement.query_map([], |row| row.get::<_, Uuid>(0))?;
-            ids.map(|id| id.map(OrganizationId::from_uuid)).collect()
+            Ok(ids.map(|id| id.map(OrganizationId::from_uuid)).collect::<Result<_, _>>()?)
         };
-        Ok(read().map_err(SqliteError::from)?)
+        Ok(self.0.read(read)?)
     }
 
     pub(super) fn load_seed(&self, seed: &Seed) -> Result<(), Box<dyn Error>> {

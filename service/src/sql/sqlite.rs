@@ -19,19 +19,20 @@ impl SqlConnection for Blocking<SqliteRepository> {
         params: &'a [Param],
         on_row: &'a mut OnRow<'_>,
     ) -> BoxFuture<'a, Result<(), RepositoryError>> {
-        Box::pin(async move { block_in_place(|| query(self.0.connection(), sql, params, on_row)) })
+        Box::pin(async move { block_in_place(|| self.0.read(|connection| query(connection, sql, params, on_row))) })
     }
 
     fn execute<'a>(&'a mut self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<u64, RepositoryError>> {
-        Box::pin(async move { block_in_place(|| execute(self.0.connection(), sql, params)) })
+        Box::pin(async move { block_in_place(|| self.0.write(|connection| execute(connection, sql, params))) })
     }
 
     fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>> {
-        Box::pin(async move { block_in_place(|| has_tables(self.0.connection())) })
+        Box::pin(async move { block_in_place(|| self.0.read(has_tables)) })
     }
 
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
-        Box::pin(async move { block_in_place(|| self.0.connection().execute_batch(TABLES).map_err(storage_error)) })
+        let create = |connection: &Connection| connection.execute_batch(TABLES).map_err(storage_error);
+        Box::pin(async move { block_in_place(|| self.0.write(create)) })
     }
 }
 

@@ -1,0 +1,91 @@
+//! The file of a SQLite database under a running service: moved, deleted, replaced, read-only, and its mode.
+
+mod support;
+
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::service::{ACTIVE, Service, id};
+use support::{Folder, path};
+
+#[test]
+fn a_moved_deleted_or_replaced_file_gives_503_until_it_is_back() {
+    let service = Service::on_sqlite("moved", &["--workers", "1"]);
+    let body = json!({"to": [{"phone": "+12025550187"}]});
+    let before = service.enroll(&body, &[("Idempotency-Key", "before")]).accepted();
+    service.wait_for(&before);
+    assert_eq!(service.get("/readyz").status, 200);
+
+    let file = PathBuf::from(&service.database);
+    let moved = with_suffix(&file, ".moved");
+    fs::rename(&file, &moved).unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            // A valid database with the same organizations and keys.
+            fs::copy(&moved, &file).unwrap();
+        }
+        // More calls than handles: each handle that was open notices it.
+        for call in 0..10 {
+            let rejected = service.enroll(&body, &[("Idempotency-Key", "during")]);
+            rejected.assert_error(503, "unavailable", "");
+            assert!(rejected.retry_after.is_some(), "{call}: {rejected:?}");
+            service.get("/v1/contacts").assert_error(503, "unavailable", "");
+            service.get(&format!("/v1/enrollments/{before}")).assert_error(503, "unavailable", "");
+            service.post(&format!("/v1/sequences/{ACTIVE}/contacts?preview=true"), body.to_string(), &[]).assert_error(
+                503,
+                "unavailable",
+                "",
+            );
+            service.get("/readyz").assert_error(503, "unavailable", "");
+        }
+        assert_eq!(service.get("/healthz").status, 200);
+        assert_eq!(file.exists(), replaced, "no handle creates the file");
+    }
+
+    fs::rename(&moved, &file).unwrap();
+    assert_eq!(service.get("/readyz").status, 200);
+    let during = service.enroll(&body, &[("Idempotency-Key", "during")]).accepted();
+    assert_eq!(service.wait_for(&during)["counts"]["reprocessed"], 1);
+}
+
+#[test]
+fn a_read_only_database_is_read_and_gives_503_for_writes() {
+    let mut service = Service::on_sqlite("read-only", &["--workers", "1"]);
+    service.database = format!("file:{}?mode=ro", service.database);
+    service.kill_and_restart(&["--workers", "1"]);
+    let body = json!({"to": [{"phone": "+12025550187"}]});
+    let rejected = service.enroll(&body, &[]);
+    rejected.assert_error(503, "unavailable", "");
+    assert!(rejected.retry_after.is_some(), "{rejected:?}");
+    assert_eq!(service.get("/v1/contacts").status, 200);
+    assert_eq!(service.get("/healthz").status, 200);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_new_database_and_its_companions_are_private_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("http-private");
+    let (seed, file) =
+        (folder.file("third.json", &json!({"organization_id": id(3)}).to_string()), folder.0.join("enroll.db"));
+    let created = Command::new("sh")
+        .args(["-c", "umask 0; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_enroll"), "seed", path(&seed)])
+        .args(["--database", path(&file)])
+        .output()
+        .unwrap();
+    assert!(created.status.success(), "{created:?}");
+    let service = Service::on_database("private-service", path(&file).to_owned(), &[]);
+    service.enroll(&json!({"to": [{"phone": "+12025550187"}]}), &[]).accepted();
+    for suffix in ["", "-wal", "-shm"] {
+        let path = with_suffix(&file, suffix);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
