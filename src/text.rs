@@ -99,3 +99,11 @@ pub(crate) fn trimmed(text: &str) -> &str {
 pub(crate) fn is_blank(text: Option<&Text>) -> bool {
     text.is_none_or(|text| trimmed(text).is_empty())
 }
+
+/// Returns the first 64 characters of a text, and `…` if it has more.
+pub(crate) fn cut(text: &str) -> String {
+    match text.char_indices().nth(64).and_then(|(end, _)| text.get(..end)) {
+        Some(first) => format!("{first}…"),
+        None => text.to_owned(),
+    }
+}

@@ -4,7 +4,7 @@
 mod scenarios;
 
 use enroll::contact::ContactState;
-use enroll::model::{CommunicationPreference, StepContactStatus};
+use enroll::model::{CommunicationPreference, CustomProperty, PropertyKind, StepContactStatus};
 use enroll::policy::ExistingContact;
 use enroll::snapshot::{ContactAggregate, Version};
 use enroll::testing::{Scenario, scenario};
@@ -14,6 +14,15 @@ use scenarios::{Counting, Host, changed_contacts, mutations, unrelated};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
+
+/// Returns values of custom data, also long ones.
+fn custom_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<i64>().prop_map(Value::from),
+        "[\\x01-\\u{10FFFF}]{0,100}".prop_map(Value::from),
+        prop::collection::vec(any::<bool>(), 0..1000).prop_map(Value::from),
+    ]
+}
 
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -274,6 +283,41 @@ proptest! {
     }
 
     /// Situation 6 of `tests/vectors/README.md`.
+    #[test]
+    fn the_size_of_a_report_is_bounded_by_its_recipients(
+        mut scenario in scenario(),
+        keys in prop::collection::btree_set("[\\x01-\\u{10FFFF}]{0,100}", 1..80),
+        required in any::<bool>(),
+        given in prop::collection::btree_map("[\\x01-\\u{10FFFF}]{0,100}", custom_value(), 0..15),
+        resource in prop::sample::select(&["contact", "step_contact"][..]),
+    ) {
+        let property = |key: &String| {
+            let mut property = CustomProperty::new(key, PropertyKind::Number);
+            property.required = required;
+            property
+        };
+        for object in &mut scenario.given.custom_objects {
+            object.row.properties = keys.iter().map(property).collect();
+        }
+        // Some of the keys are the object's.
+        let own = keys.iter().step_by(2).take(15).map(|key| (key, &Value::Null));
+        let properties: serde_json::Map<String, Value> =
+            given.iter().chain(own).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let body = &mut scenario.requests[0].body;
+        body["custom_data"] = json!({ "custom_object_id": scenario.given.custom_objects[0].row.id, "resource": resource });
+        for entry in body["to"].as_array_mut().unwrap() {
+            entry["properties"] = json!(properties);
+        }
+        let report = Host::new(&scenario).enroll(0);
+        let keys: Vec<&String> = keys.iter().collect();
+        prop_assert_eq!(report.accepted_keys.iter().collect::<Vec<_>>(), keys);
+        let of_keys = serde_json::to_vec(&report.accepted_keys).unwrap().len();
+        let bytes = serde_json::to_vec(&report).unwrap().len();
+        // In ten faults, each character takes at most six bytes.
+        let per_recipient = 2000 + 10 * (2 * 6 * 65 + 100);
+        prop_assert!(bytes <= 1000 + of_keys + per_recipient * report.outcomes.len(), "{}", bytes);
+    }
+
     #[test]
     fn a_split_request_enrolls_the_same_contacts(scenario in scenario()) {
         // Only enrolled recipients that share no key with another one, so that there are no duplicates.

@@ -77,6 +77,9 @@ fn in_reference_format(report: &EnrollmentReport, before: &Value, after: &Value)
     let outcomes: Vec<Value> =
         report.outcomes.iter().map(|outcome| formatted_outcome(outcome, before, after, &mut names)).collect();
     let mut formatted = json!({ "outcomes": outcomes });
+    if !report.accepted_keys.is_empty() {
+        formatted["accepted_keys"] = json!(report.accepted_keys);
+    }
     if let Some(tag) = &report.upload_tag {
         formatted["upload_tag"] = json!(tag.name);
     }

@@ -158,6 +158,18 @@ saboteurs! {
         }
     }
 
+    /// Clause 1: only the first outcomes of a report are stored.
+    truncated_report, TruncatedReport, "read_what_was_written::a_long_report_is_returned_completely_and_in_order" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.commit_edited(changes, |changes| {
+                let report = &mut changes["completion"]["enrollment"]["state"]["report"];
+                if let Some(outcomes) = report["outcomes"].as_array_mut() {
+                    outcomes.truncate(100);
+                }
+            })
+        }
+    }
+
     /// Clause 2: contacts are not found by email.
     missing_key, MissingKey, "complete_load::each_key_finds_its_contact" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {

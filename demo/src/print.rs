@@ -79,6 +79,14 @@ pub fn counts(counts: &Counts) -> String {
     text
 }
 
+/// Returns a line with the keys that custom data may have, if the custom data of a recipient was left out.
+#[must_use]
+pub fn accepted_keys(report: &EnrollmentReport) -> Option<String> {
+    let left_out = |outcome: &Outcome| outcome.notes.iter().any(|note| matches!(note, Note::CustomDataInvalid { .. }));
+    let keys = report.accepted_keys.join("`, `");
+    report.outcomes.iter().any(left_out).then(|| plain(&format!("accepted properties  `{keys}`")) + "\n")
+}
+
 /// The recipients that were not simply added, each with its reasons and notes.
 #[derive(Debug)]
 pub struct Listing {

@@ -226,10 +226,11 @@ fn entry_json(entry: &InboxEntry) -> serde_json::Value {
     });
     match &enrollment.state {
         EnrollmentState::Completed { report } => {
-            let report = with_counts(report);
+            let json = with_counts(report);
             for member in ["counts", "upload_tag", "outcomes"] {
-                value[member] = report[member].clone();
+                value[member] = json[member].clone();
             }
+            value["accepted_keys"] = json!(report.accepted_keys);
         }
         EnrollmentState::Rejected { rejection } => value["error"] = json!(rejection),
         _ => {}

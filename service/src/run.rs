@@ -82,6 +82,7 @@ struct Summary {
     target: String,
     counts: Counts,
     tags: String,
+    accepted_keys: Option<String>,
     listing: Listing,
     /// The title of the number column: `recipient` or `row`.
     number_title: &'static str,
@@ -104,6 +105,7 @@ impl Summary {
             target: String::new(),
             counts: Counts::default(),
             tags: String::new(),
+            accepted_keys: None,
             listing: Listing::new(args.all),
             number_title: "recipient",
             repeated,
@@ -122,6 +124,7 @@ impl Summary {
         if let Some(tag) = &report.upload_tag {
             let _infallible = writeln!(self.tags, "tag                  {} (`{}`)", tag.name, tag.id);
         }
+        self.accepted_keys = self.accepted_keys.take().or_else(|| print::accepted_keys(report));
         let rows = batch.rows.unwrap_or_default();
         if batch.rows.is_some() {
             self.number_title = "row";
@@ -181,6 +184,7 @@ impl Summary {
         }
         text.push_str(&print::counts(&self.counts));
         text.push_str(&self.tags);
+        text.push_str(&self.accepted_keys.unwrap_or_default());
         text.push('\n');
         text.push_str(&self.listing.table(self.number_title));
         print_to_stdout(&text)?;

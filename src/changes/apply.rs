@@ -322,8 +322,18 @@ mod tests {
         let (channels, contacts, unclaimed_keys) = (Vec::new(), Vec::new(), ContactKeys::default());
         let guards = Guards { sequence, channels, custom_object: None, call_flow: None, contacts, unclaimed_keys };
         let (v, channel_id, upload_tag, outcomes) = (ReportVersion::FIRST, None, None, Outcomes::default());
-        let (enrollment_id, sequence_id, step_id, at) = (id(1), id(1), id(1), at());
-        let report = EnrollmentReport { v, enrollment_id, at, sequence_id, step_id, channel_id, upload_tag, outcomes };
+        let (enrollment_id, sequence_id, step_id, at, accepted_keys) = (id(1), id(1), id(1), at(), Vec::new());
+        let report = EnrollmentReport {
+            v,
+            enrollment_id,
+            at,
+            sequence_id,
+            step_id,
+            channel_id,
+            upload_tag,
+            accepted_keys,
+            outcomes,
+        };
         let completion = Completion::create(StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report));
         ChangeSet::new(id(1), at, guards, rows, completion)
     }

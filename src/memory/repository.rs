@@ -373,6 +373,7 @@ mod tests {
             step_id: id(1),
             channel_id: None,
             upload_tag: None,
+            accepted_keys: Vec::new(),
             outcomes: Outcomes::default(),
         };
         let guards = Guards {

@@ -55,6 +55,12 @@ impl Planner<'_> {
         };
         outcome.record_id = Some(id);
     }
+
+    /// Returns the keys that the custom data may have (spec 5).
+    pub(super) fn accepted_keys(&self) -> Vec<String> {
+        let schema = self.target.custom_data.iter().map(|(schema, _)| schema);
+        schema.flat_map(PropertySchema::keys).map(str::to_owned).collect()
+    }
 }
 
 /// Returns the contact's record with the key (object, resource, resource id).
@@ -88,12 +94,12 @@ impl<'a> PropertySchema<'a> {
         Self { object_id: object.id, required: required.collect(), by_key }
     }
 
-    /// Merges given values into existing ones, and adds missing defaults. Returns a note of all faults if there are
+    /// Merges given values into existing ones, and adds missing defaults. Returns a note of the faults if there are
     /// any.
     ///
     /// If the result equals the given values, it shares their memory.
     fn merge(&self, existing: Option<&Properties>, given: &Properties) -> Result<Properties, Note> {
-        let mut faults: BTreeMap<&str, PropertyProblem> = BTreeMap::new();
+        let mut faults: BTreeMap<&str, (PropertyProblem, Option<&Value>)> = BTreeMap::new();
         for (key, value) in given {
             let problem = match (self.by_key.get(&**key), value) {
                 (None, _) => PropertyProblem::UnknownKey,
@@ -102,7 +108,7 @@ impl<'a> PropertySchema<'a> {
                 (Some(property), value) if has_type(property.kind, value) => continue,
                 _ => PropertyProblem::WrongType,
             };
-            faults.insert(key, problem);
+            faults.insert(key, (problem, Some(value)));
         }
         let clears = given.values().any(|value| *value == Value::Null);
         let mut values = match existing {
@@ -118,16 +124,24 @@ impl<'a> PropertySchema<'a> {
                     values.insert(key, default.clone());
                 }
                 None => {
-                    faults.insert(key, PropertyProblem::MissingRequired);
+                    faults.insert(key, (PropertyProblem::MissingRequired, None));
                 }
             }
         }
         if faults.is_empty() {
             return Ok(values);
         }
-        let faults = faults.into_iter().map(|(key, problem)| PropertyFault::new(key, problem)).collect();
-        let accepted = self.by_key.keys().map(|key| (*key).to_owned()).collect();
-        Err(Note::CustomDataInvalid { faults, accepted })
+        let more = faults.len().saturating_sub(PropertyFault::MAX_LISTED);
+        let listed = faults.into_iter().take(PropertyFault::MAX_LISTED).map(|(key, (problem, given))| {
+            let wanted = self.by_key.get(key).map(|property| property.kind);
+            PropertyFault::new(key, problem, given, wanted)
+        });
+        Err(Note::CustomDataInvalid { faults: listed.collect(), more })
+    }
+
+    /// Returns the keys of the object, in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.by_key.keys().copied()
     }
 }
 

@@ -258,6 +258,7 @@ impl<'a> Planner<'a> {
             step_id: self.target.step.id,
             channel_id,
             upload_tag: self.upload_tag(),
+            accepted_keys: self.accepted_keys(),
             outcomes,
         };
         let (rows, guards) = self.changes.build(self.reference, command, &self.keys);

@@ -32,7 +32,11 @@ pub struct EnrollmentReport {
     /// The tag of the enrolled contacts, if the enrollment created one (spec 4.7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_tag: Option<UploadTag>,
-    /// One outcome for each recipient, in the order of `to`.
+    /// The keys of the custom object, in order. Empty if the request has no custom data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted_keys: Vec<String>,
+    /// One outcome for each recipient, in the order of `to`. A repository can store them elsewhere.
+    #[serde(default, skip_serializing_if = "Outcomes::is_absent")]
     pub outcomes: Outcomes,
 }
 
@@ -40,6 +44,12 @@ pub struct EnrollmentReport {
 pub(crate) type ReportVersion = FormatVersion<1>;
 
 impl EnrollmentReport {
+    /// Returns the report without its outcomes, for a repository that stores them in [chunks](super::OutcomeChunk).
+    #[must_use]
+    pub fn without_outcomes(&self) -> Self {
+        Self { outcomes: Outcomes::default(), ..self.clone() }
+    }
+
     /// Counts the recipients by disposition.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -63,6 +73,12 @@ impl EnrollmentReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Outcomes(Arc<[Outcome]>);
+
+impl Outcomes {
+    fn is_absent(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl std::ops::Deref for Outcomes {
     type Target = [Outcome];

@@ -5,6 +5,9 @@ use std::fmt;
 
 use crate::contact::{EmailError, KeyKind, PhoneError};
 use crate::ids::{ChannelId, ContactId, StepContactId, StepId};
+use crate::model::PropertyKind;
+use crate::text::cut;
+use crate::value::Value;
 
 macro_rules! coded {
     ($(#[$doc:meta])* $name:ident: $what:literal {
@@ -163,10 +166,11 @@ coded! {
             key: KeyKind,
         } = "key_mismatch", "A key differs from the one that the contact has; only the policy `overwrite` replaces it.";
         CustomDataInvalid {
-            /// Every faulty key, in order.
+            /// The first faulty keys, in order: at most [`PropertyFault::MAX_LISTED`].
             faults: Vec<PropertyFault>,
-            /// The keys that the custom object has, in order.
-            accepted: Vec<String>,
+            /// The number of faulty keys that are not listed.
+            #[serde(default, skip_serializing_if = "is_zero")]
+            more: usize,
         } = "custom_data_invalid", "The custom data does not fit the custom object; no record was written.";
     }
 }
@@ -186,18 +190,20 @@ impl fmt::Display for Note {
                 write!(f, "{key} left out: recipient {recipient} brought it to another contact")
             }
             Self::KeyMismatch { key } => write!(f, "{key} differs from the contact's own"),
-            Self::CustomDataInvalid { faults, accepted } => {
-                f.write_str("custom data left out:")?;
-                for fault in faults {
-                    write!(f, " `{}` {};", fault.key, fault.problem)?;
+            Self::CustomDataInvalid { faults, more } => {
+                f.write_str("custom data left out: ")?;
+                for (n, fault) in faults.iter().enumerate() {
+                    write!(f, "{}{fault}", if n == 0 { "" } else { "; " })?;
                 }
-                write!(f, " accepted are `{}`", accepted.join("`, `"))
+                if *more == 0 { Ok(()) } else { write!(f, "; and {more} more keys") }
             }
         }
     }
 }
 
 /// A key of custom data that does not fit.
+///
+/// Its texts are cut at 64 characters, so that the size of a report is bounded by the number of recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PropertyFault {
@@ -205,14 +211,42 @@ pub struct PropertyFault {
     pub key: String,
     /// What is wrong with it.
     pub problem: PropertyProblem,
+    /// The value given, as JSON. Absent if the recipient does not have the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<String>,
+    /// The type of the property. Absent if the object has no such property.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<PropertyKind>,
 }
 
 impl PropertyFault {
+    /// The number of faulty keys that a note lists.
+    pub const MAX_LISTED: usize = 10;
+
     /// Creates a fault of a key.
     #[must_use]
-    pub fn new(key: impl Into<String>, problem: PropertyProblem) -> Self {
-        Self { key: key.into(), problem }
+    pub fn new(key: &str, problem: PropertyProblem, given: Option<&Value>, wanted: Option<PropertyKind>) -> Self {
+        // A `Value` has no part that JSON cannot have.
+        let json = |value: &Value| serde_json::to_string(value).unwrap_or_default();
+        Self { key: cut(key), problem, given: given.map(|value| cut(&json(value))), wanted }
     }
+}
+
+impl fmt::Display for PropertyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.key, self.problem)?;
+        match (&self.given, self.wanted) {
+            (Some(given), Some(wanted)) => write!(f, " (given `{given}`, wanted {wanted})"),
+            (Some(given), None) => write!(f, " (given `{given}`)"),
+            (None, Some(wanted)) => write!(f, " (wanted {wanted})"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// What is wrong with a key of custom data (spec 4.8).

@@ -36,7 +36,7 @@ pub(crate) fn plan(given: &Value, when: &Value, addresses: &Addresses<'_>) -> Va
     // 4.7: one upload tag, if the raw `to` has more than one entry and a contact gets it.
     let is_tagged = to.len() > 1 && outcomes.iter().any(|outcome| has(outcome, "step_contact"));
     let upload_tag = is_tagged.then(|| format!("Upload {}", rfc3339(planner.at)));
-    without_empty(json!({ "upload_tag": upload_tag, "outcomes": outcomes }))
+    without_empty(json!({ "upload_tag": upload_tag, "accepted_keys": planner.accepted_keys(), "outcomes": outcomes }))
 }
 
 struct Planner<'a> {
@@ -436,6 +436,17 @@ impl<'a> Planner<'a> {
         });
         self.rows_mut("conversations").push(row);
         (Some(id), true)
+    }
+
+    /// 5: returns the keys of the custom object, once and in order, if the request has custom data.
+    fn accepted_keys(&self) -> Vec<String> {
+        let object = present(&self.body["custom_data"])
+            .and_then(|given| by_id(self.rows("custom_objects"), &given["custom_object_id"]));
+        let properties = object.and_then(|object| object["properties"].as_array()).into_iter().flatten();
+        let mut keys: Vec<String> = properties.map(|property| text(property, "key").to_owned()).collect();
+        keys.sort();
+        keys.dedup();
+        keys
     }
 
     /// 4.8: creates the record or merges into it, if the request has custom data. Returns the note if the record is not

@@ -7,6 +7,7 @@ use enroll::report::{PropertyFault, PropertyProblem};
 use enroll::{Disposition, Note, Reason};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::body::Entry;
@@ -392,7 +393,7 @@ pub fn merge(object: &Object, stored: Option<&str>, given: &Map<String, Value>) 
     let mut values: Map<String, Value> =
         stored.and_then(|stored| serde_json::from_str(stored).ok()).unwrap_or_default();
     values.retain(|_, value| !value.is_null());
-    let mut faults = Vec::new();
+    let mut faults = BTreeMap::new();
     for (key, value) in given {
         let problem = match (definition(key), value) {
             (None, _) => PropertyProblem::UnknownKey,
@@ -407,26 +408,29 @@ pub fn merge(object: &Object, stored: Option<&str>, given: &Map<String, Value>) 
                 continue;
             }
         };
-        faults.push(PropertyFault::new(key.clone(), problem));
+        faults.insert(key, (problem, Some(enroll::value::Value::from(value.clone()))));
     }
     for Property { key, kind, default, .. } in object.properties.iter().filter(|property| property.required) {
-        if values.contains_key(key) || faults.iter().any(|fault| fault.key == *key) {
+        if values.contains_key(key) || faults.contains_key(key) {
             continue;
         }
         match default.as_ref().filter(|default| fits(*kind, default)) {
             Some(default) => {
                 values.insert(key.clone(), default.clone());
             }
-            None => faults.push(PropertyFault::new(key.clone(), PropertyProblem::MissingRequired)),
+            None => {
+                faults.insert(key, (PropertyProblem::MissingRequired, None));
+            }
         }
     }
     if faults.is_empty() {
         return Ok(Value::Object(values).to_string());
     }
-    faults.sort_by(|a, b| a.key.cmp(&b.key));
-    let mut accepted: Vec<String> = object.properties.iter().map(|property| property.key.clone()).collect();
-    accepted.sort();
-    Err(Note::CustomDataInvalid { faults, accepted })
+    let more = faults.len().saturating_sub(PropertyFault::MAX_LISTED);
+    let listed = faults.iter().take(PropertyFault::MAX_LISTED).map(|(key, (problem, given))| {
+        PropertyFault::new(key, *problem, given.as_ref(), definition(key).map(|property| property.kind))
+    });
+    Err(Note::CustomDataInvalid { faults: listed.collect(), more })
 }
 
 fn fits(kind: PropertyKind, value: &Value) -> bool {

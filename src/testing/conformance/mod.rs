@@ -232,6 +232,7 @@ macro_rules! __conformance_cases {
                 all_fields_of_all_rows_are_loaded,
                 a_loaded_seed_is_dumped_unchanged,
                 a_repeated_enrollment_returns_the_stored_report,
+                a_long_report_is_returned_completely_and_in_order,
             }
             complete_load {
                 each_key_finds_its_contact,

@@ -13,6 +13,7 @@ use super::{BlockOn, Fixture};
 use crate::contact::KeyKind;
 use crate::ids::{ContactId, CustomObjectId, SequenceId};
 use crate::query::ReferenceQuery;
+use crate::report::OutcomeChunk;
 use crate::repository::AsyncRepository;
 use crate::seed::{HostRow, HostWrite, Seed, WriteKind};
 use crate::snapshot::{ContactAggregate, Snapshot};
@@ -91,6 +92,21 @@ pub mod read_what_was_written {
         let before = setup.dump().await;
         assert_eq!(request.enroll(&mut setup.open().await).await, report);
         assert_same(&before, &setup.dump().await, "a repeated enrollment");
+    }
+
+    /// The report of more recipients than one chunk has.
+    pub async fn a_long_report_is_returned_completely_and_in_order<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let phone = |n: usize| match n % 7 {
+            0 => "junk".to_owned(),
+            _ => format!("+1202{:07}", 2_000_000 + n),
+        };
+        let to = (0..=3 * OutcomeChunk::LENGTH).map(|n| json!({ "phone": phone(n), "properties": { "junk": n } }));
+        let custom_data = json!({ "custom_object_id": id(10, 1), "resource": "contact" });
+        let request = TestRequest::new(1, to.collect()).with("custom_data", custom_data);
+        let report = request.enroll(&mut setup.open().await).await;
+        assert!(report.counts().ignored > 20 && !report.accepted_keys.is_empty(), "{:?}", report.counts());
+        assert_eq!(request.enroll(&mut setup.open().await).await, report);
     }
 }
 

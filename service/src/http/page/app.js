@@ -210,7 +210,9 @@ async function preview() {
     for (const part of plan.bodies) {
       setProgress(part.from);
       const { body } = await call(`${plan.path}?preview=true`, { body: part.bytes }, part);
-      outcomes.push(...toListOutcomes((body.data.report ?? body.data).outcomes, part));
+      const report = body.data.report ?? body.data;
+      part.acceptedKeys = report.accepted_keys ?? [];
+      outcomes.push(...toListOutcomes(report.outcomes, part));
     }
     state.plan = plan;
     return () => showResult({ outcomes });
@@ -266,6 +268,7 @@ async function waitForEnd(part, done) {
     }
     if (data.state === 'completed') {
       if (data.upload_tag) done.tags.push(data.upload_tag.name);
+      part.acceptedKeys = data.accepted_keys;
       break;
     }
     await sleep(pause);
@@ -293,8 +296,9 @@ function describe(outcome) {
   const format = {
     fault: (fault) => FAULTS[fault] ?? fault, key: (key) => KEYS[key] ?? key, step_id: step, recipient: row,
     seconds: (s) => (s % 86400 ? count(Math.ceil(s / 3600), 'hour') : count(s / 86400, 'day')),
-    faults: (faults) => faults.map(({ key, problem }) => `“${key}” ${PROBLEMS[problem] ?? problem}`).join('; '),
-    accepted: (keys) => keys.map((key) => `“${key}”`).join(', ') || 'no properties',
+    faults: (faults) => faults.map(describeFault).join('; '),
+    more: (keys) => (keys ? `; and ${keys} more` : ''),
+    accepted: () => outcome.part.acceptedKeys.map((key) => `“${key}”`).join(', ') || 'no properties',
   };
   const textOf = (table, part) => (each) => (TEXTS[table][each.code]?.[part] ?? (part ? '' : each.code))
     .replace(/\{(\w+)\}/g, (_, name) => String(format[name]?.(each[name]) ?? each[name]));
@@ -309,6 +313,11 @@ function describe(outcome) {
   const hints = [...reasons.map(textOf('reasons', 1)), ...notes.map(textOf('notes', 1))].filter(Boolean);
   const all = [name, ...contact, DISPOSITIONS[outcome.disposition], ...reasonTexts, ...noteTexts].join(' ').toLowerCase();
   return { ...outcome, row: list.rows[outcome.index], name, contact: contact.join(' · '), reasonTexts, noteTexts, hints, all };
+}
+
+function describeFault({ key, problem, given, wanted }) {
+  const details = [given && `given ${given}`, wanted && `wanted ${wanted}`].filter(Boolean).join(', ');
+  return `“${key}” ${PROBLEMS[problem] ?? problem}${details && ` (${details})`}`;
 }
 
 // ---- The result
