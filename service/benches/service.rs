@@ -9,54 +9,18 @@
 
 mod support;
 
-use enroll::OrganizationId;
 use enroll::request::MAX_RECIPIENTS;
-use enroll_bench::people::{Scene, strangers};
-use enroll_postgres::PostgresRepository;
-use enroll_postgres::testing::Server;
+use enroll_bench::people::strangers;
 use serde::Serialize;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use ureq::Agent;
-use uuid::Uuid;
 
-use support::{Folder, command, is_selected, is_test, load_seed, output, path, store};
+use support::{NewDatabase, Service, agent, command, is_test, on_each_database, organizations, store};
 
 fn main() {
-    if is_selected("service/sqlite") {
-        measure("sqlite", "WAL, synchronous = normal, full for accepted enrollments", &|name| {
-            let folder = Folder::new(&format!("service-{name}"));
-            let database = path(&folder.0.join("enroll.db")).to_owned();
-            TestDatabase { name: database, _folder: Some(folder) }
-        });
-    }
-    if is_selected("service/postgresql") {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime can be built");
-        // An accepted enrollment must survive a power failure, as in production.
-        let server = Server::start_with(&[("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]);
-        let settings = runtime.block_on(settings(server.url())).expect("the server answers");
-        measure("postgresql", &settings, &|_| {
-            let database = runtime.block_on(server.database()).expect("a database can be created");
-            TestDatabase { name: database, _folder: None }
-        });
-    }
-}
-
-/// Returns the settings that make commits survive a power failure.
-async fn settings(url: &str) -> Result<String, Box<dyn std::error::Error>> {
-    let client = PostgresRepository::pool_at(url, 1)?.get().await?;
-    let sql = "select concat_ws(', ', 'fsync ' || current_setting('fsync'), \
-               'synchronous_commit ' || current_setting('synchronous_commit'))";
-    Ok(client.query_one(sql, &[]).await?.try_get(0)?)
-}
-
-/// A new database.
-struct TestDatabase {
-    name: String,
-    _folder: Option<Folder>,
+    on_each_database("service", &measure);
 }
 
 /// The stored and printed result.
@@ -68,7 +32,7 @@ struct Measured {
     work: Vec<Work>,
 }
 
-fn measure(name: &str, settings: &str, new_database: &dyn Fn(&str) -> TestDatabase) {
+fn measure(name: &str, settings: &str, new_database: NewDatabase<'_>) {
     println!("\nservice on {name} ({settings})");
     let mut measured =
         Measured { database: name.to_owned(), settings: settings.to_owned(), receipts: Vec::new(), work: Vec::new() };
@@ -223,55 +187,6 @@ impl std::fmt::Display for Work {
         let Self { processes, organizations, enrollments, per_second, .. } = self;
         write!(f, "{processes:>9} {organizations:>13} {enrollments:>12} {per_second:>14.0}")
     }
-}
-
-/// Loads a number of organizations without contacts. Returns an API key for each.
-fn organizations(database: &str, count: usize) -> Vec<String> {
-    let mut seed = Scene::empty().given;
-    let ids = (1..=count as u128).map(|n| OrganizationId::from_uuid(Uuid::from_u128(n)));
-    ids.map(|id| {
-        seed.organization_id = id;
-        load_seed(&seed, database);
-        let id = id.to_string();
-        let create = command(&["keys", "create", "--database", database, "--organization", &id, "--name", "bench"]);
-        output(create).trim().to_owned()
-    })
-    .collect()
-}
-
-/// A running service without workers. Drop ends it.
-struct Service {
-    child: Child,
-    url: String,
-}
-
-impl Service {
-    fn start(database: &str) -> Self {
-        let mut serve = command(&["serve", "--database", database, "--listen", "127.0.0.1:0", "--workers", "0"]);
-        let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the command can be run");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("it is text");
-        let base = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
-        Self { child, url: format!("{base}/v1/sequences/{}/contacts", Scene::empty().sequence_id) }
-    }
-
-    fn post(&self, agent: &Agent, key: &str, body: &[u8]) {
-        let mut response = agent.post(&self.url).header("X-WHIPPY-KEY", key).send(body).expect("the service responds");
-        assert_eq!(response.status(), 202);
-        response.body_mut().read_to_vec().expect("the response is complete");
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _ended = self.child.wait();
-    }
-}
-
-/// Returns an agent that reuses its connection.
-fn agent() -> Agent {
-    Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build().new_agent()
 }
 
 const CLIENTS: usize = 8;

@@ -262,12 +262,17 @@ statements! {
 
     // The writes. Keys that updates replace are removed first, because another row may claim them.
     insert_enrollment = "insert into enroll.enrollments
-        (organization_id, id, sequence_id, fingerprint, at, state, report, rejection, completed_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        (organization_id, id, sequence_id, fingerprint, at, state, report, rejection, completed_at,
+            added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     finish_enrollment = "update enroll.enrollments set
-            sequence_id = $3, fingerprint = $4, at = $5, state = $6, report = $7,
-            rejection = $8, completed_at = $9, command = null, due_at = null, error = null
+            sequence_id = $3, fingerprint = $4, at = $5, state = $6, report = $7, rejection = $8, completed_at = $9,
+            added = $10, re_added = $11, reprocessed = $12, ignored = $13, duplicate = $14, contacts_created = $15,
+            conversations_created = $16, command = null, due_at = null, error = null
         where organization_id = $1 and id = $2 and state = 'accepted'";
+    insert_outcomes = "insert into enroll.enrollment_outcomes
+            (organization_id, enrollment_id, first_index, last_index, counts, outcomes)
+        select $1, $2, u.* from unnest($3::bigint[], $4::bigint[], $5::json[], $6::json[]) as u";
     release_keys = format!(
         "update enroll.contacts c set
             external_id = case when u.external_id <> c.external_id then null else c.external_id end,

@@ -11,11 +11,11 @@ use enroll::model::{
 };
 use enroll::request::Fingerprint;
 use enroll::snapshot::Versioned;
-use enroll::{EnrollmentState, StoredEnrollment, Timestamp};
+use enroll::{EnrollmentReport, EnrollmentState, Outcome, StoredEnrollment, Timestamp};
 use uuid::Uuid;
 
 use crate::PostgresError;
-use crate::fields::{Arrays, ColumnReader, Field};
+use crate::fields::{Arrays, ColumnReader, Field, JsonText};
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,9 +272,12 @@ pub(crate) const CONTACT_EXTRA: &[Column] = &[Column { name: "version", sql_type
 pub(crate) const CONVERSATION_EXTRA: &[Column] = &[Column { name: "one_at_most", sql_type: "boolean" }];
 pub(crate) const RECORD_EXTRA: &[Column] = &[Column { name: "contact_id", sql_type: "uuid" }];
 
-/// The columns of an enrollment without its command. The last one depends on the state.
+/// The columns of an enrollment without its command, and its outcomes. The report or the rejection precedes the outcomes.
 pub(crate) const ENROLLMENT: &str =
-    "id, sequence_id, fingerprint, at, completed_at, state, coalesce(report, rejection)";
+    "id, sequence_id, fingerprint, at, completed_at, state, coalesce(report, rejection),
+    array(select o.outcomes from enroll.enrollment_outcomes o
+        where o.organization_id = enrollments.organization_id and o.enrollment_id = enrollments.id
+        order by o.first_index) as outcomes";
 
 /// Reads the columns of [`ENROLLMENT`].
 pub(crate) fn read_enrollment(columns: &mut ColumnReader<'_>) -> Result<StoredEnrollment, PostgresError> {
@@ -284,7 +287,14 @@ pub(crate) fn read_enrollment(columns: &mut ColumnReader<'_>) -> Result<StoredEn
     let (at, completed_at) = (columns.read()?, columns.read()?);
     let state = match columns.get()? {
         "accepted" => EnrollmentState::Accepted,
-        "completed" => EnrollmentState::Completed { report: columns.json()? },
+        "completed" => {
+            let mut report: EnrollmentReport = columns.json()?;
+            let chunks: Vec<JsonText<'_>> = columns.get()?;
+            let chunks = chunks.iter().map(|chunk| serde_json::from_slice::<Vec<Outcome>>(chunk.0));
+            let chunks = chunks.collect::<Result<Vec<_>, _>>().map_err(|e| columns.invalid(e))?;
+            report.outcomes = chunks.into_iter().flatten().collect();
+            EnrollmentState::Completed { report }
+        }
         "rejected" => EnrollmentState::Rejected { rejection: columns.json()? },
         "failed" => EnrollmentState::Failed,
         state => return Err(columns.invalid(format!("`{state}` is not a state of an enrollment"))),

@@ -453,6 +453,30 @@ async fn an_archived_sequence_and_a_disabled_channel_refuse_requests() {
 
 #[tokio::test]
 #[ignore = needs_postgres!()]
+async fn a_result_is_read_as_counts_and_as_outcomes() {
+    let mut host = Host::new().await;
+    let unreachable = (0..60).map(|_| Recipient::new("junk"));
+    let mut request = EnrollmentRequest::new([ANN, BEN].map(Recipient::new).into_iter().chain(unreachable));
+    request.step_id = Some(StepId::from_uuid(FIRST));
+    let report = host.try_to_enroll(&request).await.unwrap();
+    let id = report.enrollment_id.as_uuid();
+    let result = host.read("read-result", &[&ORGANIZATION, &id]).await;
+    assert_eq!(result[0].get::<_, &str>(0), "completed");
+    let counts: Vec<i64> = (1..8).map(|column| result[0].get(column)).collect();
+    assert_eq!(counts, [2, 0, 0, 60, 0, 2, 2]);
+    let added = host.read("read-outcomes", &[&ORGANIZATION, &id, &"added"]).await;
+    let added: Vec<(i64, String)> = added.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let contact = |n: usize| contact(&report.outcomes[n]).to_string();
+    assert_eq!(added, [(0, contact(0)), (1, contact(1))]);
+    let ignored = host.read("read-outcomes", &[&ORGANIZATION, &id, &"ignored"]).await;
+    let indexes: Vec<i64> = ignored.iter().map(|row| row.get(0)).collect();
+    assert_eq!(indexes, (2..62).collect::<Vec<_>>());
+    let reasons: serde_json::Value = ignored[59].get(2);
+    assert_eq!(reasons, serde_json::json!([{ "code": "invalid_phone", "fault": "not_a_number" }]));
+}
+
+#[tokio::test]
+#[ignore = needs_postgres!()]
 async fn a_request_whose_enrollment_was_pruned_is_a_new_one() {
     let mut host = Host::new().await;
     let first = host.enroll(ANN, FIRST).await;
@@ -460,6 +484,8 @@ async fn a_request_whose_enrollment_was_pruned_is_a_new_one() {
     assert_eq!(host.enroll(ANN, FIRST).await, first);
     assert_eq!(host.run("prune-enrollments", &[&ORGANIZATION, &at(NOW)]).await, 0);
     assert_eq!(host.run("prune-enrollments", &[&ORGANIZATION, &at(NOW + 1)]).await, 1);
+    let outcomes = host.client.query("select from enroll.enrollment_outcomes", &[]).await.unwrap();
+    assert_eq!(outcomes.len(), 0);
     host.enrollments -= 1;
     assert_eq!(host.decides(ANN, FIRST).await, (Disposition::Reprocessed, vec![]));
 }

@@ -166,6 +166,8 @@ fn the_columns_of_an_enrollment_must_match_its_state() {
         for set in [
             "state = 'done'",
             "state = 'completed', command = null, due_at = null, completed_at = now()",
+            "state = 'completed', command = null, due_at = null, completed_at = now(), report = '{}'",
+            "added = 1",
             "state = 'rejected', command = null, due_at = null, completed_at = now(), report = '{}'",
             "state = 'completed', command = null, due_at = null, report = '{}'",
             "state = 'completed', due_at = null, report = '{}', completed_at = now()",

@@ -24,7 +24,7 @@ fn every_key_and_index_begins_with_organization_id() {
         (client.query(tables, &[]).await.unwrap(), client.query(indexes, &[]).await.unwrap())
     });
     let tables: Vec<(String, bool)> = tables.iter().map(|row| (row.get(0), row.get(1))).collect();
-    assert_eq!(tables.len(), 16, "{tables:?}");
+    assert_eq!(tables.len(), 17, "{tables:?}");
     let without: Vec<_> = tables.iter().filter(|(_, has_key)| !has_key).collect();
     assert!(without.is_empty(), "no primary key: {without:?}");
     let mut seen = 0;
@@ -134,8 +134,10 @@ fn a_claim_scans_only_the_index_of_waiting_enrollments() {
         Request::new(1, &body(0, 2)).accept(&mut repository).await.unwrap();
         let client = repository.client();
         let many_ended = "insert into enroll.enrollments
-                (organization_id, id, sequence_id, fingerprint, at, state, report, completed_at)
-                select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), sha256(''), now(), 'completed', '{}', now()
+                (organization_id, id, sequence_id, fingerprint, at, state, report, completed_at,
+                    added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created)
+                select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), sha256(''), now(), 'completed', '{}', now(),
+                    1, 0, 0, 0, 0, 1, 1
                 from generate_series(1, 20000);
             analyze enroll.enrollments; set plan_cache_mode = force_generic_plan";
         client.batch_execute(many_ended).await.unwrap();

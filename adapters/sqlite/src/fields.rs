@@ -274,6 +274,11 @@ macro_rules! words {
 }
 words!(ChannelKind, ContactState, ConversationStatus, Resource, RunStatus, SequenceStatus, StepContactStatus);
 
+/// Returns a count or an index of recipients as a column stores it.
+pub(crate) fn integer(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 pub(crate) fn other(message: String) -> FromSqlError {
     FromSqlError::Other(message.into())
 }

@@ -32,7 +32,7 @@ pub(crate) fn find(
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
 ) -> Result<Option<InboxEntry>, SqliteError> {
-    let mut found = None;
+    let mut found: Option<InboxEntry> = None;
     for_each_row(connection, FIND, [organization_id.as_uuid(), enrollment_id.as_uuid()], |columns| {
         let (attempts, error, command) = (columns.read()?, columns.get()?, columns.command_or_null()?);
         let mut entry = InboxEntry::new(read_enrollment(columns)?, command);
@@ -40,6 +40,9 @@ pub(crate) fn find(
         found = Some(entry);
         Ok(())
     })?;
+    if let Some(entry) = &mut found {
+        read::add_outcomes(connection, organization_id, &mut entry.enrollment)?;
+    }
     Ok(found)
 }
 

@@ -6,7 +6,8 @@ use enroll::contact::{KeyKind, Text};
 use enroll::model::{CallFlow, Channel, CustomObject, Sequence};
 use enroll::snapshot::{ContactAggregate, Versioned};
 use enroll::{
-    ContactId, EnrollmentId, OrganizationId, ReferenceData, ReferenceQuery, Snapshot, SnapshotQuery, StoredEnrollment,
+    ContactId, EnrollmentId, EnrollmentState, OrganizationId, Outcome, ReferenceData, ReferenceQuery, Snapshot,
+    SnapshotQuery, StoredEnrollment,
 };
 use rusqlite::types::Value;
 use rusqlite::vtab::array::Array;
@@ -75,7 +76,26 @@ pub(crate) fn enrollment(
         found = Some(read_enrollment(columns)?);
         Ok(())
     })?;
+    if let Some(enrollment) = &mut found {
+        add_outcomes(connection, organization_id, enrollment)?;
+    }
     Ok(found)
+}
+
+/// Reads the outcomes of a completed enrollment.
+pub(crate) fn add_outcomes(
+    connection: &Connection,
+    organization_id: OrganizationId,
+    enrollment: &mut StoredEnrollment,
+) -> Result<(), SqliteError> {
+    let EnrollmentState::Completed { report } = &mut enrollment.state else { return Ok(()) };
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for_each_row(connection, OUTCOMES, [organization_id.as_uuid(), enrollment.id.as_uuid()], |columns| {
+        outcomes.extend(columns.json::<Vec<Outcome>>()?);
+        Ok(())
+    })?;
+    report.outcomes = outcomes.into_iter().collect();
+    Ok(())
 }
 
 /// Reads the facts that the planner needs. The caller opens the transaction, so that they are one snapshot.
@@ -271,6 +291,8 @@ const STEPS: &str = select!(steps, "enroll_steps", "sequence_id", "rowid");
 const CUSTOM_OBJECT: &str = select!("version", custom_objects, "enroll_custom_objects", "id");
 const CALL_FLOW: &str = select!("version", call_flows, "enroll_call_flows", "id");
 const ENROLLMENT: &str = select!(enrollments, "enroll_enrollments", "id");
+const OUTCOMES: &str = "select outcomes from enroll_enrollment_outcomes \
+     where organization_id = ?1 and enrollment_id = ?2 order by first_index";
 const BY_EXTERNAL_ID: &str = by_key!("held_external_id");
 const BY_PHONE: &str = by_key!("held_phone");
 const BY_EMAIL: &str = by_key!("held_email");
@@ -292,7 +314,7 @@ mod tests {
         let repository = SqliteRepository::open_in_memory().unwrap();
         let related = [PREFERENCES, CONVERSATIONS, RUNS, STEP_CONTACTS, RECORDS];
         let related = related.iter().flat_map(|query| [query.by_id, query.by_range]);
-        let reference_data = [SEQUENCE, STEPS, CUSTOM_OBJECT, CALL_FLOW, ENROLLMENT, CHANNELS];
+        let reference_data = [SEQUENCE, STEPS, CUSTOM_OBJECT, CALL_FLOW, ENROLLMENT, OUTCOMES, CHANNELS];
         let contacts = [BY_EXTERNAL_ID, BY_PHONE, BY_EMAIL, CONTACTS_BY_ID, CONTACTS_BY_RANGE, RAISE_CONTACTS];
         for sql in reference_data.into_iter().chain(contacts).chain(related) {
             let mut statement = repository.connection().prepare(&format!("explain query plan {sql}")).unwrap();

@@ -11,13 +11,14 @@ use enroll::model::{
     CallFlow, Channel, ChannelKind, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord,
     Resource, Run, Sequence, Step, StepContact, Tag,
 };
+use enroll::report::Counts;
 use enroll::request::Fingerprint;
 use enroll::snapshot::Versioned;
 use enroll::{ContactId, EnrollmentState, StoredEnrollment, Timestamp};
 use uuid::Uuid;
 
 use crate::error::SqliteError;
-use crate::fields::{Bind, ColumnReader, Field, other};
+use crate::fields::{Bind, ColumnReader, Field, integer, other};
 
 /// A row of a table. Its columns exclude `organization_id` and `version`.
 pub(crate) trait Row: Sized {
@@ -312,14 +313,24 @@ table! {
     properties => properties;
 }
 
-/// The columns of an enrollment without its command. The last one depends on the state.
+/// The columns of an enrollment without its command and its outcomes. The last one depends on the state.
 macro_rules! enrollments {
     (columns) => {
         "id, sequence_id, fingerprint, at, completed_at, state, coalesce(report, rejection)"
     };
+    (counts) => {
+        "added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created"
+    };
 }
 
-/// Reads the columns of `enrollments`.
+/// Returns the values of the columns `enrollments!(counts)`.
+pub(crate) fn count_values(counts: &Counts) -> [i64; 7] {
+    let Counts { added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created, .. } =
+        *counts;
+    [added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created].map(integer)
+}
+
+/// Reads the columns of `enrollments`. The caller adds the outcomes.
 pub(crate) fn read_enrollment(columns: &mut ColumnReader<'_, '_>) -> rusqlite::Result<StoredEnrollment> {
     let (id, sequence_id) = (columns.read()?, columns.read()?);
     let fingerprint = Fingerprint::from_bytes(columns.get()?);

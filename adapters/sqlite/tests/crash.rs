@@ -3,13 +3,12 @@
 
 mod support;
 
-use enroll::EnrollmentReport;
 use enroll_sqlite::SqliteRepository;
 use std::collections::BTreeSet;
 use std::env;
 use std::path::Path;
 use std::time::Duration;
-use support::{FILE, ORGANIZATION, TestRequest, count, ids_until_killed, open_seeded};
+use support::{FILE, ORGANIZATION, TestRequest, count, ids_until_killed, open_seeded, reports};
 use uuid::Uuid;
 
 const COMMITTED: &str = "committed ";
@@ -35,18 +34,12 @@ fn a_killed_process_leaves_each_enrollment_complete_or_absent() {
 }
 
 fn check(file: &Path, committed: &BTreeSet<Uuid>) {
-    let repository = SqliteRepository::open(file).unwrap();
+    let mut repository = SqliteRepository::open(file).unwrap();
+    let stored = reports(&mut repository);
     let connection = repository.connection();
     let answer: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(answer, "ok");
-    let stored: Vec<(Uuid, String)> = connection
-        .prepare("select id, report from enroll_enrollments")
-        .unwrap()
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap();
-    let ids: BTreeSet<Uuid> = stored.iter().map(|(id, _)| *id).collect();
+    let ids: BTreeSet<Uuid> = stored.iter().map(|report| report.enrollment_id.as_uuid()).collect();
     assert!(ids.is_superset(committed), "a committed enrollment is lost");
     // All rows of each report exist …
     let exists = |table: &str, id: Uuid| {
@@ -57,10 +50,9 @@ fn check(file: &Path, committed: &BTreeSet<Uuid>) {
             "{table} {id}"
         );
     };
-    for (_, report) in &stored {
-        let report: EnrollmentReport = serde_json::from_str(report).unwrap();
+    for report in &stored {
         assert_eq!(report.counts().added, CONTACTS);
-        exists("enroll_tags", report.upload_tag.unwrap().id.as_uuid());
+        exists("enroll_tags", report.upload_tag.as_ref().unwrap().id.as_uuid());
         for outcome in report.outcomes.iter().filter(|outcome| outcome.disposition.is_enrolled()) {
             exists("enroll_contacts", outcome.contact_id.unwrap().as_uuid());
             exists("enroll_conversations", outcome.conversation_id.unwrap().as_uuid());

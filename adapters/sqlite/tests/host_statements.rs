@@ -410,6 +410,27 @@ fn an_archived_sequence_and_a_disabled_channel_refuse_requests() {
 }
 
 #[test]
+fn a_result_is_read_as_counts_and_as_outcomes() {
+    let mut host = Host::new();
+    let unreachable = (0..60).map(|_| Recipient::new("junk"));
+    let mut request = EnrollmentRequest::new([ANN, BEN].map(Recipient::new).into_iter().chain(unreachable));
+    request.step_id = Some(StepId::from_uuid(FIRST));
+    let report = host.try_to_enroll(&request).unwrap();
+    let id = report.enrollment_id.as_uuid();
+    let counts = [2, 0, 0, 60, 0, 2, 2].map(Value::Integer);
+    let result = host.read("read-result", &[&ORGANIZATION, &id]);
+    assert_eq!((&result[0][0], &result[0][1..]), (&Value::Text("completed".to_owned()), &counts[..]));
+    let added = host.read("read-outcomes", &[&ORGANIZATION, &id, &"added"]);
+    let contact = |n: usize| Value::Text(contact(&report.outcomes[n]).to_string());
+    let expected = [[Value::Integer(0), contact(0), Value::Null], [Value::Integer(1), contact(1), Value::Null]];
+    assert_eq!(added, expected);
+    let ignored = host.read("read-outcomes", &[&ORGANIZATION, &id, &"ignored"]);
+    let indexes: Vec<Value> = ignored.iter().map(|row| row[0].clone()).collect();
+    assert_eq!(indexes, (2..62).map(Value::Integer).collect::<Vec<_>>());
+    assert_eq!(ignored[59][2], Value::Text(r#"[{"code":"invalid_phone","fault":"not_a_number"}]"#.to_owned()));
+}
+
+#[test]
 fn a_request_whose_enrollment_was_pruned_is_a_new_one() {
     let mut host = Host::new();
     let first = host.enroll(ANN, FIRST);
@@ -417,6 +438,8 @@ fn a_request_whose_enrollment_was_pruned_is_a_new_one() {
     assert_eq!(host.enroll(ANN, FIRST), first);
     assert_eq!(host.run("prune-enrollments", &[&ORGANIZATION, &NOW]), 0);
     assert_eq!(host.run("prune-enrollments", &[&ORGANIZATION, &(NOW + 1)]), 1);
+    let outcomes = "select count(*) from enroll_enrollment_outcomes";
+    assert_eq!(host.query(outcomes, &[]), [[Value::Integer(0)]]);
     host.enrollments -= 1;
     assert_eq!(host.decides(ANN, FIRST), (Disposition::Reprocessed, vec![]));
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use support::{FILE, ORGANIZATION, TestRequest, count, ids_until_killed, open_seeded, process};
+use support::{FILE, ORGANIZATION, TestRequest, count, ids_until_killed, open_seeded, process, reports};
 use uuid::Uuid;
 
 const KILLS: &str = "ENROLL_KILLS";
@@ -43,7 +43,8 @@ fn every_receipt_is_completed_once_although_workers_are_killed() {
     while let Some(claim) = repository.claim(instant(then), instant(later)).unwrap() {
         process(&mut repository, claim, instant(then)).unwrap();
     }
-    check(repository.connection(), &receipts);
+    let reports = reports(&mut repository);
+    check(repository.connection(), &reports, &receipts);
     assert!(receipts.len() >= kills.try_into().unwrap(), "{}", receipts.len());
     println!("kills: {kills}, receipts: {}, all completed once", receipts.len());
 }
@@ -54,10 +55,9 @@ fn check_file(file: &Path) {
     assert_eq!(answer, "ok");
 }
 
-fn check(connection: &Connection, receipts: &BTreeSet<Uuid>) {
+fn check(connection: &Connection, reports: &[EnrollmentReport], receipts: &BTreeSet<Uuid>) {
     let states = "enroll_enrollments where state <> 'completed' or command is not null or due_at is not null";
     assert_eq!(count(connection, states), 0);
-    let reports = reports(connection);
     let completed: BTreeSet<Uuid> = reports.iter().map(|report| report.enrollment_id.as_uuid()).collect();
     assert_eq!(completed.len(), reports.len());
     assert!(completed.is_superset(receipts), "a receipt was lost");
@@ -68,7 +68,7 @@ fn check(connection: &Connection, receipts: &BTreeSet<Uuid>) {
     let mut processed = BTreeMap::<Uuid, (i64, BTreeSet<Uuid>)>::new();
     let mut records = BTreeSet::new();
     let mut tagged = 0;
-    for report in &reports {
+    for report in reports {
         assert_eq!(report.outcomes.len(), CONTACTS + 1);
         let enrolled: Vec<_> = report.outcomes.iter().filter(|outcome| outcome.disposition.is_enrolled()).collect();
         assert_eq!(enrolled.len(), CONTACTS);
@@ -102,12 +102,6 @@ fn check(connection: &Connection, receipts: &BTreeSet<Uuid>) {
         assert!(by.contains(&row.get(2).unwrap()));
     }
     assert_eq!(processed, BTreeMap::new());
-}
-
-fn reports(connection: &Connection) -> Vec<EnrollmentReport> {
-    let mut statement = connection.prepare("select report from enroll_enrollments").unwrap();
-    let reports = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
-    reports.map(|report| serde_json::from_str(&report.unwrap()).unwrap()).collect()
 }
 
 fn ids(connection: &Connection, table: &str) -> Vec<Uuid> {

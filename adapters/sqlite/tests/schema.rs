@@ -34,7 +34,7 @@ fn a_second_open_changes_nothing() {
 #[test]
 fn the_number_of_triggers_is_the_one_that_a_commit_expects() {
     let repository = SqliteRepository::open_in_memory().unwrap();
-    assert_eq!(count(repository.connection(), "sqlite_schema where type = 'trigger'"), 28);
+    assert_eq!(count(repository.connection(), "sqlite_schema where type = 'trigger'"), 29);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn every_table_of_an_aggregate_has_its_triggers() {
     ] {
         expected.extend(["deleted", "inserted", "updated"].map(|verb| format!("enroll_{table}_{verb}")));
     }
-    let triggers = "select name from sqlite_schema where type = 'trigger' and name not glob '*_records_*go'
+    let triggers = "select name from sqlite_schema where type = 'trigger' and name not glob '*_go'
          and name not glob '*_records_move' order by 1";
     expected.sort();
     assert_eq!(strings(repository.connection(), triggers), expected);
@@ -177,22 +177,25 @@ fn every_table_of_an_aggregate_has_its_triggers() {
 fn each_state_of_an_enrollment_has_exactly_its_columns() {
     let repository = support::in_memory();
     let connection = repository.connection();
-    let columns = ["due_at", "command", "completed_at", "report", "rejection", "error"];
+    let columns = ["due_at", "command", "completed_at", "report", "rejection", "error", "added", "duplicate"];
+    let other_counts = ["re_added", "reprocessed", "ignored", "contacts_created", "conversations_created"];
     // For each state, the sets of columns that may be present.
     let allowed = [
         ("accepted", vec![0b11, 0b10_0011]),
-        ("completed", vec![0b1100, 0b10_1100]),
+        ("completed", vec![0b1100_1100, 0b1110_1100]),
         ("rejected", vec![0b1_0100, 0b11_0100]),
         ("failed", vec![0b10_0010]),
         ("lost", vec![]),
     ];
     for (state, allowed) in allowed {
         for present in 0..1 << columns.len() {
-            let values = (0..columns.len()).map(|n| if present & (1 << n) == 0 { "null" } else { "0" });
+            let value = |n: usize| if present & (1 << n) == 0 { "null" } else { "0" };
+            let values = (0..columns.len()).map(value).chain([value(columns.len() - 1); 5]);
             let sql = format!(
-                "insert into enroll_enrollments (organization_id, id, sequence_id, fingerprint, at, state, {})
+                "insert into enroll_enrollments (organization_id, id, sequence_id, fingerprint, at, state, {}, {})
                  values (?1, ?2, ?2, zeroblob(32), 0, '{state}', {})",
                 columns.join(", "),
+                other_counts.join(", "),
                 values.collect::<Vec<_>>().join(", ")
             );
             let inserted = connection.execute(&sql, [ORGANIZATION, id(present)]);
@@ -319,6 +322,26 @@ fn deletes_of_contacts_and_tags_cascade_to_related_rows() {
     assert_eq!(versions(connection), [3]);
     connection.execute("delete from enroll_tags", []).unwrap();
     assert_eq!(versions(connection), [4]);
+}
+
+/// Also on a connection without foreign keys, where a host can prune enrollments.
+#[test]
+fn the_outcomes_of_an_enrollment_are_deleted_with_it() {
+    for foreign_keys in [true, false] {
+        let mut repository = support::in_memory();
+        for key in ["one", "two"] {
+            TestRequest::new(key, 0..100).enroll(&mut repository).unwrap();
+        }
+        let connection = repository.connection();
+        connection.pragma_update(None, "foreign_keys", foreign_keys).unwrap();
+        assert_eq!(count(connection, "enroll_enrollment_outcomes"), 6);
+        connection.execute("delete from enroll_enrollments where rowid = 1", []).unwrap();
+        assert_eq!(count(connection, "enroll_enrollment_outcomes"), 3);
+        if foreign_keys {
+            connection.execute("delete from enroll_organizations", []).unwrap();
+            assert_eq!(count(connection, "enroll_enrollment_outcomes"), 0);
+        }
+    }
 }
 
 /// The schema and the engine agree on blank keys.

@@ -1,13 +1,20 @@
 //! Shared code of the benches of the binary.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
+use enroll::OrganizationId;
 use enroll::seed::Seed;
+use enroll_bench::people::Scene;
 use enroll_bench::rounds;
+use enroll_postgres::PostgresRepository;
+use enroll_postgres::testing::Server;
 use serde::Serialize;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use ureq::Agent;
+use uuid::Uuid;
 
 /// Returns true for a short test run: `cargo test` passes `--test`, or no `--bench`.
 pub(crate) fn is_test() -> bool {
@@ -81,4 +88,103 @@ pub(crate) fn store(name: &str, result: &impl Serialize) {
     if let Err(e) = stored {
         eprintln!("{}: {e}", folder.display());
     }
+}
+
+/// Creates a new database for a part of a bench.
+pub(crate) type NewDatabase<'a> = &'a dyn Fn(&str) -> TestDatabase;
+
+/// Runs a bench on SQLite and on PostgreSQL, if the command line selects it. It gets the name and the settings.
+pub(crate) fn on_each_database(bench: &str, measure: &dyn Fn(&str, &str, NewDatabase<'_>)) {
+    if is_selected(&format!("{bench}/sqlite")) {
+        measure("sqlite", "WAL, synchronous = normal, full for accepted enrollments", &|name| {
+            let folder = Folder::new(&format!("{bench}-{name}"));
+            let database = path(&folder.0.join("enroll.db")).to_owned();
+            TestDatabase { name: database, _folder: Some(folder) }
+        });
+    }
+    if is_selected(&format!("{bench}/postgresql")) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime can be built");
+        // An accepted enrollment must survive a power failure, as in production.
+        let server = Server::start_with(&[("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]);
+        let settings = runtime.block_on(settings(server.url())).expect("the server answers");
+        measure("postgresql", &settings, &|_| {
+            let database = runtime.block_on(server.database()).expect("a database can be created");
+            TestDatabase { name: database, _folder: None }
+        });
+    }
+}
+
+/// Returns the settings that make commits survive a power failure.
+async fn settings(url: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let client = PostgresRepository::pool_at(url, 1)?.get().await?;
+    let sql = "select concat_ws(', ', 'fsync ' || current_setting('fsync'), \
+               'synchronous_commit ' || current_setting('synchronous_commit'))";
+    Ok(client.query_one(sql, &[]).await?.try_get(0)?)
+}
+
+/// A new database.
+pub(crate) struct TestDatabase {
+    pub(crate) name: String,
+    _folder: Option<Folder>,
+}
+
+/// Loads a number of organizations without contacts. Returns an API key for each.
+pub(crate) fn organizations(database: &str, count: usize) -> Vec<String> {
+    let mut seed = Scene::empty().given;
+    let ids = (1..=count as u128).map(|n| OrganizationId::from_uuid(Uuid::from_u128(n)));
+    ids.map(|id| {
+        seed.organization_id = id;
+        load_seed(&seed, database);
+        let id = id.to_string();
+        let create = command(&["keys", "create", "--database", database, "--organization", &id, "--name", "bench"]);
+        output(create).trim().to_owned()
+    })
+    .collect()
+}
+
+/// A running service without workers. Drop ends it.
+pub(crate) struct Service {
+    child: Child,
+    base: String,
+}
+
+impl Service {
+    pub(crate) fn start(database: &str) -> Self {
+        let mut serve = command(&["serve", "--database", database, "--listen", "127.0.0.1:0", "--workers", "0"]);
+        let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the command can be run");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("it is text");
+        let base = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
+        Self { child, base: base.to_owned() }
+    }
+
+    /// Enrolls recipients. Returns the id of the enrollment.
+    pub(crate) fn post(&self, agent: &Agent, key: &str, body: &[u8]) -> String {
+        let url = format!("{}/v1/sequences/{}/contacts", self.base, Scene::empty().sequence_id);
+        let mut response = agent.post(&url).header("X-WHIPPY-KEY", key).send(body).expect("the service responds");
+        assert_eq!(response.status(), 202);
+        let receipt = response.body_mut().read_to_vec().expect("the response is complete");
+        let receipt: serde_json::Value = serde_json::from_slice(&receipt).expect("it is JSON");
+        receipt["data"]["enrollment_id"].as_str().expect("a receipt has an id").to_owned()
+    }
+
+    pub(crate) fn get(&self, agent: &Agent, key: &str, path: &str) -> String {
+        let request = agent.get(format!("{}{path}", self.base)).header("X-WHIPPY-KEY", key);
+        let mut response = request.call().expect("the service responds");
+        assert_eq!(response.status(), 200);
+        response.body_mut().read_to_string().expect("the response is complete")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+/// Returns an agent that reuses its connection.
+pub(crate) fn agent() -> Agent {
+    Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build().new_agent()
 }

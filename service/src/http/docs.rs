@@ -143,6 +143,9 @@ pub(crate) struct ReportDoc {
     channel_id: Option<Uuid>,
     #[schema(nullable = false)]
     upload_tag: Option<UploadTagDoc>,
+    /// The keys that `properties` may have. Present if the request has custom data.
+    #[schema(nullable = false)]
+    accepted_keys: Option<Vec<String>>,
     outcomes: Vec<OutcomeDoc>,
     counts: CountsDoc,
     /// Present if the same request was completed before.

@@ -13,11 +13,10 @@ use std::time::Instant;
 use utoipa::ToSchema;
 
 use enroll::fault::FaultCode;
-use enroll::inbox::InboxEntry;
 use enroll::report::{Counts, UploadTag};
 use enroll::{
-    AsyncInbox, Disposition, Engine, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentRequest, EnrollmentState,
-    Outcome, Reason, SequenceId, Timestamp, preview_async,
+    Disposition, Engine, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentRequest, EnrollmentState, Outcome, Reason,
+    SequenceId, Timestamp, preview_async,
 };
 use uuid::Uuid;
 
@@ -31,7 +30,7 @@ use super::{App, limits, sequence_not_found};
 use crate::audit;
 use crate::keys::Caller;
 use crate::run::with_replayed;
-use crate::sql::{self, EnrollmentRow, Page};
+use crate::sql::{self, EnrollmentResult, EnrollmentRow, OutcomeFilter, Page};
 
 /// A response with one object.
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,10 +83,19 @@ pub(crate) struct EnrollmentDetail {
     counts: Option<Counts>,
     #[schema(value_type = Option<UploadTagDoc>)]
     upload_tag: Option<UploadTag>,
+    /// The keys that `properties` may have. Empty if the request has no custom data.
+    accepted_keys: Vec<String>,
     #[schema(value_type = Vec<OutcomeDoc>)]
     outcomes: Vec<Outcome>,
     /// The number of outcomes that match the filters.
-    total: usize,
+    total: u64,
+}
+
+impl EnrollmentDetail {
+    fn without_report(summary: EnrollmentSummary) -> Self {
+        let (accepted_keys, outcomes) = (Vec::new(), Vec::new());
+        Self { summary, counts: None, upload_tag: None, accepted_keys, outcomes, total: 0 }
+    }
 }
 
 /// Enroll people into a sequence
@@ -201,33 +209,25 @@ pub(crate) async fn show(
     parameters.finish()?;
     let not_found = || ApiError::not_found("enrollment_not_found", "enrollment");
     let id: EnrollmentId = parse_id(id).ok_or_else(not_found)?;
-    let entry = app.handles.acquire().await?.handle()?.inbox().find(caller.organization_id, id).await?;
-    let InboxEntry { enrollment, attempts, error, .. } = entry.ok_or_else(not_found)?;
-    let (report, rejection) = match enrollment.state.clone() {
-        EnrollmentState::Completed { report } => (Some(report), None),
-        EnrollmentState::Rejected { rejection } => (None, Some(rejection)),
-        _ => (None, None),
+    let mut handle = app.handles.acquire().await?;
+    let found = sql::enrollment(handle.handle()?, caller.organization_id, id).await?;
+    let (row, result) = found.ok_or_else(not_found)?;
+    let summary = row.into();
+    let Some(EnrollmentResult { counts, report }) = result else {
+        return Ok(Json(Data { data: EnrollmentDetail::without_report(summary) }));
     };
-    let row = EnrollmentRow {
-        id,
-        sequence_id: enrollment.sequence_id,
-        state: enrollment.state.as_str().to_owned(),
-        accepted_at: enrollment.at,
-        completed_at: enrollment.completed_at,
-        attempts,
-        failed_before: error.is_some(),
-        rejection,
+    let filter = OutcomeFilter { dispositions, reasons };
+    let all = counts.total();
+    let page = sql::outcomes(handle.handle()?, caller.organization_id, id, &filter, pagination, all).await?;
+    let detail = EnrollmentDetail {
+        summary,
+        counts: Some(counts),
+        upload_tag: report.upload_tag,
+        accepted_keys: report.accepted_keys,
+        outcomes: page.data,
+        total: page.total,
     };
-    let counts = report.as_ref().map(enroll::EnrollmentReport::counts);
-    let (upload_tag, all) = report.map_or_else(Default::default, |report| (report.upload_tag, report.outcomes));
-    let matches = |outcome: &&Outcome| {
-        (dispositions.is_empty() || dispositions.iter().any(|name| name == outcome.disposition.as_str()))
-            && (reasons.is_empty() || outcome.reasons.iter().any(|has| reasons.iter().any(|code| code == has.code())))
-    };
-    let total = all.iter().filter(matches).count();
-    let page = all.iter().filter(matches).skip(pagination.offset as usize).take(pagination.limit as usize);
-    let outcomes = page.cloned().collect();
-    Ok(Json(Data { data: EnrollmentDetail { summary: row.into(), counts, upload_tag, outcomes, total } }))
+    Ok(Json(Data { data: detail }))
 }
 
 /// List enrollments, newest first

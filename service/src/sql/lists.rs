@@ -27,19 +27,14 @@ pub(crate) struct EnrollmentRow {
     pub(crate) rejection: Option<Rejection>,
 }
 
-/// Returns a page of enrollments, the newest first.
-pub(crate) async fn enrollments(
-    handle: &mut Handle,
-    organization_id: OrganizationId,
-    states: &[String],
-    pagination: Pagination,
-) -> Result<Page<EnrollmentRow>, RepositoryError> {
-    let columns = "e.id, e.sequence_id, e.state, e.at, e.completed_at, cast(e.attempts as bigint),
+impl EnrollmentRow {
+    /// The columns of the table `e`.
+    pub(super) const COLUMNS: &str = "e.id, e.sequence_id, e.state, e.at, e.completed_at, cast(e.attempts as bigint),
         cast(case when e.error is null then 0 else 1 end as bigint), cast(e.rejection as text)";
-    let mut list = List::new(organization_id, columns, "enroll.enrollments e", "e", "e.at desc, e.id desc");
-    list.filter("e.state", states.iter().cloned().map(Param::Text).collect());
-    list.read(handle, pagination, |row| {
-        Ok(EnrollmentRow {
+
+    /// Reads the columns in their order.
+    pub(super) fn read(row: &mut dyn Row) -> Result<Self, RepositoryError> {
+        Ok(Self {
             id: EnrollmentId::from_uuid(not_null(row.id()?)?),
             sequence_id: SequenceId::from_uuid(not_null(row.id()?)?),
             state: not_null(row.text()?)?,
@@ -49,8 +44,20 @@ pub(crate) async fn enrollments(
             failed_before: row.number()? == Some(1),
             rejection: json(row.text()?.as_deref())?,
         })
-    })
-    .await
+    }
+}
+
+/// Returns a page of enrollments, the newest first.
+pub(crate) async fn enrollments(
+    handle: &mut Handle,
+    organization_id: OrganizationId,
+    states: &[String],
+    pagination: Pagination,
+) -> Result<Page<EnrollmentRow>, RepositoryError> {
+    let (columns, table) = (EnrollmentRow::COLUMNS, "enroll.enrollments e");
+    let mut list = List::new(organization_id, columns, table, "e", "e.at desc, e.id desc");
+    list.filter("e.state", states.iter().cloned().map(Param::Text).collect());
+    list.read(handle, pagination, EnrollmentRow::read).await
 }
 
 /// A contact in a step of a sequence.
@@ -315,7 +322,7 @@ impl List {
     }
 }
 
-fn json<T: serde::de::DeserializeOwned>(text: Option<&str>) -> Result<Option<T>, RepositoryError> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(text: Option<&str>) -> Result<Option<T>, RepositoryError> {
     text.map(serde_json::from_str).transpose().map_err(invalid_data)
 }
 

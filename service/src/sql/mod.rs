@@ -1,8 +1,9 @@
-//! The service's own SQL: the lists of the HTTP API, and the tables of API keys and of what they asked for.
+//! The service's own SQL: the enrollments and lists of the HTTP API, and the tables of API keys and of what they asked for.
 //!
 //! Each statement is written once, for both databases. In a statement, `enroll.contacts` becomes `enroll_contacts` on
 //! SQLite, and `$1` becomes `?1`.
 
+mod enrollment;
 mod lists;
 mod postgres;
 mod sqlite;
@@ -15,6 +16,7 @@ use enroll::repository::BoxFuture;
 use enroll::{RepositoryError, RepositoryErrorKind, Timestamp};
 use uuid::Uuid;
 
+pub(crate) use self::enrollment::{EnrollmentResult, OutcomeFilter, enrollment, outcomes};
 pub(crate) use self::lists::{
     ContactFilter, ContactRow, EnrollmentRow, SequenceRow, StepContactRow, contacts, enrollments, has_sequence,
     sequences, step_contacts,

@@ -1,6 +1,7 @@
 //! Runs the real service with a new database, and calls it over HTTP.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use enroll_postgres::tokio_postgres;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -123,6 +124,22 @@ impl Service {
     /// Writes a file next to the database.
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         self.folder.file(name, text)
+    }
+
+    /// Runs SQL on the database, next to the service. Tables are named as on PostgreSQL.
+    pub(crate) fn batch_execute(&self, sql: &str) {
+        if !self.database.starts_with("postgres") {
+            let connection = rusqlite::Connection::open(&self.database).unwrap();
+            return connection.execute_batch(&sql.replace("enroll.", "enroll_")).unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&self.database, tokio_postgres::NoTls).await.unwrap();
+            let connection = tokio::spawn(connection);
+            client.batch_execute(sql).await.unwrap();
+            drop(client);
+            connection.await.unwrap().unwrap();
+        });
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

@@ -90,7 +90,15 @@ create table enroll.enrollments (
     state text not null check (state in ('accepted', 'completed', 'rejected', 'failed')),
     -- The accepted command, until the enrollment has ended.
     command json,
+    -- The report without its outcomes, and its counts.
     report json,
+    added bigint,
+    re_added bigint,
+    reprocessed bigint,
+    ignored bigint,
+    duplicate bigint,
+    contacts_created bigint,
+    conversations_created bigint,
     rejection json,
     completed_at timestamptz,
     attempts bigint not null default 0 check (attempts >= 0),
@@ -100,16 +108,32 @@ create table enroll.enrollments (
     primary key (organization_id, id),
     constraint enrollments_command check ((command is not null) = (state in ('accepted', 'failed'))),
     constraint enrollments_report check ((report is not null) = (state = 'completed')),
+    constraint enrollments_counts check (
+        num_nulls(added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created)
+            = case when state = 'completed' then 0 else 7 end
+    ),
     constraint enrollments_rejection check ((rejection is not null) = (state = 'rejected')),
     constraint enrollments_completed_at check ((completed_at is not null) = (state in ('completed', 'rejected'))),
     constraint enrollments_due_at check ((due_at is not null) = (state = 'accepted')),
     constraint enrollments_error check (error is not null or state <> 'failed')
 );
 
+-- The outcomes of a completed enrollment, in chunks. `counts` has the number of outcomes with each disposition and list of
+-- reasons, so that a filter reads only the chunks that it needs.
+create table enroll.enrollment_outcomes (
+    organization_id uuid not null,
+    enrollment_id uuid not null,
+    first_index bigint not null,
+    last_index bigint not null,
+    counts json not null,
+    outcomes json not null,
+    primary key (organization_id, enrollment_id, first_index)
+);
+
 -- These columns are large. lz4 halves the time to store them, but not every server supports it.
 do $$ begin
-    alter table enroll.enrollments
-        alter column command set compression lz4, alter column report set compression lz4;
+    alter table enroll.enrollments alter column command set compression lz4;
+    alter table enroll.enrollment_outcomes alter column outcomes set compression lz4;
 exception when feature_not_supported or syntax_error then null;
 end $$;
 
@@ -253,6 +277,7 @@ alter table enroll.runs alter column organization_id set (n_distinct = 100);
 alter table enroll.step_contacts alter column organization_id set (n_distinct = 100);
 alter table enroll.contact_tags alter column organization_id set (n_distinct = 100);
 alter table enroll.custom_records alter column organization_id set (n_distinct = 100);
+alter table enroll.enrollment_outcomes alter column organization_id set (n_distinct = 100);
 
 -- Triggers for a host's own writes. The engine raises versions itself, and sets `enroll.engine` during its commit. Then the
 -- statement triggers return immediately, and the row triggers do not run.
@@ -482,6 +507,17 @@ end $$;
 
 create trigger delete_related after delete on enroll.organizations
     referencing old table as old_rows for each statement execute function enroll.delete_related_organizations();
+
+create function enroll.delete_related_enrollments() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    delete from enroll.enrollment_outcomes r using old_rows o
+        where r.organization_id = o.organization_id and r.enrollment_id = o.id;
+    return null;
+end $$;
+
+create trigger delete_related after delete on enroll.enrollments
+    referencing old table as old_rows for each statement execute function enroll.delete_related_enrollments();
 
 create function enroll.delete_related_contacts() returns trigger
     language plpgsql set search_path = '' as $$

@@ -1,10 +1,11 @@
-//! Updates existing rows, completes the enrollment, and inserts the tag.
+//! Updates existing rows, completes the enrollment with its outcomes, and inserts the tag.
 
 use enroll::changes::{CompletionMode, ContactUpdate, StepContactUpdate};
 use enroll::contact::Email;
 use enroll::model::Tag;
-use enroll::{CallFlowId, ChangeSet, ChannelId, EnrollmentState, StoredEnrollment, Timestamp};
-use tokio_postgres::types::Json;
+use enroll::report::{Counts, OutcomeChunk, Outcomes};
+use enroll::{CallFlowId, ChangeSet, ChannelId, EnrollmentReport, EnrollmentState, StoredEnrollment, Timestamp};
+use tokio_postgres::types::{Json, ToSql};
 
 use super::statement::{Values, Write, arrays};
 use crate::PostgresError;
@@ -14,7 +15,7 @@ use crate::tables::{Table, push_contact_updates};
 
 /// Returns the updates in their order: the enrollment; keys that move, before another contact claims them; step contacts
 /// that stop being live, before those that become live.
-pub(super) fn writes<'a>(statements: &'a Prepared, changes: &'a ChangeSet) -> Result<[Write<'a>; 9], PostgresError> {
+pub(super) fn writes<'a>(statements: &'a Prepared, changes: &'a ChangeSet) -> Result<[Write<'a>; 10], PostgresError> {
     let rows = changes.rows();
     let completion = changes.completion();
     let write_enrollment = match completion.mode {
@@ -31,6 +32,7 @@ pub(super) fn writes<'a>(statements: &'a Prepared, changes: &'a ChangeSet) -> Re
     Tag::push_arrays(rows.tag_created.iter(), &mut tags);
     Ok([
         Write::new(write_enrollment).with(enrollment(&completion.enrollment)?).expecting("enrollments", 1),
+        outcomes(statements, &completion.enrollment),
         Write::new(&statements.release_keys).arrays(released_keys(&rows.contacts_updated)),
         Write::new(&statements.raise_contacts).arrays(contacts_raised).expecting("contacts", raised.len()),
         Write::new(&statements.update_contacts)
@@ -52,20 +54,61 @@ pub(super) fn writes<'a>(statements: &'a Prepared, changes: &'a ChangeSet) -> Re
 /// Returns the values of an enrollment that has ended.
 fn enrollment(enrollment: &StoredEnrollment) -> Result<Values<'_>, PostgresError> {
     let (report, rejection) = match &enrollment.state {
-        EnrollmentState::Completed { report } => (Some(Json(report)), None),
+        EnrollmentState::Completed { report } => (Some(report), None),
         EnrollmentState::Rejected { rejection } => (None, Some(Json(rejection))),
         state => return Err(PostgresError::UnknownState { state: state.as_str() }),
     };
-    Ok(vec![
+    let mut values: Values<'_> = vec![
         Box::new(enrollment.id.as_uuid()),
         Box::new(enrollment.sequence_id.as_uuid()),
         Box::new(&enrollment.fingerprint.as_bytes()[..]),
         Box::new(enrollment.at.as_datetime()),
         Box::new(enrollment.state.as_str()),
-        Box::new(report),
+        Box::new(report.map(|report| Json(report.without_outcomes()))),
         Box::new(rejection),
         Box::new(enrollment.completed_at.map(Timestamp::as_datetime)),
-    ])
+    ];
+    let counts = report.map(EnrollmentReport::counts);
+    let count = |count: fn(&Counts) -> usize| -> Box<dyn ToSql + Send + Sync> {
+        Box::new(counts.as_ref().map(|counts| integer(count(counts))))
+    };
+    values.extend([
+        count(|counts| counts.added),
+        count(|counts| counts.re_added),
+        count(|counts| counts.reprocessed),
+        count(|counts| counts.ignored),
+        count(|counts| counts.duplicate),
+        count(|counts| counts.contacts_created),
+        count(|counts| counts.conversations_created),
+    ]);
+    Ok(values)
+}
+
+/// Returns the insert of the outcomes of a completed enrollment.
+fn outcomes<'a>(statements: &'a Prepared, enrollment: &'a StoredEnrollment) -> Write<'a> {
+    let outcomes = match &enrollment.state {
+        EnrollmentState::Completed { report } => Some(&report.outcomes),
+        _ => None,
+    };
+    let chunks: Vec<OutcomeChunk<'_>> = outcomes.into_iter().flat_map(Outcomes::to_chunks).collect();
+    let (rows, ranges) = (chunks.len(), chunks.iter().map(OutcomeChunk::range));
+    let mut arrays: Arrays<'a> = vec![
+        Box::new(ranges.clone().map(|(first, _)| integer(first)).collect::<Vec<_>>()),
+        Box::new(ranges.map(|(_, last)| integer(last)).collect::<Vec<_>>()),
+    ];
+    let (counts, outcomes): (Vec<_>, Vec<_>) =
+        chunks.into_iter().map(|chunk| (Json(chunk.counts), Json(chunk.outcomes))).unzip();
+    arrays.push(Box::new(counts));
+    arrays.push(Box::new(outcomes));
+    Write::new(&statements.insert_outcomes)
+        .with(vec![Box::new(enrollment.id.as_uuid())])
+        .arrays(arrays)
+        .expecting("enrollment_outcomes", rows)
+}
+
+/// Returns a count or an index of recipients as a column stores it.
+fn integer(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Returns the updates that replace a key.

@@ -182,8 +182,17 @@ pub(crate) async fn pid(client: &Client) -> i32 {
 
 /// Counts the rows in the tables that an enrollment writes to.
 pub(crate) async fn count_rows(client: &Client) -> i64 {
-    let tables =
-        ["contacts", "conversations", "runs", "step_contacts", "tags", "contact_tags", "custom_records", "enrollments"];
+    let tables = [
+        "contacts",
+        "conversations",
+        "runs",
+        "step_contacts",
+        "tags",
+        "contact_tags",
+        "custom_records",
+        "enrollments",
+        "enrollment_outcomes",
+    ];
     let counts: Vec<String> = tables.iter().map(|table| format!("(select count(*) from enroll.{table})")).collect();
     client.query_one(&format!("select {}", counts.join(" + ")), &[]).await.unwrap().get(0)
 }

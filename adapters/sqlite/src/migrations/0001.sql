@@ -212,7 +212,8 @@ create unique index enroll_custom_records_one
     on enroll_custom_records (organization_id, resource_id, resource, custom_object_id);
 
 -- `command` is the accepted request. It is removed when the enrollment is completed or rejected. It is the last column
--- because it is large and rarely read.
+-- because it is large and rarely read. `report` is the report without its outcomes. The columns from `added` on are its
+-- counts.
 -- A worker may claim an accepted enrollment from `due_at` on: immediately, after a delay, or when a lease has ended.
 create table enroll_enrollments (
     organization_id blob not null references enroll_organizations on delete cascade,
@@ -225,6 +226,13 @@ create table enroll_enrollments (
     due_at integer check (due_at between 0 and 253402300799999),
     completed_at integer check (completed_at between 0 and 253402300799999),
     error text,
+    added integer,
+    re_added integer,
+    reprocessed integer,
+    ignored integer,
+    duplicate integer,
+    contacts_created integer,
+    conversations_created integer,
     rejection text check (rejection is null or json_valid(rejection)),
     report text check (report is null or json_valid(report)),
     command text check (command is null or json_valid(command)),
@@ -233,12 +241,31 @@ create table enroll_enrollments (
     check ((command is not null) = (state in ('accepted', 'failed'))),
     check ((completed_at is not null) = (state in ('completed', 'rejected'))),
     check ((report is not null) = (state = 'completed')),
+    check ((added + re_added + reprocessed + ignored + duplicate + contacts_created + conversations_created is not null)
+        = (state = 'completed')),
+    check (coalesce(added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created) is null
+        or state = 'completed'),
     check ((rejection is not null) = (state = 'rejected')),
     check (error is not null or state <> 'failed')
 ) strict;
 -- Contains only waiting enrollments. A claim steps from one organization with waiting enrollments to the next.
 create index enroll_enrollments_waiting on enroll_enrollments (organization_id, at, id, due_at)
     where state = 'accepted';
+
+-- The outcomes of a completed enrollment, in chunks. `counts` has the number of outcomes with each disposition and list of
+-- reasons, so that a filter reads only the chunks that it needs. `outcomes` is the last column because it is large.
+create table enroll_enrollment_outcomes (
+    organization_id blob not null,
+    enrollment_id blob not null,
+    first_index integer not null,
+    last_index integer not null,
+    counts text not null check (json_valid(counts)),
+    outcomes text not null check (json_valid(outcomes)),
+    primary key (organization_id, enrollment_id, first_index)
+) strict, without rowid;
+create trigger enroll_enrollments_outcomes_go after delete on enroll_enrollments begin
+    delete from enroll_enrollment_outcomes where organization_id = old.organization_id and enrollment_id = old.id;
+end;
 
 -- The records of a step contact are deleted and moved with it.
 create trigger enroll_step_contacts_records_go after delete on enroll_step_contacts begin

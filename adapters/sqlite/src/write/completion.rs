@@ -1,11 +1,14 @@
-//! The enrollment's own row, which prevents a second completion.
+//! The enrollment's own row, which prevents a second completion, and its outcomes.
 
 use enroll::changes::{CompletionMode, Conflict};
-use enroll::{EnrollmentState, Timestamp};
-use rusqlite::{OptionalExtension, params};
+use enroll::{EnrollmentReport, EnrollmentState};
+use rusqlite::OptionalExtension;
 
 use super::Commit;
+use super::row_statement::RowStatement;
 use crate::error::SqliteError;
+use crate::fields::{Field, integer};
+use crate::tables::count_values;
 
 impl Commit<'_> {
     /// Checks that the enrollment to create has no row, or that the one to finish is accepted.
@@ -27,41 +30,63 @@ impl Commit<'_> {
         let completion = self.changes.completion();
         let enrollment = &completion.enrollment;
         let (report, rejection) = match &enrollment.state {
-            EnrollmentState::Completed { report } => (Some(serde_json::to_string(report)?), None),
+            EnrollmentState::Completed { report } => (Some(report), None),
             EnrollmentState::Rejected { rejection } => (None, Some(serde_json::to_string(rejection)?)),
             _ => return Err(SqliteError::UnknownState),
         };
-        let (id, state) = (enrollment.id, enrollment.state.as_str());
-        let completed_at = enrollment.completed_at.map(Timestamp::millis);
-        match completion.mode {
-            CompletionMode::Create => {
-                self.connection.prepare_cached(CREATE)?.execute(params![
-                    self.organization,
-                    id.as_uuid(),
-                    state,
-                    report,
-                    rejection,
-                    completed_at,
-                    enrollment.sequence_id.as_uuid(),
-                    enrollment.fingerprint.as_bytes(),
-                    enrollment.at.millis(),
-                ])?;
-                Ok(())
-            }
-            CompletionMode::Finish => {
-                let params = params![self.organization, id.as_uuid(), state, report, rejection, completed_at];
-                match self.connection.prepare_cached(FINISH)?.execute(params)? {
-                    1 => Ok(()),
-                    _ => Err(Conflict::EnrollmentNotAccepted(id).into()),
-                }
-            }
+        let sql = match completion.mode {
+            CompletionMode::Create => CREATE,
+            CompletionMode::Finish => FINISH,
+        };
+        let mut statement = RowStatement::new(self.connection, sql)?;
+        self.organization.bind(&mut statement)?;
+        enrollment.id.bind(&mut statement)?;
+        statement.bind_value(enrollment.state.as_str())?;
+        statement.bind_value(report.map(|report| serde_json::to_string(&report.without_outcomes())).transpose()?)?;
+        statement.bind_value(rejection)?;
+        enrollment.completed_at.bind(&mut statement)?;
+        match report.map(|report| count_values(&report.counts())) {
+            Some(counts) => counts.iter().try_for_each(|count| count.bind(&mut statement))?,
+            None => [None::<i64>; 7].iter().try_for_each(|count| count.bind(&mut statement))?,
         }
+        if completion.mode == CompletionMode::Create {
+            enrollment.sequence_id.bind(&mut statement)?;
+            statement.bind_value(enrollment.fingerprint.as_bytes())?;
+            enrollment.at.bind(&mut statement)?;
+        }
+        if statement.execute()? != 1 {
+            return Err(Conflict::EnrollmentNotAccepted(enrollment.id).into());
+        }
+        report.map_or(Ok(()), |report| self.insert_outcomes(report))
+    }
+
+    fn insert_outcomes(&self, report: &EnrollmentReport) -> Result<(), SqliteError> {
+        let mut statement = RowStatement::new(self.connection, INSERT_OUTCOMES)?;
+        for chunk in report.outcomes.to_chunks() {
+            let (first, last) = chunk.range();
+            self.organization.bind(&mut statement)?;
+            report.enrollment_id.bind(&mut statement)?;
+            integer(first).bind(&mut statement)?;
+            integer(last).bind(&mut statement)?;
+            statement.bind_value(serde_json::to_string(&chunk.counts)?)?;
+            statement.bind_value(serde_json::to_string(chunk.outcomes)?)?;
+            statement.execute()?;
+        }
+        Ok(())
     }
 }
 
 const ACCEPTED: &str = "select state = 'accepted' from enroll_enrollments where organization_id = ?1 and id = ?2";
-const CREATE: &str = "insert into enroll_enrollments \
-     (organization_id, id, state, report, rejection, completed_at, sequence_id, fingerprint, at) \
-     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-const FINISH: &str = "update enroll_enrollments set state = ?3, report = ?4, rejection = ?5, completed_at = ?6, \
-     command = null, due_at = null, error = null where organization_id = ?1 and id = ?2 and state = 'accepted'";
+const CREATE: &str = concat!(
+    "insert into enroll_enrollments (organization_id, id, state, report, rejection, completed_at, ",
+    enrollments!(counts),
+    ", sequence_id, fingerprint, at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
+);
+const FINISH: &str = concat!(
+    "update enroll_enrollments set state = ?3, report = ?4, rejection = ?5, completed_at = ?6, (",
+    enrollments!(counts),
+    ") = (?7, ?8, ?9, ?10, ?11, ?12, ?13), command = null, due_at = null, error = null \
+     where organization_id = ?1 and id = ?2 and state = 'accepted'"
+);
+const INSERT_OUTCOMES: &str = "insert into enroll_enrollment_outcomes \
+     (organization_id, enrollment_id, first_index, last_index, counts, outcomes) values (?1, ?2, ?3, ?4, ?5, ?6)";

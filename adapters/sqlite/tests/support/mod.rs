@@ -5,8 +5,8 @@ use enroll::inbox::Claim;
 use enroll::policy::ExistingContact;
 use enroll::seed::Seed;
 use enroll::{
-    Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey, EnrollmentPlan, EnrollmentPolicy,
-    EnrollmentReport, EnrollmentRequest, Inbox, OrganizationId, Receipt, Repository, RepositoryError,
+    Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPlan, EnrollmentPolicy,
+    EnrollmentReport, EnrollmentRequest, EnrollmentState, Inbox, OrganizationId, Receipt, Repository, RepositoryError,
     RepositoryErrorKind, Retry, SequenceId, Timestamp, accept, enroll_contacts, plan_enrollment,
 };
 use enroll_sqlite::{SqliteError, SqliteRepository, seed};
@@ -123,6 +123,22 @@ impl TestRequest {
         let command = self.command(repository);
         plan_enrollment(&command, &repository.load(&command.snapshot_query()).unwrap()).unwrap()
     }
+}
+
+/// Returns the reports of all enrollments of the organization, each of which is completed.
+pub(crate) fn reports(repository: &mut SqliteRepository) -> Vec<EnrollmentReport> {
+    let ids: Vec<Uuid> = {
+        let mut statement = repository.connection().prepare("select id from enroll_enrollments order by id").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let report = |id: Uuid| {
+        let found = repository.find(OrganizationId::from_uuid(ORGANIZATION), EnrollmentId::from_uuid(id));
+        match found.unwrap().unwrap().enrollment.state {
+            EnrollmentState::Completed { report } => report,
+            state => panic!("{id} is {}", state.as_str()),
+        }
+    };
+    ids.into_iter().map(report).collect()
 }
 
 /// Returns the time some seconds after that of the requests.
