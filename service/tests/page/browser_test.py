@@ -218,6 +218,16 @@ def csv_is_read_like_on_the_command_line(page, run):
 
 
 @step
+def a_written_csv_has_no_formulas_and_is_read_unchanged(page, run):
+    cells = ["=1+1", "+12025550187", "-1", "@x", "\tx", "\rx", "'=1", "''@x", "'t Hart", "a=b", ' "q",', ""]
+    lines = [["phone", "name"], *[[cell, "Ann"] for cell in cells]]
+    text = page.evaluate("page.writeCsv(arguments[0])", lines)
+    written = [row[0] for row in csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in written), written
+    assert page.evaluate("page.readCsv(arguments[0])", text)["cells"] == lines[1:], text
+
+
+@step
 def json_entries_are_sent_unchanged(page, run):
     read = page.evaluate("page.readJson(arguments[0])", '{"a\\"]": [1], "to": [{"phone": "}\\\\", "properties": {"n": 3.0}}, 1e16 ], "from": "x"}')
     assert read["entries"] == ['{"phone": "}\\\\", "properties": {"n": 3.0}}', " 1e16 "], read
@@ -300,6 +310,8 @@ def the_demo_shows_every_outcome_and_the_screenshot_is_taken(page, run):
         counts = page.counts()
         assert counts["all"] == 4000 and all(counts[name] >= 50 for name in
             ("added", "re_added", "reprocessed", "ignored", "duplicate", "noted")), counts
+        fixable = int(re.fullmatch(r"Download ([\d,]+) to fix", page["download"].text)[1].replace(",", ""))
+        assert 0 < fixable < counts["ignored"], (fixable, counts)
         page.js("document.querySelector('input[value=ignored]').click()")
         screenshot = run.folder / "page.png"
         page.driver.save_screenshot(str(screenshot))
@@ -413,9 +425,11 @@ def ignored_rows_are_downloaded_and_can_be_sent_again(page, run):
     original = list(csv.DictReader(io.StringIO((run.folder / "people.csv").read_text("utf-8-sig"))))
     fixes = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))))
     assert len(fixes) == run.counts["ignored"]
+    assert page["download"].text == f"Download {len(fixes)} to fix"
+    assert any(fix["phone"] == "'+1 202" for fix in fixes) and not any(fix["phone"].startswith("+") for fix in fixes), fixes
     for fix in fixes:
         row = original[int(fix["fix.row"]) - 2]
-        assert {name: fix[name] for name in row} == row, fix
+        assert {name: fix[name].removeprefix("'") for name in row} == row, fix
         assert "phone number" in fix["fix.reason"] and "Correct the phone number" in fix["fix.hint"], fix
     page.choose_file(path)
     page.until(lambda: f"{len(fixes)} people" in page["file-facts"].text, "the download as a list")
