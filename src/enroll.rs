@@ -222,8 +222,8 @@ pub async fn accept_async<I: AsyncInbox + ?Sized>(
 /// accept(&mut inbox, &Engine::new(&policy), &enrollment)?;
 ///
 /// // A worker, later: it leases the oldest enrollment and processes it.
-/// let (now, lease_end) = ("2026-02-01T15:01:00Z".parse()?, "2026-02-01T15:06:00Z".parse()?);
-/// while let Some(claim) = inbox.claim(now, lease_end)? {
+/// let now = "2026-02-01T15:01:00Z".parse()?;
+/// while let Some(claim) = inbox.claim(std::time::Duration::from_secs(300))? {
 ///     let outcome = process(&mut inbox, Retry::default(), claim.organization_id, claim.enrollment_id, now)?;
 ///     assert_eq!(outcome.report()?.counts().added, 1);
 /// }
@@ -298,7 +298,12 @@ pub enum ProcessOutcome {
     /// It is completed.
     Completed(Enrolled),
     /// It wrote nothing: a row that it refers to became unusable after it was accepted.
-    Rejected(Rejection),
+    Rejected {
+        /// Why.
+        rejection: Rejection,
+        /// Whether the enrollment was rejected before this call.
+        replayed: bool,
+    },
 }
 
 impl ProcessOutcome {
@@ -309,7 +314,7 @@ impl ProcessOutcome {
     pub fn enrolled(self) -> Result<Enrolled, EnrollError> {
         match self {
             Self::Completed(enrolled) => Ok(enrolled),
-            Self::Rejected(rejection) => Err(rejection.into()),
+            Self::Rejected { rejection, .. } => Err(rejection.into()),
         }
     }
 

@@ -405,7 +405,7 @@ fn plan(command: &EnrollmentCommand, snapshot: &Snapshot, mode: CompletionMode) 
         (Err(rejection), None) => Err(rejection.into()),
         (Err(rejection), Some(now)) => {
             let changes = reject_enrollment(command, snapshot, rejection.clone(), now);
-            Ok(Planned::Commit(changes, ProcessOutcome::Rejected(rejection)))
+            Ok(Planned::Commit(changes, ProcessOutcome::Rejected { rejection, replayed: false }))
         }
     }
 }
@@ -416,7 +416,9 @@ fn stored_outcome(stored: &StoredEnrollment) -> Result<ProcessOutcome, EnrollErr
         EnrollmentState::Completed { report } => {
             Ok(ProcessOutcome::Completed(Enrolled { report: report.clone(), replayed: true }))
         }
-        EnrollmentState::Rejected { rejection } => Ok(ProcessOutcome::Rejected(rejection.clone())),
+        EnrollmentState::Rejected { rejection } => {
+            Ok(ProcessOutcome::Rejected { rejection: rejection.clone(), replayed: true })
+        }
         state @ (EnrollmentState::Accepted | EnrollmentState::Failed) => {
             Err(EnrollError::Unfinished { enrollment_id: stored.id, state: state.as_str() })
         }

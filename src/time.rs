@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Timelike, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// An instant: whole milliseconds, in 1970-01-01..=9999-12-31 UTC.
 ///
@@ -64,6 +64,13 @@ impl Timestamp {
     #[must_use]
     pub fn as_datetime(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    /// Returns the instant `duration` later, at most the end of 9999.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis).min(LAST))
     }
 
     /// Returns the instant `seconds` earlier, in milliseconds. The result may be before 1970.

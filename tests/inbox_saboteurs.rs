@@ -9,12 +9,14 @@ use enroll::testing::Blocking;
 use enroll::testing::conformance::{BlockOn, Fixture, all_inbox_cases};
 use enroll::{
     ChangeSet, EnrollmentCommand, EnrollmentId, InMemoryRepository, Inbox, OrganizationId, ReferenceData,
-    ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+    ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
 };
 use memory::Memory;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
 
 type Answer<T> = Result<T, RepositoryError>;
 
@@ -32,20 +34,20 @@ trait Saboteur: Send + Sync + Sized + 'static {
         inner.find(of, id)
     }
 
-    fn claim(inner: &mut InMemoryRepository, now: Timestamp, lease_end: Timestamp) -> Answer<Option<Claim>> {
-        inner.claim(now, lease_end)
+    fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+        inner.claim(lease)
     }
 
     fn record_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
         inner.record_failure(claim, failure)
     }
 
-    fn release(inner: &mut InMemoryRepository, claim: &Claim, due_at: Timestamp) -> Answer<()> {
-        inner.release(claim, due_at)
+    fn release(inner: &mut InMemoryRepository, claim: &Claim, delay: Duration) -> Answer<()> {
+        inner.release(claim, delay)
     }
 
-    fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
-        inner.retry(of, id, now)
+    fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<bool> {
+        inner.retry(of, id)
     }
 }
 
@@ -74,20 +76,20 @@ impl<S: Saboteur> Inbox for Sabotaged<S> {
         S::find(&mut self.0, organization_id, id)
     }
 
-    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Answer<Option<Claim>> {
-        S::claim(&mut self.0, now, lease_end)
+    fn claim(&mut self, lease: Duration) -> Answer<Option<Claim>> {
+        S::claim(&mut self.0, lease)
     }
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Answer<()> {
         S::record_failure(&mut self.0, claim, failure)
     }
 
-    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Answer<()> {
-        S::release(&mut self.0, claim, due_at)
+    fn release(&mut self, claim: &Claim, delay: Duration) -> Answer<()> {
+        S::release(&mut self.0, claim, delay)
     }
 
-    fn retry(&mut self, organization_id: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
-        S::retry(&mut self.0, organization_id, id, now)
+    fn retry(&mut self, organization_id: OrganizationId, id: EnrollmentId) -> Answer<bool> {
+        S::retry(&mut self.0, organization_id, id)
     }
 }
 
@@ -131,6 +133,16 @@ fn tamper(inner: &InMemoryRepository, organization_id: OrganizationId, tamper: i
         tamper(&mut snapshot);
         inner.insert(snapshot);
     }
+}
+
+/// Returns the id of the organization of the cases.
+fn first_organization() -> OrganizationId {
+    OrganizationId::from_uuid(Uuid::from_u64_pair(1 << 16 | 0x4000, 1 << 63 | 1))
+}
+
+/// Returns the id of the first enrollment in the cases.
+fn first_enrollment() -> EnrollmentId {
+    EnrollmentId::from_uuid(Uuid::from_u64_pair(13 << 16 | 0x4000, 1 << 63 | 1))
 }
 
 /// Runs the suite of the inbox, and checks that the given case fails.
@@ -210,74 +222,144 @@ saboteurs! {
 
     /// Clause 3: a lease ends at once.
     lease_given_twice, LeaseGivenTwice, "one_worker_per_lease::a_leased_enrollment_is_not_claimed_before_the_lease_ends" => {
-        fn claim(inner: &mut InMemoryRepository, now: Timestamp, _: Timestamp) -> Answer<Option<Claim>> {
-            inner.claim(now, now)
+        fn claim(inner: &mut InMemoryRepository, _: Duration) -> Answer<Option<Claim>> {
+            inner.claim(Duration::ZERO)
         }
     }
 
     /// Clause 3: a lease never ends, so that the enrollment of a crashed worker is lost.
     endless_lease, EndlessLease, "one_worker_per_lease::a_leased_enrollment_is_not_claimed_before_the_lease_ends" => {
-        fn claim(inner: &mut InMemoryRepository, now: Timestamp, _: Timestamp) -> Answer<Option<Claim>> {
-            inner.claim(now, "9999-12-31T23:59:59Z".parse().unwrap())
+        fn claim(inner: &mut InMemoryRepository, _: Duration) -> Answer<Option<Claim>> {
+            inner.claim(Duration::MAX)
         }
     }
 
-    /// Clause 4: a worker with an ended lease records its failure.
-    stale_failure, StaleFailure, "failures_belong_to_attempts::an_outdated_attempt_records_no_failure" => {
+    /// Clause 3: two workers process one organization.
+    two_leases, TwoLeases, "one_worker_per_lease::an_organization_has_one_lease" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            // A release and a short lease free the organization. The released enrollment stays unavailable.
+            let claim = inner.claim(lease)?;
+            if let Some(claim) = &claim {
+                inner.release(claim, lease)?;
+            }
+            Ok(claim)
+        }
+    }
+
+    /// Clause 3: each completion ends the lease of the organization.
+    any_completion_ends_the_lease, AnyCompletionEndsTheLease,
+    "one_worker_per_lease::another_completion_does_not_end_the_lease" => {
+        fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
+            inner.commit(changes)?;
+            // As if the lease of the oldest enrollment had been released.
+            inner.release(&Claim::new(changes.organization_id(), first_enrollment(), 1), Duration::MAX)
+        }
+    }
+
+    /// Clause 4: the organization with the smallest id is always first.
+    no_turns, NoTurns, "organizations_take_turns::organizations_alternate" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            // Claims for both organizations, and gives the other one back.
+            let mut claims: Vec<Claim> = Vec::new();
+            for _ in 0..2 {
+                claims.extend(inner.claim(lease)?);
+            }
+            let first = claims.iter().map(|claim| claim.organization_id).min();
+            for other in claims.iter().filter(|claim| Some(claim.organization_id) != first) {
+                inner.release(other, Duration::ZERO)?;
+            }
+            Ok(claims.into_iter().find(|claim| Some(claim.organization_id) == first))
+        }
+    }
+
+    /// Clause 4: an organization with a lease blocks the others.
+    blocked_by_a_lease, BlockedByALease, "organizations_take_turns::a_leased_organization_is_passed_over" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            let claim = inner.claim(lease)?;
+            let Some(other) = claim.filter(|claim| claim.organization_id != first_organization()) else { return Ok(claim) };
+            let waits = inner.find(first_organization(), first_enrollment())?.is_some_and(|entry| entry.command.is_some());
+            if waits {
+                inner.release(&other, Duration::ZERO)?;
+            }
+            Ok(claim.filter(|_| !waits))
+        }
+    }
+
+    /// Clause 5: a worker with an ended lease records its failure.
+    stale_failure, StaleFailure, "answers_belong_to_leases::an_outdated_claim_records_no_failure" => {
         fn record_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
-            // As if the lease were new.
-            let (now, attempts) = (claim.lease_end, inner.find(claim.organization_id, claim.enrollment_id)?);
-            let mut latest = *claim;
-            latest.attempt = attempts.map_or(claim.attempt, |entry| entry.attempts);
-            latest.lease_end = Timestamp::from_millis(now.millis() + 10_000).unwrap();
-            inner.record_failure(&latest, failure)?;
-            inner.record_failure(claim, failure)
-        }
-    }
-
-    /// Clause 5: every retry is reported as successful.
-    retry_of_anything, RetryOfAnything, "retries_reset_the_attempts::only_a_failed_enrollment_is_retried" => {
-        fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId, now: Timestamp) -> Answer<bool> {
-            inner.retry(of, id, now).map(|_| true)
-        }
-    }
-
-    /// Clause 6: every organization finds an id.
-    leaking_inbox, LeakingInbox, "inbox_organizations_are_separate::an_enrollment_belongs_to_its_organization" => {
-        fn find(inner: &mut InMemoryRepository, _: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
-            let found = inner.organizations().into_iter().map(|of| inner.find(of, id)).find_map(Result::transpose);
-            found.transpose()
-        }
-    }
-
-    /// Clause 7: a release counts as a failed attempt.
-    release_that_counts, ReleaseThatCounts,
-    "releases_take_the_attempt_back::a_released_enrollment_is_claimed_again_with_the_same_attempt" => {
-        fn release(inner: &mut InMemoryRepository, claim: &Claim, due_at: Timestamp) -> Answer<()> {
-            let error = "left to a newer worker".to_owned();
-            inner.record_failure(claim, &Failure::new(error, Some(due_at)))
-        }
-    }
-
-    /// Clause 7: a release keeps the lease.
-    release_without_effect, ReleaseWithoutEffect,
-    "releases_take_the_attempt_back::a_released_enrollment_is_claimed_again_with_the_same_attempt" => {
-        fn release(_: &mut InMemoryRepository, _: &Claim, _: Timestamp) -> Answer<()> {
+            // As if the lease were the latest one.
+            for lease in claim.lease..claim.lease + 4 {
+                let mut latest = *claim;
+                latest.lease = lease;
+                inner.record_failure(&latest, failure)?;
+            }
             Ok(())
         }
     }
 
-    /// Clause 7: an outdated claim releases the lease of another worker.
-    stale_release, StaleRelease, "releases_take_the_attempt_back::an_outdated_claim_releases_nothing" => {
-        fn release(inner: &mut InMemoryRepository, claim: &Claim, due_at: Timestamp) -> Answer<()> {
-            let mut latest = *claim;
-            if let Some(entry) = inner.find(claim.organization_id, claim.enrollment_id)? {
-                latest.attempt = entry.attempts;
-            }
+    /// Clause 5: an outdated claim releases the lease of another worker.
+    stale_release, StaleRelease, "answers_belong_to_leases::an_outdated_claim_releases_nothing" => {
+        fn release(inner: &mut InMemoryRepository, claim: &Claim, delay: Duration) -> Answer<()> {
             // As if the lease were the latest one.
-            latest.lease_end = Timestamp::from_millis(claim.lease_end.millis() + 10_000).unwrap();
-            inner.release(&latest, due_at)?;
-            inner.release(claim, due_at)
+            for lease in claim.lease..claim.lease + 4 {
+                let mut latest = *claim;
+                latest.lease = lease;
+                inner.release(&latest, delay)?;
+            }
+            Ok(())
+        }
+    }
+
+    /// Clause 6: a release counts as a failed attempt.
+    release_that_counts, ReleaseThatCounts, "only_failures_count::a_release_is_no_attempt" => {
+        fn release(inner: &mut InMemoryRepository, claim: &Claim, delay: Duration) -> Answer<()> {
+            let error = "left to a newer worker".to_owned();
+            inner.record_failure(claim, &Failure::new(error, Some(delay)))
+        }
+    }
+
+    /// Clause 6: a release keeps the lease.
+    release_without_effect, ReleaseWithoutEffect, "only_failures_count::a_release_is_no_attempt" => {
+        fn release(_: &mut InMemoryRepository, _: &Claim, _: Duration) -> Answer<()> {
+            Ok(())
+        }
+    }
+
+    /// Clause 6: a lost lease counts as an attempt.
+    lost_lease_that_counts, LostLeaseThatCounts, "only_failures_count::lost_leases_are_counted_until_an_answer" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            let claim = inner.claim(lease)?;
+            Ok(claim.map(|mut claim| {
+                claim.attempts += claim.lost_leases;
+                claim
+            }))
+        }
+    }
+
+    /// Clause 6: lost leases are not counted.
+    uncounted_leases, UncountedLeases, "only_failures_count::lost_leases_are_counted_until_an_answer" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            let claim = inner.claim(lease)?;
+            Ok(claim.map(|mut claim| {
+                claim.lost_leases = 0;
+                claim
+            }))
+        }
+    }
+
+    /// Clause 7: every retry is reported as successful.
+    retry_of_anything, RetryOfAnything, "retries_reset_the_attempts::only_a_failed_enrollment_is_retried" => {
+        fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<bool> {
+            inner.retry(of, id).map(|_| true)
+        }
+    }
+
+    /// Clause 8: every organization finds an id.
+    leaking_inbox, LeakingInbox, "inbox_organizations_are_separate::an_enrollment_belongs_to_its_organization" => {
+        fn find(inner: &mut InMemoryRepository, _: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
+            let found = inner.organizations().into_iter().map(|of| inner.find(of, id)).find_map(Result::transpose);
+            found.transpose()
         }
     }
 }
@@ -289,5 +371,5 @@ fn a_correct_inbox_passes() {
     impl Saboteur for Correct {}
     let cases = all_inbox_cases::<Sabotage<Correct>, BlockingRuntime>();
     cases.iter().for_each(enroll::testing::conformance::Case::run);
-    assert!(cases.len() >= 28);
+    assert!(cases.len() >= 40);
 }

@@ -115,16 +115,18 @@ impl Tally {
                 add(&self.rejected);
                 print_to_stderr(&format!("rejected {}: {rejection}", claim.enrollment_id));
             }
-            Event::Postponed(claim, error, at) => {
-                let (attempt, id) = (claim.attempt, claim.enrollment_id);
-                print_to_stderr(&format!("attempt {attempt} of {id} failed, next attempt at {at}: {error}"));
+            Event::Postponed(claim, error, delay) => {
+                let (attempt, id, delay) = (claim.attempts + 1, claim.enrollment_id, delay.as_secs_f32());
+                print_to_stderr(&format!("attempt {attempt} of {id} failed, next attempt in {delay:.1} s: {error}"));
             }
             Event::GivenUp(claim, error) => {
                 add(&self.failed);
                 let id = claim.enrollment_id;
                 print_to_stderr(&format!("failed {id}: {error}; run `enroll retry {id}` to process it again"));
             }
-            Event::LeftToNewer(error) => print_to_stderr(&format!("left for a newer worker: {error}")),
+            Event::Released(claim, error) => {
+                print_to_stderr(&format!("left {} for later: {error}", claim.enrollment_id));
+            }
             Event::DatabaseError(error) => print_to_stderr(&format!("database error, the worker tries again: {error}")),
         }
     }
@@ -185,7 +187,7 @@ pub(crate) fn status(args: &EnrollmentArgs) -> Result<ExitCode, Failure> {
 /// Makes a failed enrollment wait for processing again.
 pub(crate) fn retry(args: &EnrollmentArgs) -> Result<ExitCode, Failure> {
     let (mut database, organization_id) = open_database(args)?;
-    let retried = database.inbox().retry(organization_id, args.id, import_job::current_time()?);
+    let retried = database.inbox().retry(organization_id, args.id);
     let retried = retried.map_err(|e| Failure::from_error(database.name(), &e))?;
     let entry = find_entry(&mut database, organization_id, args)?;
     if !retried {

@@ -4,12 +4,13 @@ use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry};
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, DynAsyncInbox, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId,
     ReferenceData, ReferenceQuery, Repository, RepositoryError, RepositoryErrorKind, Snapshot, SnapshotQuery,
-    StoredEnrollment, Timestamp,
+    StoredEnrollment,
 };
 use enroll_postgres::PostgresRepository;
 use enroll_sqlite::SqliteFile;
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::block_in_place;
 
@@ -217,24 +218,23 @@ impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
         block_in_place(|| self.0.find(organization_id, enrollment_id))
     }
 
-    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        block_in_place(|| self.0.claim(now, lease_end))
+    async fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
+        block_in_place(|| self.0.claim(lease))
     }
 
     async fn record_failure(&mut self, claim: &Claim, failure: &AttemptFailure) -> Result<(), RepositoryError> {
         block_in_place(|| self.0.record_failure(claim, failure))
     }
 
-    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-        block_in_place(|| self.0.release(claim, due_at))
+    async fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
+        block_in_place(|| self.0.release(claim, delay))
     }
 
     async fn retry(
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
-        now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        block_in_place(|| self.0.retry(organization_id, enrollment_id, now))
+        block_in_place(|| self.0.retry(organization_id, enrollment_id))
     }
 }

@@ -176,9 +176,11 @@ fn record_event(app: &App, event: &Event) {
             let codes: Vec<&str> = rejection.errors().iter().map(|fault| fault.code.code()).collect();
             tracing::warn!(codes = codes.join(","), "rejected");
         }
-        Event::Postponed(_, error, at) => tracing::warn!(error = redacted(error), retry_at = %at, "attempt failed"),
+        Event::Postponed(_, error, delay) => {
+            tracing::warn!(error = redacted(error), retry_seconds = delay.as_secs_f32(), "attempt failed");
+        }
         Event::GivenUp(_, error) => tracing::error!(error = redacted(error), "enrollment failed in every attempt"),
-        Event::LeftToNewer(error) => tracing::warn!(error = redacted(error), "left for a newer worker"),
+        Event::Released(_, error) => tracing::warn!(error = redacted(error), "left for later"),
         Event::DatabaseError(error) => {
             tracing::warn!(error = redacted(error), "database error, the worker tries again");
         }

@@ -7,10 +7,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, field};
 
-use enroll::inbox::{Claim, Failure as AttemptFailure};
+use enroll::inbox::{Claim, Failure as AttemptFailure, MAX_LOST_LEASES};
 use enroll::{
-    AsyncInbox, EnrollError, EnrollmentId, EnrollmentReport, EnrollmentState, OrganizationId, ProcessOutcome,
-    Rejection, Retry, Timestamp, process_async,
+    AsyncInbox, EnrollError, Enrolled, EnrollmentId, EnrollmentReport, EnrollmentState, OrganizationId, ProcessOutcome,
+    Rejection, RepositoryError, RepositoryErrorKind, Retry, process_async,
 };
 
 use crate::handles::{Handle, HandleFactory};
@@ -21,7 +21,7 @@ use crate::{Failure, causes};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) workers: u16,
-    /// The number of attempts after which an enrollment is `failed`.
+    /// The number of failed attempts after which an enrollment is `failed`.
     pub(crate) attempts: u32,
     /// How long a claim reserves an enrollment for one worker.
     pub(crate) lease: Duration,
@@ -35,12 +35,12 @@ pub(crate) enum Event {
     /// With the time that it took.
     Completed(Claim, Box<EnrollmentReport>, Duration),
     Rejected(Claim, Rejection),
-    /// An attempt failed. With the instant of the next attempt.
-    Postponed(Claim, String, Timestamp),
+    /// An attempt failed. With the time until the next attempt.
+    Postponed(Claim, String, Duration),
     /// The last attempt failed.
     GivenUp(Claim, String),
-    /// A newer build must process it. This is not a failed attempt.
-    LeftToNewer(String),
+    /// Other writers were first each time, or a newer build must process it. This is not a failed attempt.
+    Released(Claim, String),
     /// The database returned an error. The worker tries again.
     DatabaseError(String),
 }
@@ -63,6 +63,7 @@ pub(crate) async fn work(
             settings,
             wake: Arc::clone(wake),
             left: Arc::clone(&left),
+            unreleased: None,
             on_event: on_event.clone(),
         };
         workers.spawn(worker.run(stop.clone()));
@@ -82,6 +83,8 @@ struct Worker<F> {
     wake: Arc<Notify>,
     /// The enrollments that need a newer build, shared by all workers.
     left: Arc<Mutex<BTreeSet<(OrganizationId, EnrollmentId)>>>,
+    /// A claim that an outage kept from being given back.
+    unreleased: Option<Claim>,
     on_event: F,
 }
 
@@ -90,15 +93,23 @@ impl<F: Fn(Event) + Send> Worker<F> {
         let mut failures = 0;
         while !*stop.borrow() {
             let wait = match self.process_next().await {
-                Ok(true) => {
+                Ok(found) => {
+                    if failures > 0 {
+                        // The outage is over, also for the others.
+                        self.wake.notify_waiters();
+                    }
                     failures = 0;
-                    continue;
+                    if found {
+                        continue;
+                    }
+                    if self.settings.until_empty && self.is_empty().await? {
+                        return Ok(());
+                    }
+                    IDLE
                 }
-                Ok(false) if self.settings.until_empty && self.is_empty().await? => return Ok(()),
-                Ok(false) => IDLE,
                 // With `until_empty` a caller waits for the end and needs the error. Otherwise the worker continues after
                 // an outage of the database.
-                Err(e) if self.settings.until_empty && failures + 1 >= self.settings.attempts => {
+                Err(e) if self.settings.until_empty && failures + 1 >= OUTAGES => {
                     return Err(Failure::new(&self.name, e));
                 }
                 Err(e) => {
@@ -110,10 +121,13 @@ impl<F: Fn(Event) + Send> Worker<F> {
             tokio::select! {
                 // `stop` became true, or its sender was dropped.
                 _ = stop.changed() => {}
-                // After an error of the database, wait for the whole back-off.
-                () = self.wake.notified(), if failures == 0 => {}
+                () = self.wake.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
+        }
+        // Another worker need not wait until the lease ends.
+        if let Err(e) = self.release_pending().await {
+            (self.on_event)(Event::DatabaseError(e));
         }
         Ok(())
     }
@@ -139,90 +153,108 @@ impl<F: Fn(Event) + Send> Worker<F> {
 
     /// Claims and processes one enrollment. Returns false if none waits.
     async fn process_next(&mut self) -> Result<bool, String> {
-        let now = now()?;
-        let lease_end = later(now, self.settings.lease);
-        let claimed = self.handle.inbox().claim(now, lease_end).await.map_err(|e| causes(&e))?;
+        self.release_pending().await?;
+        let claimed = self.handle.inbox().claim(self.settings.lease).await.map_err(|e| causes(&e))?;
         let Some(claim) = claimed else { return Ok(false) };
-        if claim.attempt > self.settings.attempts {
-            // The process ended during each earlier attempt, so another attempt would end this one.
-            let attempts = self.settings.attempts;
-            self.give_up(claim, format!("the worker process ended in each of {attempts} attempts")).await?;
+        if claim.lost_leases >= MAX_LOST_LEASES {
+            let lost = claim.lost_leases;
+            self.give_up(claim, format!("the worker processes of the last {lost} leases ended without an answer"))
+                .await?;
             return Ok(true);
         }
         let span = tracing::info_span!(
             "enrollment",
             organization = %claim.organization_id,
             enrollment = %claim.enrollment_id,
-            attempt = claim.attempt,
+            attempt = claim.attempts + 1,
             sequence = field::Empty,
             recipients = field::Empty,
         );
-        self.attempt(claim, now).instrument(span).await?;
+        self.attempt(claim).instrument(span).await?;
         Ok(true)
     }
 
-    async fn attempt(&mut self, claim: Claim, now: Timestamp) -> Result<(), String> {
+    async fn attempt(&mut self, claim: Claim) -> Result<(), String> {
         let start = Instant::now();
         let (organization_id, id) = (claim.organization_id, claim.enrollment_id);
+        let now = current_time().map_err(|e| e.to_string())?;
         match process_async(self.handle.inbox(), Retry::default(), organization_id, id, now).await {
-            Ok(ProcessOutcome::Completed(enrolled)) => {
-                let report = enrolled.report;
+            Ok(ProcessOutcome::Completed(Enrolled { report, replayed: false, .. })) => {
                 let span = tracing::Span::current();
                 span.record("sequence", field::display(report.sequence_id)).record("recipients", report.outcomes.len());
                 (self.on_event)(Event::Completed(claim, Box::new(report), start.elapsed()));
             }
-            Ok(ProcessOutcome::Rejected(rejection)) => (self.on_event)(Event::Rejected(claim, rejection)),
-            Err(e @ EnrollError::NewerVersion { .. }) => {
-                let due_at = later(self::now()?, NEWER_WAIT);
-                self.handle.inbox().release(&claim, due_at).await.map_err(|e| causes(&e))?;
-                self.left().insert((organization_id, id));
-                (self.on_event)(Event::LeftToNewer(causes(&e)));
+            Ok(ProcessOutcome::Rejected { rejection, replayed: false }) => {
+                (self.on_event)(Event::Rejected(claim, rejection));
             }
-            // Another worker finished it, or a host deleted it.
-            Err(EnrollError::NotFound(_) | EnrollError::Unfinished { .. }) => {}
-            Err(e) if claim.attempt >= self.settings.attempts => self.give_up(claim, causes(&e)).await?,
+            // Another worker finished it and has counted it, or a host deleted it.
+            Ok(_) | Err(EnrollError::NotFound(_) | EnrollError::Unfinished { .. }) => {}
+            Err(EnrollError::Repository(e)) if e.kind() == RepositoryErrorKind::Unavailable => {
+                self.unreleased = Some(claim);
+                return Err(causes(&e));
+            }
+            Err(e @ EnrollError::NewerVersion { .. }) => {
+                self.left().insert((organization_id, id));
+                self.release(claim, NEWER_WAIT, &e).await?;
+            }
+            Err(e @ EnrollError::Contended { .. }) => self.release(claim, backoff(1), &e).await?,
+            Err(e) if claim.attempts + 1 >= self.settings.attempts => self.give_up(claim, causes(&e)).await?,
             Err(e) => {
                 let error = causes(&e);
-                let retry_at = later(self::now()?, backoff(claim.attempt));
-                self.record_failure(&claim, error.clone(), Some(retry_at)).await?;
-                (self.on_event)(Event::Postponed(claim, error, retry_at));
+                let delay = backoff(claim.attempts + 1);
+                self.record_failure(claim, error.clone(), Some(delay)).await?;
+                (self.on_event)(Event::Postponed(claim, error, delay));
             }
         }
         Ok(())
     }
 
+    /// Gives a claim back: the enrollment is not at fault.
+    async fn release(&mut self, claim: Claim, delay: Duration, reason: &EnrollError) -> Result<(), String> {
+        let released = self.handle.inbox().release(&claim, delay).await;
+        released.map_err(|e| self.keep(claim, &e))?;
+        (self.on_event)(Event::Released(claim, causes(reason)));
+        Ok(())
+    }
+
+    /// Gives back the claim that an outage interrupted.
+    async fn release_pending(&mut self) -> Result<(), String> {
+        if let Some(claim) = self.unreleased {
+            self.handle.inbox().release(&claim, Duration::ZERO).await.map_err(|e| causes(&e))?;
+            self.unreleased = None;
+        }
+        Ok(())
+    }
+
     async fn give_up(&mut self, claim: Claim, error: String) -> Result<(), String> {
-        self.record_failure(&claim, error.clone(), None).await?;
+        self.record_failure(claim, error.clone(), None).await?;
         (self.on_event)(Event::GivenUp(claim, error));
         Ok(())
     }
 
-    /// Stores why an attempt failed. If this fails too, the lease ends and a worker claims the enrollment again.
     async fn record_failure(
         &mut self,
-        claim: &Claim,
+        claim: Claim,
         error: String,
-        retry_at: Option<Timestamp>,
+        retry_after: Option<Duration>,
     ) -> Result<(), String> {
-        let failure = AttemptFailure::new(error, retry_at);
-        self.handle.inbox().record_failure(claim, &failure).await.map_err(|e| causes(&e))
+        let failure = AttemptFailure::new(error, retry_after);
+        let recorded = self.handle.inbox().record_failure(&claim, &failure).await;
+        recorded.map_err(|e| self.keep(claim, &e))
+    }
+
+    /// Keeps a claim whose answer the database did not take, to give it back later.
+    fn keep(&mut self, claim: Claim, error: &RepositoryError) -> String {
+        self.unreleased = Some(claim);
+        causes(error)
     }
 }
 
-/// Returns the wait after a number of failures. It doubles each time, up to five minutes. A random part of up to one half
+/// Returns the wait after a number of failures. It doubles each time, up to five seconds. A random part of up to one half
 /// is subtracted, so that workers which failed together do not try again together.
 fn backoff(failures: u32) -> Duration {
     let longest = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_WAIT);
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-fn now() -> Result<Timestamp, String> {
-    current_time().map_err(|e| e.to_string())
-}
-
-fn later(now: Timestamp, by: Duration) -> Timestamp {
-    let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_millis(now.millis().saturating_add(millis)).unwrap_or(now)
 }
 
 /// How long an idle worker waits before it looks for work again.
@@ -230,15 +262,17 @@ const IDLE: Duration = Duration::from_millis(200);
 /// How long an enrollment that needs a newer build is left to newer workers.
 const NEWER_WAIT: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// The number of database errors in a row after which a worker that runs until the inbox is empty ends.
+const OUTAGES: u32 = 5;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_back_off_doubles_up_to_five_minutes() {
-        for (failures, longest) in [(1, 500), (2, 1000), (3, 2000), (10, 256_000), (11, 300_000), (u32::MAX, 300_000)] {
+    fn the_back_off_doubles_up_to_five_seconds() {
+        for (failures, longest) in [(1, 500), (2, 1000), (3, 2000), (4, 4000), (5, 5000), (u32::MAX, 5000)] {
             let wait = backoff(failures).as_millis();
             assert!((longest / 2..=longest).contains(&wait), "{failures}: {wait}");
         }

@@ -9,10 +9,11 @@ pub(crate) mod traits;
 
 pub(crate) use traits::{AsyncInbox, Inbox};
 
+use std::time::Duration;
+
 use crate::command::StoredCommand;
 use crate::ids::{EnrollmentId, OrganizationId};
 use crate::stored_enrollment::StoredEnrollment;
-use crate::time::Timestamp;
 
 /// An enrollment as the inbox stores it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +23,8 @@ pub struct InboxEntry {
     pub enrollment: StoredEnrollment,
     /// Its command; present while it is accepted or failed. Read it with [`StoredCommand::from_json`].
     pub command: Option<StoredCommand>,
-    /// The number of claims since it was accepted or retried.
+    /// The number of attempts that ended with an answer, since it was accepted or retried. An outage of the storage and a
+    /// lost lease are no attempts.
     pub attempts: u32,
     /// Why the last attempt failed, if one failed.
     pub error: Option<String>,
@@ -44,39 +46,46 @@ pub struct Claim {
     pub organization_id: OrganizationId,
     /// The enrollment.
     pub enrollment_id: EnrollmentId,
-    /// The number of the attempt, from 1.
-    pub attempt: u32,
-    /// The instant at which the lease ends.
-    pub lease_end: Timestamp,
+    /// The number of the lease, which only one claim has. It grows with each lease of the enrollment.
+    pub lease: u64,
+    /// The number of attempts that ended with an answer before this claim.
+    pub attempts: u32,
+    /// The number of leases in a row, up to this claim, that ended without an answer.
+    pub lost_leases: u32,
 }
 
 impl Claim {
-    /// Returns a lease, as a repository gives it.
+    /// Returns a lease without earlier attempts.
     #[must_use]
-    pub fn new(
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-        attempt: u32,
-        lease_end: Timestamp,
-    ) -> Self {
-        Self { organization_id, enrollment_id, attempt, lease_end }
+    pub fn new(organization_id: OrganizationId, enrollment_id: EnrollmentId, lease: u64) -> Self {
+        Self { organization_id, enrollment_id, lease, attempts: 0, lost_leases: 0 }
     }
 }
 
-/// A failed attempt.
+/// The number of leases in a row that a worker may lose on one enrollment.
+///
+/// A worker that gets a claim with so many lost leases does not process it: the enrollment probably ended each of the
+/// worker processes. It records a [`Failure`] without a next attempt, and the other enrollments go on.
+pub const MAX_LOST_LEASES: u32 = 20;
+
+/// An answer that says: this enrollment cannot be processed.
+///
+/// An outage is not such an answer. After [`Unavailable`](crate::RepositoryErrorKind::Unavailable),
+/// [`Contended`](crate::EnrollError::Contended) and [`NewerVersion`](crate::EnrollError::NewerVersion), a worker calls
+/// [`Inbox::release`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure {
     /// The reason, for people who operate the host.
     pub error: String,
-    /// When the next attempt is due. `None` gives the enrollment up: its state becomes `failed`.
-    pub retry_at: Option<Timestamp>,
+    /// When the next attempt is due, from now. `None` gives the enrollment up: its state becomes `failed`.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
-    /// Creates a failure. `retry_at` is absent if the enrollment is given up.
+    /// Creates a failure. `retry_after` is absent if the enrollment is given up.
     #[must_use]
-    pub fn new(error: impl Into<String>, retry_at: Option<Timestamp>) -> Self {
-        Self { error: error.into(), retry_at }
+    pub fn new(error: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self { error: error.into(), retry_after }
     }
 }

@@ -1,5 +1,7 @@
 //! The traits of an inbox: blocking, async, and async for trait objects.
 
+use std::time::Duration;
+
 use super::{Claim, Failure, InboxEntry};
 use crate::command::EnrollmentCommand;
 use crate::ids::{EnrollmentId, OrganizationId};
@@ -7,7 +9,6 @@ use crate::repository::{
     AsyncRepository, BoxFuture, DynAsyncRepository, Repository, RepositoryError, impl_async_repository_for_dyn,
 };
 use crate::stored_enrollment::StoredEnrollment;
-use crate::time::Timestamp;
 
 /// A repository that stores accepted enrollments until they are processed.
 ///
@@ -16,17 +17,21 @@ use crate::time::Timestamp;
 /// 1. *Inserted once.* `insert` stores an enrollment that has no row. If a row exists, it changes nothing and returns
 ///    that row. Of two concurrent inserts, one stores.
 /// 2. *Completion commits with its data.* A commit that finishes an enrollment requires an accepted one; otherwise it
-///    returns `Conflict`. Afterwards the enrollment keeps its final state.
-/// 3. *One worker per lease.* `claim` selects the oldest enrollment (by instant, then id) that is accepted and whose
-///    lease or back-off has ended. It counts an attempt and leases the enrollment: no other claim returns it before the
-///    lease ends.
-/// 4. *Failures belong to attempts.* `record_failure` changes an enrollment only if it is accepted and has the
-///    attempts and the lease of the claim. A claim from before a later claim or a retry changes nothing.
-/// 5. *Retries reset the attempts.* `retry` makes a failed enrollment accepted, with no attempts, due at `now`. It
+///    returns `Conflict`. Afterwards the enrollment keeps its final state. The commit counts an attempt, and ends the
+///    lease of the enrollment.
+/// 3. *One worker per lease.* `claim` leases one enrollment and its organization: until the lease ends, no other claim
+///    returns an enrollment of that organization. Of an organization, it selects the oldest enrollment (by instant, then
+///    id) that is accepted and due.
+/// 4. *Organizations take turns.* Of the organizations with a due enrollment and without a lease, `claim` selects the
+///    one that was claimed for the longest ago. One that was never claimed for comes first.
+/// 5. *Answers belong to leases.* `record_failure` and `release` change an enrollment only if it is accepted and the
+///    claim is its latest lease, which has not been answered. Both end the lease, also if its time has passed.
+/// 6. *Only failures count.* `record_failure` counts an attempt. `release` does not, and does not change the recorded
+///    error. A lease that ends by its time counts as lost. An answer, a release and a retry reset the lost leases to zero.
+/// 7. *Retries reset the attempts.* `retry` makes a failed enrollment accepted, with no attempts, due at once. It
 ///    changes no enrollment in another state.
-/// 6. *Organizations are separate.* An enrollment id belongs to one organization.
-/// 7. *Releases take the attempt back.* Under the conditions of clause 4, `release` ends the lease and makes the
-///    enrollment due at the given instant, with one attempt less. It does not change the recorded error.
+/// 8. *Organizations are separate.* An enrollment id belongs to one organization.
+/// 9. *One clock.* Leases and delays are measured by the clock of the storage. Workers with wrong clocks do no harm.
 pub trait Inbox: Repository {
     /// Stores an accepted enrollment, or returns the one that exists under its id.
     ///
@@ -44,34 +49,29 @@ pub trait Inbox: Repository {
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError>;
 
-    /// Leases the oldest enrollment that is due at `now`, of any organization, until `lease_end`.
+    /// Leases an enrollment that is due, for a length of time. Returns `None` if no organization has one.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
-    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError>;
+    fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError>;
 
-    /// Records that the attempt of a claim failed, and when the next attempt is due.
+    /// Records that the enrollment of a claim cannot be processed, and when the next attempt is due.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError>;
 
-    /// Gives a claim back without a failed attempt: another worker can claim the enrollment from `due_at` on.
+    /// Gives a claim back without a failed attempt. The enrollment is due after the delay.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
-    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError>;
+    fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError>;
 
-    /// Makes a failed enrollment wait again, due from `now` on. Returns false if it was not failed.
+    /// Makes a failed enrollment wait again, due at once. Returns false if it was not failed.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
-    fn retry(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-        now: Timestamp,
-    ) -> Result<bool, RepositoryError>;
+    fn retry(&mut self, organization_id: OrganizationId, enrollment_id: EnrollmentId) -> Result<bool, RepositoryError>;
 }
 
 /// Implements [`Inbox`] for a pointer to an inbox.
@@ -90,25 +90,24 @@ macro_rules! forward_inbox {
                 (**self).find(organization_id, enrollment_id)
             }
 
-            fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-                (**self).claim(now, lease_end)
+            fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
+                (**self).claim(lease)
             }
 
             fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
                 (**self).record_failure(claim, failure)
             }
 
-            fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-                (**self).release(claim, due_at)
+            fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
+                (**self).release(claim, delay)
             }
 
             fn retry(
                 &mut self,
                 organization_id: OrganizationId,
                 enrollment_id: EnrollmentId,
-                now: Timestamp,
             ) -> Result<bool, RepositoryError> {
-                (**self).retry(organization_id, enrollment_id, now)
+                (**self).retry(organization_id, enrollment_id)
             }
         }
     };
@@ -140,17 +139,13 @@ pub trait AsyncInbox: AsyncRepository {
         enrollment_id: EnrollmentId,
     ) -> impl Future<Output = Result<Option<InboxEntry>, RepositoryError>> + Send;
 
-    /// Leases the oldest enrollment that is due at `now`, of any organization, until `lease_end`.
+    /// Leases an enrollment that is due, for a length of time. Returns `None` if no organization has one.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
-    fn claim(
-        &mut self,
-        now: Timestamp,
-        lease_end: Timestamp,
-    ) -> impl Future<Output = Result<Option<Claim>, RepositoryError>> + Send;
+    fn claim(&mut self, lease: Duration) -> impl Future<Output = Result<Option<Claim>, RepositoryError>> + Send;
 
-    /// Records that the attempt of a claim failed, and when the next attempt is due.
+    /// Records that the enrollment of a claim cannot be processed, and when the next attempt is due.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
@@ -160,14 +155,13 @@ pub trait AsyncInbox: AsyncRepository {
         failure: &Failure,
     ) -> impl Future<Output = Result<(), RepositoryError>> + Send;
 
-    /// Gives a claim back without a failed attempt: another worker can claim the enrollment from `due_at` on.
+    /// Gives a claim back without a failed attempt. The enrollment is due after the delay.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
-    fn release(&mut self, claim: &Claim, due_at: Timestamp)
-    -> impl Future<Output = Result<(), RepositoryError>> + Send;
+    fn release(&mut self, claim: &Claim, delay: Duration) -> impl Future<Output = Result<(), RepositoryError>> + Send;
 
-    /// Makes a failed enrollment wait again, due from `now` on. Returns false if it was not failed.
+    /// Makes a failed enrollment wait again, due at once. Returns false if it was not failed.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
@@ -175,7 +169,6 @@ pub trait AsyncInbox: AsyncRepository {
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
-        now: Timestamp,
     ) -> impl Future<Output = Result<bool, RepositoryError>> + Send;
 }
 
@@ -200,9 +193,9 @@ macro_rules! forward_async_inbox {
                 $to.$find(organization_id, enrollment_id).await
             }
 
-            async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+            async fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
                 let $inner = self;
-                $to.$claim(now, lease_end).await
+                $to.$claim(lease).await
             }
 
             async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
@@ -210,19 +203,18 @@ macro_rules! forward_async_inbox {
                 $to.$record_failure(claim, failure).await
             }
 
-            async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+            async fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
                 let $inner = self;
-                $to.$release(claim, due_at).await
+                $to.$release(claim, delay).await
             }
 
             async fn retry(
                 &mut self,
                 organization_id: OrganizationId,
                 enrollment_id: EnrollmentId,
-                now: Timestamp,
             ) -> Result<bool, RepositoryError> {
                 let $inner = self;
-                $to.$retry(organization_id, enrollment_id, now).await
+                $to.$retry(organization_id, enrollment_id).await
             }
         }
     };
@@ -239,10 +231,11 @@ forward_async_inbox!([I: AsyncInbox + ?Sized] Box<I>, it => (**it), insert, find
 /// ```
 /// use enroll::{AsyncInbox, DynAsyncInbox, InMemoryRepository, OrganizationId, Retry, process_async};
 /// # use enroll::{EnrollError, EnrollmentId};
+/// use std::time::Duration;
 ///
 /// async fn work(inbox: &mut dyn DynAsyncInbox, now: enroll::Timestamp) -> Result<(), EnrollError> {
-///     while let Some(claim) = inbox.claim(now, now).await? {
-///         process_async(inbox, Retry::default(), claim.organization_id, claim.enrollment_id, now).await?;
+///     while let Some(claim) = inbox.claim(Duration::from_secs(300)).await? {
+///         process_async(inbox, Retry::default(), claim.organization_id, claim.enrollment_id).await?;
 ///     }
 ///     Ok(())
 /// }
@@ -275,11 +268,7 @@ pub trait DynAsyncInbox: DynAsyncRepository {
     ///
     /// # Errors
     /// Those of [`AsyncInbox::claim`].
-    fn claim_boxed(
-        &mut self,
-        now: Timestamp,
-        lease_end: Timestamp,
-    ) -> BoxFuture<'_, Result<Option<Claim>, RepositoryError>>;
+    fn claim_boxed(&mut self, lease: Duration) -> BoxFuture<'_, Result<Option<Claim>, RepositoryError>>;
 
     /// [`AsyncInbox::record_failure`], boxed.
     ///
@@ -295,11 +284,8 @@ pub trait DynAsyncInbox: DynAsyncRepository {
     ///
     /// # Errors
     /// Those of [`AsyncInbox::release`].
-    fn release_boxed<'a>(
-        &'a mut self,
-        claim: &'a Claim,
-        due_at: Timestamp,
-    ) -> BoxFuture<'a, Result<(), RepositoryError>>;
+    fn release_boxed<'a>(&'a mut self, claim: &'a Claim, delay: Duration)
+    -> BoxFuture<'a, Result<(), RepositoryError>>;
 
     /// [`AsyncInbox::retry`], boxed.
     ///
@@ -309,7 +295,6 @@ pub trait DynAsyncInbox: DynAsyncRepository {
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
-        now: Timestamp,
     ) -> BoxFuture<'_, Result<bool, RepositoryError>>;
 }
 
@@ -330,12 +315,8 @@ impl<I: AsyncInbox> DynAsyncInbox for I {
         Box::pin(self.find(organization_id, enrollment_id))
     }
 
-    fn claim_boxed(
-        &mut self,
-        now: Timestamp,
-        lease_end: Timestamp,
-    ) -> BoxFuture<'_, Result<Option<Claim>, RepositoryError>> {
-        Box::pin(self.claim(now, lease_end))
+    fn claim_boxed(&mut self, lease: Duration) -> BoxFuture<'_, Result<Option<Claim>, RepositoryError>> {
+        Box::pin(self.claim(lease))
     }
 
     fn record_failure_boxed<'a>(
@@ -349,18 +330,17 @@ impl<I: AsyncInbox> DynAsyncInbox for I {
     fn release_boxed<'a>(
         &'a mut self,
         claim: &'a Claim,
-        due_at: Timestamp,
+        delay: Duration,
     ) -> BoxFuture<'a, Result<(), RepositoryError>> {
-        Box::pin(self.release(claim, due_at))
+        Box::pin(self.release(claim, delay))
     }
 
     fn retry_boxed(
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
-        now: Timestamp,
     ) -> BoxFuture<'_, Result<bool, RepositoryError>> {
-        Box::pin(self.retry(organization_id, enrollment_id, now))
+        Box::pin(self.retry(organization_id, enrollment_id))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::EditError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::changes::{ApplyError, ChangeSet, KeyHolders};
 use crate::command::EnrollmentCommand;
@@ -18,31 +19,88 @@ use crate::time::Timestamp;
 ///
 /// A commit is [`ChangeSet::apply`] under a lock. A load returns the matching rows, which it shares with the
 /// repository.
+///
+/// It has no clock: leases and delays of the [`Inbox`] end when the host calls [`set_time`](Self::set_time).
 #[derive(Clone, Debug, Default)]
 pub struct InMemoryRepository {
-    organizations: Arc<Mutex<BTreeMap<OrganizationId, Organization>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    organizations: BTreeMap<OrganizationId, Organization>,
+    now: Timestamp,
+    /// The number of claims, of all organizations.
+    claims: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { organizations: BTreeMap::new(), now: Timestamp::EPOCH, claims: 0 }
+    }
 }
 
 #[derive(Debug)]
 struct Organization {
     snapshot: Snapshot,
     keys: KeyHolders,
-    /// The accepted and failed enrollments.
-    waiting: BTreeMap<EnrollmentId, Waiting>,
+    inbox: BTreeMap<EnrollmentId, InboxRow>,
+    /// The enrollment with a lease, and the end of the lease.
+    lease: Option<(EnrollmentId, Timestamp)>,
+    /// The number of the last claim. Zero if there was none.
+    turn: u64,
 }
 
+/// What the inbox stores besides the enrollment.
 #[derive(Debug)]
-struct Waiting {
-    command: EnrollmentCommand,
+struct InboxRow {
+    /// Present while it is accepted or failed.
+    command: Option<EnrollmentCommand>,
     attempts: u32,
     error: Option<String>,
-    /// When it may be claimed: now, after a back-off, or at the end of a lease.
+    /// When it may be claimed: now, after a delay, or at the end of a lease.
     due_at: Timestamp,
+    /// The number of its latest lease.
+    lease: u64,
+    /// The number of leases in a row without an answer.
+    unanswered: u32,
 }
 
 impl Organization {
     fn new(snapshot: Snapshot) -> Self {
-        Self { keys: KeyHolders::from_snapshot(&snapshot), snapshot, waiting: BTreeMap::new() }
+        let keys = KeyHolders::from_snapshot(&snapshot);
+        Self { snapshot, keys, inbox: BTreeMap::new(), lease: None, turn: 0 }
+    }
+
+    /// Returns the oldest enrollment that is accepted and due.
+    fn oldest_due(&self, now: Timestamp) -> Option<EnrollmentId> {
+        let enrollments = &self.snapshot.reference.enrollments;
+        let due = self.inbox.iter().filter(|(id, row)| {
+            row.due_at <= now && enrollments.get(id).is_some_and(|stored| stored.state == EnrollmentState::Accepted)
+        });
+        let oldest = due.filter_map(|(id, row)| Some((row.command.as_ref()?.at(), *id))).min();
+        oldest.map(|(_, id)| id)
+    }
+
+    /// Returns the enrollment of a claim, if the claim is its latest lease and has no answer.
+    fn leased(&mut self, claim: &Claim) -> Option<(&mut Arc<StoredEnrollment>, &mut InboxRow)> {
+        let stored = self.snapshot.reference.enrollments.get_mut(&claim.enrollment_id)?;
+        let row = self.inbox.get_mut(&claim.enrollment_id)?;
+        let is_latest = row.lease == claim.lease && row.unanswered > 0;
+        (stored.state == EnrollmentState::Accepted && is_latest).then_some((stored, row))
+    }
+
+    /// Removes the command of an enrollment that has ended.
+    fn complete(&mut self, id: EnrollmentId) {
+        if let Some(row) = self.inbox.get_mut(&id) {
+            (row.command, row.error) = (None, None);
+            row.attempts = row.attempts.saturating_add(1);
+        }
+        self.end_lease(id);
+    }
+
+    fn end_lease(&mut self, id: EnrollmentId) {
+        self.lease.take_if(|(leased, _)| *leased == id);
     }
 }
 
@@ -55,19 +113,24 @@ impl InMemoryRepository {
 
     /// Inserts an organization, or replaces it.
     pub fn insert(&self, snapshot: Snapshot) {
-        self.lock().insert(snapshot.reference.organization_id, Organization::new(snapshot));
+        self.lock().organizations.insert(snapshot.reference.organization_id, Organization::new(snapshot));
     }
 
     /// Returns the ids of the organizations, in order.
     #[must_use]
     pub fn organizations(&self) -> Vec<OrganizationId> {
-        self.lock().keys().copied().collect()
+        self.lock().organizations.keys().copied().collect()
     }
 
     /// Returns all rows of an organization.
     #[must_use]
     pub fn snapshot(&self, organization_id: OrganizationId) -> Option<Snapshot> {
-        self.lock().get(&organization_id).map(|organization| organization.snapshot.clone())
+        self.lock().organizations.get(&organization_id).map(|organization| organization.snapshot.clone())
+    }
+
+    /// Sets the instant that leases and delays are measured by. It is [`Timestamp::EPOCH`] at first.
+    pub fn set_time(&self, now: Timestamp) {
+        self.lock().now = now;
     }
 
     /// Changes rows without the engine, as the rest of a host does. Every aggregate that `edit` changes gets a new
@@ -82,8 +145,9 @@ impl InMemoryRepository {
         organization_id: OrganizationId,
         edit: impl FnOnce(&mut Snapshot) -> T,
     ) -> Result<T, EditError> {
-        let mut organizations = self.lock();
-        let organization = organizations.get_mut(&organization_id).ok_or(EditError::NoOrganization(organization_id))?;
+        let mut state = self.lock();
+        let organization =
+            state.organizations.get_mut(&organization_id).ok_or(EditError::NoOrganization(organization_id))?;
         let before = &organization.snapshot;
         // Edits a copy: if `edit` panics, nothing is changed.
         let mut after = before.clone();
@@ -107,8 +171,8 @@ impl InMemoryRepository {
     }
 
     /// Ignores a poisoned lock: a commit checks everything before it writes, and an edit works on a copy.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<OrganizationId, Organization>> {
-        self.organizations.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -125,15 +189,16 @@ fn bump_version<K: Ord, T: PartialEq>(before: &BTreeMap<K, Versioned<T>>, after:
 
 impl Repository for InMemoryRepository {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        let organizations = self.lock();
-        let organization = organizations.get(&query.organization_id);
+        let state = self.lock();
+        let organization = state.organizations.get(&query.organization_id);
         Ok(organization
             .map_or_else(|| ReferenceData::new(query.organization_id), |found| found.snapshot.reference.only(query)))
     }
 
     fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        let organizations = self.lock();
-        let Some(Organization { snapshot, keys, .. }) = organizations.get(&query.reference.organization_id) else {
+        let state = self.lock();
+        let Some(Organization { snapshot, keys, .. }) = state.organizations.get(&query.reference.organization_id)
+        else {
             return Ok(Snapshot::new(ReferenceData::new(query.reference.organization_id)));
         };
         let holders = query.keys.iter().flat_map(|(kind, texts)| texts.iter().map(move |text| keys.holder(kind, text)));
@@ -145,11 +210,12 @@ impl Repository for InMemoryRepository {
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        let mut organizations = self.lock();
-        let applied = match organizations.get_mut(&changes.organization_id()) {
-            Some(Organization { snapshot, keys, waiting }) => changes.apply_with(snapshot, keys).inspect(|()| {
-                waiting.remove(&changes.completion().enrollment.id);
-            }),
+        let mut state = self.lock();
+        let applied = match state.organizations.get_mut(&changes.organization_id()) {
+            Some(organization) => {
+                let applied = changes.apply_with(&mut organization.snapshot, &mut organization.keys);
+                applied.inspect(|()| organization.complete(changes.completion().enrollment.id))
+            }
             // No row that the change set depends on exists. A failed commit must not create the organization.
             None => changes.apply(&mut Snapshot::new(ReferenceData::new(changes.organization_id()))),
         };
@@ -163,31 +229,26 @@ impl Repository for InMemoryRepository {
     }
 }
 
-/// Returns the enrollment of a claim, if the claim is its latest and it still waits.
-fn claimed<'o>(
-    organizations: &'o mut BTreeMap<OrganizationId, Organization>,
-    claim: &Claim,
-) -> Option<(&'o mut Arc<StoredEnrollment>, &'o mut Waiting)> {
-    let organization = organizations.get_mut(&claim.organization_id)?;
-    let stored = organization.snapshot.reference.enrollments.get_mut(&claim.enrollment_id)?;
-    let row = organization.waiting.get_mut(&claim.enrollment_id)?;
-    let is_latest = row.attempts == claim.attempt && row.due_at == claim.lease_end;
-    (stored.state == EnrollmentState::Accepted && is_latest).then_some((stored, row))
-}
-
 impl Inbox for InMemoryRepository {
     fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
-        let mut organizations = self.lock();
+        let mut state = self.lock();
         let id = command.organization_id();
         let organization =
-            organizations.entry(id).or_insert_with(|| Organization::new(Snapshot::new(ReferenceData::new(id))));
+            state.organizations.entry(id).or_insert_with(|| Organization::new(Snapshot::new(ReferenceData::new(id))));
         let enrollments = &mut organization.snapshot.reference.enrollments;
         if let Some(existing) = enrollments.get(&command.enrollment_id()) {
             return Ok(Some(StoredEnrollment::clone(existing)));
         }
         enrollments.insert(command.enrollment_id(), Arc::new(command.accepted()));
-        let waiting = Waiting { command: command.clone(), attempts: 0, error: None, due_at: Timestamp::EPOCH };
-        organization.waiting.insert(command.enrollment_id(), waiting);
+        let row = InboxRow {
+            command: Some(command.clone()),
+            attempts: 0,
+            error: None,
+            due_at: Timestamp::EPOCH,
+            lease: 0,
+            unanswered: 0,
+        };
+        organization.inbox.insert(command.enrollment_id(), row);
         Ok(None)
     }
 
@@ -196,73 +257,78 @@ impl Inbox for InMemoryRepository {
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError> {
-        let organizations = self.lock();
-        let Some(organization) = organizations.get(&organization_id) else { return Ok(None) };
+        let state = self.lock();
+        let Some(organization) = state.organizations.get(&organization_id) else { return Ok(None) };
         let Some(stored) = organization.snapshot.reference.enrollments.get(&enrollment_id) else { return Ok(None) };
-        let waiting = organization.waiting.get(&enrollment_id);
-        let mut entry = InboxEntry::new(StoredEnrollment::clone(stored), waiting.map(|row| row.command.clone().into()));
-        if let Some(Waiting { attempts, error, .. }) = waiting {
+        let row = organization.inbox.get(&enrollment_id);
+        let command = row.and_then(|row| row.command.clone()).map(Into::into);
+        let mut entry = InboxEntry::new(StoredEnrollment::clone(stored), command);
+        if let Some(InboxRow { attempts, error, .. }) = row {
             entry.attempts = *attempts;
             entry.error.clone_from(error);
         }
         Ok(Some(entry))
     }
 
-    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        let mut organizations = self.lock();
-        let due = organizations.iter_mut().flat_map(|(organization_id, Organization { snapshot, waiting, .. })| {
-            let enrollments = &snapshot.reference.enrollments;
-            let accepted = |id| enrollments.get(id).is_some_and(|stored| stored.state == EnrollmentState::Accepted);
-            waiting
-                .iter_mut()
-                .filter(move |(id, row)| row.due_at <= now && accepted(*id))
-                .map(move |(id, row)| (row.command.at(), *id, *organization_id, row))
-        });
-        let oldest = due.min_by_key(|(at, id, ..)| (*at, *id));
-        Ok(oldest.map(|(_, enrollment_id, organization_id, row)| {
-            row.attempts = row.attempts.saturating_add(1);
-            row.due_at = lease_end;
-            Claim::new(organization_id, enrollment_id, row.attempts, lease_end)
-        }))
+    fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
+        let mut state = self.lock();
+        let State { organizations, now, claims } = &mut *state;
+        let free =
+            organizations.iter_mut().filter(|(_, organization)| organization.lease.is_none_or(|(_, end)| end <= *now));
+        let due = free.filter_map(|(id, organization)| Some((*id, organization.oldest_due(*now)?, organization)));
+        let Some((organization_id, enrollment_id, organization)) = due.min_by_key(|(_, _, found)| found.turn) else {
+            return Ok(None);
+        };
+        let Some(row) = organization.inbox.get_mut(&enrollment_id) else { return Ok(None) };
+        let mut claim = Claim::new(organization_id, enrollment_id, row.lease.saturating_add(1));
+        (claim.attempts, claim.lost_leases) = (row.attempts, row.unanswered);
+        (row.lease, row.unanswered) = (claim.lease, row.unanswered.saturating_add(1));
+        row.due_at = now.saturating_add(lease);
+        organization.lease = Some((enrollment_id, row.due_at));
+        *claims = claims.saturating_add(1);
+        organization.turn = *claims;
+        Ok(Some(claim))
     }
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        let mut organizations = self.lock();
-        if let Some((stored, row)) = claimed(&mut organizations, claim) {
+        let mut state = self.lock();
+        let State { organizations, now, .. } = &mut *state;
+        let Some(organization) = organizations.get_mut(&claim.organization_id) else { return Ok(()) };
+        if let Some((stored, row)) = organization.leased(claim) {
             row.error = Some(failure.error.clone());
-            match failure.retry_at {
-                Some(at) => row.due_at = at,
+            (row.attempts, row.unanswered) = (row.attempts.saturating_add(1), 0);
+            match failure.retry_after {
+                Some(delay) => row.due_at = now.saturating_add(delay),
                 None => Arc::make_mut(stored).state = EnrollmentState::Failed,
             }
+            organization.end_lease(claim.enrollment_id);
         }
         Ok(())
     }
 
-    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-        let mut organizations = self.lock();
-        if let Some((_, row)) = claimed(&mut organizations, claim) {
-            row.attempts = row.attempts.saturating_sub(1);
-            row.due_at = due_at;
+    fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
+        let mut state = self.lock();
+        let State { organizations, now, .. } = &mut *state;
+        let Some(organization) = organizations.get_mut(&claim.organization_id) else { return Ok(()) };
+        if let Some((_, row)) = organization.leased(claim) {
+            (row.due_at, row.unanswered) = (now.saturating_add(delay), 0);
+            organization.end_lease(claim.enrollment_id);
         }
         Ok(())
     }
 
-    fn retry(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-        now: Timestamp,
-    ) -> Result<bool, RepositoryError> {
-        let mut organizations = self.lock();
+    fn retry(&mut self, organization_id: OrganizationId, enrollment_id: EnrollmentId) -> Result<bool, RepositoryError> {
+        let mut state = self.lock();
+        let State { organizations, now, .. } = &mut *state;
         let Some(organization) = organizations.get_mut(&organization_id) else { return Ok(false) };
         let stored = organization.snapshot.reference.enrollments.get_mut(&enrollment_id);
-        let row = organization.waiting.get_mut(&enrollment_id);
+        let row = organization.inbox.get_mut(&enrollment_id);
         let (Some(stored), Some(row)) = (stored, row) else { return Ok(false) };
         if stored.state != EnrollmentState::Failed {
             return Ok(false);
         }
         Arc::make_mut(stored).state = EnrollmentState::Accepted;
-        (row.attempts, row.due_at) = (0, now);
+        (row.attempts, row.unanswered, row.due_at) = (0, 0, *now);
         Ok(true)
     }
 }
@@ -296,25 +362,24 @@ impl AsyncInbox for InMemoryRepository {
         Inbox::find(self, organization_id, enrollment_id)
     }
 
-    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        Inbox::claim(self, now, lease_end)
+    async fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
+        Inbox::claim(self, lease)
     }
 
     async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         Inbox::record_failure(self, claim, failure)
     }
 
-    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-        Inbox::release(self, claim, due_at)
+    async fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
+        Inbox::release(self, claim, delay)
     }
 
     async fn retry(
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
-        now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        Inbox::retry(self, organization_id, enrollment_id, now)
+        Inbox::retry(self, organization_id, enrollment_id)
     }
 }
 

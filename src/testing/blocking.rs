@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::task::{Context as Task, Poll, Waker};
+use std::time::Duration;
 
 use crate::changes::ChangeSet;
 use crate::command::EnrollmentCommand;
@@ -11,7 +12,6 @@ use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::repository::{AsyncRepository, Repository, RepositoryError};
 use crate::snapshot::{ReferenceData, Snapshot};
 use crate::stored_enrollment::StoredEnrollment;
-use crate::time::Timestamp;
 
 /// Wraps a blocking repository as an async one, so that one suite tests both. It blocks the thread that polls it.
 #[derive(Clone, Debug)]
@@ -44,25 +44,24 @@ impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
         self.0.find(organization_id, enrollment_id)
     }
 
-    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        self.0.claim(now, lease_end)
+    async fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
+        self.0.claim(lease)
     }
 
     async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         self.0.record_failure(claim, failure)
     }
 
-    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-        self.0.release(claim, due_at)
+    async fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
+        self.0.release(claim, delay)
     }
 
     async fn retry(
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
-        now: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        self.0.retry(organization_id, enrollment_id, now)
+        self.0.retry(organization_id, enrollment_id)
     }
 }
 

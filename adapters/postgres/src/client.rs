@@ -3,8 +3,9 @@
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
-    ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+    ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
 };
+use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::begin::{BeginSql, Session};
@@ -109,9 +110,9 @@ impl AsyncInbox for PostgresClient {
         Ok(inbox::find(&mut self.session(), &statements.0, organization_id, enrollment_id).await?)
     }
 
-    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+    async fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::claim(&mut self.session(), &statements.0, now, lease_end).await?)
+        Ok(inbox::claim(&mut self.session(), &statements.0, lease).await?)
     }
 
     async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
@@ -119,18 +120,17 @@ impl AsyncInbox for PostgresClient {
         Ok(inbox::record_failure(&mut self.session(), &statements.0, claim, failure).await?)
     }
 
-    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+    async fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::release(&mut self.session(), &statements.0, claim, due_at).await?)
+        Ok(inbox::release(&mut self.session(), &statements.0, claim, delay).await?)
     }
 
     async fn retry(
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
-        now: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let statements = self.statements().await?;
-        Ok(inbox::retry(&mut self.session(), &statements.0, organization_id, enrollment_id, now).await?)
+        Ok(inbox::retry(&mut self.session(), &statements.0, organization_id, enrollment_id).await?)
     }
 }

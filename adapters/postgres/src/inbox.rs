@@ -1,12 +1,15 @@
 //! Stores accepted enrollments until a worker processes them.
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredCommand, StoredEnrollment, Timestamp};
+use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredCommand, StoredEnrollment};
+use std::time::Duration;
+use tokio_postgres::Statement;
 use tokio_postgres::types::{Json, ToSql};
+use uuid::Uuid;
 
 use crate::PostgresError;
 use crate::begin::Begin;
-use crate::fields::{ColumnReader, JsonText};
+use crate::fields::{ColumnReader, DateTime, JsonText};
 use crate::statements::{Bound, Prepared, query_all, query_last};
 use crate::tables::read_enrollment;
 
@@ -24,12 +27,16 @@ pub(crate) async fn insert(
     let (fingerprint, accepted) = (&fingerprint.as_bytes()[..], Json(command));
     let ids = vec![id];
     let transaction = client.begin().await?;
-    let queries: [Bound<'_>; 3] = [
+    let [insert_queue, share_queue, wake_queue] = wake(statements, &organization);
+    let queries: [Bound<'_>; 6] = [
         (&statements.add_organization, vec![&organization]),
         (&statements.insert_accepted, vec![&organization, &id, &sequence, &fingerprint, &at, &accepted]),
         (&statements.enrollment, vec![&organization, &ids]),
+        insert_queue,
+        share_queue,
+        wake_queue,
     ];
-    let [_, inserted, existing] = query_all(&transaction, queries).await?;
+    let [_, inserted, existing, ..] = query_all(&transaction, queries).await?;
     let existing = match (inserted.is_empty(), existing.first()) {
         (false, _) => None,
         (true, Some(row)) => Some(read_enrollment(&mut ColumnReader::new(row))?),
@@ -59,25 +66,43 @@ pub(crate) async fn find(
     Ok(Some(entry))
 }
 
-/// Leases the oldest enrollment that is due, of any organization.
+/// Leases an enrollment of the organization whose turn it is.
 pub(crate) async fn claim(
     client: &mut impl Begin,
     statements: &Prepared,
-    now: Timestamp,
-    lease_end: Timestamp,
+    lease: Duration,
 ) -> Result<Option<Claim>, PostgresError> {
+    let lease = seconds(lease);
+    let mut passed: Vec<Uuid> = Vec::new();
     let transaction = client.begin().await?;
-    let row = transaction.query_opt(&statements.claim, &[&now.as_datetime(), &lease_end.as_datetime()]).await?;
-    let claim = row.map(|row| {
-        let mut columns = ColumnReader::new(&row);
-        Ok::<_, PostgresError>(Claim::new(columns.read()?, columns.read()?, columns.read()?, lease_end))
-    });
-    let claim = claim.transpose()?;
+    let claim = loop {
+        let next = transaction.query_opt(&statements.next_queue, &[&passed]).await?;
+        let Some(next) = next else { break None };
+        let organization: Uuid = next.try_get(0)?;
+        if let Some(row) = transaction.query_opt(&statements.claim, &[&organization, &lease]).await? {
+            let mut columns = ColumnReader::new(&row);
+            let id: EnrollmentId = columns.read()?;
+            let number = columns.get::<i64>()?.unsigned_abs();
+            let mut claim = Claim::new(OrganizationId::from_uuid(organization), id, number);
+            (claim.attempts, claim.lost_leases) = (columns.read()?, columns.read()?);
+            let lease_end: DateTime = columns.get()?;
+            transaction.execute(&statements.lease_queue, &[&organization, &id.as_uuid(), &lease_end]).await?;
+            break Some(claim);
+        }
+        // No enrollment is due yet, or none waits. Or another transaction has locked those that are due, or has one more
+        // that is not committed: then the queue stays as it is.
+        passed.push(organization);
+        if transaction.query_opt(&statements.lock_queue, &[&organization]).await?.is_some() {
+            let next = transaction.query_opt(&statements.next_due, &[&organization]).await?;
+            let due_at: Option<DateTime> = next.map(|row| row.try_get(0)).transpose()?.flatten();
+            transaction.execute(&statements.postpone_queue, &[&organization, &due_at]).await?;
+        }
+    };
     transaction.commit().await?;
     Ok(claim)
 }
 
-/// Records that the attempt of a claim failed. Does nothing if another claim has followed.
+/// Records that the enrollment of a claim cannot be processed. Does nothing if the claim is not its latest lease.
 pub(crate) async fn record_failure(
     client: &mut impl Begin,
     statements: &Prepared,
@@ -86,27 +111,36 @@ pub(crate) async fn record_failure(
 ) -> Result<(), PostgresError> {
     // A text in PostgreSQL cannot contain NUL.
     let error = failure.error.replace('\0', "\u{fffd}");
-    let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
-    let (attempts, lease_end) = (i64::from(claim.attempt), claim.lease_end.as_datetime());
-    let due_at = failure.retry_at.map(Timestamp::as_datetime);
-    let transaction = client.begin().await?;
-    let parameters: [&(dyn ToSql + Sync); 6] = [&organization, &id, &attempts, &error, &due_at, &lease_end];
-    transaction.execute(&statements.record_failure, &parameters).await?;
-    transaction.commit().await
+    let delay = failure.retry_after.map(seconds);
+    answer(client, statements, claim, &statements.record_failure, &[&error, &delay]).await
 }
 
-/// Gives a claim back: its attempt does not count. Does nothing if a later claim exists.
+/// Gives a claim back. Does nothing if the claim is not the latest lease of its enrollment.
 pub(crate) async fn release(
     client: &mut impl Begin,
     statements: &Prepared,
     claim: &Claim,
-    due_at: Timestamp,
+    delay: Duration,
+) -> Result<(), PostgresError> {
+    answer(client, statements, claim, &statements.release, &[&seconds(delay)]).await
+}
+
+/// Runs a statement on the enrollment of a claim. If the claim is its latest lease, ends the lease.
+async fn answer(
+    client: &mut impl Begin,
+    statements: &Prepared,
+    claim: &Claim,
+    statement: &Statement,
+    values: &[&(dyn ToSql + Sync)],
 ) -> Result<(), PostgresError> {
     let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
-    let (attempts, due_at, lease_end) = (i64::from(claim.attempt), due_at.as_datetime(), claim.lease_end.as_datetime());
+    let lease = i64::try_from(claim.lease).unwrap_or(i64::MAX);
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&organization, &id, &lease];
+    parameters.extend(values);
     let transaction = client.begin().await?;
-    let parameters: [&(dyn ToSql + Sync); 5] = [&organization, &id, &attempts, &due_at, &lease_end];
-    transaction.execute(&statements.release, &parameters).await?;
+    if transaction.execute(statement, &parameters).await? > 0 {
+        transaction.execute(&statements.end_lease, &[&organization, &id]).await?;
+    }
     transaction.commit().await
 }
 
@@ -116,11 +150,24 @@ pub(crate) async fn retry(
     statements: &Prepared,
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
-    now: Timestamp,
 ) -> Result<bool, PostgresError> {
     let (organization, id) = (organization_id.as_uuid(), enrollment_id.as_uuid());
     let transaction = client.begin().await?;
-    let retried = transaction.execute(&statements.retry, &[&organization, &id, &now.as_datetime()]).await?;
+    let retried = transaction.execute(&statements.retry, &[&organization, &id]).await?;
+    if retried > 0 {
+        query_all(&transaction, wake(statements, &organization)).await?;
+    }
     transaction.commit().await?;
     Ok(retried > 0)
+}
+
+/// Returns the statements that let a claim find work of an organization at once.
+fn wake<'a>(statements: &'a Prepared, organization: &'a Uuid) -> [Bound<'a>; 3] {
+    [&statements.insert_queue, &statements.share_queue, &statements.wake_queue]
+        .map(|statement| (statement, vec![organization as _]))
+}
+
+/// Returns a length of time as PostgreSQL adds it to an instant: in seconds, at most a year.
+fn seconds(duration: Duration) -> f64 {
+    duration.min(Duration::from_secs(365 * 24 * 3600)).as_secs_f64()
 }

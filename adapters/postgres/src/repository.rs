@@ -4,7 +4,7 @@ use deadpool_postgres::{Manager, Object, ObjectId, Pool, Runtime, StatementCache
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
-    ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+    ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
 };
 use futures_util::future::BoxFuture;
 use scopeguard::{ScopeGuard, guard};
@@ -303,10 +303,10 @@ impl AsyncInbox for PostgresRepository {
         Ok(lease.end(answer)?)
     }
 
-    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        let (lease, statements) = self.ready().await?;
-        let answer = inbox::claim(&mut lease.session(), &statements.0, now, lease_end).await;
-        Ok(lease.end(answer)?)
+    async fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
+        let (connection, statements) = self.ready().await?;
+        let answer = inbox::claim(&mut connection.session(), &statements.0, lease).await;
+        Ok(connection.end(answer)?)
     }
 
     async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
@@ -315,9 +315,9 @@ impl AsyncInbox for PostgresRepository {
         Ok(lease.end(answer)?)
     }
 
-    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+    async fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
         let (lease, statements) = self.ready().await?;
-        let answer = inbox::release(&mut lease.session(), &statements.0, claim, due_at).await;
+        let answer = inbox::release(&mut lease.session(), &statements.0, claim, delay).await;
         Ok(lease.end(answer)?)
     }
 
@@ -325,10 +325,9 @@ impl AsyncInbox for PostgresRepository {
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
-        now: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let (lease, statements) = self.ready().await?;
-        let answer = inbox::retry(&mut lease.session(), &statements.0, organization_id, enrollment_id, now).await;
+        let answer = inbox::retry(&mut lease.session(), &statements.0, organization_id, enrollment_id).await;
         Ok(lease.end(answer)?)
     }
 }

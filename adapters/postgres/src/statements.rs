@@ -268,7 +268,8 @@ statements! {
     finish_enrollment = "update enroll.enrollments set
             sequence_id = $3, fingerprint = $4, at = $5, state = $6, report = $7, rejection = $8, completed_at = $9,
             added = $10, re_added = $11, reprocessed = $12, ignored = $13, duplicate = $14, contacts_created = $15,
-            conversations_created = $16, command = null, due_at = null, error = null
+            conversations_created = $16, command = null, due_at = null, error = null,
+            attempts = attempts + 1
         where organization_id = $1 and id = $2 and state = 'accepted'";
     insert_outcomes = "insert into enroll.enrollment_outcomes
             (organization_id, enrollment_id, first_index, last_index, counts, outcomes)
@@ -339,39 +340,44 @@ statements! {
         on conflict (organization_id, id) do nothing returning id";
     find = format!("select attempts, error, command, {ENROLLMENT} from enroll.enrollments
         where organization_id = $1 and id = $2");
-    // A worker serves all organizations. This steps from one organization with waiting enrollments to the next, finds the
-    // oldest due enrollment of each, and claims the oldest of these. The cost grows with the number of such
-    // organizations, not with the number of waiting enrollments. It skips rows that another transaction has locked.
-    claim = "with recursive waiting (organization_id) as (
-            (select organization_id from enroll.enrollments
-                where state = 'accepted' order by organization_id limit 1)
-            union all
-            select (select e.organization_id from enroll.enrollments e
-                where e.state = 'accepted' and e.organization_id > w.organization_id
-                order by e.organization_id limit 1)
-            from waiting w where w.organization_id is not null
-        ), first as materialized (
-            select w.organization_id from waiting w cross join lateral (
-                select e.at, e.id from enroll.enrollments e
-                where e.organization_id = w.organization_id and e.state = 'accepted' and e.due_at <= $1
-                order by e.at, e.id limit 1
-            ) as e
-            order by e.at, e.id, w.organization_id limit 1
-        ), oldest as materialized (
-            select e.organization_id, e.id from enroll.enrollments e
-            where e.organization_id = (select organization_id from first) and e.state = 'accepted' and e.due_at <= $1
-            order by e.at, e.id limit 1 for update skip locked
+    // An acceptance shares the row of its queue with other acceptances until its transaction ends. A claim that finds no
+    // work locks the row alone before it postpones the queue, so it cannot miss an enrollment that is about to commit.
+    insert_queue = "insert into enroll.queues (organization_id, due_at) values ($1, clock_timestamp())
+        on conflict do nothing";
+    share_queue = "select from enroll.queues where organization_id = $1 for key share";
+    wake_queue = "update enroll.queues set due_at = clock_timestamp()
+        where organization_id = $1 and (due_at is null or due_at > (select clock_timestamp()))";
+    // A claim first selects the organization whose turn it is, among those with due work and without a lease. It passes
+    // over those that another claim has locked, and those in `$1`.
+    next_queue = "select organization_id from enroll.queues
+        where due_at <= (select clock_timestamp()) and (lease_end is null or lease_end <= (select clock_timestamp()))
+            and organization_id <> all ($1::uuid[])
+        order by turn limit 1 for no key update skip locked";
+    claim = "with oldest as materialized (
+            select id from enroll.enrollments
+            where organization_id = $1 and state = 'accepted' and due_at <= (select clock_timestamp())
+            order by at, id limit 1 for update skip locked
         )
-        update enroll.enrollments e set attempts = e.attempts + 1, due_at = $2
-        from oldest where e.organization_id = oldest.organization_id and e.id = oldest.id
-        returning e.organization_id, e.id, e.attempts";
+        update enroll.enrollments e set
+            lease = e.lease + 1, unanswered = e.unanswered + 1, due_at = clock_timestamp() + make_interval(secs => $2)
+        from oldest where e.organization_id = $1 and e.id = oldest.id
+        returning e.id, e.lease, e.attempts, e.unanswered - 1, e.due_at";
+    lease_queue = "update enroll.queues set turn = nextval('enroll.turns'), leased_id = $2, lease_end = $3
+        where organization_id = $1";
+    lock_queue = "select from enroll.queues where organization_id = $1 for update skip locked";
+    next_due = "select min(due_at) from enroll.enrollments where organization_id = $1 and state = 'accepted'";
+    postpone_queue = "update enroll.queues set due_at = $2 where organization_id = $1";
     record_failure = "update enroll.enrollments set
-            error = $4, due_at = $5, state = case when $5::timestamptz is null then 'failed' else 'accepted' end
-        where organization_id = $1 and id = $2 and state = 'accepted' and attempts = $3
-            and due_at = $6";
-    release = "update enroll.enrollments set attempts = greatest(attempts - 1, 0), due_at = $4
-        where organization_id = $1 and id = $2 and state = 'accepted' and attempts = $3
-            and due_at = $5";
-    retry = "update enroll.enrollments set state = 'accepted', attempts = 0, due_at = $3
+            attempts = attempts + 1, unanswered = 0, error = $4,
+            due_at = clock_timestamp() + make_interval(secs => $5),
+            failed_at = case when $5 is null then clock_timestamp() end,
+            state = case when $5 is null then 'failed' else 'accepted' end
+        where organization_id = $1 and id = $2 and state = 'accepted' and lease = $3 and unanswered > 0";
+    release = "update enroll.enrollments set unanswered = 0, due_at = clock_timestamp() + make_interval(secs => $4)
+        where organization_id = $1 and id = $2 and state = 'accepted' and lease = $3 and unanswered > 0";
+    end_lease = "update enroll.queues set leased_id = null, lease_end = null
+        where organization_id = $1 and leased_id = $2";
+    retry = "update enroll.enrollments set
+            state = 'accepted', attempts = 0, unanswered = 0, due_at = clock_timestamp(), failed_at = null
         where organization_id = $1 and id = $2 and state = 'failed'";
 }

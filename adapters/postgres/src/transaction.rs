@@ -3,8 +3,9 @@
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
-    ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+    ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
 };
+use std::time::Duration;
 use tokio_postgres::Transaction;
 
 use crate::begin::Begin;
@@ -137,9 +138,9 @@ impl AsyncInbox for PostgresTransaction<'_, '_> {
         inbox::find(self.transaction, &statements.0, organization_id, enrollment_id).await.map_err(host_error)
     }
 
-    async fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
+    async fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
         let statements = self.statements().await?;
-        inbox::claim(self.transaction, &statements.0, now, lease_end).await.map_err(host_error)
+        inbox::claim(self.transaction, &statements.0, lease).await.map_err(host_error)
     }
 
     async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
@@ -147,19 +148,18 @@ impl AsyncInbox for PostgresTransaction<'_, '_> {
         inbox::record_failure(self.transaction, &statements.0, claim, failure).await.map_err(host_error)
     }
 
-    async fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
+    async fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
         let statements = self.statements().await?;
-        inbox::release(self.transaction, &statements.0, claim, due_at).await.map_err(host_error)
+        inbox::release(self.transaction, &statements.0, claim, delay).await.map_err(host_error)
     }
 
     async fn retry(
         &mut self,
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
-        now: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let statements = self.statements().await?;
-        inbox::retry(self.transaction, &statements.0, organization_id, enrollment_id, now).await.map_err(host_error)
+        inbox::retry(self.transaction, &statements.0, organization_id, enrollment_id).await.map_err(host_error)
     }
 }
 

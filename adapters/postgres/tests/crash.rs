@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use enroll::inbox::Claim;
 use enroll::{
@@ -125,7 +125,7 @@ async fn drain(url: &str) {
     let began = Instant::now();
     let waits = "select count(*) from enroll.enrollments where state not in ('completed', 'rejected')";
     loop {
-        if let Some(claim) = repository.claim(now(), now_and(LEASE)).await.unwrap() {
+        if let Some(claim) = repository.claim(LEASE).await.unwrap() {
             process_claim(&mut repository, claim).await;
         } else if repository.client().query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
             return;
@@ -193,7 +193,7 @@ fn child() {
             println!("\n{ACCEPTED}{}{END}", receipt.enrollment_id);
             // The number of waiting enrollments varies.
             for _ in 0..random.below(4) {
-                let Some(claim) = repository.claim(now(), now_and(LEASE)).await.unwrap() else { break };
+                let Some(claim) = repository.claim(LEASE).await.unwrap() else { break };
                 process_claim(&mut repository, claim).await;
                 println!("\n{COMPLETED}{}{END}", claim.enrollment_id);
             }
@@ -208,12 +208,7 @@ async fn process_claim(inbox: &mut impl AsyncInbox, claim: Claim) {
 }
 
 fn now() -> Timestamp {
-    now_and(Duration::ZERO)
-}
-
-fn now_and(later: Duration) -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + later;
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap()).unwrap()
+    SystemTime::now().try_into().unwrap()
 }
 
 /// Random numbers that are the same in each run.

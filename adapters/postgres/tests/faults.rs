@@ -14,7 +14,7 @@ use enroll_postgres::seed::load;
 use enroll_postgres::testing::Server;
 use enroll_postgres::{PostgresClient, PostgresError, PostgresRepository, migrate};
 use support::{
-    Request, at, block_on, body, connect, count_rows, database, open, pid, postgres_error, refused, until_blocked,
+    LEASE, Request, block_on, body, connect, count_rows, database, open, pid, postgres_error, refused, until_blocked,
 };
 use tokio_postgres::{Client, NoTls};
 
@@ -35,7 +35,7 @@ fn a_stopped_server_is_unavailable() {
         assert_advice(&postgres_error(&error), Unavailable, "try again");
         let error = refused(request.accept(&mut repository).await);
         assert_advice(&postgres_error(&error), Unavailable, "try again");
-        let error = repository.claim(at(0), at(10)).await.unwrap_err();
+        let error = repository.claim(LEASE).await.unwrap_err();
         assert_advice(&postgres_error(&error), Unavailable, "try again");
         let error = PostgresRepository::connect(&url, 1).await.unwrap_err();
         assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
@@ -138,7 +138,7 @@ fn a_read_only_database_is_read_and_refuses_commits() {
         assert_eq!(count_rows(&connect(&url).await).await, 0);
         let error = refused(Request::new(1, &body(0, 2)).accept(&mut repository).await);
         assert!(matches!(postgres_error(&error), (Unavailable, PostgresError::ReadOnly(_))), "{error:?}");
-        let error = repository.claim(at(0), at(10)).await.unwrap_err();
+        let error = repository.claim(LEASE).await.unwrap_err();
         assert!(matches!(postgres_error(&error), (Unavailable, PostgresError::ReadOnly(_))), "{error:?}");
         assert_eq!(count_rows(&connect(&url).await).await, 0);
     });
@@ -225,6 +225,9 @@ fn a_server_that_restarts_is_unavailable_until_it_is_back() {
     block_on(async {
         let server = Server::start();
         let url = server.database().await.unwrap();
+        // A crash must keep what was committed.
+        let durable = "alter role current_user set synchronous_commit = on";
+        connect(&url).await.batch_execute(durable).await.unwrap();
         load(&mut connect(&url).await, &support::seed()).await.unwrap();
         let mut repository = PostgresRepository::connect(&url, 2).await.unwrap();
         let request = Request::new(1, &body(0, 2));
@@ -235,7 +238,7 @@ fn a_server_that_restarts_is_unavailable_until_it_is_back() {
         // Before the server notices the crash, calls still succeed.
         let mut outages = 0;
         loop {
-            match repository.claim(at(0), at(0)).await {
+            match repository.claim(Duration::ZERO).await {
                 Ok(_) if outages > 0 => break,
                 Ok(_) => {}
                 Err(error) => {
@@ -357,14 +360,14 @@ fn a_connection_lost_during_a_claim_has_no_lease() {
         let (mut blocker, other) = (connect(&url).await, connect(&url).await);
         let lock = blocker.transaction().await.unwrap();
         lock.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
-        let claim = tokio::spawn(async move { repository.claim(at(0), at(600)).await });
+        let claim = tokio::spawn(async move { repository.claim(LEASE).await });
         until_blocked(&other, pid).await;
         terminate(&other, pid).await;
         let error = claim.await.unwrap().unwrap_err();
         assert_advice(&postgres_error(&error), Unavailable, "try again");
         lock.rollback().await.unwrap();
-        let claim = open(&url).await.claim(at(0), at(600)).await.unwrap();
-        assert_eq!(claim.map(|claim| claim.attempt), Some(1));
+        let claim = open(&url).await.claim(LEASE).await.unwrap();
+        assert_eq!(claim.map(|claim| claim.lease), Some(1));
     });
 }
 
@@ -384,18 +387,19 @@ fn a_claim_skips_locked_rows_and_times_out_on_a_locked_table() {
 
         let lock = blocker.transaction().await.unwrap();
         lock.batch_execute("select from enroll.enrollments order by at limit 1 for update").await.unwrap();
-        let claim = repository.claim(at(0), at(600)).await.unwrap();
+        let claim = repository.claim(LEASE).await.unwrap();
         assert_eq!(claim.map(|claim| claim.enrollment_id), Some(support::id(2)));
-        assert_eq!(repository.claim(at(0), at(600)).await.unwrap(), None);
+        repository.release(&claim.unwrap(), LEASE).await.unwrap();
+        assert_eq!(repository.claim(LEASE).await.unwrap(), None);
         lock.rollback().await.unwrap();
 
         let lock = blocker.transaction().await.unwrap();
         lock.batch_execute("lock table enroll.enrollments in exclusive mode").await.unwrap();
-        let error = repository.claim(at(0), at(600)).await.unwrap_err();
+        let error = repository.claim(LEASE).await.unwrap_err();
         assert!(matches!(postgres_error(&error), (_, PostgresError::TimedOut(_))), "{error:?}");
         assert_advice(&postgres_error(&error), Unavailable, "raise the timeout");
         lock.rollback().await.unwrap();
-        let claim = repository.claim(at(0), at(600)).await.unwrap();
+        let claim = repository.claim(LEASE).await.unwrap();
         assert_eq!(claim.map(|claim| claim.enrollment_id), Some(support::id(1)));
     });
 }
@@ -407,7 +411,7 @@ fn a_failure_whose_text_contains_nul_is_recorded() {
     block_on(async {
         let mut repository = open(&database().await).await;
         Request::new(1, &body(0, 1)).accept(&mut repository).await.unwrap();
-        let claim = repository.claim(at(0), at(600)).await.unwrap().unwrap();
+        let claim = repository.claim(LEASE).await.unwrap().unwrap();
         let failure = Failure::new("failed: `\0`", None);
         repository.record_failure(&claim, &failure).await.unwrap();
         let entry = repository.find(claim.organization_id, claim.enrollment_id).await.unwrap().unwrap();

@@ -11,7 +11,7 @@ use enroll_postgres::needs_postgres;
 use enroll_postgres::testing::Server;
 use enroll_postgres::{PostgresError, PostgresRepository, PostgresTransaction, SCHEMA_VERSION, Statements, migrate};
 use support::{
-    Request, at, block_on, body, connect, count_rows, database, id, open, organization, pid, postgres_error,
+    LEASE, Request, block_on, body, connect, count_rows, database, id, open, organization, pid, postgres_error,
     until_blocked,
 };
 use tokio_postgres::Client;
@@ -125,16 +125,16 @@ async fn assert_stopped(
     command: &EnrollmentCommand,
     changes: &ChangeSet,
 ) {
-    let claim = Claim::new(organization(), id(1), 1, at(10));
+    let claim = Claim::new(organization(), id(1), 1);
     assert_newer(repository.reference_data(&query.reference).await);
     assert_newer(repository.load(query).await);
     assert_newer(repository.commit(changes).await);
     assert_newer(repository.insert(command).await);
     assert_newer(repository.find(organization(), id(1)).await);
-    assert_newer(repository.claim(at(0), at(10)).await);
+    assert_newer(repository.claim(LEASE).await);
     assert_newer(repository.record_failure(&claim, &Failure::new("failed", None)).await);
-    assert_newer(repository.release(&claim, at(20)).await);
-    assert_newer(repository.retry(organization(), id(1), at(0)).await);
+    assert_newer(repository.release(&claim, LEASE).await);
+    assert_newer(repository.retry(organization(), id(1)).await);
 }
 
 #[track_caller]

@@ -11,7 +11,8 @@ use enroll_postgres::needs_postgres;
 use enroll_postgres::seed::dump;
 use enroll_postgres::{PostgresClient, PostgresError, PostgresRepository, PostgresTransaction};
 use support::{
-    Request, at, block_on, body, connect, count_rows, database, open, organization, pid, postgres_error, until_blocked,
+    LEASE, Request, block_on, body, connect, count_rows, database, open, organization, pid, postgres_error,
+    until_blocked,
 };
 
 #[test]
@@ -166,9 +167,9 @@ fn a_claim_skips_enrollments_that_are_being_finished() {
         request.accept(&mut other).await.unwrap();
         let mut transaction = client.transaction().await.unwrap();
         request.process(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
-        assert_eq!(other.claim(at(10), at(20)).await.unwrap(), None);
+        assert_eq!(other.claim(LEASE).await.unwrap(), None);
         transaction.rollback().await.unwrap();
-        let claim = other.claim(at(10), at(20)).await.unwrap();
-        assert_eq!(claim.map(|claim| claim.attempt), Some(1));
+        let claim = other.claim(LEASE).await.unwrap();
+        assert_eq!(claim.map(|claim| claim.lease), Some(1));
     });
 }

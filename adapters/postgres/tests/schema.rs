@@ -30,7 +30,8 @@ fn every_key_and_index_begins_with_organization_id() {
     let mut seen = 0;
     for row in indexes {
         let (table, index, first): (String, String, Option<String>) = (row.get(0), row.get(1), row.get(2));
-        if table != "schema_version" {
+        // A claim orders the organizations by their turns.
+        if table != "schema_version" && index != "queues_turn" {
             assert_eq!(first.as_deref(), Some("organization_id"), "`{index}` of `{table}`");
             seen += 1;
         }
@@ -141,10 +142,9 @@ fn a_claim_scans_only_the_index_of_waiting_enrollments() {
                 from generate_series(1, 20000);
             analyze enroll.enrollments; set plan_cache_mode = force_generic_plan";
         client.batch_execute(many_ended).await.unwrap();
-        let prepared = "select name from pg_prepared_statements where statement like '%skip locked%'
-            and statement not like '%pg_prepared_statements%'";
+        let prepared = "select name from pg_prepared_statements where statement like 'with oldest %'";
         let name: String = client.query_one(prepared, &[]).await.unwrap().get(0);
-        let plan = client.query(&format!("explain execute {name}(now(), now())"), &[]).await.unwrap();
+        let plan = client.query(&format!("explain execute {name}(gen_random_uuid(), 60)"), &[]).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
         let plan = plan.join("\n");
         assert!(plan.contains("Index Scan using enrollments_waiting") && !plan.contains("Seq Scan"), "{plan}");

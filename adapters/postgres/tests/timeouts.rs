@@ -13,8 +13,8 @@ use enroll_postgres::{
 };
 use support::connection::Connection;
 use support::{
-    Request, at, block_on, body, connect, count_rows, database, id, open, organization, pid, postgres_error, refused,
-    until_blocked, until_session_ended,
+    LEASE, Request, block_on, body, connect, count_rows, database, id, open, organization, pid, postgres_error,
+    refused, until_blocked, until_session_ended,
 };
 use tokio_postgres::Client;
 
@@ -31,23 +31,25 @@ fn every_call_gives_up_a_lock_and_changes_nothing_for_the_host() {
         let request = Request::new(1, &body(0, 2));
         let (query, command) = request.snapshot_query(&mut repository).await;
         let changes = request.plan(&mut repository).await;
-        let (claim, failure) = (Claim::new(organization(), id(1), 1, at(0)), Failure::new("failed", None));
+        let (claim, failure) = (Claim::new(organization(), id(1), 1), Failure::new("failed", None));
         for timeouts in [Timeouts { lock: SHORT, ..NONE }, Timeouts { statement: SHORT, ..NONE }] {
             let mut repository = repository.clone().with_timeouts(&timeouts);
             let lock = blocker.transaction().await.unwrap();
-            lock.batch_execute("lock table enroll.enrollments, enroll.contacts in access exclusive mode")
-                .await
-                .unwrap();
+            lock.batch_execute(
+                "lock table enroll.enrollments, enroll.queues, enroll.contacts in access exclusive mode",
+            )
+            .await
+            .unwrap();
             let refused = [
                 repository.reference_data(&query.reference).await.map(drop),
                 repository.load(&query).await.map(drop),
                 repository.commit(&changes).await,
                 repository.insert(&command).await.map(drop),
                 repository.find(organization(), id(1)).await.map(drop),
-                repository.claim(at(0), at(10)).await.map(drop),
+                repository.claim(LEASE).await.map(drop),
                 repository.record_failure(&claim, &failure).await,
-                repository.release(&claim, at(10)).await,
-                repository.retry(organization(), id(1), at(0)).await.map(drop),
+                repository.release(&claim, LEASE).await,
+                repository.retry(organization(), id(1)).await.map(drop),
             ];
             for (call, refused) in refused.into_iter().enumerate() {
                 let error = refused.expect_err(&format!("call {call}"));

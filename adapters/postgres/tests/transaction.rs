@@ -7,7 +7,7 @@ use enroll::{AsyncInbox, AsyncRepository, RepositoryErrorKind};
 use enroll_postgres::needs_postgres;
 use enroll_postgres::{PostgresError, PostgresTransaction, Statements};
 use support::{
-    Request, at, block_on, body, connect, count_rows, database, open, organization, pid, postgres_error, refused,
+    LEASE, Request, block_on, body, connect, count_rows, database, open, organization, pid, postgres_error, refused,
     until_blocked,
 };
 use tokio_postgres::IsolationLevel;
@@ -108,7 +108,7 @@ fn acceptance_and_processing_commit_or_roll_back_with_the_hosts_row() {
             let mut transaction = client.transaction().await.unwrap();
             transaction.batch_execute("insert into outbox values ('accepted')").await.unwrap();
             request.accept(&mut PostgresTransaction::new(&mut transaction)).await.unwrap();
-            assert_eq!(open(&url).await.claim(at(0), at(600)).await.unwrap(), None);
+            assert_eq!(open(&url).await.claim(LEASE).await.unwrap(), None);
             if commits {
                 transaction.commit().await.unwrap();
             } else {
@@ -119,11 +119,11 @@ fn acceptance_and_processing_commit_or_roll_back_with_the_hosts_row() {
         // The rollback of a worker's transaction undoes its claim.
         let mut transaction = client.transaction().await.unwrap();
         let mut worker = PostgresTransaction::new(&mut transaction);
-        assert_eq!(worker.claim(at(0), at(600)).await.unwrap().map(|claim| claim.attempt), Some(1));
+        assert_eq!(worker.claim(LEASE).await.unwrap().map(|claim| claim.lease), Some(1));
         request.process(&mut worker).await.unwrap();
         transaction.rollback().await.unwrap();
         let mut worker = open(&url).await;
-        assert_eq!(worker.claim(at(0), at(600)).await.unwrap().map(|claim| claim.attempt), Some(1));
+        assert_eq!(worker.claim(LEASE).await.unwrap().map(|claim| claim.lease), Some(1));
         assert_eq!(request.process(&mut worker).await.unwrap().counts().added, 3);
     });
 }

@@ -2,7 +2,9 @@
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredEnrollment, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::time::{Duration, SystemTime};
+use uuid::Uuid;
 
 use crate::error::SqliteError;
 use crate::read::{self, for_each_row};
@@ -23,7 +25,11 @@ pub(crate) fn insert(
         command.at().millis(),
         serde_json::to_string(command)?,
     ])?;
-    if inserted == 1 { Ok(None) } else { read::enrollment(connection, organization_id, id) }
+    if inserted == 0 {
+        return read::enrollment(connection, organization_id, id);
+    }
+    wake(connection, organization_id)?;
+    Ok(None)
 }
 
 /// Reads an enrollment, with its command if it has not ended.
@@ -46,43 +52,53 @@ pub(crate) fn find(
     Ok(found)
 }
 
-/// Leases the oldest enrollment that is due, of any organization.
-pub(crate) fn claim(
-    connection: &Connection,
-    now: Timestamp,
-    lease_end: Timestamp,
-) -> Result<Option<Claim>, SqliteError> {
-    let mut claim = None;
-    for_each_row(connection, CLAIM, [now.millis(), lease_end.millis()], |columns| {
-        claim = Some(Claim::new(columns.read()?, columns.read()?, columns.read()?, lease_end));
-        Ok(())
-    })?;
-    Ok(claim)
+/// Leases an enrollment of the organization whose turn it is.
+pub(crate) fn claim(connection: &Connection, lease: Duration) -> Result<Option<Claim>, SqliteError> {
+    let now = now();
+    let mut next = connection.prepare_cached(NEXT_QUEUE)?;
+    while let Some(organization) = next.query_row([now.millis()], |row| row.get::<_, Uuid>(0)).optional()? {
+        let lease_end = now.saturating_add(lease);
+        let mut claim = None;
+        for_each_row(connection, CLAIM, params![organization, now.millis(), lease_end.millis()], |columns| {
+            let (id, number) = (columns.read()?, columns.read::<i64>()?.unsigned_abs());
+            let mut claimed = Claim::new(OrganizationId::from_uuid(organization), id, number);
+            (claimed.attempts, claimed.lost_leases) = (columns.read()?, columns.read()?);
+            claim = Some(claimed);
+            Ok(())
+        })?;
+        let Some(claim) = claim else {
+            // No enrollment is due yet, or none waits.
+            connection.prepare_cached(POSTPONE_QUEUE)?.execute([organization])?;
+            continue;
+        };
+        let params = params![organization, claim.enrollment_id.as_uuid(), lease_end.millis()];
+        connection.prepare_cached(LEASE_QUEUE)?.execute(params)?;
+        return Ok(Some(claim));
+    }
+    Ok(None)
 }
 
-/// Records that the attempt of a claim failed. Does nothing if another claim has followed.
+/// Records that the enrollment of a claim cannot be processed. Does nothing if the claim is not its latest lease.
 pub(crate) fn record_failure(connection: &Connection, claim: &Claim, failure: &Failure) -> Result<(), SqliteError> {
-    connection.prepare_cached(RECORD_FAILURE)?.execute(params![
-        claim.organization_id.as_uuid(),
-        claim.enrollment_id.as_uuid(),
-        claim.attempt,
-        failure.error,
-        failure.retry_at.map(Timestamp::millis),
-        claim.lease_end.millis(),
-    ])?;
-    Ok(())
+    let now = now();
+    let due_at = failure.retry_after.map(|delay| now.saturating_add(delay).millis());
+    let failed_at = failure.retry_after.is_none().then_some(now.millis());
+    let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
+    let params = params![organization, id, lease_number(claim), failure.error, due_at, failed_at];
+    match connection.prepare_cached(RECORD_FAILURE)?.execute(params)? {
+        0 => Ok(()),
+        _ => end_lease(connection, organization, id),
+    }
 }
 
-/// Gives a claim back: its attempt does not count. Does nothing if a later claim exists.
-pub(crate) fn release(connection: &Connection, claim: &Claim, due_at: Timestamp) -> Result<(), SqliteError> {
-    connection.prepare_cached(RELEASE)?.execute(params![
-        claim.organization_id.as_uuid(),
-        claim.enrollment_id.as_uuid(),
-        claim.attempt,
-        due_at.millis(),
-        claim.lease_end.millis(),
-    ])?;
-    Ok(())
+/// Gives a claim back. Does nothing if the claim is not the latest lease of its enrollment.
+pub(crate) fn release(connection: &Connection, claim: &Claim, delay: Duration) -> Result<(), SqliteError> {
+    let due_at = now().saturating_add(delay).millis();
+    let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
+    match connection.prepare_cached(RELEASE)?.execute(params![organization, id, lease_number(claim), due_at])? {
+        0 => Ok(()),
+        _ => end_lease(connection, organization, id),
+    }
 }
 
 /// Makes a failed enrollment wait again. Returns false if it had not failed.
@@ -90,10 +106,37 @@ pub(crate) fn retry(
     connection: &Connection,
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
-    now: Timestamp,
 ) -> Result<bool, SqliteError> {
-    let params = params![organization_id.as_uuid(), enrollment_id.as_uuid(), now.millis()];
-    Ok(connection.prepare_cached(RETRY)?.execute(params)? == 1)
+    let params = params![organization_id.as_uuid(), enrollment_id.as_uuid(), now().millis()];
+    if connection.prepare_cached(RETRY)?.execute(params)? == 0 {
+        return Ok(false);
+    }
+    wake(connection, organization_id)?;
+    Ok(true)
+}
+
+/// Lets a claim find work of an organization at once.
+fn wake(connection: &Connection, organization_id: OrganizationId) -> Result<(), SqliteError> {
+    let params = params![organization_id.as_uuid(), now().millis()];
+    connection.prepare_cached(INSERT_QUEUE)?.execute(params)?;
+    connection.prepare_cached(WAKE_QUEUE)?.execute(params)?;
+    Ok(())
+}
+
+/// Lets another worker process the organization, if the enrollment has its lease.
+pub(crate) fn end_lease(connection: &Connection, organization: Uuid, enrollment: Uuid) -> Result<(), SqliteError> {
+    connection.prepare_cached(END_LEASE)?.execute([organization, enrollment])?;
+    Ok(())
+}
+
+/// Returns the current time. All processes that use a file are on one machine, so they share its clock.
+fn now() -> Timestamp {
+    Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::EPOCH)
+}
+
+/// Returns the number of a lease as SQLite stores it.
+fn lease_number(claim: &Claim) -> i64 {
+    i64::try_from(claim.lease).unwrap_or(i64::MAX)
 }
 
 const INSERT_ORGANIZATION: &str = "insert into enroll_organizations values (?1) on conflict do nothing";
@@ -106,32 +149,34 @@ const FIND: &str = concat!(
     enrollments!(columns),
     " from enroll_enrollments where organization_id = ?1 and id = ?2"
 );
-/// Steps from one organization with waiting enrollments to the next, finds the oldest due enrollment of each, and claims
-/// the oldest of these. The cost grows with the number of such organizations, not with the number of waiting enrollments.
+const INSERT_QUEUE: &str = "insert into enroll_queues (organization_id, due_at) values (?1, ?2) on conflict do nothing";
+const WAKE_QUEUE: &str =
+    "update enroll_queues set due_at = ?2 where organization_id = ?1 and (due_at is null or due_at > ?2)";
+/// Selects the organization whose turn it is, among those with due work and without a lease.
+const NEXT_QUEUE: &str = "select organization_id from enroll_queues indexed by enroll_queues_turn \
+     where due_at <= ?1 and (lease_end is null or lease_end <= ?1) order by turn limit 1";
 /// `indexed by` ensures that enrollments that have ended are never read.
-const CLAIM: &str = "with recursive waiting (organization_id) as ( \
-         select min(organization_id) from enroll_enrollments indexed by enroll_enrollments_waiting \
-             where state = 'accepted' \
-         union all \
-         select (select min(e.organization_id) from enroll_enrollments e indexed by enroll_enrollments_waiting \
-             where e.state = 'accepted' and e.organization_id > w.organization_id) \
-         from waiting w where w.organization_id is not null \
-     ), oldest (enrollment) as ( \
-         select (select e.rowid from enroll_enrollments e indexed by enroll_enrollments_waiting \
-             where e.organization_id = w.organization_id and e.state = 'accepted' and e.due_at <= ?1 \
-             order by e.at, e.id limit 1) \
-         from waiting w \
-     ) \
-     update enroll_enrollments set attempts = min(attempts + 1, 4294967295), due_at = ?2 \
-     where rowid = (select e.rowid from oldest cross join enroll_enrollments e on e.rowid = oldest.enrollment \
-         order by e.at, e.id, e.organization_id limit 1) \
-     returning organization_id, id, attempts";
-const RECORD_FAILURE: &str = "update enroll_enrollments set error = ?4, due_at = ?5, \
+const CLAIM: &str = "update enroll_enrollments set \
+     lease = lease + 1, unanswered = min(unanswered + 1, 4294967295), due_at = ?3 \
+     where rowid = (select rowid from enroll_enrollments indexed by enroll_enrollments_waiting \
+         where organization_id = ?1 and state = 'accepted' and due_at <= ?2 order by at, id limit 1) \
+     returning id, lease, attempts, unanswered - 1";
+const LEASE_QUEUE: &str = "update enroll_queues set \
+     turn = (select max(turn) from enroll_queues) + 1, leased_id = ?2, lease_end = ?3 where organization_id = ?1";
+const POSTPONE_QUEUE: &str = "update enroll_queues set due_at = ( \
+         select min(due_at) from enroll_enrollments indexed by enroll_enrollments_waiting \
+         where organization_id = ?1 and state = 'accepted' \
+     ) where organization_id = ?1";
+const END_LEASE: &str =
+    "update enroll_queues set leased_id = null, lease_end = null where organization_id = ?1 and leased_id = ?2";
+const RECORD_FAILURE: &str = "update enroll_enrollments set \
+     attempts = min(attempts + 1, 4294967295), unanswered = 0, error = ?4, due_at = ?5, failed_at = ?6, \
      state = case when ?5 is null then 'failed' else state end \
-     where organization_id = ?1 and id = ?2 and state = 'accepted' and attempts = ?3 and due_at = ?6";
-const RELEASE: &str = "update enroll_enrollments set attempts = max(attempts - 1, 0), due_at = ?4 \
-     where organization_id = ?1 and id = ?2 and state = 'accepted' and attempts = ?3 and due_at = ?5";
-const RETRY: &str = "update enroll_enrollments set state = 'accepted', attempts = 0, due_at = ?3 \
+     where organization_id = ?1 and id = ?2 and state = 'accepted' and lease = ?3 and unanswered > 0";
+const RELEASE: &str = "update enroll_enrollments set unanswered = 0, due_at = ?4 \
+     where organization_id = ?1 and id = ?2 and state = 'accepted' and lease = ?3 and unanswered > 0";
+const RETRY: &str = "update enroll_enrollments set \
+     state = 'accepted', attempts = 0, unanswered = 0, due_at = ?3, failed_at = null \
      where organization_id = ?1 and id = ?2 and state = 'failed'";
 
 #[cfg(test)]
@@ -139,16 +184,19 @@ mod tests {
     use super::*;
     use crate::SqliteRepository;
 
-    /// Only entries of waiting enrollments are searched, and only the claimed row is read.
+    /// Each statement of a claim searches an index. Only the turns of the organizations are scanned, in order.
     #[test]
-    fn a_claim_scans_no_table() {
+    fn a_claim_scans_no_enrollments() {
         let repository = SqliteRepository::open_in_memory().unwrap();
-        let mut statement = repository.connection().prepare(&format!("explain query plan {CLAIM}")).unwrap();
-        let steps = statement.raw_query().mapped(|row| row.get("detail")).collect::<Result<Vec<String>, _>>().unwrap();
-        println!("{steps:#?}");
-        let scans = |step: &&String| step.starts_with("SCAN") && !["SCAN w", "SCAN oldest"].contains(&step.as_str());
-        // `min` reads only the first entry of the index, which the plan names a search.
-        let scans: Vec<&String> = steps.iter().filter(scans).collect();
-        assert_eq!(scans, ["SCAN CONSTANT ROW"; 0], "{steps:#?}");
+        for sql in [NEXT_QUEUE, CLAIM, LEASE_QUEUE, POSTPONE_QUEUE] {
+            let mut statement = repository.connection().prepare(&format!("explain query plan {sql}")).unwrap();
+            let steps =
+                statement.raw_query().mapped(|row| row.get("detail")).collect::<Result<Vec<String>, _>>().unwrap();
+            println!("{steps:#?}");
+            assert!(!steps.is_empty());
+            // `max` reads only the last entry of the index, which the plan names a search.
+            let in_order = "SCAN enroll_queues USING INDEX enroll_queues_turn";
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN") && step != in_order), "{steps:#?}");
+        }
     }
 }

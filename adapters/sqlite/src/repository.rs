@@ -3,7 +3,7 @@
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{
     ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData, ReferenceQuery, Repository,
-    RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+    RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
 };
 use rusqlite::config::DbConfig;
 use rusqlite::vtab::array;
@@ -227,25 +227,20 @@ impl Inbox for SqliteRepository {
         Ok(self.read(|connection| inbox::find(connection, organization_id, enrollment_id))?)
     }
 
-    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        Ok(self.write(|connection| inbox::claim(connection, now, lease_end))?)
+    fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
+        Ok(self.write(|connection| inbox::claim(connection, lease))?)
     }
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         Ok(self.write(|connection| inbox::record_failure(connection, claim, failure))?)
     }
 
-    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-        Ok(self.write(|connection| inbox::release(connection, claim, due_at))?)
+    fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
+        Ok(self.write(|connection| inbox::release(connection, claim, delay))?)
     }
 
-    fn retry(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-        now: Timestamp,
-    ) -> Result<bool, RepositoryError> {
-        Ok(self.write(|connection| inbox::retry(connection, organization_id, enrollment_id, now))?)
+    fn retry(&mut self, organization_id: OrganizationId, enrollment_id: EnrollmentId) -> Result<bool, RepositoryError> {
+        Ok(self.write(|connection| inbox::retry(connection, organization_id, enrollment_id))?)
     }
 }
 

@@ -3,10 +3,11 @@
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{
     ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData, ReferenceQuery, Repository,
-    RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+    RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
 };
 use rusqlite::vtab::array;
 use rusqlite::{Connection, Transaction};
+use std::time::Duration;
 
 use crate::error::SqliteError;
 use crate::{inbox, read, schema, write};
@@ -126,25 +127,20 @@ impl Inbox for SqliteTransaction<'_> {
         Ok(inbox::find(self.connection, organization_id, enrollment_id)?)
     }
 
-    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        Ok(self.writing(|connection| inbox::claim(connection, now, lease_end))?)
+    fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
+        Ok(self.writing(|connection| inbox::claim(connection, lease))?)
     }
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         Ok(self.writing(|connection| inbox::record_failure(connection, claim, failure))?)
     }
 
-    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| inbox::release(connection, claim, due_at))?)
+    fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
+        Ok(self.writing(|connection| inbox::release(connection, claim, delay))?)
     }
 
-    fn retry(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-        now: Timestamp,
-    ) -> Result<bool, RepositoryError> {
-        Ok(self.writing(|connection| inbox::retry(connection, organization_id, enrollment_id, now))?)
+    fn retry(&mut self, organization_id: OrganizationId, enrollment_id: EnrollmentId) -> Result<bool, RepositoryError> {
+        Ok(self.writing(|connection| inbox::retry(connection, organization_id, enrollment_id))?)
     }
 }
 

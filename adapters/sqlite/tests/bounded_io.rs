@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use support::{TestRequest, at, process, seed};
+use support::{LEASE, TestRequest, at, process, seed};
 
 /// The number of runs of each statement.
 type Runs = BTreeMap<String, usize>;
@@ -35,7 +35,7 @@ fn accept_and_process(recipients: usize) -> (Runs, usize) {
     let written = 1 + rows(&request.plan(&mut repository));
     ran.lock().unwrap().clear();
     request.accept(&mut repository).unwrap();
-    let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
+    let claim = repository.claim(LEASE).unwrap().unwrap();
     process(&mut repository, claim, at(1)).unwrap();
     let ran = ran.lock().unwrap().clone();
     (ran, written)

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
-use support::{TestRequest, assert_nothing_stored, at, count, open_seeded, process, sqlite_error};
+use support::{LEASE, TestRequest, assert_nothing_stored, at, count, open_seeded, process, sqlite_error};
 use tempfile::TempDir;
 
 fn file() -> (TempDir, PathBuf) {
@@ -92,7 +92,7 @@ fn a_locked_database_refuses_claims_and_inserts_but_not_reads() {
     let other = Connection::open(&file).unwrap();
     other.execute_batch("begin immediate").unwrap();
     repository.connection().busy_timeout(Duration::from_millis(1)).unwrap();
-    let claimed = repository.claim(at(0), at(60)).map(|_| ());
+    let claimed = repository.claim(LEASE).map(|_| ());
     for refused in [claimed, repository.insert(&command).map(|_| ())] {
         let error = refused.unwrap_err();
         let (kind, fault, _) = sqlite_error(&error);
@@ -103,8 +103,8 @@ fn a_locked_database_refuses_claims_and_inserts_but_not_reads() {
     let command_id = command.enrollment_id();
     assert_eq!(repository.find(command.organization_id(), command_id).unwrap(), None);
     other.execute_batch("rollback").unwrap();
-    let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
-    assert_eq!((claim.enrollment_id, claim.attempt), (receipt.enrollment_id, 1));
+    let claim = repository.claim(LEASE).unwrap().unwrap();
+    assert_eq!((claim.enrollment_id, claim.attempts), (receipt.enrollment_id, 0));
     assert_eq!(repository.insert(&command).unwrap(), None);
     // The setting is restored, also after a failed flush.
     assert_eq!(repository.connection().pragma_query_value(None, "synchronous", |row| row.get(0)), Ok(1));
@@ -116,7 +116,7 @@ fn a_full_database_accepts_nothing_and_keeps_accepted_enrollments() {
     let mut repository = open_seeded(&file);
     let receipt = request().accept(&mut repository).unwrap();
     let pages: i64 = repository.connection().query_row("pragma page_count", [], |row| row.get(0)).unwrap();
-    let claim = repository.claim(at(0), at(60)).unwrap().unwrap();
+    let claim = repository.claim(LEASE).unwrap().unwrap();
     limit(&repository, pages);
     let accepted = TestRequest::new("other", 50..99).accept(&mut repository).map(|_| ());
     for refused in [accepted, process(&mut repository, claim, at(1)).map(|_| ())] {
@@ -214,7 +214,7 @@ fn a_moved_deleted_or_replaced_file_refuses_reads_and_writes_until_it_is_back() 
             repository.commit(plan.changes()),
             repository.insert(&command).map(drop),
             repository.find(command.organization_id(), command.enrollment_id()).map(drop),
-            repository.claim(at(0), at(60)).map(drop),
+            repository.claim(LEASE).map(drop),
             repository.read(|_| Ok(())),
             repository.write(|_| Ok(())),
         ];

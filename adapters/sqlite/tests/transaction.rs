@@ -7,7 +7,7 @@ use enroll::inbox::Failure;
 use enroll::{Inbox, Repository, RepositoryErrorKind};
 use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use support::{TestRequest, assert_nothing_stored, at, count, open_seeded, process, sqlite_error};
+use support::{LEASE, TestRequest, assert_nothing_stored, at, count, open_seeded, process, sqlite_error};
 use tempfile::TempDir;
 
 /// Opens a host's connection, with a table of the host and without the adapter's settings.
@@ -130,7 +130,7 @@ fn acceptance_and_processing_commit_or_roll_back_with_the_hosts_row() {
 
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     let mut inbox = SqliteTransaction::new(&transaction).unwrap();
-    let claim = inbox.claim(at(0), at(60)).unwrap().unwrap();
+    let claim = inbox.claim(LEASE).unwrap().unwrap();
     let report = process(&mut inbox, claim, at(1)).unwrap();
     transaction.rollback().unwrap();
     assert_eq!(count(&connection, "enroll_contacts"), 0);
@@ -138,10 +138,11 @@ fn acceptance_and_processing_commit_or_roll_back_with_the_hosts_row() {
     // The rollback ended the lease too.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     let mut inbox = SqliteTransaction::new(&transaction).unwrap();
-    assert_eq!(inbox.claim(at(0), at(60)).unwrap(), Some(claim));
+    assert_eq!(inbox.claim(LEASE).unwrap(), Some(claim));
     inbox.record_failure(&claim, &Failure::new("no", None)).unwrap();
-    assert!(inbox.retry(claim.organization_id, claim.enrollment_id, at(2)).unwrap());
-    assert_eq!(inbox.claim(at(2), at(60)).unwrap(), Some(claim));
+    assert!(inbox.retry(claim.organization_id, claim.enrollment_id).unwrap());
+    let retried = inbox.claim(LEASE).unwrap().unwrap();
+    assert_eq!((retried.enrollment_id, retried.attempts), (claim.enrollment_id, 0));
     assert_eq!(process(&mut inbox, claim, at(1)).unwrap(), report);
     let found = inbox.find(claim.organization_id, claim.enrollment_id).unwrap().unwrap();
     assert_eq!((found.command, found.attempts, found.error), (None, 1, None));

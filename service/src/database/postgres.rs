@@ -1,6 +1,7 @@
 //! A blocking connection to PostgreSQL.
 
 use std::error::Error;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
@@ -8,7 +9,7 @@ use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::seed::Seed;
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData,
-    ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
+    ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
 };
 use enroll_postgres::deadpool_postgres::Object;
 use enroll_postgres::tokio_postgres::IsolationLevel;
@@ -116,25 +117,20 @@ impl<R: AsyncInbox> Inbox for BlockOn<'_, R> {
         self.runtime.block_on(self.repository.find(organization_id, enrollment_id))
     }
 
-    fn claim(&mut self, now: Timestamp, lease_end: Timestamp) -> Result<Option<Claim>, RepositoryError> {
-        self.runtime.block_on(self.repository.claim(now, lease_end))
+    fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
+        self.runtime.block_on(self.repository.claim(lease))
     }
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         self.runtime.block_on(self.repository.record_failure(claim, failure))
     }
 
-    fn release(&mut self, claim: &Claim, due_at: Timestamp) -> Result<(), RepositoryError> {
-        self.runtime.block_on(self.repository.release(claim, due_at))
+    fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
+        self.runtime.block_on(self.repository.release(claim, delay))
     }
 
-    fn retry(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-        now: Timestamp,
-    ) -> Result<bool, RepositoryError> {
-        self.runtime.block_on(self.repository.retry(organization_id, enrollment_id, now))
+    fn retry(&mut self, organization_id: OrganizationId, enrollment_id: EnrollmentId) -> Result<bool, RepositoryError> {
+        self.runtime.block_on(self.repository.retry(organization_id, enrollment_id))
     }
 }
 

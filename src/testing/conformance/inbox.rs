@@ -3,7 +3,9 @@
 
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::setup::{
     BOB, BOBS_PHONE, FAYS_PHONE, NEW_PHONE, ORGANIZATION, OTHER_NEW_PHONE, OTHER_ORGANIZATION, Setup, TestRequest,
@@ -52,11 +54,11 @@ pub mod inserted_once {
         let mut later = request.clone();
         later.at = at(60);
         assert_eq!(accepted(&setup, &later).await, again, "while accepted");
-        let claim = claimed(&setup, at(0), at(10)).await;
+        let claim = claimed(&setup).await;
         assert_eq!(accepted(&setup, &later).await, again, "while claimed");
         give_up(&setup, claim, "broken").await;
         assert_eq!(accepted(&setup, &later).await, again, "after a failure");
-        assert!(ok(setup.open().await.retry(ORGANIZATION, request.id, at(10)).await));
+        assert!(ok(setup.open().await.retry(ORGANIZATION, request.id).await));
         processed(&setup, request.id, at(11)).await;
         assert_eq!(accepted(&setup, &later).await, again, "after the completion");
     }
@@ -88,7 +90,7 @@ pub mod inserted_once {
         request.enroll(&mut setup.open().await).await;
         accepted(&setup, &request).await;
         assert_eq!(found(&setup, request.id).await.enrollment.state.as_str(), "completed");
-        assert_eq!(claimed(&setup, at(0), at(10)).await, None);
+        assert_eq!(claimed(&setup).await, None);
     }
 
     pub async fn an_unknown_enrollment_is_not_found<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
@@ -161,7 +163,7 @@ pub mod completion_commits_with_its_data {
         let before = setup.dump().await;
         assert_eq!(commit(&mut handle, &changes).await, CONFLICT, "no row");
         accepted(&setup, &request).await;
-        let claim = claimed(&setup, at(0), at(10)).await;
+        let claim = claimed(&setup).await;
         give_up(&setup, claim, "broken").await;
         assert_eq!(commit(&mut handle, &changes).await, CONFLICT, "failed");
         assert_same(&before, &setup.dump().await, "an enrollment that is not accepted");
@@ -205,16 +207,17 @@ pub mod completion_commits_with_its_data {
             .await;
         let before = setup.dump().await;
         let first = ended(&setup, request.id, at(1)).await;
-        let ProcessOutcome::Rejected(rejection) = &first else { panic_with(&first) };
+        let ProcessOutcome::Rejected { rejection, replayed: false } = &first else { panic_with(&first) };
         assert_eq!(rejection.errors()[0].code.code(), "sequence_not_active");
         assert_same(&before, &setup.dump().await, "a rejection");
         // The rejection is final, also if the sequence is active again.
         setup.write(WriteKind::Update, HostRow::Sequence(sequence)).await;
-        assert_eq!(ended(&setup, request.id, at(2)).await, first);
+        let replayed = ProcessOutcome::Rejected { rejection: rejection.clone(), replayed: true };
+        assert_eq!(ended(&setup, request.id, at(2)).await, replayed);
         let entry = found(&setup, request.id).await;
         assert_eq!(entry.enrollment.state, EnrollmentState::Rejected { rejection: rejection.clone() });
         assert_eq!((entry.enrollment.completed_at, entry.command), (Some(at(1)), None));
-        assert_eq!(claimed(&setup, at(100), at(200)).await, None);
+        assert_eq!(claimed(&setup).await, None);
     }
 
     pub async fn a_deleted_sequence_rejects_the_enrollment<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
@@ -224,7 +227,10 @@ pub mod completion_commits_with_its_data {
         let sequence = given().sequences.swap_remove(0).row;
         setup.write(WriteKind::Delete, HostRow::Sequence(sequence)).await;
         let outcome = ended(&setup, request.id, at(1)).await;
-        assert!(matches!(&outcome, ProcessOutcome::Rejected(rejection) if rejection.status() == 404), "{outcome:?}");
+        assert!(
+            matches!(&outcome, ProcessOutcome::Rejected { rejection, .. } if rejection.status() == 404),
+            "{outcome:?}"
+        );
     }
 }
 
@@ -242,10 +248,11 @@ pub mod one_worker_per_lease {
             accepted(&setup, &request).await;
         }
         for n in [4, 2, 3, 1] {
-            let claim = claimed(&setup, at(60), at(120)).await;
-            assert_eq!(claim, Some(Claim::new(ORGANIZATION, enrollment(n), 1, at(120))));
+            let claim = claimed(&setup).await;
+            assert_eq!(claim.map(|claim| claim.enrollment_id), Some(enrollment(n)));
+            give_up(&setup, claim, "broken").await;
         }
-        assert_eq!(claimed(&setup, at(60), at(120)).await, None);
+        assert_eq!(claimed(&setup).await, None);
     }
 
     pub async fn a_leased_enrollment_is_not_claimed_before_the_lease_ends<
@@ -254,46 +261,61 @@ pub mod one_worker_per_lease {
     >() {
         let setup = Setup::<F, B>::new().await;
         accepted(&setup, &request_with_everything(1)).await;
-        let first = claimed(&setup, at(0), at(30)).await;
-        assert_eq!(first.map(|claim| claim.attempt), Some(1));
-        assert_eq!(claimed(&setup, at(29), at(60)).await, None);
-        // The lease has ended, so another worker claims the second attempt.
-        let second = claimed(&setup, at(30), at(60)).await;
-        assert_eq!(second, Some(Claim::new(ORGANIZATION, enrollment(1), 2, at(60))));
-        assert_eq!(found(&setup, enrollment(1)).await.attempts, 2);
+        let first = claimed_for(&setup, ENDED).await;
+        assert_eq!(
+            first.map(|claim| (claim.organization_id, claim.enrollment_id)),
+            Some((ORGANIZATION, enrollment(1)))
+        );
+        // The lease has ended, so another worker claims it.
+        let second = claimed(&setup).await;
+        assert!(second.map(|claim| claim.lease) > first.map(|claim| claim.lease), "{first:?}, {second:?}");
+        assert_eq!(claimed(&setup).await, None, "the second lease has not ended");
+    }
+
+    pub async fn an_organization_has_one_lease<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        accepted(&setup, &TestRequest::phones(2, &[NEW_PHONE])).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(1)));
+        assert_eq!(claimed(&setup).await, None, "the organization has a lease");
+        processed(&setup, enrollment(1), at(1)).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(2)));
+    }
+
+    /// A host can process an enrollment that no worker has claimed.
+    pub async fn another_completion_does_not_end_the_lease<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        for n in [1, 2, 3] {
+            accepted(&setup, &TestRequest::phones(n, &[NEW_PHONE])).await;
+        }
+        claimed(&setup).await;
+        processed(&setup, enrollment(2), at(1)).await;
+        assert_eq!(claimed(&setup).await, None);
+        processed(&setup, enrollment(1), at(1)).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(3)));
     }
 
     pub async fn a_completed_enrollment_is_not_claimed<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
         accepted(&setup, &request_with_everything(1)).await;
+        claimed_for(&setup, ENDED).await;
         processed(&setup, enrollment(1), at(1)).await;
-        assert_eq!(claimed(&setup, at(1000), at(2000)).await, None);
+        assert_eq!(found(&setup, enrollment(1)).await.attempts, 1);
+        assert_eq!(claimed(&setup).await, None);
     }
 
-    /// The clock of a caller can be ahead of the clock of a worker.
+    /// The clock of a caller can be ahead of the clock of the storage.
     pub async fn a_request_instant_in_the_future_is_due_now<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
         let mut request = request_with_everything(1);
-        request.at = at(3600);
+        request.at = at(10 * 365 * 86400);
         accepted(&setup, &request).await;
-        assert_eq!(claimed(&setup, at(0), at(10)).await.map(|claim| claim.attempt), Some(1));
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(1)));
     }
 
     pub async fn an_empty_inbox_has_no_claim<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
-        assert_eq!(claimed(&setup, at(0), at(10)).await, None);
-    }
-
-    pub async fn a_worker_claims_for_all_organizations<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
-        let setup = Setup::<F, B>::new().await;
-        accepted(&setup, &request_with_everything(1)).await;
-        accepted(&setup, &request_with_everything(1).in_organization(OTHER_ORGANIZATION)).await;
-        let mut owners = Vec::new();
-        for _ in 0..3 {
-            owners.extend(claimed(&setup, at(0), at(10)).await.map(|claim| claim.organization_id));
-        }
-        owners.sort_unstable();
-        assert_eq!(owners, [ORGANIZATION, OTHER_ORGANIZATION]);
+        assert_eq!(claimed(&setup).await, None);
     }
 
     /// One worker claims and completes each enrollment.
@@ -302,26 +324,28 @@ pub mod one_worker_per_lease {
         for n in 0..24 {
             let phones: Vec<String> = (0..10).map(|m| format!("+12025550{:03}", (n * 7 + m * 3) % 100)).collect();
             let phones: Vec<&str> = phones.iter().map(String::as_str).collect();
-            accepted(&setup, &TestRequest::phones(100 + n, &phones)).await;
+            let request = TestRequest::phones(100 + n, &phones);
+            let organization_id = if n % 2 == 0 { ORGANIZATION } else { OTHER_ORGANIZATION };
+            accepted(&setup, &request.in_organization(organization_id)).await;
         }
+        let completed = AtomicUsize::new(0);
         let claims: Vec<Claim> = thread::scope(|scope| {
-            let setup = &setup;
+            let (setup, completed) = (&setup, &completed);
             let worker = move || {
                 B::block_on(async {
-                    let (mut handle, mut claims) = (setup.open().await, Vec::new());
-                    while claims.len() <= 24
-                        && let Some(claim) = ok(handle.claim(at(60), at(600)).await)
-                    {
-                        let outcome = process_async(
-                            &mut handle,
-                            Retry::default(),
-                            claim.organization_id,
-                            claim.enrollment_id,
-                            at(61),
-                        )
-                        .await;
+                    let (mut handle, mut claims, mut idle) = (setup.open().await, Vec::new(), 0);
+                    while completed.load(Ordering::Relaxed) < 24 && idle < 1000 {
+                        let Some(claim) = ok(handle.claim(LEASE).await) else {
+                            idle += 1;
+                            thread::yield_now();
+                            continue;
+                        };
+                        idle = 0;
+                        let (organization_id, id) = (claim.organization_id, claim.enrollment_id);
+                        let outcome = process_async(&mut handle, Retry::default(), organization_id, id, at(61)).await;
                         assert!(matches!(outcome, Ok(ProcessOutcome::Completed(_))), "{outcome:?}");
                         claims.push(claim);
+                        completed.fetch_add(1, Ordering::Relaxed);
                     }
                     claims
                 })
@@ -332,87 +356,261 @@ pub mod one_worker_per_lease {
                 .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             claims.flatten().collect()
         });
-        let by_id: BTreeMap<EnrollmentId, u32> =
-            claims.iter().map(|claim| (claim.enrollment_id, claim.attempt)).collect();
+        let by_id: BTreeMap<EnrollmentId, Claim> = claims.iter().map(|claim| (claim.enrollment_id, *claim)).collect();
         assert_eq!((claims.len(), by_id.len()), (24, 24));
-        assert!(by_id.values().all(|attempt| *attempt == 1));
-        assert_eq!(setup.fixture.dump(ORGANIZATION).await.check_unique(), Ok(()));
-        for id in by_id.into_keys() {
-            assert_eq!(found(&setup, id).await.enrollment.state.as_str(), "completed");
+        assert!(by_id.values().all(|claim| (claim.attempts, claim.lost_leases) == (0, 0)), "{by_id:?}");
+        for (id, claim) in by_id {
+            let entry = ok(setup.open().await.find(claim.organization_id, id).await);
+            assert_eq!(entry.map(|entry| entry.enrollment.state.as_str()), Some("completed"));
+        }
+        for organization_id in [ORGANIZATION, OTHER_ORGANIZATION] {
+            assert_eq!(setup.fixture.dump(organization_id).await.check_unique(), Ok(()));
         }
     }
 }
 
 /// Clause 4.
 #[doc(hidden)]
-pub mod failures_belong_to_attempts {
+pub mod organizations_take_turns {
     use super::*;
 
-    pub async fn a_failure_is_stored_until_the_next_attempt<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+    pub async fn organizations_alternate<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
-        accepted(&setup, &request_with_everything(1)).await;
-        let claim = claimed(&setup, at(0), at(100)).await;
-        note(&setup, claim, "the network \u{1f50c}", Some(at(20))).await;
-        let entry = found(&setup, enrollment(1)).await;
-        assert_eq!((entry.attempts, entry.error.as_deref()), (1, Some("the network \u{1f50c}")));
-        assert_eq!(entry.enrollment.state, EnrollmentState::Accepted);
-        assert_eq!(claimed(&setup, at(19), at(100)).await, None);
-        assert_eq!(claimed(&setup, at(20), at(100)).await.map(|claim| claim.attempt), Some(2));
+        // The oldest three enrollments belong to one organization.
+        for (n, organization_id) in
+            [(1, ORGANIZATION), (2, ORGANIZATION), (3, ORGANIZATION), (4, OTHER_ORGANIZATION), (5, OTHER_ORGANIZATION)]
+        {
+            let mut request = TestRequest::phones(n, &[NEW_PHONE]).in_organization(organization_id);
+            request.at = at(i64::try_from(n).unwrap_or_default());
+            accepted(&setup, &request).await;
+        }
+        let mut handle = setup.open().await;
+        let mut claims = Vec::new();
+        for _ in 0..5 {
+            let claim = claimed(&setup).await;
+            if let Some(Claim { organization_id, enrollment_id, .. }) = claim {
+                ok(process_async(&mut handle, Retry::default(), organization_id, enrollment_id, at(60)).await);
+            }
+            claims.push(claim.map(|claim| claim.organization_id));
+        }
+        let [first, second] = [claims[0], claims[1]];
+        assert_ne!(first, second);
+        let expected = if first == Some(ORGANIZATION) {
+            [first, second, first, second, first]
+        } else {
+            [first, second, first, second, second]
+        };
+        assert_eq!(claims, expected);
     }
 
-    pub async fn an_abandoned_enrollment_is_failed_and_not_claimed<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+    pub async fn a_leased_organization_is_passed_over<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
         accepted(&setup, &request_with_everything(1)).await;
-        let claim = claimed(&setup, at(0), at(10)).await;
-        give_up(&setup, claim, "broken").await;
-        let entry = found(&setup, enrollment(1)).await;
-        assert_eq!((entry.enrollment.state, entry.error.as_deref()), (EnrollmentState::Failed, Some("broken")));
-        assert!(entry.command.is_some());
-        assert_eq!(claimed(&setup, at(1000), at(2000)).await, None);
-        let answer = process_async(&mut setup.open().await, Retry::default(), ORGANIZATION, enrollment(1), at(1)).await;
-        assert!(matches!(answer, Err(EnrollError::Unfinished { state: "failed", .. })), "{answer:?}");
+        accepted(&setup, &TestRequest::phones(2, &[NEW_PHONE])).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.organization_id), Some(ORGANIZATION));
+        accepted(&setup, &request_with_everything(1).in_organization(OTHER_ORGANIZATION)).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.organization_id), Some(OTHER_ORGANIZATION));
+        assert_eq!(claimed(&setup).await, None);
     }
 
-    pub async fn an_outdated_attempt_records_no_failure<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+    /// An organization that always has work does not keep the others from their turn.
+    pub async fn work_that_arrives_waits_for_its_turn<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let mut handle = setup.open().await;
+        accepted(&setup, &TestRequest::phones(1, &[NEW_PHONE])).await;
+        claimed(&setup).await;
+        processed(&setup, enrollment(1), at(1)).await;
+        // The organization of the first claim has older work than the other one.
+        accepted(&setup, &TestRequest::phones(2, &[NEW_PHONE])).await;
+        let mut request = request_with_everything(3).in_organization(OTHER_ORGANIZATION);
+        request.at = at(100);
+        accepted(&setup, &request).await;
+        let claim = ok(handle.claim(LEASE).await);
+        assert_eq!(claim.map(|claim| claim.organization_id), Some(OTHER_ORGANIZATION));
+    }
+
+    pub async fn an_ended_lease_frees_the_organization<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
         accepted(&setup, &request_with_everything(1)).await;
-        let first = claimed(&setup, at(0), at(10)).await;
-        let second = claimed(&setup, at(10), at(20)).await;
-        give_up(&setup, first, "too late").await;
-        let entry = found(&setup, enrollment(1)).await;
-        assert_eq!((entry.enrollment.state, entry.error), (EnrollmentState::Accepted, None));
-        // A retry resets the attempts. The new first attempt differs from the old one.
-        give_up(&setup, second, "broken").await;
-        assert!(ok(setup.open().await.retry(ORGANIZATION, enrollment(1), at(30)).await));
-        assert_eq!(claimed(&setup, at(30), at(40)).await.map(|claim| claim.attempt), Some(1));
-        give_up(&setup, first, "before the retry").await;
-        assert_eq!(found(&setup, enrollment(1)).await.enrollment.state, EnrollmentState::Accepted);
-        processed(&setup, enrollment(1), at(31)).await;
-        give_up(&setup, second, "after the end").await;
-        assert_eq!(found(&setup, enrollment(1)).await.enrollment.state.as_str(), "completed");
+        accepted(&setup, &TestRequest::phones(2, &[NEW_PHONE])).await;
+        claimed_for(&setup, ENDED).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(1)));
     }
 }
 
 /// Clause 5.
 #[doc(hidden)]
+pub mod answers_belong_to_leases {
+    use super::*;
+
+    pub async fn a_failure_is_stored_until_the_next_attempt<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let claim = claimed(&setup).await;
+        fail(&setup, claim, "the network \u{1f50c}", Some(ENDED)).await;
+        let entry = found(&setup, enrollment(1)).await;
+        assert_eq!((entry.attempts, entry.error.as_deref()), (1, Some("the network \u{1f50c}")));
+        assert_eq!(entry.enrollment.state, EnrollmentState::Accepted);
+        let claim = claimed(&setup).await;
+        assert_eq!(claim.map(|claim| claim.attempts), Some(1));
+        fail(&setup, claim, "the network", Some(LEASE)).await;
+        assert_eq!(claimed(&setup).await, None, "it is not due yet");
+    }
+
+    pub async fn a_failure_lets_the_next_enrollment_be_claimed<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        accepted(&setup, &TestRequest::phones(2, &[NEW_PHONE])).await;
+        let claim = claimed(&setup).await;
+        fail(&setup, claim, "broken", Some(LEASE)).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(2)));
+    }
+
+    pub async fn an_abandoned_enrollment_is_failed_and_not_claimed<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let claim = claimed(&setup).await;
+        give_up(&setup, claim, "broken").await;
+        let entry = found(&setup, enrollment(1)).await;
+        assert_eq!((entry.enrollment.state, entry.error.as_deref()), (EnrollmentState::Failed, Some("broken")));
+        assert!(entry.command.is_some());
+        assert_eq!(claimed(&setup).await, None);
+        let answer = process_async(&mut setup.open().await, Retry::default(), ORGANIZATION, enrollment(1), at(1)).await;
+        assert!(matches!(answer, Err(EnrollError::Unfinished { state: "failed", .. })), "{answer:?}");
+    }
+
+    pub async fn an_outdated_claim_records_no_failure<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let first = claimed_for(&setup, ENDED).await;
+        let second = claimed(&setup).await;
+        give_up(&setup, first, "too late").await;
+        let entry = found(&setup, enrollment(1)).await;
+        assert_eq!((entry.enrollment.state, entry.error), (EnrollmentState::Accepted, None));
+        assert_eq!(claimed(&setup).await, None, "the second claim keeps its lease");
+        give_up(&setup, second, "broken").await;
+        assert!(ok(setup.open().await.retry(ORGANIZATION, enrollment(1)).await));
+        let third = claimed(&setup).await;
+        for outdated in [first, second] {
+            give_up(&setup, outdated, "before the retry").await;
+        }
+        assert_eq!(found(&setup, enrollment(1)).await.enrollment.state, EnrollmentState::Accepted);
+        processed(&setup, enrollment(1), at(31)).await;
+        give_up(&setup, third, "after the end").await;
+        assert_eq!(found(&setup, enrollment(1)).await.enrollment.state.as_str(), "completed");
+    }
+
+    pub async fn an_answered_claim_has_no_second_answer<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let claim = claimed(&setup).await;
+        release(&setup, claim, LEASE).await;
+        release(&setup, claim, ENDED).await;
+        give_up(&setup, claim, "broken").await;
+        let entry = found(&setup, enrollment(1)).await;
+        assert_eq!((entry.enrollment.state, entry.attempts), (EnrollmentState::Accepted, 0));
+        assert_eq!(claimed(&setup).await, None, "the first release holds");
+    }
+
+    /// A worker that was cut off from the storage answers late.
+    pub async fn a_late_answer_counts_if_no_claim_followed<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let claim = claimed_for(&setup, ENDED).await;
+        release(&setup, claim, ENDED).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.lost_leases), Some(0));
+    }
+
+    pub async fn an_outdated_claim_releases_nothing<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let first = claimed_for(&setup, ENDED).await;
+        let second = claimed(&setup).await;
+        release(&setup, first, ENDED).await;
+        assert_eq!(claimed(&setup).await, None, "the second claim keeps its lease");
+        let elsewhere = second.map(|claim| Claim { organization_id: OTHER_ORGANIZATION, ..claim });
+        release(&setup, elsewhere, ENDED).await;
+        assert_eq!(claimed(&setup).await, None, "an organization releases its own claims only");
+        give_up(&setup, second, "broken").await;
+        release(&setup, second, ENDED).await;
+        let entry = found(&setup, enrollment(1)).await;
+        assert_eq!((entry.enrollment.state, entry.attempts), (EnrollmentState::Failed, 1));
+    }
+}
+
+/// Clause 6.
+#[doc(hidden)]
+pub mod only_failures_count {
+    use super::*;
+
+    pub async fn a_release_is_no_attempt<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let claim = claimed(&setup).await;
+        fail(&setup, claim, "the network", Some(ENDED)).await;
+        for _ in 0..3 {
+            let claim = claimed(&setup).await;
+            assert_eq!(claim.map(|claim| (claim.attempts, claim.lost_leases)), Some((1, 0)));
+            release(&setup, claim, ENDED).await;
+        }
+        let entry = found(&setup, enrollment(1)).await;
+        assert_eq!((entry.attempts, entry.error.as_deref()), (1, Some("the network")));
+        assert_eq!(entry.enrollment.state, EnrollmentState::Accepted);
+    }
+
+    pub async fn a_released_enrollment_is_due_after_the_delay<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        accepted(&setup, &TestRequest::phones(2, &[NEW_PHONE])).await;
+        let first = claimed(&setup).await;
+        assert_eq!(first.map(|claim| claim.enrollment_id), Some(enrollment(1)));
+        release(&setup, first, LEASE).await;
+        let second = claimed(&setup).await;
+        assert_eq!(second.map(|claim| claim.enrollment_id), Some(enrollment(2)));
+        release(&setup, second, ENDED).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(2)));
+    }
+
+    pub async fn lost_leases_are_counted_until_an_answer<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        for lost in 0..3 {
+            let claim = claimed_for(&setup, ENDED).await;
+            assert_eq!(claim.map(|claim| (claim.attempts, claim.lost_leases)), Some((0, lost)));
+        }
+        let claim = claimed(&setup).await;
+        assert_eq!(claim.map(|claim| claim.lost_leases), Some(3));
+        fail(&setup, claim, "broken", Some(ENDED)).await;
+        let claim = claimed_for(&setup, ENDED).await;
+        assert_eq!(claim.map(|claim| (claim.attempts, claim.lost_leases)), Some((1, 0)));
+        let claim = claimed(&setup).await;
+        assert_eq!(claim.map(|claim| claim.lost_leases), Some(1));
+        give_up(&setup, claim, "broken").await;
+        assert!(ok(setup.open().await.retry(ORGANIZATION, enrollment(1)).await));
+        assert_eq!(claimed(&setup).await.map(|claim| (claim.attempts, claim.lost_leases)), Some((0, 0)));
+    }
+}
+
+/// Clause 7.
+#[doc(hidden)]
 pub mod retries_reset_the_attempts {
     use super::*;
 
-    pub async fn a_failed_enrollment_is_accepted_again_at_attempt_one<
+    pub async fn a_failed_enrollment_is_accepted_again_without_attempts<
         F: Fixture<Repository: AsyncInbox>,
         B: BlockOn,
     >() {
         let setup = Setup::<F, B>::new().await;
         accepted(&setup, &request_with_everything(1)).await;
         for _ in 0..3 {
-            let claim = claimed(&setup, at(0), at(0)).await;
-            note(&setup, claim, "again", Some(at(0))).await;
+            let claim = claimed(&setup).await;
+            fail(&setup, claim, "again", Some(ENDED)).await;
         }
-        let claim = claimed(&setup, at(0), at(10)).await;
+        let claim = claimed(&setup).await;
         give_up(&setup, claim, "broken").await;
-        assert!(ok(setup.open().await.retry(ORGANIZATION, enrollment(1), at(50)).await));
-        assert_eq!(claimed(&setup, at(49), at(60)).await, None);
-        assert_eq!(claimed(&setup, at(50), at(60)).await.map(|claim| claim.attempt), Some(1));
+        assert_eq!(found(&setup, enrollment(1)).await.attempts, 4);
+        assert!(ok(setup.open().await.retry(ORGANIZATION, enrollment(1)).await));
+        assert_eq!(claimed(&setup).await.map(|claim| claim.attempts), Some(0));
         assert_eq!(processed(&setup, enrollment(1), at(51)).await.outcomes.len(), 3);
     }
 
@@ -420,17 +618,17 @@ pub mod retries_reset_the_attempts {
         let setup = Setup::<F, B>::new().await;
         let mut handle = setup.open().await;
         accepted(&setup, &request_with_everything(1)).await;
-        claimed(&setup, at(0), at(10)).await;
-        assert!(!ok(handle.retry(ORGANIZATION, enrollment(1), at(1)).await), "accepted");
-        assert_eq!(claimed(&setup, at(1), at(10)).await, None);
+        claimed(&setup).await;
+        assert!(!ok(handle.retry(ORGANIZATION, enrollment(1)).await), "accepted");
+        assert_eq!(claimed(&setup).await, None);
         processed(&setup, enrollment(1), at(1)).await;
-        assert!(!ok(handle.retry(ORGANIZATION, enrollment(1), at(1)).await), "completed");
-        assert!(!ok(handle.retry(ORGANIZATION, enrollment(2), at(1)).await), "nothing");
+        assert!(!ok(handle.retry(ORGANIZATION, enrollment(1)).await), "completed");
+        assert!(!ok(handle.retry(ORGANIZATION, enrollment(2)).await), "nothing");
         assert_eq!(found(&setup, enrollment(1)).await.enrollment.state.as_str(), "completed");
     }
 }
 
-/// Clause 6.
+/// Clause 8.
 #[doc(hidden)]
 pub mod inbox_organizations_are_separate {
     use super::*;
@@ -442,10 +640,10 @@ pub mod inbox_organizations_are_separate {
         assert_eq!(ok(handle.find(OTHER_ORGANIZATION, enrollment(1)).await), None);
         let answer = process_async(&mut handle, Retry::default(), OTHER_ORGANIZATION, enrollment(1), at(1)).await;
         assert!(matches!(answer, Err(EnrollError::NotFound(_))), "{answer:?}");
-        let claim = claimed(&setup, at(0), at(10)).await;
+        let claim = claimed(&setup).await;
         let other_claim = claim.map(|claim| Claim { organization_id: OTHER_ORGANIZATION, ..claim });
         give_up(&setup, other_claim, "of another organization").await;
-        assert!(!ok(handle.retry(OTHER_ORGANIZATION, enrollment(1), at(1)).await));
+        assert!(!ok(handle.retry(OTHER_ORGANIZATION, enrollment(1)).await));
         assert_eq!(found(&setup, enrollment(1)).await.error, None);
         // The other organization can use the same id.
         accepted(&setup, &request_with_everything(1).in_organization(OTHER_ORGANIZATION)).await;
@@ -457,57 +655,10 @@ pub mod inbox_organizations_are_separate {
     }
 }
 
-/// Clause 7.
-#[doc(hidden)]
-pub mod releases_take_the_attempt_back {
-    use super::*;
-
-    pub async fn a_released_enrollment_is_claimed_again_with_the_same_attempt<
-        F: Fixture<Repository: AsyncInbox>,
-        B: BlockOn,
-    >() {
-        let setup = Setup::<F, B>::new().await;
-        accepted(&setup, &request_with_everything(1)).await;
-        let claim = claimed(&setup, at(0), at(100)).await;
-        note(&setup, claim, "the network", Some(at(10))).await;
-        let second = claimed(&setup, at(10), at(100)).await;
-        assert_eq!(second.map(|claim| claim.attempt), Some(2));
-        release(&setup, second, at(50)).await;
-        let entry = found(&setup, enrollment(1)).await;
-        assert_eq!((entry.attempts, entry.error.as_deref()), (1, Some("the network")));
-        assert_eq!(entry.enrollment.state, EnrollmentState::Accepted);
-        assert_eq!(claimed(&setup, at(49), at(200)).await, None);
-        assert_eq!(claimed(&setup, at(50), at(200)).await.map(|claim| claim.attempt), Some(2));
-    }
-
-    pub async fn a_release_lets_the_next_enrollment_be_claimed<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
-        let setup = Setup::<F, B>::new().await;
-        accepted(&setup, &request_with_everything(1)).await;
-        accepted(&setup, &TestRequest::phones(2, &[NEW_PHONE])).await;
-        let first = claimed(&setup, at(0), at(100)).await;
-        assert_eq!(first.map(|claim| claim.enrollment_id), Some(enrollment(1)));
-        release(&setup, first, at(50)).await;
-        assert_eq!(claimed(&setup, at(1), at(100)).await.map(|claim| claim.enrollment_id), Some(enrollment(2)));
-    }
-
-    pub async fn an_outdated_claim_releases_nothing<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
-        let setup = Setup::<F, B>::new().await;
-        accepted(&setup, &request_with_everything(1)).await;
-        let first = claimed(&setup, at(0), at(10)).await;
-        let second = claimed(&setup, at(10), at(20)).await;
-        release(&setup, first, at(11)).await;
-        assert_eq!(found(&setup, enrollment(1)).await.attempts, 2);
-        assert_eq!(claimed(&setup, at(12), at(30)).await, None, "the second claim keeps its lease");
-        let elsewhere = second.map(|claim| Claim { organization_id: OTHER_ORGANIZATION, ..claim });
-        release(&setup, elsewhere, at(11)).await;
-        assert_eq!(claimed(&setup, at(12), at(30)).await, None, "an organization releases its own claims only");
-        give_up(&setup, second, "broken").await;
-        release(&setup, second, at(11)).await;
-        let entry = found(&setup, enrollment(1)).await;
-        assert_eq!((entry.enrollment.state, entry.attempts), (EnrollmentState::Failed, 2));
-    }
-}
-
+/// A lease or a delay that does not end during a case.
+const LEASE: Duration = Duration::from_secs(3600);
+/// A lease that has ended when it begins, or no delay.
+const ENDED: Duration = Duration::ZERO;
 const CONFLICT: Result<(), RepositoryErrorKind> = Err(RepositoryErrorKind::Conflict);
 
 /// Returns the instant of the requests plus a number of seconds.
@@ -548,22 +699,25 @@ async fn found<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(setup: &Setup<F, 
     ok(setup.open().await.find(ORGANIZATION, id).await).expect("the enrollment is found")
 }
 
-async fn claimed<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
+async fn claimed<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(setup: &Setup<F, B>) -> Option<Claim> {
+    claimed_for(setup, LEASE).await
+}
+
+async fn claimed_for<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
     setup: &Setup<F, B>,
-    now: Timestamp,
-    lease_end: Timestamp,
+    lease: Duration,
 ) -> Option<Claim> {
-    ok(setup.open().await.claim(now, lease_end).await)
+    ok(setup.open().await.claim(lease).await)
 }
 
 #[expect(clippy::expect_used, reason = "the case fails")]
-async fn note<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
+async fn fail<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
     setup: &Setup<F, B>,
     claim: Option<Claim>,
     error: &str,
-    retry_at: Option<Timestamp>,
+    retry_after: Option<Duration>,
 ) {
-    let failure = Failure::new(error, retry_at);
+    let failure = Failure::new(error, retry_after);
     ok(setup.open().await.record_failure(&claim.expect("a claim"), &failure).await);
 }
 
@@ -571,9 +725,9 @@ async fn note<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
 async fn release<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
     setup: &Setup<F, B>,
     claim: Option<Claim>,
-    due_at: Timestamp,
+    delay: Duration,
 ) {
-    ok(setup.open().await.release(&claim.expect("a claim"), due_at).await);
+    ok(setup.open().await.release(&claim.expect("a claim"), delay).await);
 }
 
 async fn give_up<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
@@ -581,7 +735,7 @@ async fn give_up<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
     claim: Option<Claim>,
     error: &str,
 ) {
-    note(setup, claim, error, None).await;
+    fail(setup, claim, error, None).await;
 }
 
 async fn ended<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(

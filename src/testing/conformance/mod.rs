@@ -209,8 +209,8 @@ const WITHOUT_EXEMPTIONS: [&str; 7] = [
 pub mod cases {
     pub use super::guarding::{guards_hold, one_version_per_aggregate};
     pub use super::inbox::{
-        completion_commits_with_its_data, failures_belong_to_attempts, inbox_organizations_are_separate, inserted_once,
-        one_worker_per_lease, releases_take_the_attempt_back, retries_reset_the_attempts,
+        answers_belong_to_leases, completion_commits_with_its_data, inbox_organizations_are_separate, inserted_once,
+        one_worker_per_lease, only_failures_count, organizations_take_turns, retries_reset_the_attempts,
     };
     pub use super::reading::{
         byte_exact_keys, complete_load, empty_input, organizations_are_separate, read_what_was_written,
@@ -389,28 +389,39 @@ macro_rules! __inbox_conformance_cases {
             one_worker_per_lease {
                 the_oldest_enrollment_is_claimed_first,
                 a_leased_enrollment_is_not_claimed_before_the_lease_ends,
+                an_organization_has_one_lease,
+                another_completion_does_not_end_the_lease,
                 a_completed_enrollment_is_not_claimed,
                 a_request_instant_in_the_future_is_due_now,
                 an_empty_inbox_has_no_claim,
-                a_worker_claims_for_all_organizations,
                 many_workers_complete_each_enrollment_once,
             }
-            failures_belong_to_attempts {
+            organizations_take_turns {
+                organizations_alternate,
+                a_leased_organization_is_passed_over,
+                work_that_arrives_waits_for_its_turn,
+                an_ended_lease_frees_the_organization,
+            }
+            answers_belong_to_leases {
                 a_failure_is_stored_until_the_next_attempt,
+                a_failure_lets_the_next_enrollment_be_claimed,
                 an_abandoned_enrollment_is_failed_and_not_claimed,
-                an_outdated_attempt_records_no_failure,
+                an_outdated_claim_records_no_failure,
+                an_answered_claim_has_no_second_answer,
+                a_late_answer_counts_if_no_claim_followed,
+                an_outdated_claim_releases_nothing,
+            }
+            only_failures_count {
+                a_release_is_no_attempt,
+                a_released_enrollment_is_due_after_the_delay,
+                lost_leases_are_counted_until_an_answer,
             }
             retries_reset_the_attempts {
-                a_failed_enrollment_is_accepted_again_at_attempt_one,
+                a_failed_enrollment_is_accepted_again_without_attempts,
                 only_a_failed_enrollment_is_retried,
             }
             inbox_organizations_are_separate {
                 an_enrollment_belongs_to_its_organization,
-            }
-            releases_take_the_attempt_back {
-                a_released_enrollment_is_claimed_again_with_the_same_attempt,
-                a_release_lets_the_next_enrollment_be_claimed,
-                an_outdated_claim_releases_nothing,
             }
         }
     };

@@ -105,6 +105,10 @@ create table enroll.enrollments (
     error text,
     -- The time from which it can be claimed: immediately, after a back-off, or at the end of a lease.
     due_at timestamptz,
+    -- The number of the latest lease, and the number of leases in a row without an answer.
+    lease bigint not null default 0 check (lease >= 0),
+    unanswered bigint not null default 0 check (unanswered >= 0),
+    failed_at timestamptz,
     primary key (organization_id, id),
     constraint enrollments_command check ((command is not null) = (state in ('accepted', 'failed'))),
     constraint enrollments_report check ((report is not null) = (state = 'completed')),
@@ -115,7 +119,8 @@ create table enroll.enrollments (
     constraint enrollments_rejection check ((rejection is not null) = (state = 'rejected')),
     constraint enrollments_completed_at check ((completed_at is not null) = (state in ('completed', 'rejected'))),
     constraint enrollments_due_at check ((due_at is not null) = (state = 'accepted')),
-    constraint enrollments_error check (error is not null or state <> 'failed')
+    constraint enrollments_error check (error is not null or state <> 'failed'),
+    constraint enrollments_failed_at check ((failed_at is not null) = (state = 'failed'))
 );
 
 -- The outcomes of a completed enrollment, in chunks. `counts` has the number of outcomes with each disposition and list of
@@ -137,8 +142,24 @@ do $$ begin
 exception when feature_not_supported or syntax_error then null;
 end $$;
 
--- It contains only waiting enrollments, so that a claim over all organizations reads few entries.
+-- Contains only waiting enrollments.
 create index enrollments_waiting on enroll.enrollments (organization_id, at, id, due_at) where state = 'accepted';
+
+-- The turns of the organizations: one row for each that has accepted an enrollment. A claim selects an organization here,
+-- then an enrollment of it. No foreign key: with one, an acceptance would wait for a commit of its organization.
+create table enroll.queues (
+    organization_id uuid primary key,
+    -- Not later than `due_at` of each accepted enrollment. Null if there is none.
+    due_at timestamptz,
+    -- The number of the last claim.
+    turn bigint not null default 0,
+    -- The enrollment that a worker processes, and the end of its lease.
+    leased_id uuid,
+    lease_end timestamptz,
+    constraint queues_lease check ((leased_id is null) = (lease_end is null))
+);
+create index queues_turn on enroll.queues (turn) where due_at is not null;
+create sequence enroll.turns;
 
 -- Half of each page is left free, here and for step contacts. A new row version then fits on the same page, and no index
 -- changes.

@@ -9,6 +9,7 @@ mod statement;
 mod update;
 
 use enroll::ChangeSet;
+use enroll::changes::CompletionMode;
 
 use crate::PostgresError;
 use crate::begin::{Begin, EngineTransaction};
@@ -56,5 +57,10 @@ async fn write(
         }
     }
     waiting.push(Write::new(&statements.enable_triggers));
+    let completion = changes.completion();
+    if completion.mode == CompletionMode::Finish {
+        // Last, so that claims wait for its row as briefly as possible.
+        waiting.push(Write::new(&statements.end_lease).with(vec![Box::new(completion.enrollment.id.as_uuid())]));
+    }
     send(transaction, &organization, waiting).await
 }

@@ -4,6 +4,7 @@
 pub(crate) mod connection;
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use enroll::seed::Seed;
 use enroll::{
@@ -85,6 +86,9 @@ pub(crate) fn body(first: usize, count: usize) -> Value {
         "custom_data": { "custom_object_id": Uuid::from_u128(1), "resource": "step_contact" },
     })
 }
+
+/// A lease or a delay that does not end during a test.
+pub(crate) const LEASE: Duration = Duration::from_secs(3600);
 
 /// The time `seconds` after all requests.
 pub(crate) fn at(seconds: i64) -> Timestamp {

@@ -224,6 +224,10 @@ create table enroll_enrollments (
     state text not null check (state = 'accepted' or state = 'completed' or state = 'rejected' or state = 'failed'),
     attempts integer not null default 0 check (attempts between 0 and 4294967295),
     due_at integer check (due_at between 0 and 253402300799999),
+    -- The number of the latest lease, and the number of leases in a row without an answer.
+    lease integer not null default 0 check (lease >= 0),
+    unanswered integer not null default 0 check (unanswered between 0 and 4294967295),
+    failed_at integer check (failed_at between 0 and 253402300799999),
     completed_at integer check (completed_at between 0 and 253402300799999),
     error text,
     added integer,
@@ -246,9 +250,10 @@ create table enroll_enrollments (
     check (coalesce(added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created) is null
         or state = 'completed'),
     check ((rejection is not null) = (state = 'rejected')),
-    check (error is not null or state <> 'failed')
+    check (error is not null or state <> 'failed'),
+    check ((failed_at is not null) = (state = 'failed'))
 ) strict;
--- Contains only waiting enrollments. A claim steps from one organization with waiting enrollments to the next.
+-- Contains only waiting enrollments.
 create index enroll_enrollments_waiting on enroll_enrollments (organization_id, at, id, due_at)
     where state = 'accepted';
 
@@ -266,6 +271,20 @@ create table enroll_enrollment_outcomes (
 create trigger enroll_enrollments_outcomes_go after delete on enroll_enrollments begin
     delete from enroll_enrollment_outcomes where organization_id = old.organization_id and enrollment_id = old.id;
 end;
+
+-- The turns of the organizations: one row for each that has accepted an enrollment. A claim selects an organization here,
+-- then an enrollment of it.
+-- `due_at` is not later than that of each accepted enrollment, and null if there is none. `turn` is the number of the last
+-- claim. `leased_id` is the enrollment that a worker processes until `lease_end`.
+create table enroll_queues (
+    organization_id blob primary key not null references enroll_organizations on delete cascade,
+    due_at integer,
+    turn integer not null default 0,
+    leased_id blob,
+    lease_end integer,
+    check ((leased_id is null) = (lease_end is null))
+) strict;
+create index enroll_queues_turn on enroll_queues (turn);
 
 -- The records of a step contact are deleted and moved with it.
 create trigger enroll_step_contacts_records_go after delete on enroll_step_contacts begin

@@ -8,6 +8,7 @@ use super::Commit;
 use super::row_statement::RowStatement;
 use crate::error::SqliteError;
 use crate::fields::{Field, integer};
+use crate::inbox;
 use crate::tables::count_values;
 
 impl Commit<'_> {
@@ -25,7 +26,7 @@ impl Commit<'_> {
         }
     }
 
-    /// Stores the result. Keeps the number of attempts, and removes the command and the last error.
+    /// Stores the result and counts an attempt. Removes the command and the last error.
     pub(super) fn complete_enrollment(&self) -> Result<(), SqliteError> {
         let completion = self.changes.completion();
         let enrollment = &completion.enrollment;
@@ -57,6 +58,9 @@ impl Commit<'_> {
         if statement.execute()? != 1 {
             return Err(Conflict::EnrollmentNotAccepted(enrollment.id).into());
         }
+        if completion.mode == CompletionMode::Finish {
+            inbox::end_lease(self.connection, self.organization, enrollment.id.as_uuid())?;
+        }
         report.map_or(Ok(()), |report| self.insert_outcomes(report))
     }
 
@@ -85,7 +89,8 @@ const CREATE: &str = concat!(
 const FINISH: &str = concat!(
     "update enroll_enrollments set state = ?3, report = ?4, rejection = ?5, completed_at = ?6, (",
     enrollments!(counts),
-    ") = (?7, ?8, ?9, ?10, ?11, ?12, ?13), command = null, due_at = null, error = null \
+    ") = (?7, ?8, ?9, ?10, ?11, ?12, ?13), command = null, due_at = null, error = null, \
+     attempts = min(attempts + 1, 4294967295) \
      where organization_id = ?1 and id = ?2 and state = 'accepted'"
 );
 const INSERT_OUTCOMES: &str = "insert into enroll_enrollment_outcomes \

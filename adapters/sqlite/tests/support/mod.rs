@@ -141,6 +141,9 @@ pub(crate) fn reports(repository: &mut SqliteRepository) -> Vec<EnrollmentReport
     ids.into_iter().map(report).collect()
 }
 
+/// A lease or a delay that does not end during a test.
+pub(crate) const LEASE: Duration = Duration::from_secs(3600);
+
 /// Returns the time some seconds after that of the requests.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     let at: Timestamp = AT.parse().unwrap();
