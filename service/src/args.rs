@@ -167,14 +167,34 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "ENROLL_KEY_HEADER", default_value = "X-WHIPPY-KEY",
         value_parser = header_name)]
     pub(crate) key_header: String,
-    /// The number of enrollments that each API key can request per minute. Default: no limit.
+    /// The number of enrollments that each API key can request per minute, and ten times as many previews.
+    /// Default: no limit.
     #[arg(long, value_name = "N", env = "ENROLL_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate_limit: Option<u32>,
-    /// The number of HTTP requests to serve at a time. Others get status 503.
+    /// The number of HTTP requests to serve at a time. Others get status 503. An organization can use a bit more than
+    /// half of them.
     #[arg(long, value_name = "N", env = "ENROLL_CONCURRENCY", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) concurrency: u32,
-    /// How many seconds an HTTP request can take. After that, it gets status 408 or 503.
+    /// The number of requests that use the database at a time. An organization can use a bit more than half of them.
+    #[arg(long, value_name = "N", env = "ENROLL_HANDLES", default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(4..=1024))]
+    pub(crate) handles: u16,
+    /// The memory for the bodies of all requests, in MiB. A body waits for its part. An organization can use a bit more
+    /// than half of it.
+    #[arg(long, value_name = "MIB", env = "ENROLL_BODY_MEMORY", default_value_t = 128,
+        value_parser = clap::value_parser!(u16).range(32..))]
+    pub(crate) body_memory: u16,
+    /// The number of open connections. Above it, a new connection replaces one that waits for its client.
+    /// Default: four times the concurrency, and at least 1024.
+    #[arg(long, value_name = "N", env = "ENROLL_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections: Option<u32>,
+    /// The number of open connections of one address. Default: half of all.
+    #[arg(long, value_name = "N", env = "ENROLL_CONNECTIONS_PER_ADDRESS",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections_per_address: Option<u32>,
+    /// How many seconds an HTTP request can take. After that, it gets status 408 or 503. A client that reads nothing of
+    /// a response for this time is disconnected.
     #[arg(long, value_name = "SECONDS", env = "ENROLL_TIMEOUT", default_value_t = 30,
         value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) timeout: u32,

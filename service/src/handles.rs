@@ -8,14 +8,13 @@ use enroll::{
 };
 use enroll_postgres::PostgresRepository;
 use enroll_sqlite::SqliteFile;
-use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::block_in_place;
 
 use crate::Failure;
 use crate::database::{Address, Database, without_password};
+use crate::shares::{Share, Shares};
 use crate::sql::{OnRow, Param, Row, SqlConnection};
 
 /// Opens handles on one database.
@@ -83,28 +82,28 @@ pub(crate) fn with_handle<T>(
     })
 }
 
-/// A pool of handles, for a limited number of users at a time.
-pub(crate) struct HandlePool {
+/// A pool of handles that users share: see [`Shares`].
+pub(crate) struct HandlePool<U: Ord + Clone> {
     factory: HandleFactory,
     idle: Mutex<Vec<Handle>>,
-    permits: Semaphore,
+    shares: Arc<Shares<U>>,
 }
 
-impl HandlePool {
-    pub(crate) fn new(factory: HandleFactory, size: usize) -> Self {
-        Self { factory, idle: Mutex::default(), permits: Semaphore::new(size) }
+impl<U: Ord + Clone> HandlePool<U> {
+    pub(crate) fn new(factory: HandleFactory, size: usize) -> Arc<Self> {
+        Arc::new(Self { factory, idle: Mutex::default(), shares: Shares::new(size, 1) })
     }
 
     /// Waits for a handle.
-    pub(crate) async fn acquire(&self) -> Result<PooledHandle<'_>, RepositoryError> {
-        let unavailable = |e: Box<dyn Error + Send + Sync>| RepositoryError::new(RepositoryErrorKind::Unavailable, e);
-        let permit = self.permits.acquire().await.map_err(|e| unavailable(e.into()))?;
+    pub(crate) async fn acquire(self: &Arc<Self>, user: U) -> Result<PooledHandle<U>, RepositoryError> {
+        let unavailable = |e: Failure| RepositoryError::new(RepositoryErrorKind::Unavailable, e.to_string());
+        let share = self.shares.acquire(user, 1).await;
         let idle = self.idle().pop();
         let handle = match idle {
             Some(handle) => handle,
-            None => self.factory.handle().map_err(|failure| unavailable(failure.to_string().into()))?,
+            None => self.factory.handle().map_err(unavailable)?,
         };
-        Ok(PooledHandle { handle: Some(handle), pool: self, _permit: permit })
+        Ok(PooledHandle { handle: Some(handle), pool: Arc::clone(self), _share: share })
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Handle>> {
@@ -114,13 +113,13 @@ impl HandlePool {
 }
 
 /// A handle that returns to its pool when it is dropped.
-pub(crate) struct PooledHandle<'h> {
+pub(crate) struct PooledHandle<U: Ord + Clone> {
     handle: Option<Handle>,
-    pool: &'h HandlePool,
-    _permit: SemaphorePermit<'h>,
+    pool: Arc<HandlePool<U>>,
+    _share: Share<U>,
 }
 
-impl PooledHandle<'_> {
+impl<U: Ord + Clone> PooledHandle<U> {
     /// Returns the handle.
     pub(crate) fn handle(&mut self) -> Result<&mut Handle, RepositoryError> {
         let returned = || RepositoryError::new(RepositoryErrorKind::Other, "the handle was returned to its pool");
@@ -128,7 +127,7 @@ impl PooledHandle<'_> {
     }
 }
 
-impl Drop for PooledHandle<'_> {
+impl<U: Ord + Clone> Drop for PooledHandle<U> {
     fn drop(&mut self) {
         // After a panic, a handle may be in the middle of a transaction. It does not return to the pool.
         let is_usable = !std::thread::panicking() && self.pool.factory.is_current();
@@ -168,6 +167,11 @@ impl Handle {
     /// Runs a statement. Returns the number of rows that it wrote.
     pub(crate) async fn execute(&mut self, sql: &str, params: &[Param]) -> Result<u64, RepositoryError> {
         self.0.execute(sql, params).await
+    }
+
+    /// Writes a row, and undoes that. Returns an error if the database cannot be written.
+    pub(crate) async fn check_write(&mut self) -> Result<(), RepositoryError> {
+        self.0.check_write().await
     }
 
     /// Returns true if the service's own tables exist.

@@ -15,6 +15,7 @@ mod repeated_contacts;
 mod run;
 mod seed;
 mod serve;
+mod shares;
 mod sql;
 mod vectors;
 mod work;

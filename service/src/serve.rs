@@ -1,7 +1,9 @@
 //! `enroll serve`: the HTTP service, with workers in the same process.
 
-use axum::http::HeaderName;
+use axum::http::{HeaderName, Request};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -10,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::block_in_place;
 
 use enroll::{OrganizationId, SequenceId};
@@ -18,9 +20,12 @@ use enroll::{OrganizationId, SequenceId};
 use crate::args::{LogFormat, ServeArgs};
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, HandlePool};
+use crate::http::connections::{ClientAddress, Connections};
 use crate::http::heads::ErrorBodies;
-use crate::http::limits::RateLimit;
-use crate::http::metrics::Metrics;
+use crate::http::health::{self, Probe};
+use crate::http::limits::Limits;
+use crate::http::metrics::{self, Metrics, Queue};
+use crate::http::write_timeout::WriteTimeout;
 use crate::http::{self, App, redacted};
 use crate::keys::{self, RecordedUses};
 use crate::work::{Event, Settings};
@@ -37,7 +42,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         // Create the database, or update its tables.
         block_in_place(|| Database::open_or_create(&name).map(drop))?;
-        let factory = HandleFactory::open(&name, usize::from(args.workers) + HANDLES).await?;
+        let handles = usize::from(args.handles);
+        let factory = HandleFactory::open(&name, usize::from(args.workers) + handles + KEY_HANDLES).await?;
+        // The checks have connections of their own: they work while all others are in use.
+        let check_factory = HandleFactory::open(&name, 2).await?;
         let mut handle = factory.handle()?;
         handle.create_tables().await.map_err(|e| Failure::from_error(&factory.name, &e))?;
         let demo = if args.demo { Some(Demo::create(&name, &factory, &mut handle).await?) } else { None };
@@ -59,13 +67,19 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         let stop = background::shutdown_signal();
         print_to_stdout(&text)?;
         let app = Arc::new(App {
-            handles: HandlePool::new(factory.clone(), HANDLES),
+            handles: HandlePool::new(factory.clone(), handles),
+            key_handles: HandlePool::new(factory.clone(), KEY_HANDLES),
             policy,
             key_header,
             key_header_name: args.key_header.clone(),
-            rate_limit: args.rate_limit.map(RateLimit::new),
-            request_permits: Semaphore::new(args.concurrency as usize),
-            timeout: Duration::from_secs(args.timeout.into()),
+            limits: Limits::new(
+                args.concurrency as usize,
+                usize::from(args.body_memory) << 20,
+                args.rate_limit,
+                Duration::from_secs(args.timeout.into()),
+            ),
+            readiness: Probe::new(check_factory.clone(), Duration::ZERO, health::check_write),
+            queue: Probe::new(check_factory, metrics::MIN_INTERVAL, Queue::read),
             recorded_uses: RecordedUses::default(),
             metrics: Metrics::new(),
             wake: Arc::new(Notify::new()),
@@ -80,7 +94,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         let on_event = move |event| record_event(&shared, &event);
         let working = crate::work::work(&factory, settings, &stop, &app.wake, on_event);
         let serving = async {
-            accept_connections(listener, Arc::clone(&app), stop.clone()).await;
+            accept_connections(listener, connections(args), Arc::clone(&app), stop.clone()).await;
             Ok(())
         };
         // If the workers fail, the service ends too: accepted enrollments would wait without an end.
@@ -109,28 +123,33 @@ impl Demo {
     }
 }
 
+/// Returns the table for the connections of the options.
+fn connections(args: &ServeArgs) -> Arc<Connections> {
+    let by_requests = args.concurrency.saturating_mul(CONNECTIONS_PER_REQUEST).max(MIN_CONNECTION_LIMIT);
+    let limit = args.connections.unwrap_or(by_requests);
+    let per_address = args.connections_per_address.unwrap_or(limit.div_ceil(2));
+    Connections::new(limit as usize, per_address as usize)
+}
+
 /// Serves connections until `stop` becomes true. Then it accepts no more, and finishes the running requests.
-async fn accept_connections(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiver<bool>) {
-    let requests = app.request_permits.available_permits();
-    let limit = requests.saturating_mul(CONNECTIONS_PER_REQUEST).max(MIN_CONNECTION_LIMIT);
-    let connections = Arc::new(Semaphore::new(limit));
-    let request_timeout = app.timeout;
+async fn accept_connections(
+    listener: TcpListener,
+    connections: Arc<Connections>,
+    app: Arc<App>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let request_timeout = app.limits.timeout;
     let router = http::router(app);
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
-    // A client that closes its sending side after the request still gets a response.
-    http.timer(TokioTimer::new()).header_read_timeout(request_timeout).half_close(true);
+    http.timer(TokioTimer::new()).header_read_timeout(request_timeout).max_buf_size(CONNECTION_BUFFER);
     loop {
-        let next = async {
-            let permit = Arc::clone(&connections).acquire_owned().await;
-            (listener.accept().await, permit)
-        };
-        let (accepted, permit) = tokio::select! {
-            next = next => next,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             _ = stop.changed() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, client) = match accepted {
+            Ok((stream, address)) => (stream, ClientAddress::from(address.ip())),
             Err(e) => {
                 // The usual cause is too many open files. Wait until other connections close.
                 tracing::warn!(error = %e, "cannot accept a connection");
@@ -138,14 +157,29 @@ async fn accept_connections(listener: TcpListener, app: Arc<App>, mut stop: watc
                 continue;
             }
         };
+        let Some(connection) = connections.open(client) else { continue };
+        let connection = Arc::new(connection);
         // Send the last packet of a response without delay.
         drop(stream.set_nodelay(true));
-        let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(ErrorBodies::new(stream)), service));
+        let stream = TokioIo::new(ErrorBodies::new(WriteTimeout::new(stream, request_timeout)));
+        let (service, of_request) = (TowerToHyperService::new(router.clone()), Arc::clone(&connection));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(client);
+            let (response, connection) = (service.call(request), Arc::clone(&of_request));
+            async move {
+                connection.set_processing(true);
+                let response = response.await;
+                connection.set_processing(false);
+                response
+            }
+        });
+        let serving = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
-            // An error here means that the client closed the connection.
-            drop(connection.await);
-            drop(permit);
+            // An error here means that the client closed the connection, or does not read the response.
+            tokio::select! {
+                ended = serving => drop(ended),
+                () = connection.closed() => {}
+            }
         });
     }
     // Refuse new connections, so that clients use another process.
@@ -195,10 +229,12 @@ fn start_log(format: LogFormat) {
     }
 }
 
-/// The number of requests that use the database at a time.
-const HANDLES: usize = 8;
+/// The number of requests that find an API key in the database at a time.
+const KEY_HANDLES: usize = 2;
+/// The longest head of a request, in bytes. Each connection can have a buffer of this size.
+const CONNECTION_BUFFER: usize = 64 << 10;
 /// The limit of open connections, as a multiple of the concurrent requests: idle connections use few resources.
-const CONNECTIONS_PER_REQUEST: usize = 4;
-const MIN_CONNECTION_LIMIT: usize = 1024;
+const CONNECTIONS_PER_REQUEST: u32 = 4;
+const MIN_CONNECTION_LIMIT: u32 = 1024;
 const TWO_PEOPLE: &str =
     r#"{"to":[{"phone":"+1 415 555 0132","name":"Ann Lee"},{"phone":"+1 415 555 0187","name":"Bo Berg"}]}"#;

@@ -3,11 +3,10 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use support::service::{ACTIVE, Answer, SECOND, Service, id, on_both};
+use support::service::{ACTIVE, Answer, SECOND, Service, id, on_both, read_all};
 
 on_both! {
     every_fault_has_its_code_and_path;
@@ -15,6 +14,7 @@ on_both! {
     another_organization_cannot_read_or_write;
     unknown_routes_and_methods_return_the_error_body;
     malformed_and_oversized_heads_return_the_error_body;
+    previews_have_a_rate_limit_of_their_own with ["--rate-limit", "1"];
     concurrency_and_timeout_limits_return_503_and_408 with ["--concurrency", "2", "--timeout", "2"];
 }
 
@@ -108,7 +108,9 @@ fn invalid_bodies_are_rejected_and_the_service_continues(service: &mut Service) 
     service.post(&path, "x", &[("Content-Encoding", "gzip")]).assert_error(415, "unsupported_encoding", "");
 
     let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nX-WHIPPY-KEY: {}\r\n", service.key);
-    let truncated = service.raw(format!("{head}content-length: 100\r\n\r\n{{\"to\": [").as_bytes());
+    let mut truncated = service.connect(format!("{head}content-length: 100\r\n\r\n{{\"to\": [").as_bytes());
+    truncated.shutdown(Shutdown::Write).unwrap();
+    let truncated = read_all(&mut truncated);
     assert!(truncated.starts_with("HTTP/1.1 400 ") && truncated.contains("broken_body"), "{truncated}");
     let bad_chunk = service.raw(format!("{head}transfer-encoding: chunked\r\n\r\nzz\r\n").as_bytes());
     assert!(bad_chunk.starts_with("HTTP/1.1 400 "), "{bad_chunk}");
@@ -226,24 +228,26 @@ fn malformed_and_oversized_heads_return_the_error_body(service: &mut Service) {
     assert!(log.contains("\"method\":\"other\""), "{log}");
 }
 
+fn previews_have_a_rate_limit_of_their_own(service: &mut Service) {
+    let (path, body) =
+        (format!("/v1/sequences/{ACTIVE}/contacts"), json!({"to": [{"phone": "+12025550187"}]}).to_string());
+    let preview = |key: &str| service.post_as(key, &format!("{path}?preview=true"), &body, &[]);
+    for _ in 0..10 {
+        assert_eq!(preview(&service.key).status, 200);
+    }
+    let refused = preview(&service.key);
+    refused.assert_error(429, "rate_limited", "");
+    assert!((1..=60).contains(&refused.retry_after.unwrap()));
+    // The writes of the key and the previews of other keys are counted separately.
+    assert_eq!(service.post(&path, &body, &[]).status, 202);
+    preview(&service.other_key).assert_error(404, "sequence_not_found", "");
+}
+
 fn concurrency_and_timeout_limits_return_503_and_408(service: &mut Service) {
-    let path = format!("/v1/sequences/{ACTIVE}/contacts");
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nX-WHIPPY-KEY: {}\r\ncontent-length: 100\r\n\r\n{{",
-        service.key
-    );
-    let address = service.base.trim_start_matches("http://").to_owned();
-    let read_response = |stream: &mut TcpStream| {
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
+    let head = service.enroll_head(100) + "{";
     // Two slow requests use the limit. A request that arrives before them can use a place itself; then try again.
     let attempt = |_| {
-        let mut slow: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(&address).unwrap()).collect();
-        for stream in &mut slow {
-            stream.write_all(head.as_bytes()).unwrap();
-        }
+        let mut slow: Vec<TcpStream> = (0..2).map(|_| service.connect(head.as_bytes())).collect();
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(1) {
             let answer = service.get("/v1/contacts");
@@ -251,14 +255,14 @@ fn concurrency_and_timeout_limits_return_503_and_408(service: &mut Service) {
                 return Some((slow, answer));
             }
         }
-        slow.iter_mut().map(read_response).for_each(drop);
+        slow.iter_mut().map(read_all).for_each(drop);
         None
     };
     let (mut slow, rejected) = (0..20).find_map(attempt).expect("the limit is two requests");
     rejected.assert_error(503, "overloaded", "");
     assert_eq!(rejected.retry_after, Some(1));
     assert_eq!(service.get("/healthz").status, 200);
-    for answer in slow.iter_mut().map(read_response) {
+    for answer in slow.iter_mut().map(read_all) {
         assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains(r#""code":"timeout""#), "{answer}");
     }
     assert_eq!(service.get("/v1/contacts").status, 200);

@@ -1,15 +1,22 @@
-//! Many concurrent clients over real HTTP.
+//! Many concurrent clients over real HTTP, and clients that try to stop the others.
 
 mod support;
 
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
 use std::thread;
+use std::time::Instant;
 
-use support::service::{Service, on_both};
+use support::service::{Service, id, on_both, read_all};
 
 on_both! {
-    overlapping_batches_of_64_clients_create_no_duplicate;
+    overlapping_batches_of_64_clients_create_no_duplicate with ["--timeout", "300"];
+    slow_bodies_of_one_organization_do_not_stop_another with ["--concurrency", "16", "--body-memory", "32", "--timeout", "120"];
+    a_client_that_does_not_read_is_cut with ["--timeout", "2"];
+    stuck_connections_do_not_lock_out_health_checks with ["--connections", "64", "--timeout", "3600"];
+    large_bodies_at_once_need_little_memory with ["--body-memory", "32", "--timeout", "120"];
 }
 
 const CLIENTS: usize = 64;
@@ -59,4 +66,86 @@ fn overlapping_batches_of_64_clients_create_no_duplicate(service: &mut Service) 
         phones.extend(page["data"].as_array().unwrap().iter().map(phone_of));
     }
     assert_eq!(phones.len(), PEOPLE + 2);
+}
+
+/// Other organizations and the health checks are served while one organization sends bodies that never end.
+fn slow_bodies_of_one_organization_do_not_stop_another(service: &mut Service) {
+    let head = service.enroll_head(8 << 20) + "{";
+    let slow: Vec<TcpStream> = (0..32).map(|_| service.connect(head.as_bytes())).collect();
+    // The organization has used its share.
+    while service.get("/v1/sequences").status != 503 {}
+    for n in 0..20 {
+        let body = json!({"to": [{"phone": format!("+1415555{n:04}")}]}).to_string();
+        let path = format!("/v1/sequences/{}/contacts", id(0xa5));
+        service.post_as(&service.other_key, &path, body, &[]).accepted();
+        assert_eq!(service.get_as(&service.other_key, "/v1/contacts").status, 200);
+    }
+    assert_eq!(service.get("/readyz").status, 200);
+    service.get("/v1/sequences").assert_error(503, "overloaded", "");
+    drop(slow);
+}
+
+fn a_client_that_does_not_read_is_cut(service: &mut Service) {
+    let mut client = service.connect(b"");
+    // Without a cut, the buffers of both sides become full, and the write fails with a timeout.
+    let cut = loop {
+        if let Err(e) = client.write_all(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n") {
+            break e.kind();
+        }
+    };
+    assert!(matches!(cut, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{cut}");
+    assert_eq!(service.get("/healthz").status, 200);
+}
+
+/// More connections than the service allows are open, and each is stuck in another way.
+fn stuck_connections_do_not_lock_out_health_checks(service: &mut Service) {
+    let heads = ["", "GET /v1/contacts HTTP/1.1\r\nhost:", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"];
+    let stuck: Vec<TcpStream> = (0..200).map(|n| service.connect(heads[n % heads.len()].as_bytes())).collect();
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/contacts"] {
+        assert_eq!(service.get(path).status, 200, "{path}");
+    }
+    drop(stuck);
+}
+
+/// Sends bodies of almost 8 MiB at once. `.ci/soak` sends `ENROLL_BODIES=256` of them, each with 4000 people.
+fn large_bodies_at_once_need_little_memory(service: &mut Service) {
+    let service = &*service;
+    let (bodies, people) = std::env::var("ENROLL_BODIES").map_or((24, 40), |number| (number.parse().unwrap(), 4000));
+    let line = "x".repeat((8 << 20) / people - 80);
+    let person = |n: usize| json!({"phone": format!("+1415{n:07}"), "address": {"address_line_one": line}});
+    let body = json!({ "to": (0..people).map(person).collect::<Vec<_>>() }).to_string();
+    assert!((8 << 20) - 100_000 < body.len() && body.len() <= 8 << 20, "{}", body.len());
+    let (statuses, health) = thread::scope(|scope| {
+        let send = || {
+            let mut client = service.connect(service.enroll_head(body.len()).as_bytes());
+            // The service may answer before it has read the body.
+            let _refused = client.write_all(body.as_bytes());
+            read_all(&mut client).get(..12).map(str::to_owned)
+        };
+        let clients: Vec<_> = (0..bodies).map(|_| scope.spawn(send)).collect();
+        let mut health = Vec::new();
+        while clients.iter().any(|client| !client.is_finished()) {
+            let start = Instant::now();
+            assert_eq!(service.get("/healthz").status, 200);
+            health.push(start.elapsed());
+        }
+        let mut statuses: BTreeMap<_, usize> = BTreeMap::new();
+        for client in clients {
+            *statuses.entry(client.join().unwrap()).or_default() += 1;
+        }
+        (statuses, health)
+    });
+    let peak = service.peak_memory() >> 20;
+    println!("{bodies} bodies of {} bytes: {statuses:?}, {peak} MiB resident, {}", body.len(), percentiles(health));
+    let documented = ["HTTP/1.1 202", "HTTP/1.1 429", "HTTP/1.1 503"];
+    let is_documented = |status: &Option<String>| status.as_deref().is_some_and(|status| documented.contains(&status));
+    assert!(statuses.keys().all(is_documented), "{statuses:?}");
+    assert!(statuses.contains_key(&Some(documented[0].to_owned())), "{statuses:?}");
+    assert!(peak < 1 << 10, "{peak} MiB");
+}
+
+fn percentiles(mut times: Vec<std::time::Duration>) -> String {
+    times.sort_unstable();
+    let at = |hundredths: usize| times[(times.len() - 1) * hundredths / 100];
+    format!("{} health checks: median {:?}, 99th percentile {:?}", times.len(), at(50), at(99))
 }

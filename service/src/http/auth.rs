@@ -10,6 +10,7 @@ use std::time::Instant;
 use enroll::RepositoryError;
 
 use super::App;
+use super::connections::ClientAddress;
 use super::errors::{ApiError, redacted};
 use crate::causes;
 use crate::import_job::current_time;
@@ -22,15 +23,18 @@ impl FromRequestParts<Arc<App>> for Caller {
         let refused = |problem| ApiError::not_authenticated(problem, &app.key_header_name);
         let key = find_key(&parts.headers, &app.key_header).map_err(refused)?;
         let now = current_time().map_err(|_| ApiError::internal())?;
-        let mut handle = app.handles.acquire().await?;
+        let client = parts.extensions.get::<ClientAddress>().copied().ok_or_else(ApiError::internal)?;
+        let mut handle = app.key_handles.acquire(client).await?;
         let caller = keys::authenticate(handle.handle()?, &key, now).await?;
         let caller = caller.ok_or_else(|| refused("the API key is unknown, expired or revoked"))?;
         if app.recorded_uses.is_due(caller.key_id, Instant::now()) {
             let app = Arc::clone(app);
             // A request does not wait for this write, and does not fail with it.
             tokio::spawn(async move {
-                let recorded =
-                    async { keys::record_use(app.handles.acquire().await?.handle()?, caller.key_id, now).await };
+                let recorded = async {
+                    let mut handle = app.handles.acquire(caller.organization_id).await?;
+                    keys::record_use(handle.handle()?, caller.key_id, now).await
+                };
                 if let Err(e) = recorded.await as Result<(), RepositoryError> {
                     tracing::warn!(error = redacted(&causes(&e)), "cannot record the last use of an API key");
                 }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use std::sync::Arc;
 
 use enroll::SequenceId;
@@ -34,7 +34,7 @@ use crate::sql::{self, ContactFilter, ContactRow, Page, SequenceRow, StepContact
 )]
 pub(crate) async fn list_for_sequence(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Extension(caller): Extension<Caller>,
     sequence: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page<StepContactRow>>, ApiError> {
@@ -44,7 +44,7 @@ pub(crate) async fn list_for_sequence(
     let steps = parameters.step_ids("step_ids");
     parameters.finish()?;
     let sequence_id: SequenceId = parse_id(sequence).ok_or_else(sequence_not_found)?;
-    let mut handle = app.handles.acquire().await?;
+    let mut handle = app.handles.acquire(caller.organization_id).await?;
     let handle = handle.handle()?;
     if !sql::has_sequence(handle, caller.organization_id, sequence_id).await? {
         return Err(sequence_not_found());
@@ -67,7 +67,7 @@ pub(crate) async fn list_for_sequence(
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page<ContactRow>>, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref());
@@ -78,7 +78,7 @@ pub(crate) async fn list(
         external_id: parameters.text("external_id").map(|id| id.trim().to_owned()),
     };
     parameters.finish()?;
-    let mut handle = app.handles.acquire().await?;
+    let mut handle = app.handles.acquire(caller.organization_id).await?;
     Ok(Json(sql::contacts(handle.handle()?, caller.organization_id, filter, pagination).await?))
 }
 
@@ -89,13 +89,13 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn sequences(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page<SequenceRow>>, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref());
     let pagination = parameters.pagination();
     parameters.finish()?;
-    let mut handle = app.handles.acquire().await?;
+    let mut handle = app.handles.acquire(caller.organization_id).await?;
     Ok(Json(sql::sequences(handle.handle()?, caller.organization_id, pagination).await?))
 }
 

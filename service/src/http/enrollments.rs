@@ -3,13 +3,12 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Instant;
 use utoipa::ToSchema;
 
 use enroll::fault::FaultCode;
@@ -20,13 +19,14 @@ use enroll::{
 };
 use uuid::Uuid;
 
+use super::body::{self, ReadBody};
 use super::docs::{
     CommonErrors, CountsDoc, DispositionDoc, OutcomeDoc, PaginationDoc, ReasonDoc, ReportDoc, RequestDoc, StateDoc,
     UploadTagDoc,
 };
 use super::errors::{ApiError, ErrorBody, ErrorItem};
 use super::query::Parameters;
-use super::{App, limits, sequence_not_found};
+use super::{App, sequence_not_found};
 use crate::audit;
 use crate::keys::Caller;
 use crate::run::with_replayed;
@@ -122,14 +122,14 @@ impl EnrollmentDetail {
             body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body has a content encoding", body = ErrorBody),
-        (status = 429, description = "Too many writes per minute", body = ErrorBody,
+        (status = 429, description = "Too many writes or previews per minute", body = ErrorBody,
             headers(("Retry-After" = u32, description = "In seconds"))),
         CommonErrors,
     ),
 )]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Extension(caller): Extension<Caller>,
     sequence: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -138,44 +138,63 @@ pub(crate) async fn create(
     let mut parameters = Parameters::parse(query.as_deref());
     let preview = parameters.flag("preview");
     parameters.finish()?;
-    if let Some(limit) = app.rate_limit.as_ref().filter(|_| !preview) {
-        limit.count(caller.key_id, Instant::now())?;
-    }
-    let bytes = limits::body(&headers, body, app.timeout).await?;
-    let sequence_id: SequenceId = parse_id(sequence).ok_or_else(sequence_not_found)?;
-    let key = idempotency_key(&headers)?;
-    let request = EnrollmentRequest::from_json(&bytes);
-    let enrollment = Enrollment {
-        organization_id: caller.organization_id,
-        sequence_id,
-        key: match &key {
-            Some(key) => EnrollmentKey::Idempotency(key),
-            None => EnrollmentKey::Id(EnrollmentId::from_uuid(Uuid::now_v7())),
-        },
-        at: crate::import_job::current_time().map_err(|_| ApiError::internal())?,
-        request: &request,
+    app.limits.count(caller.key_id, preview)?;
+    let body = body::read(&app.limits.bodies, caller.organization_id, &headers, body, app.limits.timeout).await?;
+    let submission = Submission {
+        caller,
+        sequence_id: parse_id(sequence).ok_or_else(sequence_not_found)?,
+        key: idempotency_key(&headers)?,
+        body,
+        preview,
     };
-    let engine = Engine::new(&app.policy);
-    let mut handle = app.handles.acquire().await?;
-    if preview {
-        let enrolled = preview_async(handle.handle()?.inbox(), &engine, &enrollment).await?;
-        return Ok(Json(json!({ "data": with_replayed(&enrolled) })).into_response());
+    let (organization_id, bytes) = (caller.organization_id, submission.body.bytes.len());
+    let shared = Arc::clone(&app);
+    app.limits.run_blocking(organization_id, bytes, async move { submission.answer(&shared).await }).await
+}
+
+/// A request of an authenticated caller, with its whole body.
+struct Submission {
+    caller: Caller,
+    sequence_id: SequenceId,
+    key: Option<String>,
+    body: ReadBody,
+    preview: bool,
+}
+
+impl Submission {
+    async fn answer(&self, app: &App) -> Result<Response, ApiError> {
+        let (organization_id, sequence_id) = (self.caller.organization_id, self.sequence_id);
+        let request = EnrollmentRequest::from_json(&self.body.bytes);
+        let enrollment = Enrollment {
+            organization_id,
+            sequence_id,
+            key: match &self.key {
+                Some(key) => EnrollmentKey::Idempotency(key),
+                None => EnrollmentKey::Id(EnrollmentId::from_uuid(Uuid::now_v7())),
+            },
+            at: crate::import_job::current_time().map_err(|_| ApiError::internal())?,
+            request: &request,
+        };
+        let engine = Engine::new(&app.policy);
+        let mut handle = app.handles.acquire(organization_id).await?;
+        if self.preview {
+            let enrolled = preview_async(handle.handle()?.inbox(), &engine, &enrollment).await?;
+            return Ok(Json(json!({ "data": with_replayed(&enrolled) })).into_response());
+        }
+        let receipt = audit::accept(handle.handle()?, &engine, &enrollment, self.caller).await?;
+        drop(handle);
+        app.wake.notify_one();
+        let (id, recipients) = (receipt.enrollment_id, receipt.recipients);
+        tracing::info!(organization = %organization_id, enrollment = %id, sequence = %sequence_id, recipients, "accepted");
+        let message = "The recipients will be added to the sequence in the background";
+        let (accepted_at, replayed) = (receipt.accepted_at, receipt.replayed);
+        let accepted = Accepted { enrollment_id: id, accepted_at, recipients, replayed, message };
+        let mut response = (StatusCode::ACCEPTED, Json(Data { data: accepted })).into_response();
+        if let Ok(location) = HeaderValue::from_str(&format!("/v1/enrollments/{id}")) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        Ok(response)
     }
-    let receipt = audit::accept(handle.handle()?, &engine, &enrollment, caller).await?;
-    drop(handle);
-    app.wake.notify_one();
-    let (id, recipients) = (receipt.enrollment_id, receipt.recipients);
-    tracing::info!(
-        organization = %caller.organization_id, enrollment = %id, sequence = %sequence_id, recipients, "accepted"
-    );
-    let message = "The recipients will be added to the sequence in the background";
-    let (accepted_at, replayed) = (receipt.accepted_at, receipt.replayed);
-    let accepted = Accepted { enrollment_id: id, accepted_at, recipients, replayed, message };
-    let mut response = (StatusCode::ACCEPTED, Json(Data { data: accepted })).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/enrollments/{id}")) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
 }
 
 /// Read an enrollment
@@ -197,7 +216,7 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Extension(caller): Extension<Caller>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Data<EnrollmentDetail>>, ApiError> {
@@ -209,7 +228,7 @@ pub(crate) async fn show(
     parameters.finish()?;
     let not_found = || ApiError::not_found("enrollment_not_found", "enrollment");
     let id: EnrollmentId = parse_id(id).ok_or_else(not_found)?;
-    let mut handle = app.handles.acquire().await?;
+    let mut handle = app.handles.acquire(caller.organization_id).await?;
     let found = sql::enrollment(handle.handle()?, caller.organization_id, id).await?;
     let (row, result) = found.ok_or_else(not_found)?;
     let summary = row.into();
@@ -241,14 +260,14 @@ pub(crate) async fn show(
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page<EnrollmentSummary>>, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref());
     let pagination = parameters.pagination();
     let states = parameters.one_of("state", &EnrollmentState::WORDS);
     parameters.finish()?;
-    let mut handle = app.handles.acquire().await?;
+    let mut handle = app.handles.acquire(caller.organization_id).await?;
     let page = sql::enrollments(handle.handle()?, caller.organization_id, &states, pagination).await?;
     Ok(Json(Page { data: page.data.into_iter().map(EnrollmentSummary::from).collect(), total: page.total }))
 }

@@ -1,108 +1,174 @@
-//! Limits: concurrent requests, time, body size, and writes per minute.
+//! Limits: requests at a time and their shares, time, and requests per minute.
 
-use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Extension, FromRequestParts, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use enroll::OrganizationId;
+
 use super::App;
+use super::body::{DiscardRest, MAX_BODY};
+use super::connections::ClientAddress;
 use super::errors::ApiError;
+use crate::keys::Caller;
+use crate::shares::{Share, Shares};
 
-/// Rejects a request above the concurrency limit, and ends a request that exceeds the timeout.
-pub(crate) async fn limit_requests(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = app.request_permits.try_acquire() else {
-        let problem = "too many concurrent requests; try again later";
-        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", problem).retry_after(1).into_response();
-    };
-    match timeout(app.timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => ApiError::unavailable().into_response(),
-    }
+/// What the requests share. An organization or an address cannot take all of it: see [`Shares`].
+pub(crate) struct Limits {
+    /// Requests whose API key is not known yet, by the address of the client.
+    unauthenticated: Arc<Shares<ClientAddress>>,
+    requests: Arc<Shares<OrganizationId>>,
+    /// Bytes of bodies.
+    pub(crate) bodies: Arc<Shares<OrganizationId>>,
+    /// Bytes of bodies that are checked and planned. They need many times their size in memory.
+    checked: Arc<Shares<OrganizationId>>,
+    writes: Option<RateLimit>,
+    previews: Option<RateLimit>,
+    /// The time limit of a request.
+    pub(crate) timeout: Duration,
 }
 
-/// Reads the whole body. Rejects a body that is too large or too slow.
-pub(crate) async fn body(headers: &HeaderMap, body: Body, request_timeout: Duration) -> Result<Bytes, ApiError> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        let problem = "the body has a content encoding; send it without one";
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", problem));
-    }
-    let slow = |_| {
-        let problem = "the body did not arrive in time; send the request again";
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", problem)
-    };
-    // End before the timeout of the request, to return this error and not the general one.
-    timeout(request_timeout.mul_f64(0.9), read(body)).await.map_err(slow)?
-}
-
-async fn read(mut body: Body) -> Result<Bytes, ApiError> {
-    let mut bytes = Vec::new();
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let broken =
-            |_| ApiError::new(StatusCode::BAD_REQUEST, "broken_body", "the body ended early; send the request again");
-        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-        length += data.len();
-        // Some clients read the response only after they have sent everything. Read the rest, up to a limit.
-        if length > MAX_DRAINED {
-            break;
-        }
-        if length <= MAX_BODY {
-            bytes.extend_from_slice(&data);
+impl Limits {
+    /// Returns the limits for a number of requests at a time, bytes of bodies, and writes per minute of each key.
+    pub(crate) fn new(requests: usize, body_bytes: usize, writes: Option<u32>, timeout: Duration) -> Self {
+        let guaranteed_requests = requests.div_ceil(16);
+        let rate_limit = |factor: usize| writes.map(|writes| RateLimit::new(writes as usize * factor));
+        Self {
+            unauthenticated: Shares::new(requests, guaranteed_requests),
+            requests: Shares::new(requests, guaranteed_requests),
+            bodies: Shares::new(body_bytes, MAX_BODY),
+            checked: Shares::new(CHECKED_BODIES * MAX_BODY, MAX_BODY),
+            writes: rate_limit(1),
+            previews: rate_limit(PREVIEWS_PER_WRITE),
+            timeout,
         }
     }
-    if length > MAX_BODY {
-        let problem = format!("the body has more than {} MiB; send fewer recipients in one request", MAX_BODY >> 20);
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", problem));
+
+    /// Counts a write or a preview. Above the limit of the key, returns an error with the seconds to wait.
+    pub(crate) fn count(&self, key: Uuid, is_preview: bool) -> Result<(), ApiError> {
+        let (limit, kind) = if is_preview { (&self.previews, "previews") } else { (&self.writes, "writes") };
+        limit.as_ref().map_or(Ok(()), |limit| limit.count(key, kind, Instant::now()))
     }
-    Ok(bytes.into())
+
+    /// Runs work that computes much, on a thread outside of the runtime. `bytes` is the size of the body that it reads.
+    ///
+    /// If the caller's future is dropped, the work is dropped when it next waits.
+    pub(crate) async fn run_blocking<T: Send + 'static>(
+        &self,
+        organization_id: OrganizationId,
+        bytes: usize,
+        work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let share = self.checked.acquire(organization_id, bytes.max(MIN_CHECKED)).await;
+        let (runtime, dropped) = (tokio::runtime::Handle::current(), CancellationToken::new());
+        let _guard = dropped.clone().drop_guard();
+        let work = spawn_blocking(move || {
+            let _held = share;
+            runtime.block_on(dropped.run_until_cancelled_owned(work))
+        });
+        match work.await {
+            Ok(Some(result)) => result,
+            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            // The service ends.
+            Ok(None) | Err(_) => Err(ApiError::unavailable()),
+        }
+    }
 }
 
-/// The limit of writes per minute for each API key.
-pub(crate) struct RateLimit {
+/// Authenticates a request, counts it, and ends it if it exceeds the timeout.
+pub(crate) async fn limit_requests(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<ClientAddress>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let answer = timeout(app.limits.timeout, answer(&app, client, request, next)).await;
+    answer.unwrap_or_else(|_| Err(ApiError::unavailable())).into_response()
+}
+
+async fn answer(app: &Arc<App>, client: ClientAddress, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let body = Body::new(DiscardRest::new(body));
+    let entering = timeout(BRIEF_WAIT, app.limits.unauthenticated.acquire(client, 1)).await;
+    let entering = entering.map_err(|_| overloaded())?;
+    let caller = Caller::from_request_parts(&mut parts, app).await?;
+    drop(entering);
+    let share = timeout(BRIEF_WAIT, app.limits.requests.acquire(caller.organization_id, 1)).await;
+    let share = share.map_err(|_| overloaded())?;
+    parts.extensions.insert(caller);
+    let (parts, body) = next.run(Request::from_parts(parts, body)).await.into_parts();
+    // Each response is complete in memory, so this does not wait.
+    let bytes = to_bytes(body, usize::MAX).await.map_err(|_| ApiError::internal())?;
+    let sent = Body::from(Bytes::from_owner(CountedBytes { bytes, _share: share }));
+    Ok(Response::from_parts(parts, sent))
+}
+
+/// A response that counts as a request until it is sent: a client that does not read it uses memory.
+struct CountedBytes {
+    bytes: Bytes,
+    _share: Share<OrganizationId>,
+}
+
+impl AsRef<[u8]> for CountedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+pub(crate) fn overloaded() -> ApiError {
+    let problem = "too many concurrent requests; try again later";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", problem).retry_after(1)
+}
+
+/// A limit of requests per minute for each API key.
+struct RateLimit {
     limit: usize,
-    writes: Mutex<HashMap<Uuid, VecDeque<Instant>>>,
+    counted: Mutex<HashMap<Uuid, VecDeque<Instant>>>,
 }
 
 impl RateLimit {
-    pub(crate) fn new(limit: u32) -> Self {
-        Self { limit: limit as usize, writes: Mutex::default() }
+    fn new(limit: usize) -> Self {
+        Self { limit, counted: Mutex::default() }
     }
 
-    /// Counts a write. Above the limit, returns an error with the seconds to wait.
-    pub(crate) fn count(&self, key: Uuid, now: Instant) -> Result<(), ApiError> {
-        let mut keys = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        let writes = keys.entry(key).or_default();
-        while writes.front().is_some_and(|first| now.duration_since(*first) >= MINUTE) {
-            writes.pop_front();
+    fn count(&self, key: Uuid, kind: &str, now: Instant) -> Result<(), ApiError> {
+        let mut keys = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = keys.entry(key).or_default();
+        while counted.front().is_some_and(|first| now.duration_since(*first) >= MINUTE) {
+            counted.pop_front();
         }
-        match writes.front() {
-            Some(first) if writes.len() >= self.limit => {
+        match counted.front() {
+            Some(first) if counted.len() >= self.limit => {
                 let wait = MINUTE.saturating_sub(now.duration_since(*first)).as_millis().div_ceil(1000);
                 let problem =
-                    format!("this key has made {} writes in the last minute; try again in {wait} s", self.limit);
+                    format!("this key has made {} {kind} in the last minute; try again in {wait} s", self.limit);
                 let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", problem);
                 Err(error.retry_after(u32::try_from(wait).unwrap_or(60)))
             }
             _ => {
-                writes.push_back(now);
+                counted.push_back(now);
                 Ok(())
             }
         }
     }
 }
 
-/// The size limit of a body, in bytes.
-const MAX_BODY: usize = 8 << 20;
-/// The number of bytes of a too large body that are read before the response.
-const MAX_DRAINED: usize = 32 << 20;
+/// How many bodies of the largest size are checked at a time.
+const CHECKED_BODIES: usize = 4;
+/// A small body counts as this many bytes, so that the number of busy threads is limited too.
+const MIN_CHECKED: usize = 1 << 20;
+/// How long a request waits for its turn. Its client can be faster than the return of the share of the request before.
+const BRIEF_WAIT: Duration = Duration::from_secs(1);
+const PREVIEWS_PER_WRITE: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -114,9 +180,10 @@ mod tests {
         let limit = RateLimit::new(2);
         let (key, other, start) = (Uuid::from_u128(1), Uuid::from_u128(2), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(limit.count(key, at(0)).is_ok() && limit.count(key, at(30)).is_ok());
-        assert!(limit.count(key, at(59)).is_err() && limit.count(other, at(59)).is_ok());
-        assert!(limit.count(key, at(60)).is_ok());
-        assert!(limit.count(key, at(61)).is_err());
+        let is_counted = |key, seconds| limit.count(key, "writes", at(seconds)).is_ok();
+        assert!(is_counted(key, 0) && is_counted(key, 30));
+        assert!(!is_counted(key, 59) && is_counted(other, 59));
+        assert!(is_counted(key, 60));
+        assert!(!is_counted(key, 61));
     }
 }

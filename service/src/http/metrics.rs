@@ -13,14 +13,15 @@ use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
 
-use enroll::{EnrollmentReport, EnrollmentState, RepositoryError};
+use enroll::repository::BoxFuture;
+use enroll::{EnrollmentReport, EnrollmentState, RepositoryError, Timestamp};
 
 use super::App;
 use super::errors::ApiError;
+use crate::handles::Handle;
 use crate::import_job::current_time;
-use crate::sql::{invalid_data, not_null};
+use crate::sql::not_null;
 
 /// The metrics of the service.
 pub(crate) struct Metrics {
@@ -31,8 +32,6 @@ pub(crate) struct Metrics {
     enrollment_seconds: Histogram,
     enrollments: Family<StateLabels, Gauge>,
     queue_age: Gauge<f64, AtomicU64>,
-    /// When the metrics from the database were last read. Frequent scrapes reuse them.
-    read_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -70,7 +69,6 @@ impl Metrics {
             enrollment_seconds: seconds(),
             enrollments: Family::default(),
             queue_age: Gauge::default(),
-            read_at: Mutex::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("enroll_http_requests", "HTTP requests", metrics.requests.clone());
@@ -93,6 +91,18 @@ impl Metrics {
             let reason = outcome.reasons.first().map_or("none", enroll::Reason::code);
             let labels = RecipientLabels { disposition: outcome.disposition.as_str(), reason };
             self.recipients.get_or_create(&labels).inc();
+        }
+    }
+
+    fn record_queue(&self, queue: &Queue) {
+        for state in EnrollmentState::WORDS {
+            let count = queue.counts.iter().find(|(name, _)| name == state).map_or(0, |(_, count)| *count);
+            self.enrollments.get_or_create(&StateLabels { state: state.to_owned() }).set(count);
+        }
+        // Without a clock, keep the last age.
+        if let Ok(now) = current_time() {
+            let age = queue.oldest.map_or(0, |at| now.millis().saturating_sub(at.millis()).max(0));
+            self.queue_age.set(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
         }
     }
 
@@ -131,8 +141,8 @@ fn method_name(method: &Method) -> &'static str {
 )]
 pub(crate) async fn show(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     // Without the database, return the metrics of this process.
-    if let Err(e) = read_database(&app).await {
-        drop(ApiError::from(e));
+    if let Some(queue) = app.queue.result().await {
+        app.metrics.record_queue(&queue);
     }
     let mut body = String::new();
     text::encode(&mut body, &app.metrics.registry).map_err(|_| ApiError::internal())?;
@@ -140,27 +150,27 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Result<Response, ApiErr
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
-async fn read_database(app: &App) -> Result<(), RepositoryError> {
-    let metrics = &app.metrics;
-    let mut read_at = metrics.read_at.lock().await;
-    if read_at.is_some_and(|at| at.elapsed() < MIN_INTERVAL) {
-        return Ok(());
-    }
-    let mut pooled = app.handles.acquire().await?;
-    let handle = pooled.handle()?;
-    let sql = "select state, count(*) from enroll.enrollments group by state";
-    let counts = handle.query(sql, &[], |row| Ok((not_null(row.text()?)?, not_null(row.number()?)?))).await?;
-    let sql = "select min(at) from enroll.enrollments where state = 'accepted'";
-    let oldest = handle.query(sql, &[], |row| row.instant()).await?.into_iter().flatten().next();
-    for state in EnrollmentState::WORDS {
-        let count = counts.iter().find(|(name, _)| name == state).map_or(0, |(_, count)| *count);
-        metrics.enrollments.get_or_create(&StateLabels { state: state.to_owned() }).set(count);
-    }
-    let now = current_time().map_err(|e| invalid_data(e.to_string()))?.millis();
-    let age = oldest.map_or(0, |at| now.saturating_sub(at.millis()).max(0));
-    metrics.queue_age.set(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
-    *read_at = Some(Instant::now());
-    Ok(())
+/// The accepted enrollments in the database.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    /// The number of enrollments in each state.
+    counts: Vec<(String, i64)>,
+    /// When the oldest waiting enrollment was accepted.
+    oldest: Option<Timestamp>,
 }
 
-const MIN_INTERVAL: Duration = Duration::from_secs(1);
+impl Queue {
+    /// The call of [`App::queue`].
+    pub(crate) fn read(handle: &mut Handle) -> BoxFuture<'_, Result<Self, RepositoryError>> {
+        Box::pin(async {
+            let sql = "select state, count(*) from enroll.enrollments group by state";
+            let counts = handle.query(sql, &[], |row| Ok((not_null(row.text()?)?, not_null(row.number()?)?))).await?;
+            let sql = "select min(at) from enroll.enrollments where state = 'accepted'";
+            let oldest = handle.query(sql, &[], |row| row.instant()).await?.into_iter().flatten().next();
+            Ok(Self { counts, oldest })
+        })
+    }
+}
+
+/// How long the metrics from the database are used again. Frequent scrapes do not load the database.
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,51 +1,54 @@
 //! The HTTP service: its routes and their shared state.
 
 mod auth;
+mod body;
+pub(crate) mod connections;
 mod contacts;
 pub(crate) mod docs;
 mod enrollments;
 mod errors;
 pub(crate) mod heads;
+pub(crate) mod health;
 pub(crate) mod limits;
 pub(crate) mod metrics;
 mod openapi;
 mod query;
+pub(crate) mod write_timeout;
 
+use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use axum::{Json, Router};
-use serde_json::json;
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use enroll::EnrollmentPolicy;
+use enroll::{EnrollmentPolicy, OrganizationId};
 
+use self::connections::ClientAddress;
+use self::errors::ApiError;
 pub(crate) use self::errors::redacted;
-use self::errors::{ApiError, ErrorBody};
-use self::limits::RateLimit;
-use self::metrics::Metrics;
+use self::health::Probe;
+use self::limits::Limits;
+use self::metrics::{Metrics, Queue};
 use crate::handles::HandlePool;
 use crate::keys::RecordedUses;
 
 /// The shared state of all requests.
 pub(crate) struct App {
-    pub(crate) handles: HandlePool,
+    pub(crate) handles: Arc<HandlePool<OrganizationId>>,
+    /// The handles that find API keys. They are apart, because the organization is not known yet.
+    pub(crate) key_handles: Arc<HandlePool<ClientAddress>>,
     pub(crate) policy: EnrollmentPolicy,
     pub(crate) key_header: HeaderName,
     /// The header name in the spelling of the operator.
     pub(crate) key_header_name: String,
-    pub(crate) rate_limit: Option<RateLimit>,
-    /// One permit for each concurrent request.
-    pub(crate) request_permits: Semaphore,
-    /// The time limit of a request.
-    pub(crate) timeout: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) readiness: Probe<()>,
+    pub(crate) queue: Probe<Queue>,
     pub(crate) recorded_uses: RecordedUses,
     pub(crate) metrics: Metrics,
     /// Wakes an idle worker.
@@ -64,8 +67,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/enrollments/{id}", get(enrollments::show))
         .route("/v1/contacts", get(contacts::list))
         .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_requests));
-    api.route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+    api.route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::show))
         .route("/openapi.json", file("application/json", document.to_string()))
         .route("/docs", file(HTML, openapi::page(&document)))
@@ -85,41 +88,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(map_response(forbid_caching))
         .layer(from_fn_with_state(Arc::clone(&app), metrics::measure))
         .with_state(app)
-}
-
-/// Check the process
-///
-/// Does not use the database.
-#[utoipa::path(
-    get, path = "/healthz", operation_id = "healthz", tag = "operations", security(()),
-    responses((status = 200, description = "The process runs", body = serde_json::Value)),
-)]
-async fn healthz() -> Json<serde_json::Value> {
-    Json(json!({ "status": "ok" }))
-}
-
-/// Check the process and the database
-#[utoipa::path(
-    get, path = "/readyz", operation_id = "readyz", tag = "operations", security(()),
-    responses(
-        (status = 200, description = "The database can be reached", body = serde_json::Value),
-        (status = 503, description = "The database cannot be reached", body = ErrorBody),
-    ),
-)]
-async fn readyz(State(app): State<Arc<App>>) -> Result<Json<serde_json::Value>, ApiError> {
-    let query = async {
-        let sql = "select organization_id from enroll.organizations limit 1";
-        app.handles.acquire().await?.handle()?.query(sql, &[], |row| row.id()).await
-    };
-    match tokio::time::timeout(READY_TIMEOUT, query).await {
-        Ok(Ok(_)) => Ok(Json(json!({ "status": "ready" }))),
-        Ok(Err(e)) => {
-            // The conversion logs the error. The response is 503 for every kind of error.
-            drop(ApiError::from(e));
-            Err(ApiError::unavailable())
-        }
-        Err(_) => Err(ApiError::unavailable()),
-    }
 }
 
 /// Returns a route with a static file. Its content security policy allows only scripts and requests of this service.
@@ -157,4 +125,3 @@ fn panic_response(_: Box<dyn Any + Send + 'static>) -> Response {
 const HTML: &str = "text/html; charset=utf-8";
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const READY_TIMEOUT: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use utoipa::OpenApi;
 
 use super::docs::{DispositionDoc, ReasonDoc, StateDoc, StatusDoc};
-use super::{contacts, enrollments, metrics};
+use super::{contacts, enrollments, health, metrics};
 
 /// The default header for API keys.
 pub(crate) const KEY_HEADER: &str = "X-WHIPPY-KEY";
@@ -169,8 +169,8 @@ fn text(text: &str) -> String {
         contacts::list_for_sequence,
         contacts::list,
         contacts::sequences,
-        super::healthz,
-        super::readyz,
+        health::healthz,
+        health::readyz,
         metrics::show,
     ),
     components(schemas(DispositionDoc, ReasonDoc, StateDoc, StatusDoc))

@@ -1,4 +1,5 @@
-//! The service's own SQL: the enrollments and lists of the HTTP API, and the tables of API keys and of what they asked for.
+//! The service's own SQL: the enrollments and lists of the HTTP API, the tables of API keys and of what they asked for, and
+//! the check that the database can be written.
 //!
 //! Each statement is written once, for both databases. In a statement, `enroll.contacts` becomes `enroll_contacts` on
 //! SQLite, and `$1` becomes `?1`.
@@ -71,6 +72,9 @@ pub(crate) trait SqlConnection {
 
     /// Runs a statement. Returns the number of rows that it wrote.
     fn execute<'a>(&'a mut self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<u64, RepositoryError>>;
+
+    /// Writes a row, and undoes that.
+    fn check_write(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>>;
 
     /// Returns true if the service's own tables exist.
     fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>>;

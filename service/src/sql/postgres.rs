@@ -30,15 +30,29 @@ impl SqlConnection for PostgresRepository {
 
     fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>> {
         Box::pin(async move {
-            let exists = "select pg_catalog.to_regclass('enroll_service.audit') is not null";
+            let exists = "select pg_catalog.to_regclass('enroll_service.write_checks') is not null";
             let rows = PostgresRepository::query(self, exists, &[]).await?;
             rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(storage_error)
         })
     }
 
+    fn check_write(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        Box::pin(check_write(self.pool()))
+    }
+
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
         Box::pin(create_tables(self.pool()))
     }
+}
+
+async fn check_write(pool: &Pool) -> Result<(), RepositoryError> {
+    let mut client = pool.get().await.map_err(PostgresError::from)?;
+    let transaction = client.transaction().await.map_err(storage_error)?;
+    transaction.batch_execute(&Timeouts::default().set_local()).await.map_err(storage_error)?;
+    // The row fills most of a page, so that the table grows and a full disk shows.
+    let sql = "insert into enroll_service.write_checks (filler) values (pg_catalog.repeat('x', 7000))";
+    transaction.execute(sql, &[]).await.map_err(storage_error)?;
+    transaction.rollback().await.map_err(storage_error)
 }
 
 async fn create_tables(pool: &Pool) -> Result<(), RepositoryError> {
@@ -119,6 +133,9 @@ create table if not exists enroll_service.audit (
     key_id uuid not null references enroll_service.keys on delete cascade,
     at bigint not null,
     primary key (organization_id, subject_id, id)
-);";
+);
+-- Always empty: a check writes a row and undoes that.
+create table if not exists enroll_service.write_checks (filler text not null);
+alter table enroll_service.write_checks alter column filler set storage plain;";
 /// The key of the advisory lock: `service` in ASCII.
 const LOCK: i64 = 0x0073_6572_7669_6365;

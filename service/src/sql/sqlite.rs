@@ -30,6 +30,11 @@ impl SqlConnection for Blocking<SqliteRepository> {
         Box::pin(async move { block_in_place(|| self.0.read(has_tables)) })
     }
 
+    fn check_write(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        let check = |connection: &Connection| connection.execute_batch(CHECK_WRITE).map_err(storage_error);
+        Box::pin(async move { block_in_place(|| self.0.write(check)) })
+    }
+
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
         let create = |connection: &Connection| connection.execute_batch(TABLES).map_err(storage_error);
         Box::pin(async move { block_in_place(|| self.0.write(create)) })
@@ -51,7 +56,8 @@ fn execute(connection: &Connection, sql: &str, params: &[Param]) -> Result<u64, 
 }
 
 fn has_tables(connection: &Connection) -> Result<bool, RepositoryError> {
-    let exists = "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_service_audit')";
+    let exists =
+        "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_service_write_checks')";
     connection.query_row(exists, [], |row| row.get(0)).map_err(storage_error)
 }
 
@@ -104,6 +110,11 @@ impl Row for Columns<'_> {
     }
 }
 
+const CHECK_WRITE: &str = "
+savepoint enroll_check;
+insert into enroll_service_write_checks (filler) values ('');
+rollback to enroll_check;
+release enroll_check;";
 const TABLES: &str = "
 create table if not exists enroll_service_keys (
     id blob not null primary key,
@@ -123,4 +134,6 @@ create table if not exists enroll_service_audit (
     key_id blob not null references enroll_service_keys on delete cascade,
     at integer not null,
     primary key (organization_id, subject_id, id)
-) strict, without rowid;";
+) strict, without rowid;
+-- Always empty: a check writes a row and undoes that.
+create table if not exists enroll_service_write_checks (filler text not null) strict;";

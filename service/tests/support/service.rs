@@ -182,17 +182,43 @@ impl Service {
         }
     }
 
-    /// Sends bytes, and returns the whole response.
-    pub(crate) fn raw(&self, bytes: &[u8]) -> String {
+    /// Opens a connection and sends bytes.
+    pub(crate) fn connect(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.base.trim_start_matches("http://")).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(180))).unwrap();
         stream.write_all(bytes).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answer = Vec::new();
-        // The service may reset the connection before it has read everything.
-        let _ended = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+        stream
     }
+
+    /// Sends bytes, and returns the whole response. The service must close the connection.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> String {
+        read_all(&mut self.connect(bytes))
+    }
+
+    /// Returns the head of a request to enroll people into the active sequence, for a body of a length.
+    pub(crate) fn enroll_head(&self, length: usize) -> String {
+        format!(
+            "POST /v1/sequences/{ACTIVE}/contacts HTTP/1.1\r\nhost: x\r\nconnection: close\r\nX-WHIPPY-KEY: {}\r\n\
+             content-length: {length}\r\n\r\n",
+            self.key
+        )
+    }
+
+    /// Returns the highest resident memory of the process so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+}
+
+/// Reads until the service closes the connection.
+pub(crate) fn read_all(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    // The service may reset the connection before it has read everything.
+    let _ended = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 impl Drop for Service {

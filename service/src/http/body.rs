@@ -1,0 +1,125 @@
+//! Bodies of requests: their size, their memory, and what happens to a body that is not read.
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use enroll::OrganizationId;
+
+use super::errors::ApiError;
+use super::limits::overloaded;
+use crate::shares::{Share, Shares};
+
+/// A body that was read. Its bytes count until it is dropped.
+pub(crate) struct ReadBody {
+    pub(crate) bytes: Vec<u8>,
+    _share: Share<OrganizationId>,
+}
+
+/// Reads a whole body. Rejects one that is too large or too slow.
+///
+/// It waits for its share of `memory` before it reads. A body of unknown length counts as the longest possible one.
+pub(crate) async fn read(
+    memory: &Arc<Shares<OrganizationId>>,
+    organization_id: OrganizationId,
+    headers: &HeaderMap,
+    body: Body,
+    request_timeout: Duration,
+) -> Result<ReadBody, ApiError> {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let problem = "the body has a content encoding; send it without one";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", problem));
+    }
+    let length = match body.size_hint().upper() {
+        Some(length) => usize::try_from(length).ok().filter(|length| *length <= MAX_BODY).ok_or_else(too_large)?,
+        None => MAX_BODY,
+    };
+    // End before the timeout of the request, to return these errors and not the general one.
+    let start = Instant::now();
+    let until = |part| start + request_timeout.mul_f64(part);
+    let share = timeout_at(until(0.45), memory.acquire(organization_id, length)).await.map_err(|_| overloaded())?;
+    let slow = |_| {
+        let problem = "the body did not arrive in time; send the request again";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", problem)
+    };
+    let capacity = if body.size_hint().upper().is_some() { length } else { 0 };
+    let bytes = timeout_at(until(0.9), collect(body, capacity)).await.map_err(slow)??;
+    Ok(ReadBody { bytes, _share: share })
+}
+
+async fn collect(mut body: Body, capacity: usize) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::with_capacity(capacity);
+    while let Some(frame) = body.frame().await {
+        let broken =
+            |_| ApiError::new(StatusCode::BAD_REQUEST, "broken_body", "the body ended early; send the request again");
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_BODY {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+fn too_large() -> ApiError {
+    let problem = format!("the body has more than {} MiB; send fewer recipients in one request", MAX_BODY >> 20);
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", problem)
+}
+
+/// A body whose unread rest is read and discarded after the response.
+///
+/// Many clients read the response only after they have sent everything. If the service closed the connection before, they
+/// would get an error of the connection and not the response.
+pub(crate) struct DiscardRest(Body);
+
+impl DiscardRest {
+    pub(crate) fn new(body: Body) -> Self {
+        Self(body)
+    }
+}
+
+impl HttpBody for DiscardRest {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+impl Drop for DiscardRest {
+    fn drop(&mut self) {
+        if !self.0.is_end_stream() {
+            let mut body = std::mem::take(&mut self.0);
+            tokio::spawn(timeout(DISCARD_TIMEOUT, async move {
+                let mut length = 0;
+                while let Some(Ok(frame)) = body.frame().await
+                    && length <= MAX_DISCARDED
+                {
+                    length += frame.data_ref().map_or(0, Bytes::len);
+                }
+            }));
+        }
+    }
+}
+
+/// The size limit of a body, in bytes.
+pub(crate) const MAX_BODY: usize = 8 << 20;
+/// The number of bytes of an unread body that are discarded, and the time for it.
+const MAX_DISCARDED: usize = 32 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
