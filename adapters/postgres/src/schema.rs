@@ -33,7 +33,7 @@ pub const SCHEMA_VERSION: i32 = 1;
 pub async fn migrate(client: &mut Client) -> Result<(), PostgresError> {
     // At another isolation level, this would not see the changes of a process that had the lock before.
     let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    transaction.batch_execute(&Timeouts { statement: None, ..Timeouts::default() }.set_local()).await?;
+    transaction.batch_execute(&Timeouts::for_long_statements().set_local()).await?;
     transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let found = stored_version(&transaction).await?;
     if found > SCHEMA_VERSION {

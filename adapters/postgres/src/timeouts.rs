@@ -37,6 +37,11 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// Returns the default timeouts for long statements, as migrations and seeds have them.
+    pub(crate) fn for_long_statements() -> Self {
+        Self { statement: None, ..Self::default() }
+    }
+
     /// Returns a statement that sets the timeouts until the end of the transaction, for the host's own transactions.
     #[must_use]
     pub fn set_local(&self) -> String {

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::os::unix::fs::{MetadataExt, chown};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, Pool, Runtime};
@@ -165,25 +167,60 @@ fn a_lock_timeout_is_unavailable_and_the_handle_stays_usable() {
     });
 }
 
-/// A disk that is full, as PostgreSQL reports it.
+/// The contacts are in a tablespace on a file system of 256 KiB.
 #[test]
 #[ignore = needs_postgres!()]
 fn a_full_disk_is_unavailable_and_stores_nothing() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: only root can mount a small file system");
+        return;
+    };
     block_on(async {
-        let url = database().await;
-        let (client, mut repository) = (connect(&url).await, open(&url).await);
-        let full = "create function full_disk() returns trigger language plpgsql as $$
-                begin raise exception 'no space' using errcode = 'disk_full'; end $$;
-            create trigger full_disk after insert on enroll.step_contacts execute function full_disk()";
-        client.batch_execute(full).await.unwrap();
-        let request = Request::new(1, &body(0, 2));
+        let server = Server::start();
+        let url = server.database().await.unwrap();
+        let (mut client, mut repository) = (connect(&url).await, open(&url).await);
+        load(&mut client, &support::seed()).await.unwrap();
+        disk.give_to_process(pid(&client).await);
+        client.batch_execute(&format!("create tablespace small location '{}'", disk.path())).await.unwrap();
+        client.batch_execute("alter table enroll.contacts set tablespace small").await.unwrap();
+        let request = Request::new(1, &body(0, 1000));
         let error = refused(request.enroll(&mut repository).await);
         assert!(matches!(postgres_error(&error), (_, PostgresError::Exhausted(_))), "{error:?}");
         assert_advice(&postgres_error(&error), Unavailable, "make room");
         assert_eq!(count_rows(&client).await, 0);
-        client.batch_execute("drop trigger full_disk on enroll.step_contacts").await.unwrap();
-        request.enroll(&mut repository).await.unwrap();
+        client.batch_execute("alter table enroll.contacts set tablespace pg_default").await.unwrap();
+        assert_eq!(request.enroll(&mut repository).await.unwrap().counts().added, 1000);
     });
+}
+
+/// A small file system in a temporary folder.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = ["-t", "tmpfs", "-o", "size=256k", "tmpfs"];
+        let mounted = Command::new("mount").args(disk).arg(folder.path()).stderr(Stdio::null()).status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(folder))
+    }
+
+    /// Changes the owner to the user of a process: PostgreSQL must own the folder of a tablespace.
+    fn give_to_process(&self, pid: i32) {
+        let owner = std::fs::metadata(format!("/proc/{pid}")).unwrap().uid();
+        chown(self.0.path(), Some(owner), None).unwrap();
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The server may still have open files there.
+        let unmounted = Command::new("umount").arg("--lazy").arg(self.0.path()).status().unwrap();
+        assert!(unmounted.success());
+    }
 }
 
 /// The server raises each code itself.
@@ -218,12 +255,12 @@ fn an_error_is_classified_by_its_code() {
     });
 }
 
-/// A session that crashes makes the server end all sessions, recover and start again.
+/// A session that crashes makes the server end all sessions, recover and start again. It must keep the acceptance.
 #[test]
 #[ignore = needs_postgres!()]
 fn a_server_that_restarts_is_unavailable_until_it_is_back() {
     block_on(async {
-        let server = Server::start();
+        let server = Server::start_with(&[("synchronous_commit", "on")]);
         let url = server.database().await.unwrap();
         // A crash must keep what was committed.
         let durable = "alter role current_user set synchronous_commit = on";
@@ -233,7 +270,7 @@ fn a_server_that_restarts_is_unavailable_until_it_is_back() {
         let request = Request::new(1, &body(0, 2));
         request.accept(&mut repository).await.unwrap();
         let victim = pid(&connect(&url).await).await;
-        let killed = std::process::Command::new("kill").args(["-KILL", &victim.to_string()]).status().unwrap();
+        let killed = Command::new("kill").args(["-KILL", &victim.to_string()]).status().unwrap();
         assert!(killed.success());
         // Before the server notices the crash, calls still succeed.
         let mut outages = 0;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
-use crate::PostgresError;
 use crate::fields::ColumnReader;
 use crate::read::{Aggregates, read_contact, related_records, related_rows};
 use crate::tables::{ENROLLMENT, Table, names, read_enrollment};
+use crate::{PostgresError, Timeouts};
 use enroll::contact::Contact;
 
 /// Reads all rows of all organizations, as one snapshot of the database.
@@ -21,6 +21,7 @@ use enroll::contact::Contact;
 /// [`PostgresError`] if the rows cannot be read.
 pub async fn dump(client: &mut Client, organization_id: OrganizationId) -> Result<Seed, PostgresError> {
     let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
+    transaction.batch_execute(&Timeouts::for_long_statements().set_local()).await?;
     let organizations = "select organization_id from enroll.organizations order by organization_id";
     let mut snapshots = Vec::new();
     for row in transaction.query_typed(organizations, &[]).await? {

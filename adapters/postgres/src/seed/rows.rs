@@ -8,9 +8,9 @@ use std::iter::once;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
-use crate::PostgresError;
 use crate::fields::{Array, Arrays};
 use crate::tables::Table;
+use crate::{PostgresError, Timeouts};
 
 /// Inserts all rows of a seed, with their organizations, in one transaction.
 ///
@@ -21,6 +21,7 @@ pub async fn load(client: &mut Client, seed: &Seed) -> Result<(), PostgresError>
     let organizations = writes.iter().map(|write| write.organization_id).chain([seed.organization_id]);
     let organizations: BTreeSet<OrganizationId> = organizations.collect();
     let transaction = client.transaction().await?;
+    transaction.batch_execute(&Timeouts::for_long_statements().set_local()).await?;
     for organization_id in organizations {
         add_organization(&transaction, organization_id).await?;
     }
@@ -33,6 +34,7 @@ pub async fn load(client: &mut Client, seed: &Seed) -> Result<(), PostgresError>
 #[cfg(feature = "testing")]
 pub(crate) async fn host_write(client: &mut Client, write: &HostWrite) -> Result<(), PostgresError> {
     let transaction = client.transaction().await?;
+    transaction.batch_execute(&Timeouts::for_long_statements().set_local()).await?;
     if write.kind == WriteKind::Insert {
         add_organization(&transaction, write.organization_id).await?;
     }
