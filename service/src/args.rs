@@ -32,8 +32,8 @@ pub(crate) enum Command {
     Work(WorkArgs),
     /// Print the state of an accepted enrollment. Exits 1 if it was rejected or failed.
     Status(EnrollmentArgs),
-    /// Make a failed enrollment wait for processing again.
-    Retry(EnrollmentArgs),
+    /// Make failed enrollments wait for processing again.
+    Retry(RetryArgs),
     /// Serve the HTTP API and process the accepted enrollments, until stopped.
     Serve(Box<ServeArgs>),
     /// Create, list and revoke the API keys of `enroll serve`.
@@ -253,7 +253,7 @@ pub(crate) enum KeysCommand {
     },
 }
 
-/// The options of `enroll status` and `enroll retry`.
+/// The options of `enroll status`.
 #[derive(Debug, Args)]
 pub(crate) struct EnrollmentArgs {
     /// The enrollment id from the receipt.
@@ -265,6 +265,28 @@ pub(crate) struct EnrollmentArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) organization: Option<OrganizationId>,
     /// Print the enrollment as JSON, with its report.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The options of `enroll retry`.
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    /// The enrollment id from the receipt.
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) id: Option<EnrollmentId>,
+    /// Retry all failed enrollments: of `--organization`, or else of every organization.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Retry only those that failed at this instant or later, such as `2026-02-01T15:00:00Z`.
+    #[arg(long, value_name = "INSTANT", requires = "all")]
+    pub(crate) since: Option<Timestamp>,
+    #[command(flatten)]
+    pub(crate) at_database: DatabaseArgs,
+    /// The organization. Default: the only one in the database.
+    #[arg(long, value_name = "ID")]
+    pub(crate) organization: Option<OrganizationId>,
+    /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

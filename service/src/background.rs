@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use enroll::inbox::InboxEntry;
-use enroll::{Engine, EnrollmentState, Inbox, OrganizationId, Receipt, accept};
+use enroll::{Engine, EnrollmentId, EnrollmentState, Inbox, OrganizationId, Receipt, Timestamp, accept};
 
-use crate::args::{EnrollmentArgs, SubmitArgs, WorkArgs};
+use crate::args::{DatabaseArgs, EnrollmentArgs, RetryArgs, SubmitArgs, WorkArgs};
 use crate::audit::{self, Action, AuditRecord};
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, with_handle};
 use crate::import_job::{self, ImportJob};
+use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
 use crate::work::{Event, Settings};
 use crate::{Failure, print_to_stderr, print_to_stdout};
@@ -167,8 +168,8 @@ async fn interrupted() {
 
 /// Prints the state of an enrollment.
 pub(crate) fn status(args: &EnrollmentArgs) -> Result<ExitCode, Failure> {
-    let (mut database, organization_id) = open_database(args)?;
-    let entry = find_entry(&mut database, organization_id, args)?;
+    let (mut database, organization_id) = open_database(&args.at_database, args.organization)?;
+    let entry = find_entry(&mut database, organization_id, args.id)?;
     let name = Database::resolve_name(args.at_database.database.as_deref())?;
     let records = with_handle(&name, async |handle: &mut Handle| {
         audit::records(handle, organization_id, args.id.as_uuid()).await
@@ -184,38 +185,68 @@ pub(crate) fn status(args: &EnrollmentArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(u8::from(ended_badly)))
 }
 
-/// Makes a failed enrollment wait for processing again.
-pub(crate) fn retry(args: &EnrollmentArgs) -> Result<ExitCode, Failure> {
-    let (mut database, organization_id) = open_database(args)?;
-    let retried = database.inbox().retry(organization_id, args.id);
+/// Makes one failed enrollment wait for processing again, or all of them.
+pub(crate) fn retry(args: &RetryArgs) -> Result<ExitCode, Failure> {
+    let RetryArgs { at_database, organization, .. } = args;
+    let Some(id) = args.id else { return retry_all(args) };
+    let (mut database, organization_id) = open_database(at_database, *organization)?;
+    let retried = database.inbox().retry(organization_id, id);
     let retried = retried.map_err(|e| Failure::from_error(database.name(), &e))?;
-    let entry = find_entry(&mut database, organization_id, args)?;
+    let entry = find_entry(&mut database, organization_id, id)?;
     if !retried {
         let problem = format!("is {}; only a failed enrollment can be retried", entry.enrollment.state.as_str());
-        return Err(Failure::new(format!("enrollment `{}`", args.id), problem));
+        return Err(Failure::new(format!("enrollment `{id}`"), problem));
     }
     if args.json {
         return print_json(&entry_json(&entry));
     }
-    print_to_stdout(&format!("accepted {} again; `enroll work` processes it\n", args.id))?;
+    print_to_stdout(&format!("accepted {id} again; `enroll work` processes it\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn open_database(args: &EnrollmentArgs) -> Result<(Database, OrganizationId), Failure> {
-    let mut database = Database::open(&Database::resolve_name(args.at_database.database.as_deref())?)?;
-    let organization_id = import_job::organization(&mut database, args.organization, None)?;
+fn retry_all(args: &RetryArgs) -> Result<ExitCode, Failure> {
+    let name = Database::resolve_name(args.at_database.database.as_deref())?;
+    let organizations = match args.organization {
+        Some(organization_id) => vec![organization_id],
+        None => Database::open(&name)?.organizations()?,
+    };
+    let since = args.since.unwrap_or(Timestamp::EPOCH);
+    let retried = with_handle(&name, async |handle: &mut Handle| {
+        let mut retried = 0;
+        for organization_id in &organizations {
+            retried += retry_failed(handle, *organization_id, since, None).await?;
+        }
+        Ok(retried)
+    })?;
+    if args.json {
+        return print_json(&json!({ "retried": retried }));
+    }
+    print_to_stdout(&match retried {
+        0 => "no enrollment has failed\n".to_owned(),
+        1 => "accepted 1 enrollment again; `enroll work` processes it\n".to_owned(),
+        _ => format!("accepted {retried} enrollments again; `enroll work` processes them\n"),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_database(
+    at_database: &DatabaseArgs,
+    organization: Option<OrganizationId>,
+) -> Result<(Database, OrganizationId), Failure> {
+    let mut database = Database::open(&Database::resolve_name(at_database.database.as_deref())?)?;
+    let organization_id = import_job::organization(&mut database, organization, None)?;
     Ok((database, organization_id))
 }
 
 fn find_entry(
     database: &mut Database,
     organization_id: OrganizationId,
-    args: &EnrollmentArgs,
+    id: EnrollmentId,
 ) -> Result<InboxEntry, Failure> {
-    let entry = database.inbox().find(organization_id, args.id);
+    let entry = database.inbox().find(organization_id, id);
     let entry = entry.map_err(|e| Failure::from_error(database.name(), &e))?;
     let not_found =
-        || Failure::new(database.name(), format!("organization `{organization_id}` has no enrollment `{}`", args.id));
+        || Failure::new(database.name(), format!("organization `{organization_id}` has no enrollment `{id}`"));
     entry.ok_or_else(not_found)
 }
 

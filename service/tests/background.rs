@@ -198,7 +198,7 @@ fn a_failed_enrollment_is_reported_and_can_be_retried() {
     assert!(String::from_utf8_lossy(&worked.stderr).contains(&format!("`enroll retry {id}`")));
     let status = base.status(&id);
     assert_eq!((&status["state"], &status["attempts"]), (&json!("failed"), &json!(1)));
-    assert!(status["error"].as_str().unwrap().contains("not today"), "{status}");
+    assert!(status["error"].as_str().unwrap().contains("constraint failed, code 1811"), "{status}");
     // The same request gets its receipt. Only a retry makes it wait again.
     assert_eq!(base.accepted(&request, "key-1"), id);
     assert_eq!(base.status(&id)["state"], "failed");
@@ -209,6 +209,158 @@ fn a_failed_enrollment_is_reported_and_can_be_retried() {
     );
     assert_eq!(base.work(), "1 completed, 0 rejected, 0 failed\n");
     assert_eq!(base.status(&id)["state"], "completed");
+}
+
+/// A lost lease is no attempt, but 20 in a row set an enrollment aside. The others go on.
+#[test]
+fn an_enrollment_that_ends_its_workers_is_set_aside() {
+    let folder = Folder::new("background-lost");
+    let base = TestDatabase::file(&folder);
+    let request = small_request(&folder);
+    let (poison, other) = (base.accepted(&request, "poison"), base.accepted(&request, "other"));
+    let connection = rusqlite::Connection::open(&base.0).unwrap();
+    let set_lost = |lost: u32| {
+        let update = "update enroll_enrollments set unanswered = ?2 where id = ?1";
+        let id = poison.parse::<Uuid>().unwrap().into_bytes().to_vec();
+        assert_eq!(connection.execute(update, rusqlite::params![id, lost]).unwrap(), 1);
+    };
+    set_lost(20);
+    let worked = enroll(&["work", "--database", &base.0, "--until-empty", "--attempts", "1"], &[]);
+    assert_eq!(String::from_utf8_lossy(&worked.stdout), "1 completed, 0 rejected, 1 failed\n");
+    assert_eq!(base.status(&other)["state"], "completed");
+    let status = base.status(&poison);
+    assert_eq!((&status["state"], &status["attempts"]), (&json!("failed"), &json!(1)));
+    assert!(status["error"].as_str().unwrap().contains("last 20 leases"), "{status}");
+    let retried = text(&enroll(&["retry", &poison, "--database", &base.0], &[]));
+    assert!(retried.starts_with("accepted"), "{retried}");
+    // 19 are not enough.
+    set_lost(19);
+    assert_eq!(base.work(), "1 completed, 0 rejected, 0 failed\n");
+}
+
+#[test]
+fn all_failed_enrollments_are_retried() {
+    let folder = Folder::new("background-retry-all");
+    let base = TestDatabase::file(&folder);
+    let request = small_request(&folder);
+    let retry = |more: &[&str]| text(&enroll(&["retry", "--all", "--database", &base.0], more));
+    assert_eq!(retry(&[]), "no enrollment has failed\n");
+    let ids = [base.accepted(&request, "one"), base.accepted(&request, "two"), base.accepted(&request, "three")];
+    let connection = rusqlite::Connection::open(&base.0).unwrap();
+    // The first failed at 1 s, the others at 2 s.
+    let fail = "update enroll_enrollments set state = 'failed', error = 'e', due_at = null,
+        failed_at = case when id = (select min(id) from enroll_enrollments) then 1000 else 2000 end";
+    assert_eq!(connection.execute(fail, []).unwrap(), 3);
+    let printed = retry(&["--since", "1970-01-01T00:00:02Z", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), json!({ "retried": 2 }));
+    assert_eq!(retry(&[]), "accepted 1 enrollment again; `enroll work` processes it\n");
+    assert_eq!(base.work(), "3 completed, 0 rejected, 0 failed\n");
+    assert!(ids.iter().all(|id| base.status(id)["state"] == "completed"));
+    assert_eq!(enroll(&["retry", "--database", &base.0], &[]).status.code(), Some(2), "neither an id nor `--all`");
+}
+
+on_postgresql! {
+    fn on_postgresql_a_full_disk_is_no_failed_attempt() {
+        let folder = Folder::new("background-full");
+        let base = TestDatabase::postgres(&folder);
+        let id = base.accepted(&small_request(&folder), "key-1");
+        let mut client = Client::connect(&base.0);
+        // As the server answers if the disk is full.
+        client.execute(
+            "create function full_disk() returns trigger language plpgsql as
+                $$ begin raise exception using errcode = 'disk_full'; end $$;
+            create trigger full_disk before insert on enroll.contacts for each statement execute function full_disk()",
+        );
+        let worked = enroll(&["work", "--database", &base.0, "--until-empty", "--attempts", "1"], &[]);
+        assert_eq!(worked.status.code(), Some(2), "{worked:?}");
+        let status = base.status(&id);
+        assert_eq!((&status["state"], &status["attempts"]), (&json!("accepted"), &json!(0)));
+        client.execute("drop trigger full_disk on enroll.contacts");
+        assert_eq!(base.work(), "1 completed, 0 rejected, 0 failed\n");
+    }
+
+    fn on_postgresql_a_frozen_worker_stops_no_other_organization() {
+        let folder = Folder::new("background-frozen");
+        let base = TestDatabase::postgres(&folder);
+        let mut seed: Value = serde_json::from_str(&std::fs::read_to_string(folder.0.join("seed.json")).unwrap()).unwrap();
+        let other_organization = Uuid::from_u128(2).to_string();
+        seed["organization_id"] = json!(other_organization);
+        let seed = folder.file("other.json", &seed.to_string());
+        text(&enroll(&["seed", path(&seed), "--database", &base.0], &[]));
+        let request = small_request(&folder);
+        let organization = ORGANIZATION.to_string();
+        let frozen = json(&base.submit(&request, "one", &["--json", "--organization", &organization]));
+        // The worker waits for this lock in the middle of its commit. There it is stopped.
+        let mut holder = Client::connect(&base.0);
+        holder.execute(
+            "create function wait() returns trigger language plpgsql as
+                $$ begin perform pg_advisory_xact_lock_shared(1); return null; end $$;
+            create trigger wait before insert on enroll.contacts for each statement execute function wait();
+            select pg_advisory_lock(1)",
+        );
+        let mut worker = base.start_workers();
+        holder.wait_until("select count(*) = 1 from pg_locks where locktype = 'advisory' and not granted");
+        let signal = |name: &str| {
+            assert!(Command::new("kill").args([name, &worker.id().to_string()]).status().unwrap().success());
+        };
+        signal("-STOP");
+        holder.execute("select pg_advisory_unlock(1)");
+        let other = json(&base.submit(&request, "two", &["--json", "--organization", &other_organization]));
+        let other = other["enrollment_id"].as_str().unwrap();
+        // It completes while the worker is stopped.
+        let mut second = base.start_workers();
+        holder.wait_until(&format!("select state = 'completed' from enroll.enrollments where id = '{other}'"));
+        let frozen = frozen["enrollment_id"].as_str().unwrap();
+        assert_eq!(holder.value(&format!("select state from enroll.enrollments where id = '{frozen}'")), "accepted");
+        signal("-CONT");
+        holder.wait_until(&format!("select state = 'completed' from enroll.enrollments where id = '{frozen}'"));
+        for process in [&mut worker, &mut second] {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+}
+
+/// A connection to PostgreSQL for the statements of a test.
+struct Client {
+    runtime: tokio::runtime::Runtime,
+    client: enroll_postgres::tokio_postgres::Client,
+}
+
+impl Client {
+    fn connect(url: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let client = runtime.block_on(async {
+            let tls = enroll_postgres::tokio_postgres::NoTls;
+            let (client, connection) = enroll_postgres::tokio_postgres::connect(url, tls).await.unwrap();
+            tokio::spawn(connection);
+            client
+        });
+        Self { runtime, client }
+    }
+
+    fn execute(&mut self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
+    }
+
+    /// Returns the first column of the only row, as text.
+    fn value(&self, sql: &str) -> String {
+        let messages = self.runtime.block_on(self.client.simple_query(sql)).unwrap();
+        let row = messages.iter().find_map(|message| match message {
+            enroll_postgres::tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        row.unwrap().to_owned()
+    }
+
+    /// Waits until a query returns true. Fails after two minutes.
+    fn wait_until(&self, sql: &str) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while self.value(sql) != "t" {
+            assert!(Instant::now() < deadline, "never true: {sql}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 /// A list with more people than a request can hold gets a receipt for each request, and enrolls no one twice.

@@ -16,6 +16,7 @@ on_both! {
     a_preview_returns_the_report_and_writes_nothing;
     the_same_idempotency_key_returns_the_same_enrollment;
     accepted_enrollments_are_completed_after_a_kill with ["--workers", "0"];
+    failed_enrollments_are_retried with ["--workers", "0"];
     lists_are_paged_and_filtered;
     contacts_are_found_by_each_contact_key;
     an_api_key_is_required_and_can_be_revoked;
@@ -55,6 +56,39 @@ fn a_request_is_accepted_and_completed(service: &mut Service) {
     }
     let none = service.get(&format!("/v1/enrollments/{enrollment}?disposition=added&reason=blocked"));
     assert_eq!((&none.json["data"]["total"], &none.json["data"]["outcomes"]), (&json!(0), &json!([])));
+}
+
+fn failed_enrollments_are_retried(service: &mut Service) {
+    let ids = ["one", "two", "three"].map(|key| service.enroll(&two_people(), &[("Idempotency-Key", key)]).accepted());
+    let path = format!("/v1/enrollments/{}/retry", ids[0]);
+    service.post(&path, "", &[]).assert_error(409, "enrollment_not_failed", "");
+    let failed_at = if service.database.starts_with("postgres") { "now()" } else { "unixepoch() * 1000" };
+    service.batch_execute(&format!(
+        "update enroll.enrollments set state = 'failed', error = 'e', due_at = null, failed_at = {failed_at}"
+    ));
+    let other = service.other_key.clone();
+    service.post_as(&other, &path, "", &[]).assert_error(404, "enrollment_not_found", "");
+    assert_eq!(service.post_as(&other, "/v1/enrollments/retry", "", &[]).json, json!({"data": {"retried": 0}}));
+
+    let retried = service.post(&path, "", &[]);
+    assert_eq!((retried.status, &retried.json["data"]["state"]), (202, &json!("accepted")), "{retried:?}");
+    let later = "/v1/enrollments/retry?since=2999-01-01T00:00:00Z";
+    assert_eq!(service.post(later, "", &[]).json, json!({"data": {"retried": 0}}));
+    let all = service.post("/v1/enrollments/retry?since=2026-01-01T00:00:00Z", "", &[]);
+    assert_eq!((all.status, &all.json), (202, &json!({"data": {"retried": 2}})));
+    service.post("/v1/enrollments/retry?since=today", "", &[]).assert_error(422, "invalid_parameter", "?since");
+    for id in &ids {
+        assert_eq!(service.get(&format!("/v1/enrollments/{id}")).json["data"]["state"], "accepted");
+        let status =
+            json(&enroll(&["status", id, "--database", &service.database, "--organization", FIRST, "--json"], &[]));
+        let actions: Vec<&str> = status["requested_by"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|record| record["action"].as_str().unwrap())
+            .collect();
+        assert_eq!(actions, ["enroll", "retry"]);
+    }
 }
 
 fn a_preview_returns_the_report_and_writes_nothing(service: &mut Service) {

@@ -37,7 +37,7 @@ fn the_served_document_equals_the_file() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 9);
+    assert_eq!(operations, 11);
 
     let page = service.get("/docs").text;
     for (path, _) in document["paths"].as_object().unwrap() {

@@ -13,6 +13,7 @@ pub(crate) mod limits;
 pub(crate) mod metrics;
 mod openapi;
 mod query;
+mod retry;
 pub(crate) mod write_timeout;
 
 use axum::Router;
@@ -65,6 +66,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/sequences/{id}/contacts", post(enrollments::create).get(contacts::list_for_sequence))
         .route("/v1/enrollments", get(enrollments::list))
         .route("/v1/enrollments/{id}", get(enrollments::show))
+        .route("/v1/enrollments/retry", post(retry::all))
+        .route("/v1/enrollments/{id}/retry", post(retry::one))
         .route("/v1/contacts", get(contacts::list))
         .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_requests));
     api.route("/healthz", get(health::healthz))

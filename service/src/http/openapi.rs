@@ -5,7 +5,7 @@ use std::fmt::Write;
 use utoipa::OpenApi;
 
 use super::docs::{DispositionDoc, ReasonDoc, StateDoc, StatusDoc};
-use super::{contacts, enrollments, health, metrics};
+use super::{contacts, enrollments, health, metrics, retry};
 
 /// The default header for API keys.
 pub(crate) const KEY_HEADER: &str = "X-WHIPPY-KEY";
@@ -166,6 +166,8 @@ fn text(text: &str) -> String {
         enrollments::create,
         enrollments::show,
         enrollments::list,
+        retry::one,
+        retry::all,
         contacts::list_for_sequence,
         contacts::list,
         contacts::sequences,

@@ -1,7 +1,7 @@
 //! Query parameters. All problems are reported in one response.
 
 use axum::http::StatusCode;
-use enroll::StepId;
+use enroll::{StepId, Timestamp};
 
 use super::errors::{ApiError, ErrorItem};
 use crate::sql::Pagination;
@@ -92,6 +92,17 @@ impl Parameters {
             self.invalid(name, "must be uuids".to_owned());
             Vec::new()
         })
+    }
+
+    /// Reads an instant.
+    pub(crate) fn instant(&mut self, name: &'static str) -> Option<Timestamp> {
+        match self.one(name)?.parse() {
+            Ok(at) => Some(at),
+            Err(e) => {
+                self.invalid(name, format!("is {e}"));
+                None
+            }
+        }
     }
 
     /// Returns an error if any parameter was invalid or unknown.

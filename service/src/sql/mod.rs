@@ -9,6 +9,7 @@ mod lists;
 mod postgres;
 mod sqlite;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::error::Error;
 use utoipa::ToSchema;
@@ -45,6 +46,8 @@ pub(crate) enum Param {
     Text(String),
     Number(i64),
     NumberOrNull(Option<i64>),
+    /// An instant of the engine's tables.
+    Instant(DateTime<Utc>),
 }
 
 /// A row of a result. Each call reads the next column.

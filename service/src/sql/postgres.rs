@@ -72,6 +72,7 @@ fn parameters(params: &[Param]) -> Vec<(&(dyn ToSql + Sync), Type)> {
             Param::Text(text) => (text, Type::TEXT),
             Param::Number(number) => (number, Type::INT8),
             Param::NumberOrNull(number) => (number, Type::INT8),
+            Param::Instant(at) => (at, Type::TIMESTAMPTZ),
         }
     }
     params.iter().map(parameter).collect()

@@ -72,6 +72,7 @@ fn value(param: &Param) -> Value {
         Param::Text(text) => Value::Text(text.clone()),
         Param::Number(number) => Value::Integer(*number),
         Param::NumberOrNull(number) => number.map_or(Value::Null, Value::Integer),
+        Param::Instant(at) => Value::Integer(at.timestamp_millis()),
     }
 }
 

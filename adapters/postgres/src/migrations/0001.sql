@@ -144,6 +144,7 @@ end $$;
 
 -- Contains only waiting enrollments.
 create index enrollments_waiting on enroll.enrollments (organization_id, at, id, due_at) where state = 'accepted';
+create index enrollments_failed on enroll.enrollments (organization_id, id) where state = 'failed';
 
 -- The turns of the organizations: one row for each that has accepted an enrollment. A claim selects an organization here,
 -- then an enrollment of it. No foreign key: with one, an acceptance would wait for a commit of its organization.

@@ -256,6 +256,7 @@ create table enroll_enrollments (
 -- Contains only waiting enrollments.
 create index enroll_enrollments_waiting on enroll_enrollments (organization_id, at, id, due_at)
     where state = 'accepted';
+create index enroll_enrollments_failed on enroll_enrollments (organization_id, id) where state = 'failed';
 
 -- The outcomes of a completed enrollment, in chunks. `counts` has the number of outcomes with each disposition and list of
 -- reasons, so that a filter reads only the chunks that it needs. `outcomes` is the last column because it is large.
