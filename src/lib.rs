@@ -88,6 +88,7 @@
 // No input panics.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
+mod answer;
 pub mod changes;
 mod command;
 pub mod contact;
@@ -121,11 +122,11 @@ mod text;
 mod time;
 mod words;
 
+pub use answer::{EnrollError, Enrolled, ProcessOutcome, Receipt};
 pub use changes::change_set::ChangeSet;
 pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, Retry, StoredCommand};
 pub use enroll::{
-    EnrollError, Enrolled, ProcessOutcome, Receipt, accept, accept_async, enroll_contacts, enroll_contacts_async,
-    preview, preview_async, process, process_async,
+    accept, accept_async, enroll_contacts, enroll_contacts_async, preview, preview_async, process, process_async,
 };
 pub use fault::rejection::Rejection;
 pub use ids::{

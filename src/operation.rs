@@ -50,9 +50,9 @@
 //! }
 //! ```
 
+use crate::answer::{EnrollError, Enrolled, ProcessOutcome, Receipt};
 use crate::changes::ChangeSet;
 use crate::command::{Engine, Enrollment, EnrollmentCommand, Retry, StoredCommand};
-use crate::enroll::{EnrollError, Enrolled, ProcessOutcome, Receipt};
 use crate::fault::Rejection;
 use crate::ids::EnrollmentId;
 use crate::inbox::InboxEntry;

@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 
 pub use self::matching::Difference;
 use self::matching::matches;
+use crate::answer::{EnrollError, Enrolled};
 use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey};
 use crate::contact::PhoneNormalizer;
-use crate::enroll::{EnrollError, Enrolled, enroll_contacts};
+use crate::enroll::enroll_contacts;
 use crate::fault::Rejection;
 use crate::ids::{EnrollmentId, OrganizationId, SequenceId};
 use crate::memory::InMemoryRepository;

@@ -10,8 +10,8 @@ use super::setup::{
     seed_with_adjacent_contacts, snapshot_query, step, step_contact_row,
 };
 use super::{BlockOn, Fixture};
+use crate::answer::EnrollError;
 use crate::contact::{Contact, ContactState, Email};
-use crate::enroll::EnrollError;
 use crate::model::{
     CallFlow, Channel, ChannelKind, ContactTag, Conversation, ConversationStatus, CustomObject, CustomProperty,
     CustomRecord, PropertyKind, Resource, RunStatus, Sequence, SequenceStatus, Step, StepContactStatus, Tag,

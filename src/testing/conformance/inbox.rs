@@ -12,8 +12,9 @@ use super::setup::{
     assert_same, chain, commit, enrollment, given, id, load, opt_in, plan,
 };
 use super::{BlockOn, Fixture};
+use crate::answer::{EnrollError, ProcessOutcome, Receipt};
 use crate::command::{EnrollmentCommand, Retry, StoredCommand};
-use crate::enroll::{EnrollError, ProcessOutcome, Receipt, process_async};
+use crate::enroll::process_async;
 use crate::ids::EnrollmentId;
 use crate::inbox::{AsyncInbox, Claim, Failure, InboxEntry};
 use crate::model::{Sequence, SequenceStatus};

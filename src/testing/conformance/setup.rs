@@ -6,10 +6,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{BlockOn, Fixture};
+use crate::answer::{EnrollError, Receipt};
 use crate::changes::ChangeSet;
 use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey};
 use crate::contact::ContactKeys;
-use crate::enroll::{EnrollError, Receipt, accept_async, enroll_contacts_async};
+use crate::enroll::{accept_async, enroll_contacts_async};
 use crate::ids::{ChannelId, ContactId, EnrollmentId, OrganizationId, SequenceId, StepId};
 use crate::inbox::AsyncInbox;
 use crate::model::{CommunicationPreference, Run, StepContact, StepContactStatus};

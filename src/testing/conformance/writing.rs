@@ -10,9 +10,9 @@ use super::setup::{
     plan, set_expected_versions, snapshot_query, sorted, step, step_contact_row,
 };
 use super::{BlockOn, Fixture};
+use crate::answer::EnrollError;
 use crate::changes::{ChangeSet, RowChanges};
 use crate::contact::{Contact, ContactState, Email, KeyKind};
-use crate::enroll::EnrollError;
 use crate::ids::{ConversationId, CustomObjectId, SequenceId};
 use crate::model::{Conversation, CustomRecord, Resource, Run, Sequence, Step, StepContact, StepContactStatus, Tag};
 use crate::plan::EnrollmentPlan;
