@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use enroll::OrganizationId;
@@ -104,9 +105,12 @@ impl HttpBody for DiscardRest {
 
 impl Drop for DiscardRest {
     fn drop(&mut self) {
-        if !self.0.is_end_stream() {
+        // There is no runtime any more if the service ends.
+        if let Ok(runtime) = Handle::try_current()
+            && !self.0.is_end_stream()
+        {
             let mut body = std::mem::take(&mut self.0);
-            tokio::spawn(timeout(DISCARD_TIMEOUT, async move {
+            runtime.spawn(timeout(DISCARD_TIMEOUT, async move {
                 let mut length = 0;
                 while let Some(Ok(frame)) = body.frame().await
                     && length <= MAX_DISCARDED

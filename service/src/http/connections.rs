@@ -20,6 +20,8 @@ pub(crate) struct Connections {
 #[derive(Default)]
 struct Table {
     open: BTreeMap<u64, Entry>,
+    /// The number of connections of each address.
+    counts: BTreeMap<ClientAddress, usize>,
     /// Numbers connections and their changes in order.
     last_number: u64,
 }
@@ -52,7 +54,7 @@ impl Connections {
     /// Adds a connection. Returns `None` if the table is full and no connection waits for its client.
     pub(crate) fn open(self: &Arc<Self>, client: ClientAddress) -> Option<Connection> {
         let mut table = self.table();
-        if table.count(client) >= self.limit_per_address {
+        if table.counts.get(&client).is_some_and(|count| *count >= self.limit_per_address) {
             table.close_one_of(client)?;
         } else if table.open.len() >= self.limit {
             let largest = table.largest()?;
@@ -60,6 +62,7 @@ impl Connections {
         }
         let number = table.next_number();
         let closed = Arc::new(Notify::new());
+        *table.counts.entry(client).or_default() += 1;
         table.open.insert(number, Entry { client, waits_since: Some(number), closed: Arc::clone(&closed) });
         Some(Connection { connections: Arc::clone(self), number, closed })
     }
@@ -76,17 +79,20 @@ impl Table {
         self.last_number
     }
 
-    fn count(&self, client: ClientAddress) -> usize {
-        self.open.values().filter(|entry| entry.client == client).count()
-    }
-
     /// Returns the address with the most connections.
     fn largest(&self) -> Option<ClientAddress> {
-        let mut counts: BTreeMap<ClientAddress, usize> = BTreeMap::new();
-        for entry in self.open.values() {
-            *counts.entry(entry.client).or_default() += 1;
+        self.counts.iter().max_by_key(|(_, count)| **count).map(|(client, _)| *client)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.open.remove(&number)?;
+        if let Some(count) = self.counts.get_mut(&entry.client) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&entry.client);
+            }
         }
-        counts.into_iter().max_by_key(|(_, count)| *count).map(|(client, _)| client)
+        Some(entry)
     }
 
     /// Closes the connection of an address that has waited longest. Returns `None` if none waits.
@@ -95,7 +101,7 @@ impl Table {
         let waiting = of_client.filter_map(|(number, entry)| Some((entry.waits_since?, *number)));
         let (_, number) = waiting.min()?;
         // The task of the connection may be about to wait. `notify_one` is remembered for it.
-        self.open.remove(&number)?.closed.notify_one();
+        self.remove(number)?.closed.notify_one();
         Some(())
     }
 }
@@ -125,7 +131,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.connections.table().open.remove(&self.number);
+        drop(self.connections.table().remove(self.number));
     }
 }
 
