@@ -6,7 +6,6 @@
 //! The bench runs the command as a separate process, and detects its commits in the file: each commit is one request of the
 //! list. For the floor, it writes the same rows into a second file with prepared statements, in the same order and in
 //! transactions of the same size. So the second file grows like the first one.
-#![expect(clippy::cast_precision_loss, reason = "all counts are small")]
 
 mod support;
 
@@ -20,11 +19,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, params_from_iter};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::ops::Range;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,8 +71,8 @@ struct Import {
     first: Duration,
     /// The times between commits.
     requests: Vec<Duration>,
-    /// Samples: the number of commits so far, and the resident memory in kilobytes.
-    resident: Vec<(usize, u64)>,
+    /// Samples: the number of commits so far, and the resident memory in megabytes.
+    resident: Vec<(usize, f64)>,
 }
 
 fn import(csv: &Path, database: &Path) -> Import {
@@ -90,7 +89,7 @@ fn import(csv: &Path, database: &Path) -> Import {
     while !ended {
         if sampled.elapsed() > Duration::from_millis(100) {
             sampled = Instant::now();
-            resident.extend(resident_memory(&child).map(|resident| (commits.len(), resident)));
+            resident.extend(support::resident(&child).map(|resident| (commits.len(), resident)));
             ended = child.try_wait().expect("it is a child").is_some();
         }
         let now = read_number(&mut version);
@@ -114,12 +113,6 @@ fn import(csv: &Path, database: &Path) -> Import {
 
 fn read_number(statement: &mut Statement<'_>) -> i64 {
     statement.query_row([], |row| row.get(0)).expect("the file can be read")
-}
-
-fn resident_memory(child: &Child) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// The lower bound for the time of a request.
@@ -275,7 +268,7 @@ impl Growth {
         let whole = *first + times.iter().sum::<Duration>();
         let mut enrolled = floors[0].recipients;
         let requests = (1..).zip(times.iter().zip(&floors[1..])).map(|(request, (took, floor))| {
-            let samples = resident.iter().filter(|(commits, _)| *commits == request).map(|(_, kb)| *kb as f64 / 1024.0);
+            let samples = resident.iter().filter(|(commits, _)| *commits == request).map(|(_, resident)| *resident);
             let before = enrolled;
             enrolled += floor.recipients;
             Request {

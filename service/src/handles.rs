@@ -7,7 +7,7 @@ use enroll::{
     StoredEnrollment,
 };
 use enroll_postgres::PostgresRepository;
-use enroll_sqlite::SqliteFile;
+use enroll_sqlite::{SqliteError, SqliteFile};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::block_in_place;
@@ -48,11 +48,25 @@ impl HandleFactory {
         Ok(Self { name: shown, backend })
     }
 
-    /// Opens a handle.
+    /// Opens a handle for requests.
     pub(crate) fn handle(&self) -> Result<Handle, Failure> {
+        self.handle_with_cache(REQUEST_CACHE)
+    }
+
+    /// Opens a handle for a worker, which commits thousands of rows at a time.
+    pub(crate) fn worker_handle(&self) -> Result<Handle, Failure> {
+        self.handle_with_cache(WORKER_CACHE)
+    }
+
+    /// Opens a handle. On SQLite, its page cache has a number of MiB.
+    fn handle_with_cache(&self, cache: i64) -> Result<Handle, Failure> {
         match &self.backend {
             Backend::Sqlite(file) => {
-                let opened = block_in_place(|| file.handle());
+                let opened = block_in_place(|| {
+                    let repository = file.handle()?;
+                    repository.connection().pragma_update(None, "cache_size", -1024 * cache)?;
+                    Ok::<_, SqliteError>(repository)
+                });
                 Ok(Handle(Box::new(Blocking(opened.map_err(|e| Failure::from_error(&self.name, &e))?))))
             }
             Backend::Postgres(repository) => Ok(Handle(Box::new(repository.clone()))),
@@ -81,6 +95,12 @@ pub(crate) fn with_handle<T>(
         work(&mut handle).await.map_err(|e| Failure::from_error(&handles.name, &e))
     })
 }
+
+/// The page cache of a handle for requests, in MiB. A process has many: with the 64 MiB of a single repository, they would
+/// hold most of its memory.
+const REQUEST_CACHE: i64 = 4;
+/// The smallest one with which a commit of 4000 new recipients takes no more time than with 64 MiB.
+const WORKER_CACHE: i64 = 16;
 
 /// A pool of handles that users share: see [`Shares`].
 pub(crate) struct HandlePool<U: Ord + Clone> {

@@ -58,7 +58,7 @@ pub(crate) async fn work(
     let left = Arc::default();
     for _ in 0..settings.workers {
         let worker = Worker {
-            handle: handles.handle()?,
+            handle: handles.worker_handle()?,
             name: handles.name.clone(),
             settings,
             wake: Arc::clone(wake),

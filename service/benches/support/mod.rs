@@ -143,15 +143,21 @@ pub(crate) fn organizations(database: &str, count: usize) -> Vec<String> {
     .collect()
 }
 
-/// A running service without workers. Drop ends it.
+/// A running service. Drop ends it.
 pub(crate) struct Service {
     child: Child,
     base: String,
 }
 
 impl Service {
+    /// Starts a service without workers.
     pub(crate) fn start(database: &str) -> Self {
-        let mut serve = command(&["serve", "--database", database, "--listen", "127.0.0.1:0", "--workers", "0"]);
+        Self::start_with(database, 0)
+    }
+
+    pub(crate) fn start_with(database: &str, workers: usize) -> Self {
+        let workers = workers.to_string();
+        let mut serve = command(&["serve", "--database", database, "--listen", "127.0.0.1:0", "--workers", &workers]);
         let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the command can be run");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("it is text");
@@ -161,12 +167,25 @@ impl Service {
 
     /// Enrolls recipients. Returns the id of the enrollment.
     pub(crate) fn post(&self, agent: &Agent, key: &str, body: &[u8]) -> String {
-        let url = format!("{}/v1/sequences/{}/contacts", self.base, Scene::empty().sequence_id);
-        let mut response = agent.post(&url).header("X-WHIPPY-KEY", key).send(body).expect("the service responds");
-        assert_eq!(response.status(), 202);
-        let receipt = response.body_mut().read_to_vec().expect("the response is complete");
+        let receipt = self.send(agent, key, "", body, 202);
         let receipt: serde_json::Value = serde_json::from_slice(&receipt).expect("it is JSON");
         receipt["data"]["enrollment_id"].as_str().expect("a receipt has an id").to_owned()
+    }
+
+    pub(crate) fn preview(&self, agent: &Agent, key: &str, body: &[u8]) {
+        self.send(agent, key, "?preview=true", body, 200);
+    }
+
+    fn send(&self, agent: &Agent, key: &str, query: &str, body: &[u8], status: u16) -> Vec<u8> {
+        let url = format!("{}/v1/sequences/{}/contacts{query}", self.base, Scene::empty().sequence_id);
+        let mut response = agent.post(&url).header("X-WHIPPY-KEY", key).send(body).expect("the service responds");
+        assert_eq!(response.status(), status);
+        response.body_mut().read_to_vec().expect("the response is complete")
+    }
+
+    /// Returns the resident memory of the process, in megabytes. `None` if the system does not show it.
+    pub(crate) fn resident(&self) -> Option<f64> {
+        resident(&self.child)
     }
 
     pub(crate) fn get(&self, agent: &Agent, key: &str, path: &str) -> String {
@@ -182,6 +201,14 @@ impl Drop for Service {
         let _ended = self.child.kill();
         let _ended = self.child.wait();
     }
+}
+
+/// Returns the resident memory of a process, in megabytes. `None` if the system does not show it.
+pub(crate) fn resident(child: &Child) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes / 1024.0)
 }
 
 /// Returns an agent that reuses its connection.
