@@ -29,7 +29,8 @@ impl<'de> Form<'de> for Body {
         at: &Path<'_>,
         faults: &Faults,
     ) -> Result<Option<Self::Out>, A::Error> {
-        let parts = fill(BodyParts::default(), members, at, faults)?;
+        let mut parts = BodyParts::default();
+        fill(&mut parts, members, at, faults)?;
         let mut request = parts.request;
         match parts.to {
             Some(to) => request.to = to,
@@ -134,7 +135,9 @@ impl<'de> Form<'de> for Entry {
         at: &Path<'_>,
         faults: &Faults,
     ) -> Result<Option<Self::Out>, A::Error> {
-        fill(Recipient::default(), members, at, faults).map(Some)
+        let mut object = Recipient::default();
+        fill(&mut object, members, at, faults)?;
+        Ok(Some(object))
     }
 }
 
@@ -166,7 +169,9 @@ impl<'de> Form<'de> for AddressForm {
         at: &Path<'_>,
         faults: &Faults,
     ) -> Result<Option<Self::Out>, A::Error> {
-        fill(WireAddress::default(), members, at, faults).map(|address| Some(Box::new(address)))
+        let mut address = Box::<WireAddress>::default();
+        fill(&mut *address, members, at, faults)?;
+        Ok(Some(address))
     }
 }
 
@@ -197,7 +202,9 @@ impl<'de> Form<'de> for BirthDateForm {
         at: &Path<'_>,
         faults: &Faults,
     ) -> Result<Option<Self::Out>, A::Error> {
-        fill(WireBirthDate::default(), members, at, faults).map(Some)
+        let mut object = WireBirthDate::default();
+        fill(&mut object, members, at, faults)?;
+        Ok(Some(object))
     }
 }
 
@@ -225,7 +232,8 @@ impl<'de> Form<'de> for CustomDataForm {
         at: &Path<'_>,
         faults: &Faults,
     ) -> Result<Option<Self::Out>, A::Error> {
-        let parts = fill(CustomDataParts::default(), members, at, faults)?;
+        let mut parts = CustomDataParts::default();
+        fill(&mut parts, members, at, faults)?;
         if parts.custom_object_id.is_none() {
             required(at, "custom_object_id", faults);
         }
@@ -272,7 +280,9 @@ impl<'de> Form<'de> for VoiceOptionsForm {
         at: &Path<'_>,
         faults: &Faults,
     ) -> Result<Option<Self::Out>, A::Error> {
-        let VoiceOptionsParts(call_flow) = fill(VoiceOptionsParts::default(), members, at, faults)?;
+        let mut parts = VoiceOptionsParts::default();
+        fill(&mut parts, members, at, faults)?;
+        let VoiceOptionsParts(call_flow) = parts;
         if call_flow.is_none() {
             required(at, "default_call_flow_id", faults);
         }

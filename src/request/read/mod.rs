@@ -276,12 +276,14 @@ impl<'de, A: MapAccess<'de>> Member<'_, A> {
 }
 
 /// Reads every member of an object into `object`.
+///
+/// A reference, because a recipient is large: to move it costs more than to read a short member.
 fn fill<'de, T: Object<'de>, A: MapAccess<'de>>(
-    mut object: T,
+    object: &mut T,
     mut members: A,
     at: &Path<'_>,
     faults: &Faults,
-) -> Result<T, A::Error> {
+) -> Result<(), A::Error> {
     let mut of_key = BTreeMap::new();
     while let Some(key) = members.next_key_seed(Key)? {
         let before = faults.len();
@@ -294,7 +296,7 @@ fn fill<'de, T: Object<'de>, A: MapAccess<'de>>(
         }
     }
     faults.0.borrow_mut().extend(of_key.into_values().flatten());
-    Ok(object)
+    Ok(())
 }
 
 fn unaliased(key: Cow<'_, str>) -> Cow<'_, str> {
