@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Accept a request and print its receipt. `enroll work` processes it later.
     Submit(Box<SubmitArgs>),
-    /// Process accepted enrollments, oldest first, until stopped. Several processes can share a database. Exits 1 if an
+    /// Process accepted enrollments until stopped. Organizations take turns. Several processes can share a database. Exits 1 if an
     /// enrollment failed.
     Work(WorkArgs),
     /// Print the state of an accepted enrollment. Exits 1 if it was rejected or failed.
