@@ -10,7 +10,7 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, Pool, Runtime};
 use enroll::RepositoryErrorKind::{Conflict, Other, Unavailable};
 use enroll::inbox::Failure;
-use enroll::{AsyncInbox, AsyncRepository};
+use enroll::{AsyncInbox, AsyncRepository, EnrollError};
 use enroll_postgres::needs_postgres;
 use enroll_postgres::seed::load;
 use enroll_postgres::testing::Server;
@@ -262,29 +262,23 @@ fn a_server_that_restarts_is_unavailable_until_it_is_back() {
     block_on(async {
         let server = Server::start_with(&[("synchronous_commit", "on")]);
         let url = server.database().await.unwrap();
-        // A crash must keep what was committed.
-        let durable = "alter role current_user set synchronous_commit = on";
-        connect(&url).await.batch_execute(durable).await.unwrap();
         load(&mut connect(&url).await, &support::seed()).await.unwrap();
         let mut repository = PostgresRepository::connect(&url, 2).await.unwrap();
         let request = Request::new(1, &body(0, 2));
         request.accept(&mut repository).await.unwrap();
-        let victim = pid(&connect(&url).await).await;
-        let killed = Command::new("kill").args(["-KILL", &victim.to_string()]).status().unwrap();
+        let (victim, observer) = (connect(&url).await, connect(&url).await);
+        let killed = Command::new("kill").args(["-KILL", &pid(&victim).await.to_string()]).status().unwrap();
         assert!(killed.success());
-        // Before the server notices the crash, calls still succeed.
-        let mut outages = 0;
-        loop {
-            match repository.claim(Duration::ZERO).await {
-                Ok(_) if outages > 0 => break,
+        // The server ends all sessions when it notices the crash. Before that, calls still succeed.
+        let report = loop {
+            match request.process(&mut repository).await {
+                Ok(report) if observer.is_closed() => break report,
                 Ok(_) => {}
-                Err(error) => {
-                    assert_eq!(error.kind(), Unavailable, "{error:?}");
-                    outages += 1;
-                }
+                Err(EnrollError::Repository(error)) => assert_eq!(error.kind(), Unavailable, "{error:?}"),
+                Err(error) => panic!("{error}"),
             }
-        }
-        assert_eq!(request.process(&mut repository).await.unwrap().counts().added, 2);
+        };
+        assert_eq!(report.counts().added, 2);
     });
 }
 
