@@ -125,4 +125,4 @@ async fn found(inbox: &mut PostgresClient, request: &Request) -> InboxEntry {
 }
 
 /// Two contacts with a conversation, a run, a step contact, a tag assignment and a record each, and one tag.
-const ROWS: i64 = 13;
+const ROWS: i64 = 14;

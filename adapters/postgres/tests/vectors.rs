@@ -60,4 +60,4 @@ fn every_vector_passes() {
 const EMPTY: &str = "truncate enroll.organizations, enroll.channels, enroll.call_flows, enroll.custom_objects, \
     enroll.sequences, enroll.steps, enroll.tags, enroll.enrollments, enroll.contacts, \
     enroll.communication_preferences, enroll.conversations, enroll.runs, enroll.step_contacts, \
-    enroll.contact_tags, enroll.custom_records";
+    enroll.contact_tags, enroll.custom_records, enroll.enrollment_outcomes, enroll.queues";
