@@ -235,7 +235,7 @@ forward_async_inbox!([I: AsyncInbox + ?Sized] Box<I>, it => (**it), insert, find
 ///
 /// async fn work(inbox: &mut dyn DynAsyncInbox, now: enroll::Timestamp) -> Result<(), EnrollError> {
 ///     while let Some(claim) = inbox.claim(Duration::from_secs(300)).await? {
-///         process_async(inbox, Retry::default(), claim.organization_id, claim.enrollment_id).await?;
+///         process_async(inbox, Retry::default(), claim.organization_id, claim.enrollment_id, now).await?;
 ///     }
 ///     Ok(())
 /// }
