@@ -211,7 +211,7 @@ fn a_failed_enrollment_is_reported_and_can_be_retried() {
     assert_eq!(base.status(&id)["state"], "completed");
 }
 
-/// A lost lease is no attempt, but 20 in a row set an enrollment aside. The others go on.
+/// A lost lease does not count as an attempt, but 20 in a row set an enrollment aside. The others go on.
 #[test]
 fn an_enrollment_that_ends_its_workers_is_set_aside() {
     let folder = Folder::new("background-lost");

@@ -24,7 +24,7 @@ pub struct InboxEntry {
     /// Its command; present while it is accepted or failed. Read it with [`StoredCommand::from_json`].
     pub command: Option<StoredCommand>,
     /// The number of attempts that ended with an answer, since it was accepted or retried. An outage of the storage and a
-    /// lost lease are no attempts.
+    /// lost lease do not count.
     pub attempts: u32,
     /// Why the last attempt failed, if one failed.
     pub error: Option<String>,

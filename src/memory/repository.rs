@@ -47,7 +47,7 @@ struct Organization {
     inbox: BTreeMap<EnrollmentId, InboxRow>,
     /// The enrollment with a lease, and the end of the lease.
     lease: Option<(EnrollmentId, Timestamp)>,
-    /// The number of the last claim. Zero if there was none.
+    /// The number of the last claim. Zero before the first claim.
     turn: u64,
 }
 

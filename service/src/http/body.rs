@@ -105,7 +105,7 @@ impl HttpBody for DiscardRest {
 
 impl Drop for DiscardRest {
     fn drop(&mut self) {
-        // There is no runtime any more if the service ends.
+        // The runtime is gone if the service ends.
         if let Ok(runtime) = Handle::try_current()
             && !self.0.is_end_stream()
         {

@@ -68,7 +68,7 @@ pub(crate) struct EnrollmentSummary {
     /// When it was completed or rejected.
     #[schema(value_type = Option<String>, format = DateTime)]
     completed_at: Option<Timestamp>,
-    /// The number of attempts that ended with an answer. An outage of the database is no attempt.
+    /// The number of attempts that ended with an answer. An outage of the database does not count.
     attempts: u32,
     /// Why it was rejected, failed, or must be processed again.
     error: Option<ErrorBody>,

@@ -150,7 +150,7 @@ create index enrollments_failed on enroll.enrollments (organization_id, id) wher
 -- then an enrollment of it. No foreign key: with one, an acceptance would wait for a commit of its organization.
 create table enroll.queues (
     organization_id uuid primary key,
-    -- Not later than `due_at` of each accepted enrollment. Null if there is none.
+    -- Not later than `due_at` of each accepted enrollment. Null if no enrollment waits.
     due_at timestamptz,
     -- The number of the last claim.
     turn bigint not null default 0,

@@ -275,8 +275,8 @@ end;
 
 -- The turns of the organizations: one row for each that has accepted an enrollment. A claim selects an organization here,
 -- then an enrollment of it.
--- `due_at` is not later than that of each accepted enrollment, and null if there is none. `turn` is the number of the last
--- claim. `leased_id` is the enrollment that a worker processes until `lease_end`.
+-- `due_at` is not later than that of each accepted enrollment, and null if no enrollment waits. `turn` is the number of the
+-- last claim. `leased_id` is the enrollment that a worker processes until `lease_end`.
 create table enroll_queues (
     organization_id blob primary key not null references enroll_organizations on delete cascade,
     due_at integer,
