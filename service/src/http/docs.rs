@@ -27,6 +27,15 @@ pub(crate) enum CommonErrors {
     Unavailable(ErrorBody),
 }
 
+/// The error of a route that counts for a rate limit.
+#[derive(IntoResponses)]
+#[response(
+    status = 429,
+    description = "Too many writes or previews per minute",
+    headers(("Retry-After" = u32, description = "In seconds"))
+)]
+pub(crate) struct RateLimited(ErrorBody);
+
 /// The part of a list to return.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

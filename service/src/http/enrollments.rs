@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 use super::body::{self, ReadBody};
 use super::docs::{
-    CommonErrors, CountsDoc, DispositionDoc, OutcomeDoc, PaginationDoc, ReasonDoc, ReportDoc, RequestDoc, StateDoc,
-    UploadTagDoc,
+    CommonErrors, CountsDoc, DispositionDoc, OutcomeDoc, PaginationDoc, RateLimited, ReasonDoc, ReportDoc, RequestDoc,
+    StateDoc, UploadTagDoc,
 };
 use super::errors::{ApiError, ErrorBody, ErrorItem};
 use super::query::Parameters;
@@ -122,8 +122,7 @@ impl EnrollmentDetail {
             body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body has a content encoding", body = ErrorBody),
-        (status = 429, description = "Too many writes or previews per minute", body = ErrorBody,
-            headers(("Retry-After" = u32, description = "In seconds"))),
+        RateLimited,
         CommonErrors,
     ),
 )]

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use enroll::{AsyncInbox, EnrollmentId, Timestamp};
 
 use super::App;
-use super::docs::CommonErrors;
+use super::docs::{CommonErrors, RateLimited};
 use super::enrollments::{Data, EnrollmentSummary, parse_id};
 use super::errors::{ApiError, ErrorBody};
 use super::query::Parameters;
@@ -31,8 +31,7 @@ use crate::sql;
         (status = 202, description = "The enrollment waits again", body = Data<EnrollmentSummary>),
         (status = 404, description = "The organization has no enrollment with this id", body = ErrorBody),
         (status = 409, description = "The enrollment is not failed", body = ErrorBody),
-        (status = 429, description = "Too many writes per minute", body = ErrorBody,
-            headers(("Retry-After" = u32, description = "In seconds"))),
+        RateLimited,
         CommonErrors,
     ),
 )]
@@ -81,8 +80,7 @@ pub(crate) struct Retried {
     ),
     responses(
         (status = 202, description = "The enrollments wait again", body = Data<Retried>),
-        (status = 429, description = "Too many writes per minute", body = ErrorBody,
-            headers(("Retry-After" = u32, description = "In seconds"))),
+        RateLimited,
         CommonErrors,
     ),
 )]
