@@ -76,7 +76,8 @@ pub(crate) struct Retried {
 #[utoipa::path(
     post, path = "/v1/enrollments/retry", operation_id = "retry_enrollments", tag = "enrollments",
     params(
-        ("since" = Option<String>, Query, description = "Only enrollments that failed at this instant or later. Default: all"),
+        ("since" = Option<String>, Query, format = DateTime, pattern = "^(19[7-9]|[2-9][0-9])[0-9]",
+            description = "Only enrollments that failed at this instant or later. Default: all"),
     ),
     responses(
         (status = 202, description = "The enrollments wait again", body = Data<Retried>),
