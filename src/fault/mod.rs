@@ -76,7 +76,7 @@ codes! {
     Required = "required", 422, "A required field is absent.";
     TooFew = "too_few", 422, "`to` is empty.";
     TooMany = "too_many", 422, "`to` has more than 4000 entries.";
-    TooLong = "too_long", 422, "`name`, `first_name`, `last_name`, the name that they make, or `email` has more than 255 characters.";
+    TooLong = "too_long", 422, "A name, the name that several fields make, or an email has more than 255 characters.";
     InvalidDate = "invalid_date", 422, "There is no such birth date.";
     InvalidDateTime = "invalid_date_time", 422, "`schedule_at` is not RFC 3339 with an offset, in 1970 to 9999.";
     InvalidResource = "invalid_resource", 422, "`resource` is neither `contact` nor `step_contact`.";

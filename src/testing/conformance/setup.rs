@@ -195,6 +195,26 @@ fn organization() -> Value {
     })
 }
 
+/// Returns a request that writes to every table, and both creates and updates where possible.
+pub(super) fn request_with_everything(n: u64) -> TestRequest {
+    let request = TestRequest::new(
+        n,
+        json!([
+            { "external_id": "ann-1", "phone": "+12025550123", "properties": { "weight": 2.5, "note": null } },
+            { "phone": BOBS_PHONE, "email": "Bob@Example.com", "name": "Bob", "last_name": "Ross", "language": "fr",
+              "default_channel_id": MAIL,
+              "address": { "city": "Lyon", "postal_code": "69001" }, "birth_date": { "day": 1, "month": 5 }, "properties": { "count": 7 } },
+            { "phone": NEW_PHONE, "external_id": "new-1", "email": "Neu@B\u{fc}cher.example", "first_name": "N\u{e9}w", "last_name": "One",
+              "birth_date": { "year": 1980 }, "properties": { "count": 0, "tags": [1, 1.0, 1e16, "x"], "more": { "a": { "b": null } } } },
+            { "phone": OTHER_NEW_PHONE },
+            { "phone": FAYS_PHONE, "name": "Fay" },
+            { "phone": "junk" },
+        ]),
+    );
+    let data = json!({ "custom_object_id": id(10, 1), "resource": "contact" });
+    request.with("custom_data", data).with("voice_options", json!({ "default_call_flow_id": id(12, 1) }))
+}
+
 /// The number of contacts with adjacent ids.
 pub(super) const ADJACENT_CONTACTS: u64 = 12;
 

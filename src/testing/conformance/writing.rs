@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::setup::{
     BOB, BOBS_PHONE, CAT, DOT, DOTS_PHONE, EVE, FAY, FAYS_PHONE, MAIL, NEW_PHONE, ORGANIZATION, OTHER_NEW_PHONE, SMS,
     Setup, TestRequest, assert_same, commit, contact, count, given, id, load, must_commit, new_run_and_step_contact,
-    plan, set_expected_versions, snapshot_query, sorted, step, step_contact_row,
+    plan, request_with_everything, set_expected_versions, snapshot_query, sorted, step, step_contact_row,
 };
 use super::{BlockOn, Fixture};
 use crate::answer::EnrollError;
@@ -469,26 +469,6 @@ pub mod any_size {
 }
 
 // Helpers of the cases.
-
-/// Returns a request that writes to every table, and both creates and updates where possible.
-fn request_with_everything(n: u64) -> TestRequest {
-    let request = TestRequest::new(
-        n,
-        json!([
-            { "external_id": "ann-1", "phone": "+12025550123", "properties": { "weight": 2.5, "note": null } },
-            { "phone": BOBS_PHONE, "email": "Bob@Example.com", "name": "Bob", "last_name": "Ross", "language": "fr",
-              "default_channel_id": MAIL,
-              "address": { "city": "Lyon", "postal_code": "69001" }, "birth_date": { "day": 1, "month": 5 }, "properties": { "count": 7 } },
-            { "phone": NEW_PHONE, "external_id": "new-1", "email": "Neu@B\u{fc}cher.example", "first_name": "N\u{e9}w", "last_name": "One",
-              "birth_date": { "year": 1980 }, "properties": { "count": 0, "tags": [1, 1.0, 1e16, "x"], "more": { "a": { "b": null } } } },
-            { "phone": OTHER_NEW_PHONE },
-            { "phone": FAYS_PHONE, "name": "Fay" },
-            { "phone": "junk" },
-        ]),
-    );
-    let data = json!({ "custom_object_id": id(10, 1), "resource": "contact" });
-    request.with("custom_data", data).with("voice_options", json!({ "default_call_flow_id": id(12, 1) }))
-}
 
 /// Returns seeds with one more row each: a row with an id that the plan derives, one seed for each table.
 fn seeds_with_used_ids(seed: &Seed, rows: &RowChanges) -> Vec<(&'static str, Seed)> {
