@@ -4,8 +4,9 @@ mod support;
 
 use serde_json::json;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use support::service::{ACTIVE, Service, id};
 use support::{Folder, path};
@@ -61,6 +62,58 @@ fn a_read_only_database_is_read_and_gives_503_for_writes() {
     assert!(rejected.retry_after.is_some(), "{rejected:?}");
     assert_eq!(service.get("/v1/contacts").status, 200);
     assert_eq!(service.get("/healthz").status, 200);
+}
+
+/// The database is on a file system of 4 MiB.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_gives_503_until_there_is_room() {
+    let Some(disk) = SmallDisk::mount("full-disk") else {
+        println!("skipped: only root can mount a small file system");
+        return;
+    };
+    let database = path(&disk.0.0.join("enroll.db")).to_owned();
+    let service = Service::on_database("full-disk", database, &["--workers", "1"]);
+    let body = json!({"to": [{"phone": "+12025550187"}]});
+    assert_eq!(service.get("/readyz").status, 200);
+
+    let filler = disk.0.0.join("filler");
+    let mut full = fs::File::create(&filler).unwrap();
+    while full.write_all(&[0; 4096]).is_ok() {}
+    // The files of the database may have some room left in their last page.
+    let not_ready = (0..100).any(|_| service.get("/readyz").status == 503);
+    assert!(not_ready, "the check does not notice the full disk");
+    service.enroll(&body, &[("Idempotency-Key", "full")]).assert_error(503, "unavailable", "");
+    assert_eq!(service.get("/v1/contacts").status, 200);
+
+    fs::remove_file(&filler).unwrap();
+    drop(full);
+    assert_eq!(service.get("/readyz").status, 200);
+    let accepted = service.enroll(&body, &[("Idempotency-Key", "full")]).accepted();
+    assert_eq!(service.wait_for(&accepted)["counts"]["added"], 1);
+}
+
+/// A small file system in a temporary folder.
+#[cfg(target_os = "linux")]
+struct SmallDisk(Folder);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn mount(name: &str) -> Option<Self> {
+        let folder = Folder::new(name);
+        let disk = ["-t", "tmpfs", "-o", "size=4m", "tmpfs"];
+        let mounted = Command::new("mount").args(disk).arg(&folder.0).stderr(Stdio::null()).status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(folder))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The service may still have open files there.
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0.0).status().unwrap();
+        assert!(unmounted.success());
+    }
 }
 
 #[cfg(unix)]

@@ -45,6 +45,9 @@ pub enum SqliteError {
     /// The disk is full, or the database reached its maximum size.
     #[error("the disk or the database is full: make room and try again")]
     Full,
+    /// The host interrupted the statement.
+    #[error("the statement was interrupted: try again, or ask for less")]
+    Interrupted,
     /// SQLite could not allocate memory.
     #[error("SQLite is out of memory: free some and try again")]
     OutOfMemory,
@@ -102,6 +105,7 @@ impl SqliteError {
             | Self::ReadOnly
             | Self::Moved
             | Self::Full
+            | Self::Interrupted
             | Self::OutOfMemory
             | Self::Io(_)
             | Self::CannotOpen { .. } => RepositoryErrorKind::Unavailable,
@@ -151,6 +155,7 @@ impl From<rusqlite::Error> for SqliteError {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => Self::Busy,
             ErrorCode::ReadOnly => Self::ReadOnly,
             ErrorCode::DiskFull => Self::Full,
+            ErrorCode::OperationInterrupted => Self::Interrupted,
             ErrorCode::OutOfMemory => Self::OutOfMemory,
             ErrorCode::SystemIoFailure => Self::Io(error),
             ErrorCode::DatabaseCorrupt => Self::Damaged(error),

@@ -93,7 +93,7 @@ pub(crate) async fn healthz() -> Json<Value> {
 
 /// Check the process, and that the database can be written
 ///
-/// Writes a row and undoes that. Answers within a second, also if the database hangs.
+/// Writes a row and removes it. Answers within a second, also if the database hangs.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "operations", security(()),
     responses(

@@ -2,7 +2,9 @@
 
 use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, Statement, params_from_iter};
+use std::time::Duration;
 use tokio::task::block_in_place;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use enroll::repository::BoxFuture;
@@ -19,7 +21,9 @@ impl SqlConnection for Blocking<SqliteRepository> {
         params: &'a [Param],
         on_row: &'a mut OnRow<'_>,
     ) -> BoxFuture<'a, Result<(), RepositoryError>> {
-        Box::pin(async move { block_in_place(|| self.0.read(|connection| query(connection, sql, params, on_row))) })
+        let read =
+            move |repository: &SqliteRepository| repository.read(|connection| query(connection, sql, params, on_row));
+        Box::pin(async move { interrupted_after(READ_LIMIT, &self.0, read) })
     }
 
     fn execute<'a>(&'a mut self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<u64, RepositoryError>> {
@@ -39,6 +43,23 @@ impl SqlConnection for Blocking<SqliteRepository> {
         let create = |connection: &Connection| connection.execute_batch(TABLES).map_err(storage_error);
         Box::pin(async move { block_in_place(|| self.0.write(create)) })
     }
+}
+
+/// Reads, and interrupts the statement after a limit. Only the limit can end it: a call that the client no longer waits for
+/// still blocks its thread.
+fn interrupted_after<T>(
+    limit: Duration,
+    repository: &SqliteRepository,
+    read: impl FnOnce(&SqliteRepository) -> T,
+) -> T {
+    let handle = repository.connection().get_interrupt_handle();
+    let timer = tokio::spawn(async move {
+        sleep(limit).await;
+        handle.interrupt();
+    });
+    let result = block_in_place(|| read(repository));
+    timer.abort();
+    result
 }
 
 fn query(connection: &Connection, sql: &str, params: &[Param], on_row: &mut OnRow<'_>) -> Result<(), RepositoryError> {
@@ -111,11 +132,12 @@ impl Row for Columns<'_> {
     }
 }
 
+/// How long a list may be read: the default timeout of a request.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+/// SQLite writes to the disk when a transaction commits. So the check commits, and notices a full disk.
 const CHECK_WRITE: &str = "
-savepoint enroll_check;
 insert into enroll_service_write_checks (filler) values ('');
-rollback to enroll_check;
-release enroll_check;";
+delete from enroll_service_write_checks;";
 const TABLES: &str = "
 create table if not exists enroll_service_keys (
     id blob not null primary key,
@@ -136,5 +158,25 @@ create table if not exists enroll_service_audit (
     at integer not null,
     primary key (organization_id, subject_id, id)
 ) strict, without rowid;
--- Always empty: a check writes a row and undoes that.
+-- Always empty: a check writes a row and removes it.
 create table if not exists enroll_service_write_checks (filler text not null) strict;";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use enroll::RepositoryErrorKind;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_long_read_is_interrupted_and_the_handle_stays_usable() {
+        let repository = SqliteRepository::open_in_memory().unwrap();
+        let read = |sql: &'static str| {
+            move |repository: &SqliteRepository| {
+                repository.read(|connection| query(connection, sql, &[], &mut |_| Ok(())))
+            }
+        };
+        let endless = "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n";
+        let error = interrupted_after(Duration::from_millis(20), &repository, read(endless)).unwrap_err();
+        assert_eq!(error.kind(), RepositoryErrorKind::Unavailable, "{error}");
+        interrupted_after(READ_LIMIT, &repository, read("select 1")).unwrap();
+    }
+}
