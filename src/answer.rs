@@ -99,6 +99,14 @@ pub enum EnrollError {
         /// `accepted` or `failed`.
         state: &'static str,
     },
+    /// The same request was completed before, and its outcomes were removed because they were too old.
+    #[error("enrollment `{enrollment_id}` is completed, and its report was removed at {removed_at}")]
+    ReportRemoved {
+        /// The enrollment.
+        enrollment_id: EnrollmentId,
+        /// When its outcomes were removed.
+        removed_at: Timestamp,
+    },
     /// A newer build accepted the enrollment, under a rule that this build does not know.
     ///
     /// This is not a failed attempt: give the claim back with [`Inbox::release`](crate::Inbox::release), for a newer worker.

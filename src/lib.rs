@@ -73,6 +73,7 @@
 //! | [`changes`] | the parts of a [`ChangeSet`], and how to apply one in memory |
 //! | [`operation`] | the operation as a state machine, for hosts with another kind of I/O |
 //! | [`repository`], [`inbox`] | the storage traits' contracts and their helper types |
+//! | [`erase`] | erasing a person: the contact and the stored requests that belong to it |
 //! | [`memory`] | the errors of the [`InMemoryRepository`] |
 //!
 //! # Features
@@ -92,6 +93,7 @@ mod answer;
 pub mod changes;
 mod command;
 pub mod contact;
+pub mod erase;
 pub mod fault;
 mod ids;
 pub mod inbox;

@@ -137,7 +137,7 @@ impl<T> SnapshotStep<T> {
         let Self { query, attempt } = self;
         // The query and the snapshot go before the commit, to free their memory.
         drop(query);
-        let planned = plan(&attempt.command, &snapshot, attempt.mode)?;
+        let planned = plan(&attempt, &snapshot)?;
         drop(snapshot);
         match planned {
             Planned::Commit(changes, outcome) if attempt.mode != CompletionMode::Preview => {
@@ -378,9 +378,10 @@ enum Planned {
 }
 
 /// Plans an enrollment whose own row is as the mode requires.
-fn plan(command: &EnrollmentCommand, snapshot: &Snapshot, mode: CompletionMode) -> Result<Planned, EnrollError> {
+fn plan<T>(attempt: &Attempt<T>, snapshot: &Snapshot) -> Result<Planned, EnrollError> {
+    let command = &attempt.command;
     let id = command.enrollment_id();
-    let finished_at = match mode {
+    let finished_at = match attempt.mode {
         CompletionMode::Preview | CompletionMode::Create => None,
         CompletionMode::Finish(now) => Some(now),
     };
@@ -389,7 +390,12 @@ fn plan(command: &EnrollmentCommand, snapshot: &Snapshot, mode: CompletionMode) 
             return Err(Rejection::from(EnrollmentCommand::conflict()).into());
         }
         (None, None) => {}
-        (Some(stored), Some(_)) if stored.state == EnrollmentState::Accepted => {}
+        (Some(stored), Some(_)) if stored.state == EnrollmentState::Accepted => {
+            // The command in memory still has a person that was erased. The next claim reads it again.
+            if stored.erased_recipients != command.erased_recipients() {
+                return Err(EnrollError::Contended { attempts: attempt.number });
+            }
+        }
         (Some(stored), _) => return stored_outcome(stored).map(Planned::Ended),
         (None, Some(_)) => return Err(EnrollError::NotFound(id)),
     }
@@ -413,9 +419,10 @@ fn plan(command: &EnrollmentCommand, snapshot: &Snapshot, mode: CompletionMode) 
 /// Returns how a stored enrollment ended, as an answer to a later call.
 fn stored_outcome(stored: &StoredEnrollment) -> Result<ProcessOutcome, EnrollError> {
     match &stored.state {
-        EnrollmentState::Completed { report } => {
-            Ok(ProcessOutcome::Completed(Enrolled { report: report.clone(), replayed: true }))
-        }
+        EnrollmentState::Completed { report } => match stored.removed_at {
+            Some(removed_at) => Err(EnrollError::ReportRemoved { enrollment_id: stored.id, removed_at }),
+            None => Ok(ProcessOutcome::Completed(Enrolled { report: report.clone(), replayed: true })),
+        },
         EnrollmentState::Rejected { rejection } => {
             Ok(ProcessOutcome::Rejected { rejection: rejection.clone(), replayed: true })
         }

@@ -24,6 +24,12 @@ pub struct StoredEnrollment {
     pub completed_at: Option<Timestamp>,
     /// The state.
     pub state: EnrollmentState,
+    /// The number of recipients that were erased from its command.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub erased_recipients: u32,
+    /// When its request or its outcomes were removed, because they were too old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<Timestamp>,
 }
 
 impl StoredEnrollment {
@@ -36,16 +42,22 @@ impl StoredEnrollment {
         at: Timestamp,
         state: EnrollmentState,
     ) -> Self {
-        Self { id, sequence_id, fingerprint, at, completed_at: None, state }
+        let (completed_at, removed_at, erased_recipients) = (None, None, 0);
+        Self { id, sequence_id, fingerprint, at, completed_at, state, erased_recipients, removed_at }
     }
 
     /// Returns an enrollment that was completed at the instant of its request.
     #[must_use]
     pub fn completed(fingerprint: Fingerprint, report: EnrollmentReport) -> Self {
         let (id, sequence_id, at) = (report.enrollment_id, report.sequence_id, report.at);
-        let completed_at = Some(at);
-        Self { id, sequence_id, fingerprint, at, completed_at, state: EnrollmentState::Completed { report } }
+        let completed = Self::new(id, sequence_id, fingerprint, at, EnrollmentState::Completed { report });
+        Self { completed_at: Some(at), ..completed }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The state of an enrollment (spec 6).

@@ -10,6 +10,8 @@ use enroll::model::Resource;
 use enroll::{CallFlowId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, StepId, Timestamp};
 use uuid::Uuid;
 
+use crate::retention::Age;
+
 /// Enroll people into outreach sequences.
 ///
 /// `enroll seed` loads an organization into a database, and `enroll run` enrolls people in it. A database is a SQLite
@@ -137,6 +139,21 @@ pub(crate) struct WorkArgs {
     /// How many seconds a worker has for an enrollment. After that time, another worker can claim it.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86400))]
     pub(crate) lease: u32,
+    #[command(flatten)]
+    pub(crate) retention: RetentionArgs,
+}
+
+/// How long stored requests and reports are kept.
+#[derive(Debug, Args)]
+pub(crate) struct RetentionArgs {
+    /// How long the request of a failed enrollment is kept, such as `30d`, `12h` or `90m`; or `never` to never remove it.
+    /// After that time, the enrollment cannot be retried. If several processes have different values, the shortest applies.
+    #[arg(long, value_name = "AGE", env = "ENROLL_RETAIN_FAILED", default_value = "30d")]
+    pub(crate) retain_failed: Age,
+    /// How long the outcomes of a completed enrollment are kept, such as `365d`; or `never` to never remove them. Its state
+    /// and its counts are always kept.
+    #[arg(long, value_name = "AGE", env = "ENROLL_RETAIN", default_value = "never")]
+    pub(crate) retain: Age,
 }
 
 /// The options of `enroll serve`. Each can be set with an environment variable.
@@ -160,6 +177,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", env = "ENROLL_LEASE", default_value_t = 60,
         value_parser = clap::value_parser!(u32).range(1..=86400))]
     pub(crate) lease: u32,
+    #[command(flatten)]
+    pub(crate) retention: RetentionArgs,
     /// The enrollment policy, in the format of `policy` in a seed. Default: the default policy.
     #[arg(long, value_name = "POLICY.json", env = "ENROLL_POLICY")]
     pub(crate) policy: Option<PathBuf>,

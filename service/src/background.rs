@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
-use enroll::inbox::InboxEntry;
+use enroll::inbox::{InboxEntry, Removed};
 use enroll::{Engine, EnrollmentId, EnrollmentState, Inbox, OrganizationId, Receipt, Timestamp, accept};
 
 use crate::args::{DatabaseArgs, EnrollmentArgs, RetryArgs, SubmitArgs, WorkArgs};
@@ -16,6 +16,7 @@ use crate::audit::{self, Action, AuditRecord};
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, with_handle};
 use crate::import_job::{self, ImportJob};
+use crate::retention;
 use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
 use crate::work::{Event, Settings};
@@ -78,9 +79,19 @@ pub(crate) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
     let tally = Arc::new(Tally::default());
     let worked = runtime.block_on(async {
         let stop = shutdown_signal();
-        let handles = HandleFactory::open(&name, usize::from(settings.workers) + 1).await?;
+        let handles = HandleFactory::open(&name, usize::from(settings.workers) + 2).await?;
         let shared = Arc::clone(&tally);
-        crate::work::work(&handles, settings, &stop, &Arc::default(), move |event| shared.record_event(&event)).await
+        let on_event = move |event| shared.record_event(&event);
+        let retention = args.retention.retention();
+        let wake = Arc::default();
+        let working = crate::work::work(&handles, settings, &stop, &wake, on_event.clone());
+        if settings.until_empty {
+            let worked = working.await;
+            retention::run(&handles, retention, &on_event).await;
+            return worked;
+        }
+        let retaining = retention::repeat(&handles, retention, stop.clone(), on_event);
+        tokio::join!(working, retaining).0
     });
     let [completed, rejected, failed] = [&tally.completed, &tally.rejected, &tally.failed].map(load);
     print_to_stdout(&format!("{completed} completed, {rejected} rejected, {failed} failed\n"))?;
@@ -128,6 +139,9 @@ impl Tally {
             Event::Released(claim, error) => {
                 print_to_stderr(&format!("left {} for later: {error}", claim.enrollment_id));
             }
+            Event::Removed(Removed { commands, reports, .. }) => print_to_stderr(&format!(
+                "removed the requests of {commands} failed enrollments and the reports of {reports} completed ones, by age"
+            )),
             Event::DatabaseError(error) => print_to_stderr(&format!("database error, the worker tries again: {error}")),
         }
     }
@@ -193,6 +207,13 @@ pub(crate) fn retry(args: &RetryArgs) -> Result<ExitCode, Failure> {
     let retried = database.inbox().retry(organization_id, id);
     let retried = retried.map_err(|e| Failure::from_error(database.name(), &e))?;
     let entry = find_entry(&mut database, organization_id, id)?;
+    if let (false, EnrollmentState::Failed, Some(at)) = (retried, &entry.enrollment.state, entry.enrollment.removed_at)
+    {
+        let problem = format!(
+            "cannot be retried: its request was removed at {at} (`--retain-failed`); send it again with a new key"
+        );
+        return Err(Failure::new(format!("enrollment `{id}`"), problem));
+    }
     if !retried {
         let problem = format!("is {}; only a failed enrollment can be retried", entry.enrollment.state.as_str());
         return Err(Failure::new(format!("enrollment `{id}`"), problem));
@@ -256,6 +277,7 @@ fn entry_json(entry: &InboxEntry) -> serde_json::Value {
     let mut value = json!({
         "id": enrollment.id, "sequence_id": enrollment.sequence_id, "state": enrollment.state.as_str(),
         "accepted_at": enrollment.at, "completed_at": enrollment.completed_at, "attempts": attempts, "error": error,
+        "removed_at": enrollment.removed_at,
     });
     match &enrollment.state {
         EnrollmentState::Completed { report } => {
@@ -295,6 +317,10 @@ fn entry_text(entry: &InboxEntry) -> String {
     if let Some(error) = error {
         let _infallible = writeln!(text, "last error           {error}");
     }
+    if let Some(at) = enrollment.removed_at {
+        let what = if enrollment.state == EnrollmentState::Failed { "request removed" } else { "report removed" };
+        let _infallible = writeln!(text, "{what:<21}{at}");
+    }
     match &enrollment.state {
         EnrollmentState::Completed { report } => text.push_str(&print::counts(&report.counts())),
         EnrollmentState::Rejected { rejection } => {
@@ -302,7 +328,7 @@ fn entry_text(entry: &InboxEntry) -> String {
                 let _infallible = writeln!(text, "reason               {fault} ({})", fault.code);
             }
         }
-        EnrollmentState::Failed => {
+        EnrollmentState::Failed if enrollment.removed_at.is_none() => {
             let _infallible = writeln!(text, "run `enroll retry {}` to process it again", enrollment.id);
         }
         _ => {}

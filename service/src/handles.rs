@@ -1,13 +1,14 @@
 //! Handles on a database that many tasks share. Each worker and each HTTP request uses its own handle.
 
-use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry};
+use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry, Removed, Retention};
+use enroll::repository::BoxFuture;
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, DynAsyncInbox, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId,
     ReferenceData, ReferenceQuery, Repository, RepositoryError, RepositoryErrorKind, Snapshot, SnapshotQuery,
     StoredEnrollment,
 };
 use enroll_postgres::PostgresRepository;
-use enroll_sqlite::{SqliteError, SqliteFile};
+use enroll_sqlite::{SqliteError, SqliteFile, SqliteRepository};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::block_in_place;
@@ -161,14 +162,37 @@ impl<U: Ord + Clone> Drop for PooledHandle<U> {
 pub(crate) struct Handle(Box<dyn ServiceRepository>);
 
 /// The engine's inbox, and the service's own SQL statements on the same connection.
-trait ServiceRepository: DynAsyncInbox + SqlConnection {}
+trait ServiceRepository: DynAsyncInbox + SqlConnection + PersonalData {}
 
-impl<R: DynAsyncInbox + SqlConnection> ServiceRepository for R {}
+impl<R: DynAsyncInbox + SqlConnection + PersonalData> ServiceRepository for R {}
+
+/// The functions of the adapters that remove personal data.
+trait PersonalData {
+    /// Removes what is older than the retention.
+    fn remove_expired<'a>(&'a mut self, retention: &'a Retention) -> BoxFuture<'a, Result<Removed, RepositoryError>>;
+}
+
+impl PersonalData for PostgresRepository {
+    fn remove_expired<'a>(&'a mut self, retention: &'a Retention) -> BoxFuture<'a, Result<Removed, RepositoryError>> {
+        Box::pin(PostgresRepository::remove_expired(self, retention))
+    }
+}
+
+impl PersonalData for Blocking<SqliteRepository> {
+    fn remove_expired<'a>(&'a mut self, retention: &'a Retention) -> BoxFuture<'a, Result<Removed, RepositoryError>> {
+        Box::pin(async { block_in_place(|| self.0.remove_expired(retention)) })
+    }
+}
 
 impl Handle {
     /// Returns the inbox of the engine.
     pub(crate) fn inbox(&mut self) -> &mut dyn DynAsyncInbox {
         &mut *self.0
+    }
+
+    /// Removes what is older than the retention, of a limited number of enrollments.
+    pub(crate) async fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
+        self.0.remove_expired(retention).await
     }
 
     /// Runs a query, and decodes each row.

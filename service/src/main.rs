@@ -12,6 +12,7 @@ mod import_job;
 mod input;
 mod keys;
 mod repeated_contacts;
+mod retention;
 mod retry;
 mod run;
 mod seed;

@@ -18,7 +18,7 @@ pub(crate) async fn retry_failed(
 ) -> Result<u64, RepositoryError> {
     let sql = format!(
         "select id from enroll.enrollments
-        where organization_id = $1 and state = 'failed' and failed_at >= $2 and id > $3 order by id limit {BATCH}"
+        where organization_id = $1 and state = 'failed' and removed_at is null and failed_at >= $2 and id > $3 order by id limit {BATCH}"
     );
     let (mut last, mut retried) = (Uuid::nil(), 0);
     loop {

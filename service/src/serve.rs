@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::block_in_place;
 
+use enroll::inbox::Removed;
 use enroll::{OrganizationId, SequenceId};
 
 use crate::args::{LogFormat, ServeArgs};
@@ -29,7 +30,7 @@ use crate::http::write_timeout::WriteTimeout;
 use crate::http::{self, App, redacted};
 use crate::keys::{self, RecordedUses};
 use crate::work::{Event, Settings};
-use crate::{Failure, background, demo, import_job, input, print_to_stdout};
+use crate::{Failure, background, demo, import_job, input, print_to_stdout, retention};
 
 /// Serves until Ctrl-C or SIGTERM. Finishes the running requests and enrollments first.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
@@ -43,7 +44,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         // Create the database, or update its tables.
         block_in_place(|| Database::open_or_create(&name).map(drop))?;
         let handles = usize::from(args.handles);
-        let factory = HandleFactory::open(&name, usize::from(args.workers) + handles + KEY_HANDLES).await?;
+        let factory = HandleFactory::open(&name, usize::from(args.workers) + handles + KEY_HANDLES + 1).await?;
         // The checks have connections of their own: they work while all others are in use.
         let check_factory = HandleFactory::open(&name, 2).await?;
         let mut handle = factory.handle()?;
@@ -92,13 +93,17 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         };
         let shared = Arc::clone(&app);
         let on_event = move |event| record_event(&shared, &event);
-        let working = crate::work::work(&factory, settings, &stop, &app.wake, on_event);
+        let working = crate::work::work(&factory, settings, &stop, &app.wake, on_event.clone());
+        let retaining = async {
+            retention::repeat(&factory, args.retention.retention(), stop.clone(), on_event).await;
+            Ok(())
+        };
         let serving = async {
             accept_connections(listener, connections(args), Arc::clone(&app), stop.clone()).await;
             Ok(())
         };
         // If the workers fail, the service ends too: accepted enrollments would wait without an end.
-        tokio::try_join!(working, serving).map(drop)
+        tokio::try_join!(working, serving, retaining).map(drop)
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -215,6 +220,9 @@ fn record_event(app: &App, event: &Event) {
         }
         Event::GivenUp(_, error) => tracing::error!(error = redacted(error), "enrollment failed in every attempt"),
         Event::Released(_, error) => tracing::warn!(error = redacted(error), "left for later"),
+        Event::Removed(Removed { commands, reports, .. }) => {
+            tracing::info!(requests = commands, reports, "removed what was too old");
+        }
         Event::DatabaseError(error) => {
             tracing::warn!(error = redacted(error), "database error, the worker tries again");
         }

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, field};
 
-use enroll::inbox::{Claim, Failure as AttemptFailure, MAX_LOST_LEASES};
+use enroll::inbox::{Claim, Failure as AttemptFailure, MAX_LOST_LEASES, Removed};
 use enroll::{
     AsyncInbox, EnrollError, Enrolled, EnrollmentId, EnrollmentReport, EnrollmentState, OrganizationId, ProcessOutcome,
     Rejection, RepositoryError, RepositoryErrorKind, Retry, process_async,
@@ -41,6 +41,8 @@ pub(crate) enum Event {
     GivenUp(Claim, String),
     /// Other writers were first each time, or a newer build must process it. This is not a failed attempt.
     Released(Claim, String),
+    /// Requests and reports that were too old were removed.
+    Removed(Removed),
     /// The database returned an error. The worker tries again.
     DatabaseError(String),
 }
@@ -188,7 +190,8 @@ impl<F: Fn(Event) + Send> Worker<F> {
                 (self.on_event)(Event::Rejected(claim, rejection));
             }
             // Another worker finished it and has counted it, or a host deleted it.
-            Ok(_) | Err(EnrollError::NotFound(_) | EnrollError::Unfinished { .. }) => {}
+            Ok(_)
+            | Err(EnrollError::NotFound(_) | EnrollError::Unfinished { .. } | EnrollError::ReportRemoved { .. }) => {}
             Err(EnrollError::Repository(e)) if e.kind() == RepositoryErrorKind::Unavailable => {
                 self.unreleased = Some(claim);
                 return Err(causes(&e));

@@ -56,10 +56,15 @@ impl ChangeSet {
             return Err(Conflict::OtherOrganization(self.organization_id));
         }
         let id = self.completion.enrollment.id;
-        let state = reference.enrollments.get(&id).map(|stored| &stored.state);
-        match (self.completion.mode, state) {
-            (CompletionMode::Create, None) | (CompletionMode::Finish, Some(EnrollmentState::Accepted)) => {}
+        let stored = reference.enrollments.get(&id);
+        match (self.completion.mode, stored) {
+            (CompletionMode::Create, None) => {}
             (CompletionMode::Create, Some(_)) => return Err(Conflict::EnrollmentExists(id)),
+            (CompletionMode::Finish, Some(stored)) if stored.state == EnrollmentState::Accepted => {
+                if stored.erased_recipients != self.completion.enrollment.erased_recipients {
+                    return Err(Conflict::RecipientsErased(id));
+                }
+            }
             (CompletionMode::Finish, _) => return Err(Conflict::EnrollmentNotAccepted(id)),
         }
         let (id, version) = guards.sequence;

@@ -35,6 +35,9 @@ pub enum Conflict {
     /// The enrollment is not in the state `accepted`, or has no row.
     #[error("enrollment `{0}` is not in the state `accepted`")]
     EnrollmentNotAccepted(EnrollmentId),
+    /// Recipients of the enrollment were erased. Read its command again.
+    #[error("recipients of enrollment `{0}` were erased")]
+    RecipientsErased(EnrollmentId),
     /// The sequence or one of its steps changed or was deleted.
     #[error("sequence `{0}` changed")]
     SequenceChanged(SequenceId),

@@ -95,6 +95,7 @@ impl EnrollmentCommand {
                 custom_data: request.custom_data.map(|data| (data.custom_object_id, data.resource)),
                 call_flow_id: request.voice_options.map(|options| options.default_call_flow_id),
                 recipients,
+                erased: None,
             }
             .versioned()),
             _ => Err(faults.into_rejection(request)),

@@ -3,6 +3,7 @@
 mod check;
 
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 
 use crate::contact::{
     ContactKeys, Email, EmailError, KeyKind, Libphonenumber, Omit, PhoneError, PhoneNormalizer, PhoneNumber, Profile,
@@ -150,6 +151,9 @@ pub struct EnrollmentCommand {
     call_flow_id: Option<CallFlowId>,
     #[serde(deserialize_with = "crate::lenient::read")]
     recipients: Vec<CheckedRecipient>,
+    /// The number of recipients that were erased. A worker that planned an earlier state of the command cannot commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    erased: Option<NonZeroU32>,
 }
 
 /// The versions of a command that this build reads.
@@ -339,11 +343,40 @@ impl EnrollmentCommand {
         self.recipients.len()
     }
 
+    /// Returns the number of recipients that [`erase`](Self::erase) has removed so far.
+    #[must_use]
+    pub fn erased_recipients(&self) -> u32 {
+        self.erased.map_or(0, NonZeroU32::get)
+    }
+
+    /// Removes the recipients that have one of the keys of a person. Returns how many these were.
+    ///
+    /// The other recipients keep their order. The id and the fingerprint of the enrollment stay, so that the original
+    /// request is still recognized.
+    pub fn erase(&mut self, keys: &ContactKeys) -> usize {
+        let before = self.recipients.len();
+        self.recipients.retain(|recipient| {
+            !KeyKind::ALL
+                .into_iter()
+                .any(|kind| recipient.key(kind).is_some_and(|key| keys.get(kind).binary_search(key).is_ok()))
+        });
+        let removed = before - self.recipients.len();
+        let total = self.erased_recipients().saturating_add(u32::try_from(removed).unwrap_or(u32::MAX));
+        self.erased = NonZeroU32::new(total);
+        removed
+    }
+
     /// Returns the row of the enrollment to store when the request is accepted.
     #[must_use]
     pub fn accepted(&self) -> StoredEnrollment {
-        let state = EnrollmentState::Accepted;
-        StoredEnrollment::new(self.enrollment_id, self.sequence_id, self.fingerprint, self.at, state)
+        self.stored(EnrollmentState::Accepted)
+    }
+
+    /// Returns the row of the enrollment in a state.
+    pub(crate) fn stored(&self, state: EnrollmentState) -> StoredEnrollment {
+        let mut stored = StoredEnrollment::new(self.enrollment_id, self.sequence_id, self.fingerprint, self.at, state);
+        stored.erased_recipients = self.erased_recipients();
+        stored
     }
 
     /// Returns the query for every row that a rule may read. One call loads all of them.

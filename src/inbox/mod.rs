@@ -21,7 +21,7 @@ use crate::stored_enrollment::StoredEnrollment;
 pub struct InboxEntry {
     /// The enrollment and its state.
     pub enrollment: StoredEnrollment,
-    /// Its command; present while it is accepted or failed. Read it with [`StoredCommand::from_json`].
+    /// Its command; present while it is accepted, or failed and not removed. Read it with [`StoredCommand::from_json`].
     pub command: Option<StoredCommand>,
     /// The number of attempts that ended with an answer, since it was accepted or retried. An outage of the storage and a
     /// lost lease do not count.
@@ -87,5 +87,44 @@ impl Failure {
     #[must_use]
     pub fn new(error: impl Into<String>, retry_after: Option<Duration>) -> Self {
         Self { error: error.into(), retry_after }
+    }
+}
+
+/// How long an inbox keeps what has ended. A repository measures it by its own clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// After which time the command of a failed enrollment is removed. `None` keeps it. Without it, a retry is impossible.
+    pub failed: Option<Duration>,
+    /// After which time the outcomes of a completed enrollment are removed. `None` keeps them.
+    pub completed: Option<Duration>,
+}
+
+impl Retention {
+    /// Creates a retention that keeps all.
+    #[must_use]
+    pub fn keep() -> Self {
+        Self::default()
+    }
+
+    /// The number of enrollments of each kind that one call removes from at most, so that no call holds locks for long.
+    pub const BATCH: usize = 100;
+}
+
+/// What one call removed because it was too old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Removed {
+    /// The number of failed enrollments whose command was removed.
+    pub commands: u64,
+    /// The number of completed enrollments whose outcomes were removed.
+    pub reports: u64,
+}
+
+impl Removed {
+    /// Returns true if another call can find more.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.commands >= Retention::BATCH as u64 || self.reports >= Retention::BATCH as u64
     }
 }

@@ -16,9 +16,9 @@ use crate::stored_enrollment::StoredEnrollment;
 /// That of [`Repository`], and:
 /// 1. *Inserted once.* `insert` stores an enrollment that has no row. If a row exists, it changes nothing and returns
 ///    that row. Of two concurrent inserts, one stores.
-/// 2. *Completion commits with its data.* A commit that finishes an enrollment requires an accepted one; otherwise it
-///    returns `Conflict`. Afterwards the enrollment keeps its final state. The commit counts an attempt, and ends the
-///    lease of the enrollment.
+/// 2. *Completion commits with its data.* A commit that finishes an enrollment requires an accepted one, with the
+///    `erased_recipients` of the change set; otherwise it returns `Conflict`. Afterwards the enrollment keeps its final
+///    state. The commit counts an attempt, and ends the lease of the enrollment.
 /// 3. *One worker per lease.* `claim` leases one enrollment and its organization: until the lease ends, no other claim
 ///    returns an enrollment of that organization. Of an organization, it selects the oldest enrollment (by instant, then
 ///    id) that is accepted and due.
@@ -29,7 +29,7 @@ use crate::stored_enrollment::StoredEnrollment;
 /// 6. *Only failures count.* `record_failure` counts an attempt. `release` does not, and does not change the recorded
 ///    error. A lease that ends by its time counts as lost. An answer, a release and a retry reset the lost leases to zero.
 /// 7. *Retries reset the attempts.* `retry` makes a failed enrollment accepted, with no attempts, due at once. It
-///    changes no enrollment in another state.
+///    changes no enrollment in another state, and none whose command was removed.
 /// 8. *Organizations are separate.* An enrollment id belongs to one organization.
 /// 9. *One clock.* Leases and delays are measured by the clock of the storage. Workers with wrong clocks do no harm.
 pub trait Inbox: Repository {
@@ -67,7 +67,7 @@ pub trait Inbox: Repository {
     /// [`RepositoryError`] if the storage fails.
     fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError>;
 
-    /// Makes a failed enrollment wait again, due at once. Returns false if it was not failed.
+    /// Makes a failed enrollment wait again, due at once. Returns false if it was not failed, or has no command any more.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
@@ -161,7 +161,7 @@ pub trait AsyncInbox: AsyncRepository {
     /// [`RepositoryError`] if the storage fails.
     fn release(&mut self, claim: &Claim, delay: Duration) -> impl Future<Output = Result<(), RepositoryError>> + Send;
 
-    /// Makes a failed enrollment wait again, due at once. Returns false if it was not failed.
+    /// Makes a failed enrollment wait again, due at once. Returns false if it was not failed, or has no command any more.
     ///
     /// # Errors
     /// [`RepositoryError`] if the storage fails.

@@ -12,7 +12,7 @@ use crate::ids::{ContactId, Minter};
 use crate::policy::AddressSource;
 use crate::report::{Disposition, EnrollmentReport, Outcome, Outcomes, ReportVersion};
 use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot};
-use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
+use crate::stored_enrollment::EnrollmentState;
 use crate::time::Timestamp;
 
 /// The result of planning an enrollment: the change set to commit, and the report about it.
@@ -110,13 +110,7 @@ pub(crate) fn reject_enrollment(
     rejection: Rejection,
     at: Timestamp,
 ) -> ChangeSet {
-    let mut enrollment = StoredEnrollment::new(
-        command.enrollment_id(),
-        command.sequence_id(),
-        command.fingerprint(),
-        command.at(),
-        EnrollmentState::Rejected { rejection },
-    );
+    let mut enrollment = command.stored(EnrollmentState::Rejected { rejection });
     enrollment.completed_at = Some(at);
     let completion = Completion { mode: CompletionMode::Finish, enrollment };
     let guards = reference_guards(command, &snapshot.reference);
@@ -262,7 +256,9 @@ impl<'a> Planner<'a> {
             outcomes,
         };
         let (rows, guards) = self.changes.build(self.reference, command, &self.keys);
-        let completion = Completion::create(StoredEnrollment::completed(command.fingerprint(), report.clone()));
+        let mut enrollment = command.stored(EnrollmentState::Completed { report: report.clone() });
+        enrollment.completed_at = Some(command.at());
+        let completion = Completion::create(enrollment);
         let changes = ChangeSet::new(command.organization_id(), command.at(), guards, rows, completion);
         EnrollmentPlan { changes, report }
     }

@@ -190,6 +190,10 @@ impl fmt::Display for Note {
                 write!(f, "{key} left out: recipient {recipient} brought it to another contact")
             }
             Self::KeyMismatch { key } => write!(f, "{key} differs from the contact's own"),
+            // The keys of a person who was erased are not listed.
+            Self::CustomDataInvalid { faults, more } if faults.is_empty() => {
+                write!(f, "custom data left out: {more} keys do not fit")
+            }
             Self::CustomDataInvalid { faults, more } => {
                 f.write_str("custom data left out: ")?;
                 for (n, fault) in faults.iter().enumerate() {

@@ -105,6 +105,7 @@ mod id_ranges;
 mod inbox;
 mod read;
 mod repository;
+mod retention;
 mod schema;
 #[cfg(feature = "seed")]
 pub mod seed;

@@ -1,7 +1,7 @@
 //! A repository on a pool of connections.
 
 use deadpool_postgres::{Manager, Object, ObjectId, Pool, Runtime, StatementCache};
-use enroll::inbox::{Claim, Failure, InboxEntry};
+use enroll::inbox::{Claim, Failure, InboxEntry, Removed, Retention};
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
     ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
@@ -18,7 +18,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CancelToken, Config, NoTls, Row, Socket};
 
 use crate::begin::{Begin, BeginSql, Session};
-use crate::{PostgresError, Statements, Timeouts, inbox, migrate, read, write};
+use crate::{PostgresError, Statements, Timeouts, inbox, migrate, read, retention, write};
 
 /// A repository and inbox on a pool of connections. A clone is another handle on the same pool.
 ///
@@ -151,6 +151,19 @@ impl PostgresRepository {
         let lease = self.lease().await?;
         let answer = execute(&mut lease.session(), sql, parameters).await;
         lease.end(answer)
+    }
+
+    /// Removes the commands and outcomes that are older than the retention, of up to [`Retention::BATCH`] enrollments of
+    /// each kind. Call it again while [`Removed::is_full`].
+    ///
+    /// Several processes can call it at the same time.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
+    pub async fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
+        let lease = self.lease().await?;
+        let answer = retention::remove_expired(&mut lease.session(), retention).await;
+        Ok(lease.end(answer)?)
     }
 
     /// Takes a connection of the pool, for one call.

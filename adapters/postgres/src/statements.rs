@@ -239,7 +239,7 @@ statements! {
         )";
     add_organization = "insert into enroll.organizations (organization_id) values ($1) on conflict do nothing";
     lock_organization = "select from enroll.organizations where organization_id = $1 for update";
-    lock_enrollment = "select state from enroll.enrollments
+    lock_enrollment = "select state, erased_recipients from enroll.enrollments
         where organization_id = $1 and id = $2 for no key update";
     lock_sequence = "select id, version from enroll.sequences where organization_id = $1 and id = $2 for share";
     lock_channels = "select id, version, kind from enroll.channels
@@ -379,5 +379,5 @@ statements! {
         where organization_id = $1 and leased_id = $2";
     retry = "update enroll.enrollments set
             state = 'accepted', attempts = 0, unanswered = 0, due_at = clock_timestamp(), failed_at = null
-        where organization_id = $1 and id = $2 and state = 'failed'";
+        where organization_id = $1 and id = $2 and state = 'failed' and removed_at is null";
 }

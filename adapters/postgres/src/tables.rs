@@ -274,7 +274,8 @@ pub(crate) const RECORD_EXTRA: &[Column] = &[Column { name: "contact_id", sql_ty
 
 /// The columns of an enrollment without its command, and its outcomes. The report or the rejection precedes the outcomes.
 pub(crate) const ENROLLMENT: &str =
-    "id, sequence_id, fingerprint, at, completed_at, state, coalesce(report, rejection),
+    "id, sequence_id, fingerprint, at, completed_at, removed_at, erased_recipients, state,
+    coalesce(report, rejection),
     array(select o.outcomes from enroll.enrollment_outcomes o
         where o.organization_id = enrollments.organization_id and o.enrollment_id = enrollments.id
         order by o.first_index) as outcomes";
@@ -285,6 +286,7 @@ pub(crate) fn read_enrollment(columns: &mut ColumnReader<'_>) -> Result<StoredEn
     let fingerprint: &[u8] = columns.get()?;
     let fingerprint = fingerprint.try_into().map(Fingerprint::from_bytes).map_err(|e| columns.invalid(e))?;
     let (at, completed_at) = (columns.read()?, columns.read()?);
+    let (removed_at, erased_recipients) = (columns.read()?, columns.read()?);
     let state = match columns.get()? {
         "accepted" => EnrollmentState::Accepted,
         "completed" => {
@@ -301,6 +303,7 @@ pub(crate) fn read_enrollment(columns: &mut ColumnReader<'_>) -> Result<StoredEn
     };
     let mut enrollment = StoredEnrollment::new(id, sequence_id, fingerprint, at, state);
     enrollment.completed_at = completed_at;
+    (enrollment.removed_at, enrollment.erased_recipients) = (removed_at, erased_recipients);
     Ok(enrollment)
 }
 

@@ -130,7 +130,7 @@ pub(crate) fn end_lease(connection: &Connection, organization: Uuid, enrollment:
 }
 
 /// Returns the current time. All processes that use a file are on one machine, so they share its clock.
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::EPOCH)
 }
 
@@ -177,7 +177,7 @@ const RELEASE: &str = "update enroll_enrollments set unanswered = 0, due_at = ?4
      where organization_id = ?1 and id = ?2 and state = 'accepted' and lease = ?3 and unanswered > 0";
 const RETRY: &str = "update enroll_enrollments set \
      state = 'accepted', attempts = 0, unanswered = 0, due_at = ?3, failed_at = null \
-     where organization_id = ?1 and id = ?2 and state = 'failed'";
+     where organization_id = ?1 and id = ?2 and state = 'failed' and removed_at is null";
 
 #[cfg(test)]
 mod tests {

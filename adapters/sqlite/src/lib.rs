@@ -83,6 +83,7 @@ mod id_ranges;
 mod inbox;
 mod read;
 mod repository;
+mod retention;
 mod schema;
 #[cfg(feature = "seed")]
 pub mod seed;

@@ -1,6 +1,6 @@
 //! A repository that owns its connection.
 
-use enroll::inbox::{Claim, Failure, InboxEntry};
+use enroll::inbox::{Claim, Failure, InboxEntry, Removed, Retention};
 use enroll::{
     ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData, ReferenceQuery, Repository,
     RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::SqliteError;
 use crate::file::{self, DatabaseFile};
-use crate::{inbox, read, schema, write};
+use crate::{inbox, read, retention, schema, write};
 
 /// A repository and inbox on one connection to a SQLite database.
 ///
@@ -98,6 +98,7 @@ impl SqliteRepository {
     /// Existing temporary tables are lost. The settings are:
     /// - WAL mode, a checkpoint every 10 000 pages, and `synchronous = normal`
     /// - foreign keys
+    /// - `secure_delete = on`, so that no deleted text stays in the file
     /// - [`BUSY_TIMEOUT`]
     /// - a cache of 64 MB, and temporary storage in memory
     /// - query plans that do not depend on bound values
@@ -162,6 +163,17 @@ impl SqliteRepository {
         let transaction = Transaction::new_unchecked(&self.connection, behavior)?;
         schema::check(&transaction)?;
         Ok(transaction)
+    }
+
+    /// Removes the commands and outcomes that are older than the retention, of up to [`Retention::BATCH`] enrollments of
+    /// each kind. Call it again while [`Removed::is_full`].
+    ///
+    /// Several processes can call it at the same time.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
+    pub fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
+        Ok(self.write(|connection| retention::remove_expired(connection, retention))?)
     }
 
     /// Returns the connection for the host's own SQL.
@@ -268,6 +280,7 @@ const CACHED_STATEMENTS: usize = 128;
 const SETTINGS: &str = "
     pragma foreign_keys = on;
     pragma synchronous = normal;
+    pragma secure_delete = on;
     pragma temp_store = memory;
     pragma cache_size = -65536;
     pragma wal_autocheckpoint = 10000;

@@ -316,7 +316,8 @@ table! {
 /// The columns of an enrollment without its command and its outcomes. The last one depends on the state.
 macro_rules! enrollments {
     (columns) => {
-        "id, sequence_id, fingerprint, at, completed_at, state, coalesce(report, rejection)"
+        "id, sequence_id, fingerprint, at, completed_at, removed_at, erased_recipients, state, \
+         coalesce(report, rejection)"
     };
     (counts) => {
         "added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created"
@@ -335,6 +336,7 @@ pub(crate) fn read_enrollment(columns: &mut ColumnReader<'_, '_>) -> rusqlite::R
     let (id, sequence_id) = (columns.read()?, columns.read()?);
     let fingerprint = Fingerprint::from_bytes(columns.get()?);
     let (at, completed_at) = (columns.read()?, columns.read()?);
+    let (removed_at, erased_recipients) = (columns.read()?, columns.read()?);
     let state: Text = columns.read()?;
     let state = match state.as_str() {
         "accepted" => EnrollmentState::Accepted,
@@ -345,6 +347,7 @@ pub(crate) fn read_enrollment(columns: &mut ColumnReader<'_, '_>) -> rusqlite::R
     };
     let mut enrollment = StoredEnrollment::new(id, sequence_id, fingerprint, at, state);
     enrollment.completed_at = completed_at;
+    (enrollment.removed_at, enrollment.erased_recipients) = (removed_at, erased_recipients);
     Ok(enrollment)
 }
 

@@ -127,8 +127,9 @@ fn every_key_and_every_index_begins_with_the_organization() {
     let columns = strings(repository.connection(), first_columns);
     assert!(columns.len() >= 25, "{columns:#?}");
     let others: Vec<_> = columns.iter().filter(|column| !column.ends_with(" organization_id")).collect();
-    // A claim orders the organizations by their turns.
-    assert_eq!(others, ["enroll_queues_turn turn"]);
+    // The retention and the turns of a claim serve all organizations.
+    let of_all = ["enroll_enrollments_completed_at completed_at", "enroll_enrollments_failed_at failed_at"];
+    assert_eq!(others, [of_all[0], of_all[1], "enroll_queues_turn turn"]);
 }
 
 #[test]
@@ -178,21 +179,32 @@ fn every_table_of_an_aggregate_has_its_triggers() {
 fn each_state_of_an_enrollment_has_exactly_its_columns() {
     let repository = support::in_memory();
     let connection = repository.connection();
-    let columns =
-        ["due_at", "command", "completed_at", "report", "rejection", "error", "failed_at", "added", "duplicate"];
+    let columns = [
+        "due_at",
+        "command",
+        "completed_at",
+        "report",
+        "rejection",
+        "error",
+        "failed_at",
+        "added",
+        "duplicate",
+        "removed_at",
+    ];
+    const DUPLICATE: usize = 8;
     let other_counts = ["re_added", "reprocessed", "ignored", "contacts_created", "conversations_created"];
     // For each state, the sets of columns that may be present.
     let allowed = [
         ("accepted", vec![0b11, 0b10_0011]),
-        ("completed", vec![0b1_1000_1100, 0b1_1010_1100]),
+        ("completed", vec![0b1_1000_1100, 0b1_1010_1100, 0b11_1000_1100, 0b11_1010_1100]),
         ("rejected", vec![0b1_0100, 0b11_0100]),
-        ("failed", vec![0b110_0010]),
+        ("failed", vec![0b110_0010, 0b10_0110_0000]),
         ("lost", vec![]),
     ];
     for (state, allowed) in allowed {
         for present in 0..1 << columns.len() {
             let value = |n: usize| if present & (1 << n) == 0 { "null" } else { "0" };
-            let values = (0..columns.len()).map(value).chain([value(columns.len() - 1); 5]);
+            let values = (0..columns.len()).map(value).chain([value(DUPLICATE); 5]);
             let sql = format!(
                 "insert into enroll_enrollments (organization_id, id, sequence_id, fingerprint, at, state, {}, {})
                  values (?1, ?2, ?2, zeroblob(32), 0, '{state}', {})",

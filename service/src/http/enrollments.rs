@@ -68,6 +68,9 @@ pub(crate) struct EnrollmentSummary {
     /// When it was completed or rejected.
     #[schema(value_type = Option<String>, format = DateTime)]
     completed_at: Option<Timestamp>,
+    /// When its request (if it is failed) or its outcomes (if it is completed) were removed, because they were too old.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    removed_at: Option<Timestamp>,
     /// The number of attempts that ended with an answer. An outage of the database does not count.
     attempts: u32,
     /// Why it was rejected, failed, or must be processed again.
@@ -118,7 +121,7 @@ impl EnrollmentDetail {
         (status = 200, description = "The preview", body = Data<ReportDoc>),
         (status = 404, description = "The organization has no sequence with this id", body = ErrorBody),
         (status = 408, description = "The body did not arrive in time", body = ErrorBody),
-        (status = 409, description = "The key was used for another request, or the enrollment of the key has no report yet",
+        (status = 409, description = "The key was used for another request, or the enrollment of the key has no report yet, or no more",
             body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body has a content encoding", body = ErrorBody),
@@ -230,12 +233,12 @@ pub(crate) async fn show(
     let mut handle = app.handles.acquire(caller.organization_id).await?;
     let found = sql::enrollment(handle.handle()?, caller.organization_id, id).await?;
     let (row, result) = found.ok_or_else(not_found)?;
-    let summary = row.into();
+    let summary = EnrollmentSummary::from(row);
     let Some(EnrollmentResult { counts, report }) = result else {
         return Ok(Json(Data { data: EnrollmentDetail::without_report(summary) }));
     };
     let filter = OutcomeFilter { dispositions, reasons };
-    let all = counts.total();
+    let all = if summary.removed_at.is_some() { 0 } else { counts.total() };
     let page = sql::outcomes(handle.handle()?, caller.organization_id, id, &filter, pagination, all).await?;
     let detail = EnrollmentDetail {
         summary,
@@ -273,8 +276,17 @@ pub(crate) async fn list(
 
 impl From<EnrollmentRow> for EnrollmentSummary {
     fn from(row: EnrollmentRow) -> Self {
-        let EnrollmentRow { id, sequence_id, state, accepted_at, completed_at, attempts, failed_before, rejection } =
-            row;
+        let EnrollmentRow {
+            id,
+            sequence_id,
+            state,
+            accepted_at,
+            completed_at,
+            removed_at,
+            attempts,
+            failed_before,
+            rejection,
+        } = row;
         // The operator finds the error of the database in the log. The caller gets a general message.
         let body = |status, code, description: String| {
             Some(ErrorBody::new(status, vec![ErrorItem::new(code, String::new(), description)]))
@@ -282,7 +294,10 @@ impl From<EnrollmentRow> for EnrollmentSummary {
         let error = match (&rejection, &*state) {
             (Some(rejection), _) => Some(ErrorBody::from_rejection(rejection)),
             (None, "failed") => {
-                let description = format!("all {attempts} attempts failed; the operator of the service can retry it");
+                let description = match removed_at {
+                    None => format!("all {attempts} attempts failed; the operator of the service can retry it"),
+                    Some(at) => format!("all {attempts} attempts failed, and the request was removed at {at}"),
+                };
                 body(StatusCode::INTERNAL_SERVER_ERROR, "gave_up", description)
             }
             (None, "accepted") if failed_before => {
@@ -291,7 +306,7 @@ impl From<EnrollmentRow> for EnrollmentSummary {
             }
             _ => None,
         };
-        Self { id, sequence_id, state, accepted_at, completed_at, attempts, error }
+        Self { id, sequence_id, state, accepted_at, completed_at, removed_at, attempts, error }
     }
 }
 

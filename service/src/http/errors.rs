@@ -126,6 +126,12 @@ impl From<EnrollError> for ApiError {
                 let problem = format!("enrollment `{enrollment_id}` is {state} and has no report yet; try again later");
                 Self::new(StatusCode::CONFLICT, "enrollment_unfinished", problem)
             }
+            EnrollError::ReportRemoved { enrollment_id, removed_at } => {
+                let problem = format!(
+                    "enrollment `{enrollment_id}` of this key is completed, and its report was removed at {removed_at}; use a new key"
+                );
+                Self::new(StatusCode::CONFLICT, "report_removed", problem)
+            }
             EnrollError::Contended { .. } => Self::unavailable(),
             other => {
                 tracing::error!(error = redacted(&causes(&other)), "the engine failed");

@@ -30,7 +30,7 @@ use crate::sql;
     responses(
         (status = 202, description = "The enrollment waits again", body = Data<EnrollmentSummary>),
         (status = 404, description = "The organization has no enrollment with this id", body = ErrorBody),
-        (status = 409, description = "The enrollment is not failed", body = ErrorBody),
+        (status = 409, description = "The enrollment is not failed, or its request was removed", body = ErrorBody),
         RateLimited,
         CommonErrors,
     ),
@@ -55,6 +55,12 @@ pub(crate) async fn one(
     };
     if found.state != "failed" {
         return Err(not_failed(&found.state));
+    }
+    if let Some(at) = found.removed_at {
+        let problem = format!(
+            "the request of enrollment `{id}` was removed at {at}, because it was too old; send it again with a new key"
+        );
+        return Err(ApiError::new(StatusCode::CONFLICT, "request_removed", problem));
     }
     audit::record(handle, caller, Action::Retry, id.as_uuid(), now).await?;
     let retried = handle.inbox().retry(caller.organization_id, id).await?;

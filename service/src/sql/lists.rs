@@ -21,6 +21,7 @@ pub(crate) struct EnrollmentRow {
     pub(crate) state: String,
     pub(crate) accepted_at: Timestamp,
     pub(crate) completed_at: Option<Timestamp>,
+    pub(crate) removed_at: Option<Timestamp>,
     pub(crate) attempts: u32,
     /// True if an attempt failed.
     pub(crate) failed_before: bool,
@@ -29,7 +30,8 @@ pub(crate) struct EnrollmentRow {
 
 impl EnrollmentRow {
     /// The columns of the table `e`.
-    pub(super) const COLUMNS: &str = "e.id, e.sequence_id, e.state, e.at, e.completed_at, cast(e.attempts as bigint),
+    pub(super) const COLUMNS: &str =
+        "e.id, e.sequence_id, e.state, e.at, e.completed_at, e.removed_at, cast(e.attempts as bigint),
         cast(case when e.error is null then 0 else 1 end as bigint), cast(e.rejection as text)";
 
     /// Reads the columns in their order.
@@ -40,6 +42,7 @@ impl EnrollmentRow {
             state: not_null(row.text()?)?,
             accepted_at: not_null(row.instant()?)?,
             completed_at: row.instant()?,
+            removed_at: row.instant()?,
             attempts: to_u32(row.number()?)?,
             failed_before: row.number()? == Some(1),
             rejection: json(row.text()?.as_deref())?,

@@ -1,5 +1,5 @@
--- Every primary key, unique constraint and index begins with organization_id, and only a worker's claim reads several
--- organizations. So the tables can be distributed by organization_id. Tables that grow with the contacts have no foreign
+-- Every primary key and unique constraint begins with organization_id, and only a worker's claim and the retention read
+-- several organizations. So the tables can be distributed by organization_id. Tables that grow with the contacts have no foreign
 -- keys, which would slow down each insert of the engine. Statement triggers below check the same rules.
 
 -- A digest of a key that is too long for an index entry. It is longer than any key that is indexed as given, so that the two
@@ -109,8 +109,15 @@ create table enroll.enrollments (
     lease bigint not null default 0 check (lease >= 0),
     unanswered bigint not null default 0 check (unanswered >= 0),
     failed_at timestamptz,
+    -- When the command (of a failed enrollment) or the outcomes (of a completed one) were removed because they were too old.
+    removed_at timestamptz,
+    -- The number of recipients that were erased from the command.
+    erased_recipients bigint not null default 0 check (erased_recipients >= 0),
     primary key (organization_id, id),
-    constraint enrollments_command check ((command is not null) = (state in ('accepted', 'failed'))),
+    constraint enrollments_command check (
+        (command is not null) = (state = 'accepted' or (state = 'failed' and removed_at is null))
+    ),
+    constraint enrollments_removed_at check (removed_at is null or state in ('completed', 'failed')),
     constraint enrollments_report check ((report is not null) = (state = 'completed')),
     constraint enrollments_counts check (
         num_nulls(added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created)
@@ -145,6 +152,10 @@ end $$;
 -- Contains only waiting enrollments.
 create index enrollments_waiting on enroll.enrollments (organization_id, at, id, due_at) where state = 'accepted';
 create index enrollments_failed on enroll.enrollments (organization_id, id) where state = 'failed';
+-- The retention of all organizations, oldest first.
+create index enrollments_failed_at on enroll.enrollments (failed_at) where state = 'failed' and removed_at is null;
+create index enrollments_completed_at on enroll.enrollments (completed_at)
+    where state = 'completed' and removed_at is null;
 
 -- The turns of the organizations: one row for each that has accepted an enrollment. A claim selects an organization here,
 -- then an enrollment of it. No foreign key: with one, an acceptance would wait for a commit of its organization.

@@ -106,10 +106,15 @@ pub(super) async fn lock_and_check(
 fn check_enrollment(changes: &ChangeSet, stored: &[Row]) -> Result<(), PostgresError> {
     let completion = changes.completion();
     let id = completion.enrollment.id;
-    let state = stored.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
-    match (completion.mode, state) {
-        (CompletionMode::Create, None) | (CompletionMode::Finish, Some("accepted")) => Ok(()),
+    let stored =
+        stored.first().map(|row| Ok::<_, PostgresError>((row.try_get::<_, &str>(0)?, row.try_get::<_, i64>(1)?)));
+    match (completion.mode, stored.transpose()?) {
+        (CompletionMode::Create, None) => Ok(()),
         (CompletionMode::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
+        (CompletionMode::Finish, Some(("accepted", erased))) => {
+            let is_same = erased == i64::from(completion.enrollment.erased_recipients);
+            if is_same { Ok(()) } else { Err(Conflict::RecipientsErased(id).into()) }
+        }
         (CompletionMode::Finish, _) => Err(Conflict::EnrollmentNotAccepted(id).into()),
     }
 }

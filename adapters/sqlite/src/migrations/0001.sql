@@ -1,5 +1,6 @@
 -- Schema version 1. An id is a blob of 16 bytes. A time is a number of milliseconds since 1970. JSON is stored as text.
--- Every key and every index begins with organization_id.
+-- Every key and every index begins with organization_id, except those that serve all organizations: the turns of the queues,
+-- and the retention.
 
 -- Checks of words use `or` instead of `in`: for a list of more than two values, SQLite builds a temporary table for each
 -- row that it writes.
@@ -214,6 +215,8 @@ create unique index enroll_custom_records_one
 -- `command` is the accepted request. It is removed when the enrollment is completed or rejected. It is the last column
 -- because it is large and rarely read. `report` is the report without its outcomes. The columns from `added` on are its
 -- counts.
+-- `removed_at` is when the command (of a failed enrollment) or the outcomes (of a completed one) were removed because they
+-- were too old. `erased_recipients` is the number of recipients that were erased from the command.
 -- A worker may claim an accepted enrollment from `due_at` on: immediately, after a delay, or when a lease has ended.
 create table enroll_enrollments (
     organization_id blob not null references enroll_organizations on delete cascade,
@@ -229,6 +232,8 @@ create table enroll_enrollments (
     unanswered integer not null default 0 check (unanswered between 0 and 4294967295),
     failed_at integer check (failed_at between 0 and 253402300799999),
     completed_at integer check (completed_at between 0 and 253402300799999),
+    removed_at integer check (removed_at between 0 and 253402300799999),
+    erased_recipients integer not null default 0 check (erased_recipients between 0 and 4294967295),
     error text,
     added integer,
     re_added integer,
@@ -242,7 +247,8 @@ create table enroll_enrollments (
     command text check (command is null or json_valid(command)),
     primary key (organization_id, id),
     check ((due_at is not null) = (state = 'accepted')),
-    check ((command is not null) = (state in ('accepted', 'failed'))),
+    check ((command is not null) = (state = 'accepted' or (state = 'failed' and removed_at is null))),
+    check (removed_at is null or state = 'failed' or state = 'completed'),
     check ((completed_at is not null) = (state in ('completed', 'rejected'))),
     check ((report is not null) = (state = 'completed')),
     check ((added + re_added + reprocessed + ignored + duplicate + contacts_created + conversations_created is not null)
@@ -257,6 +263,11 @@ create table enroll_enrollments (
 create index enroll_enrollments_waiting on enroll_enrollments (organization_id, at, id, due_at)
     where state = 'accepted';
 create index enroll_enrollments_failed on enroll_enrollments (organization_id, id) where state = 'failed';
+-- The retention of all organizations, oldest first.
+create index enroll_enrollments_failed_at on enroll_enrollments (failed_at)
+    where state = 'failed' and removed_at is null;
+create index enroll_enrollments_completed_at on enroll_enrollments (completed_at)
+    where state = 'completed' and removed_at is null;
 
 -- The outcomes of a completed enrollment, in chunks. `counts` has the number of outcomes with each disposition and list of
 -- reasons, so that a filter reads only the chunks that it needs. `outcomes` is the last column because it is large.

@@ -17,10 +17,14 @@ impl Commit<'_> {
         let completion = self.changes.completion();
         let id = completion.enrollment.id;
         let mut statement = self.connection.prepare_cached(ACCEPTED)?;
-        let accepted: Option<bool> =
-            statement.query_row([self.organization, id.as_uuid()], |row| row.get(0)).optional()?;
-        match (completion.mode, accepted) {
-            (CompletionMode::Create, None) | (CompletionMode::Finish, Some(true)) => Ok(()),
+        let stored: Option<(bool, u32)> =
+            statement.query_row([self.organization, id.as_uuid()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        match (completion.mode, stored) {
+            (CompletionMode::Create, None) => Ok(()),
+            (CompletionMode::Finish, Some((true, erased))) if erased == completion.enrollment.erased_recipients => {
+                Ok(())
+            }
+            (CompletionMode::Finish, Some((true, _))) => Err(Conflict::RecipientsErased(id).into()),
             (CompletionMode::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
             (CompletionMode::Finish, _) => Err(Conflict::EnrollmentNotAccepted(id).into()),
         }
@@ -80,7 +84,8 @@ impl Commit<'_> {
     }
 }
 
-const ACCEPTED: &str = "select state = 'accepted' from enroll_enrollments where organization_id = ?1 and id = ?2";
+const ACCEPTED: &str = "select state = 'accepted', erased_recipients from enroll_enrollments \
+     where organization_id = ?1 and id = ?2";
 const CREATE: &str = concat!(
     "insert into enroll_enrollments (organization_id, id, state, report, rejection, completed_at, ",
     enrollments!(counts),

@@ -1,0 +1,113 @@
+//! Removes requests of failed enrollments, and reports, that are too old.
+
+use std::time::Duration;
+use tokio::sync::watch;
+
+use enroll::RepositoryError;
+use enroll::inbox::{Removed, Retention};
+
+use crate::args::RetentionArgs;
+use crate::causes;
+use crate::handles::HandleFactory;
+use crate::work::Event;
+
+impl RetentionArgs {
+    pub(crate) fn retention(&self) -> Retention {
+        let mut retention = Retention::keep();
+        (retention.failed, retention.completed) = (self.retain_failed.0, self.retain.0);
+        retention
+    }
+}
+
+/// Removes what is too old now and then, until `stop` becomes true.
+pub(crate) async fn repeat(
+    handles: &HandleFactory,
+    retention: Retention,
+    mut stop: watch::Receiver<bool>,
+    on_event: impl Fn(Event),
+) {
+    while !*stop.borrow() {
+        run(handles, retention, &on_event).await;
+        tokio::select! {
+            // `stop` became true, or its sender was dropped.
+            _ = stop.changed() => {}
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+/// Removes what is too old, up to a bound.
+pub(crate) async fn run(handles: &HandleFactory, retention: Retention, on_event: &impl Fn(Event)) {
+    match remove(handles, retention).await {
+        Ok(Removed { commands: 0, reports: 0, .. }) => {}
+        Ok(removed) => on_event(Event::Removed(removed)),
+        Err(e) => on_event(Event::DatabaseError(e)),
+    }
+}
+
+async fn remove(handles: &HandleFactory, retention: Retention) -> Result<Removed, String> {
+    let mut total = Removed::default();
+    if retention == Retention::keep() {
+        return Ok(total);
+    }
+    let mut handle = handles.handle().map_err(|e| e.to_string())?;
+    for _ in 0..BATCHES {
+        let removed = handle.remove_expired(&retention).await.map_err(|e: RepositoryError| causes(&e))?;
+        total.commands += removed.commands;
+        total.reports += removed.reports;
+        if !removed.is_full() {
+            break;
+        }
+    }
+    Ok(total)
+}
+
+/// Reads a length of time such as `30d`, `12h` or `90m`, or `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Age(Option<Duration>);
+
+impl std::str::FromStr for Age {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let problem = "is not a length of time; use days (`30d`), hours (`12h`), minutes (`90m`), or `never`";
+        if text == "never" {
+            return Ok(Self(None));
+        }
+        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(problem)?;
+        let seconds = match unit {
+            "d" => 24 * 3600,
+            "h" => 3600,
+            "m" => 60,
+            _ => return Err(problem),
+        };
+        match number.parse::<u32>() {
+            Ok(0) => Err("removes everything at once; use `never` to keep it, or at least one minute (`1m`)"),
+            // `parse` also accepts a sign.
+            Ok(count) if !number.starts_with('+') => Ok(Self(Some(Duration::from_secs(u64::from(count) * seconds)))),
+            _ => Err(problem),
+        }
+    }
+}
+
+/// How long a process waits until it looks for old requests and reports again.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// The number of calls in a row, each of up to [`Retention::BATCH`] enrollments.
+const BATCHES: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_a_number_with_a_unit_or_never() {
+        let age = |text: &str| text.parse::<Age>().map(|age| age.0.map(|age| age.as_secs()));
+        assert_eq!(age("30d"), Ok(Some(30 * 86400)));
+        assert_eq!(age("12h"), Ok(Some(43200)));
+        assert_eq!(age("1m"), Ok(Some(60)));
+        assert_eq!(age("never"), Ok(None));
+        for text in ["", "d", "0d", "30", "30 d", "-1d", "+1d", "1.5h", "30D", "5000000000d", "1\u{fc}"] {
+            assert!(age(text).is_err(), "{text}");
+        }
+    }
+}
