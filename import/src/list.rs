@@ -107,13 +107,13 @@ impl<R: Read + Seek> List<R> {
     /// [`ListError`] if the file cannot be read again.
     pub fn rows(&mut self) -> Result<Rows<'_, R>, ListError> {
         let reader = EntryReader { columns: &self.columns, options: &self.options, settings: &self.settings };
-        Ok(Rows { rows: self.source.rows()?, edits: &self.edits, reader })
+        Ok(Rows { source: self.source.rows()?, edits: &self.edits, reader })
     }
 }
 
 /// The rows of a list, as recipients. Created by [`List::rows`].
 pub struct Rows<'l, R: Read> {
-    rows: SourceRows<'l, R>,
+    source: SourceRows<'l, R>,
     edits: &'l RowEdits,
     reader: EntryReader<'l>,
 }
@@ -130,7 +130,7 @@ impl<R: Read> Iterator for Rows<'_, R> {
     /// Returns the next row that is not blank: a recipient, or a row that is set aside.
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let mut row = match self.rows.next_row() {
+            let mut row = match self.source.next_row() {
                 Ok(row) => row?,
                 Err(error) => return Some(Err(error)),
             };

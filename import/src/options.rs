@@ -61,7 +61,7 @@ impl Settings {
     /// Sets the custom object of the request: a column `properties.KEY` has the type of its property.
     #[must_use]
     pub fn with_custom_object(mut self, object: &CustomObject) -> Self {
-        let properties = object.properties.iter().map(|property| (property.key.to_string(), property.kind));
+        let properties = object.properties.iter().map(|property| (property.key.clone(), property.kind));
         self.properties = Some(properties.collect());
         self
     }

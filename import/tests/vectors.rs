@@ -1,5 +1,6 @@
 //! The test vectors in `tests/lists/`. Its README.md describes their format.
 
+#![expect(clippy::disallowed_methods, reason = "tests read files and their environment")]
 use enroll::model::PropertyKind;
 use enroll::{EnrollmentRequest, Recipient, Timestamp};
 use enroll_import::{Inspection, List, ListError, Note, Options, SetAside, Settings, inspect};

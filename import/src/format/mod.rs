@@ -166,6 +166,6 @@ impl Budget {
     }
 }
 
-pub(crate) fn broken(format: Format, problem: impl ToString) -> ListError {
-    ListError::Broken { format, problem: problem.to_string() }
+pub(crate) fn broken(format: Format, problem: impl Into<String>) -> ListError {
+    ListError::Broken { format, problem: problem.into() }
 }

@@ -287,8 +287,7 @@ impl<R: Read> Cleaner<R> {
         self.state = match (self.state, byte) {
             (State::Return, b'\n') => State::Row,
             (State::Quoted, b'"') => State::Quote,
-            (State::Quoted, _) => State::Quoted,
-            (State::Quote, b'"') => State::Quoted,
+            (State::Quoted, _) | (State::Quote, b'"') => State::Quoted,
             (_, b'"') if at_start => State::Quoted,
             (_, b'\r') => {
                 self.row += 1;

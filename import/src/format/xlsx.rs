@@ -433,8 +433,8 @@ mod tests {
         ] {
             assert_eq!(date_cell(serial, from_1904), cell, "{serial}");
         }
-        let time = Some("10:30:00".to_owned());
-        assert_eq!(date_cell(32_994.4375, false), Cell::Date { year: 1990, month: 5, day: 1, time });
+        let time = Some("12:00:00".to_owned());
+        assert_eq!(date_cell(32_994.5, false), Cell::Date { year: 1990, month: 5, day: 1, time });
     }
 
     #[test]

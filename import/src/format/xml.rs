@@ -89,5 +89,5 @@ fn refused(format: Format, error: &quick_xml::Error) -> ListError {
     {
         return ListError::TooManyCells { limit: *limit, what: "unzipped bytes" };
     }
-    broken(format, error)
+    broken(format, error.to_string())
 }
