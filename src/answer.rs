@@ -1,14 +1,15 @@
 //! What an operation answers: a receipt, an outcome, or an error.
 
+use crate::command::ReadAs;
 use crate::fault::Rejection;
 use crate::ids::EnrollmentId;
-use crate::report::EnrollmentReport;
+use crate::report::{EnrollmentReport, Warning};
 use crate::repository::RepositoryError;
 use crate::stored_enrollment::StoredEnrollment;
 use crate::time::Timestamp;
 
 /// The answer to an accepted request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
     /// The enrollment. Its state and report are read under this id.
@@ -19,11 +20,13 @@ pub struct Receipt {
     pub recipients: usize,
     /// Whether the same request was accepted before (spec 6).
     pub replayed: bool,
+    /// What the engine does not use of the request (spec 3).
+    pub warnings: Vec<Warning>,
 }
 
 impl Receipt {
-    pub(crate) fn new(stored: &StoredEnrollment, recipients: usize, replayed: bool) -> Self {
-        Self { enrollment_id: stored.id, accepted_at: stored.at, recipients, replayed }
+    pub(crate) fn new(stored: &StoredEnrollment, recipients: usize, replayed: bool, warnings: Vec<Warning>) -> Self {
+        Self { enrollment_id: stored.id, accepted_at: stored.at, recipients, replayed, warnings }
     }
 }
 
@@ -35,6 +38,9 @@ pub struct Enrolled {
     pub report: EnrollmentReport,
     /// Whether the enrollment was completed before this call, which then wrote nothing (spec 6).
     pub replayed: bool,
+    /// The addresses of each recipient as the engine read them (spec 5). Empty if the enrollment was completed before, or
+    /// if a worker processed it.
+    pub read_as: Vec<ReadAs>,
 }
 
 /// How an enrollment ended.

@@ -126,7 +126,7 @@ mod words;
 
 pub use answer::{EnrollError, Enrolled, ProcessOutcome, Receipt};
 pub use changes::change_set::ChangeSet;
-pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, Retry, StoredCommand};
+pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, ReadAs, Retry, StoredCommand};
 pub use enroll::{
     accept, accept_async, enroll_contacts, enroll_contacts_async, preview, preview_async, process, process_async,
 };

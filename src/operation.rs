@@ -58,6 +58,7 @@ use crate::ids::EnrollmentId;
 use crate::inbox::InboxEntry;
 use crate::plan::{plan_enrollment, reject_enrollment};
 use crate::query::{ReferenceQuery, SnapshotQuery};
+use crate::report::Warning;
 use crate::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
 use crate::snapshot::{ReferenceData, Snapshot};
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
@@ -87,7 +88,7 @@ pub struct ReferenceDataStep<'a, T> {
     engine: Engine<'a>,
     enrollment: Enrollment<'a>,
     /// Returns the result of a request that was sent before.
-    replay: fn(&StoredEnrollment, &Enrollment<'_>) -> Result<T, EnrollError>,
+    replay: fn(&StoredEnrollment, &Enrollment<'_>, &Engine<'_>) -> Result<T, EnrollError>,
     /// Continues with the checked request.
     then: fn(EnrollmentCommand, Retry) -> Step<'a, T>,
 }
@@ -106,7 +107,7 @@ impl<'a, T> ReferenceDataStep<'a, T> {
     /// accepted before and waits, and the operation returns a report.
     pub fn resume(self, reference: &ReferenceData) -> Result<Step<'a, T>, EnrollError> {
         if let Some(stored) = self.enrollment.previous(reference) {
-            return (self.replay)(stored, &self.enrollment).map(Step::Done);
+            return (self.replay)(stored, &self.enrollment, &self.engine).map(Step::Done);
         }
         let command = EnrollmentCommand::check(&self.enrollment, reference, &self.engine)?;
         Ok((self.then)(command, self.engine.retry))
@@ -226,19 +227,20 @@ enum CompletionMode {
 /// Starts to enroll contacts: see [`enroll_contacts`](crate::enroll_contacts).
 pub fn enroll<'a>(engine: &Engine<'a>, enrollment: &Enrollment<'a>) -> Step<'a, Enrolled> {
     let then = |command, retry| Attempt::first(command, retry, CompletionMode::Create, ProcessOutcome::enrolled);
-    start(engine, enrollment, |stored, _| stored_outcome(stored)?.enrolled(), then)
+    start(engine, enrollment, |stored, _, _| stored_outcome(stored)?.enrolled(), then)
 }
 
 /// Starts a preview, which needs no commit: see [`preview`](crate::preview).
 pub fn preview<'a>(engine: &Engine<'a>, enrollment: &Enrollment<'a>) -> Step<'a, Enrolled> {
     let then = |command, retry| Attempt::first(command, retry, CompletionMode::Preview, ProcessOutcome::enrolled);
-    start(engine, enrollment, |stored, _| stored_outcome(stored)?.enrolled(), then)
+    start(engine, enrollment, |stored, _, _| stored_outcome(stored)?.enrolled(), then)
 }
 
 /// Starts to accept a request: see [`accept`](crate::accept). It needs reference data only.
 pub fn accept<'a>(engine: &Engine<'a>, enrollment: &Enrollment<'a>) -> Step<'a, Accepted> {
-    let replay = |stored: &StoredEnrollment, enrollment: &Enrollment<'_>| {
-        Ok(Accepted::Before(Receipt::new(stored, enrollment.request.to.len(), true)))
+    let replay = |stored: &StoredEnrollment, enrollment: &Enrollment<'_>, engine: &Engine<'_>| {
+        let warnings = Warning::list(enrollment.request, engine.policy);
+        Ok(Accepted::Before(Receipt::new(stored, enrollment.request.to.len(), true, warnings)))
     };
     start(engine, enrollment, replay, |command, _| {
         Step::Done(Accepted::Insert(InsertStep { command: Box::new(command) }))
@@ -248,7 +250,7 @@ pub fn accept<'a>(engine: &Engine<'a>, enrollment: &Enrollment<'a>) -> Step<'a, 
 fn start<'a, T>(
     engine: &Engine<'a>,
     enrollment: &Enrollment<'a>,
-    replay: fn(&StoredEnrollment, &Enrollment<'_>) -> Result<T, EnrollError>,
+    replay: fn(&StoredEnrollment, &Enrollment<'_>, &Engine<'_>) -> Result<T, EnrollError>,
     then: fn(EnrollmentCommand, Retry) -> Step<'a, T>,
 ) -> Step<'a, T> {
     let query = enrollment.reference_query();
@@ -286,11 +288,11 @@ impl InsertStep {
     /// # Errors
     /// [`EnrollError::Rejected`] if `existing` is another request.
     pub fn resume(self, existing: Option<StoredEnrollment>) -> Result<Receipt, EnrollError> {
-        let recipients = self.command.recipient_count();
+        let (recipients, warnings) = (self.command.recipient_count(), self.command.warnings().to_vec());
         match existing {
-            None => Ok(Receipt::new(&self.command.accepted(), recipients, false)),
+            None => Ok(Receipt::new(&self.command.accepted(), recipients, false, warnings)),
             Some(stored) if stored.fingerprint == self.command.fingerprint() => {
-                Ok(Receipt::new(&stored, recipients, true))
+                Ok(Receipt::new(&stored, recipients, true, warnings))
             }
             Some(_) => Err(Rejection::from(EnrollmentCommand::conflict()).into()),
         }
@@ -402,11 +404,11 @@ fn plan<T>(attempt: &Attempt<T>, snapshot: &Snapshot) -> Result<Planned, EnrollE
     match (plan_enrollment(command, snapshot), finished_at) {
         (Ok(plan), finished_at) => {
             let (changes, report) = plan.into_parts();
-            let changes = match finished_at {
-                Some(now) => changes.finishing(now),
-                None => changes,
+            let (changes, read_as) = match finished_at {
+                Some(now) => (changes.finishing(now), Vec::new()),
+                None => (changes, command.read_as()),
             };
-            Ok(Planned::Commit(changes, ProcessOutcome::Completed(Enrolled { report, replayed: false })))
+            Ok(Planned::Commit(changes, ProcessOutcome::Completed(Enrolled { report, replayed: false, read_as })))
         }
         (Err(rejection), None) => Err(rejection.into()),
         (Err(rejection), Some(now)) => {
@@ -421,7 +423,9 @@ fn stored_outcome(stored: &StoredEnrollment) -> Result<ProcessOutcome, EnrollErr
     match &stored.state {
         EnrollmentState::Completed { report } => match stored.removed_at {
             Some(removed_at) => Err(EnrollError::ReportRemoved { enrollment_id: stored.id, removed_at }),
-            None => Ok(ProcessOutcome::Completed(Enrolled { report: report.clone(), replayed: true })),
+            None => {
+                Ok(ProcessOutcome::Completed(Enrolled { report: report.clone(), replayed: true, read_as: Vec::new() }))
+            }
         },
         EnrollmentState::Rejected { rejection } => {
             Ok(ProcessOutcome::Rejected { rejection: rejection.clone(), replayed: true })

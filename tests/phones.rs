@@ -14,7 +14,7 @@ fn phones_are_parsed_like_google_libphonenumber() {
     for line in corpus.lines().filter(|line| !line.starts_with('#')) {
         let [text, region, expected] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let region = (!region.is_empty()).then(|| Region::new(region).unwrap());
-        let answer = PhoneNumber::parse(text, region.as_ref());
+        let answer = Libphonenumber.normalize(text, region.as_ref());
         let answer = answer.as_ref().map_or("", PhoneNumber::as_str);
         read += 1;
         valid += usize::from(!expected.is_empty());
@@ -56,4 +56,23 @@ fn the_region_of_a_number() {
         let region = region.map(|region| Region::new(region).unwrap());
         assert_eq!(Libphonenumber.region(&PhoneNumber::from_e164(phone).unwrap()), region, "{phone}");
     }
+}
+
+#[test]
+fn phone_text_is_read_as_meant() {
+    let cases = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/phone_text.tsv")).unwrap();
+    let (mut read, mut wrong) = (0, Vec::new());
+    for line in cases.lines().filter(|line| !line.starts_with('#')) {
+        let [region, text, expected, _why] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let answer = match PhoneNumber::parse(text, Some(&Region::new(region).unwrap())) {
+            Ok(phone) => phone.to_string(),
+            Err(fault) => serde_json::to_value(fault).unwrap().as_str().unwrap().to_owned(),
+        };
+        read += 1;
+        if answer != expected {
+            wrong.push(format!("{line}: {answer}"));
+        }
+    }
+    assert!(read > 60, "{read}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

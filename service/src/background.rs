@@ -47,20 +47,26 @@ pub(crate) fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
         });
     }
     let mut text = String::new();
-    for Receipt { enrollment_id, accepted_at, recipients, replayed, .. } in &receipts {
+    for Receipt { enrollment_id, accepted_at, recipients, replayed, warnings, .. } in &receipts {
         let replayed = if *replayed { " (replayed: it was accepted before)" } else { "" };
         let _infallible =
             writeln!(text, "accepted {enrollment_id}: {recipients} recipients, at {accepted_at}{replayed}");
+        for warning in warnings {
+            let _infallible = writeln!(text, "warning: {}", print::plain(&warning.to_string()));
+        }
     }
     print_to_stdout(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn receipt_json(receipt: &Receipt) -> serde_json::Value {
-    let Receipt { enrollment_id, accepted_at, recipients, replayed, .. } = receipt;
+    let Receipt { enrollment_id, accepted_at, recipients, replayed, warnings, .. } = receipt;
     let mut value = json!({ "enrollment_id": enrollment_id, "accepted_at": accepted_at, "recipients": recipients });
     if *replayed {
         value["replayed"] = json!(true);
+    }
+    if !warnings.is_empty() {
+        value["warnings"] = json!(warnings);
     }
     value
 }
@@ -286,6 +292,7 @@ fn entry_json(entry: &InboxEntry) -> serde_json::Value {
                 value[member] = json[member].clone();
             }
             value["accepted_keys"] = json!(report.accepted_keys);
+            value["warnings"] = json!(report.warnings);
         }
         EnrollmentState::Rejected { rejection } => value["error"] = json!(rejection),
         _ => {}

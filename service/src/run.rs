@@ -82,6 +82,7 @@ struct Summary {
     target: String,
     counts: Counts,
     tags: String,
+    warnings: String,
     accepted_keys: Option<String>,
     listing: Listing,
     /// The title of the number column: `recipient` or `row`.
@@ -105,6 +106,7 @@ impl Summary {
             target: String::new(),
             counts: Counts::default(),
             tags: String::new(),
+            warnings: String::new(),
             accepted_keys: None,
             listing: Listing::new(args.all),
             number_title: "recipient",
@@ -123,6 +125,9 @@ impl Summary {
         self.sum(&report.counts());
         if let Some(tag) = &report.upload_tag {
             let _infallible = writeln!(self.tags, "tag                  {} (`{}`)", tag.name, tag.id);
+        }
+        for warning in &report.warnings {
+            let _infallible = writeln!(self.warnings, "{:<20} {}", "warning", print::plain(&warning.to_string()));
         }
         self.accepted_keys = self.accepted_keys.take().or_else(|| print::accepted_keys(report));
         let rows = batch.rows.unwrap_or_default();
@@ -165,9 +170,9 @@ impl Summary {
                 print_to_stderr(PREVIEW);
             }
             if let [report] = &reports[..] {
-                return print_json(&with_replayed(report));
+                return print_json(&enrolled_json(report));
             }
-            let reports: Vec<_> = reports.iter().map(with_replayed).collect();
+            let reports: Vec<_> = reports.iter().map(enrolled_json).collect();
             return print_json(&json!({ "import_id": job.id, "reports": reports, "again": repeated }));
         }
         let mut text = String::new();
@@ -184,6 +189,7 @@ impl Summary {
         }
         text.push_str(&print::counts(&self.counts));
         text.push_str(&self.tags);
+        text.push_str(&self.warnings);
         text.push_str(&self.accepted_keys.unwrap_or_default());
         text.push('\n');
         text.push_str(&self.listing.table(self.number_title));
@@ -210,11 +216,16 @@ pub(crate) fn with_counts(report: &EnrollmentReport) -> serde_json::Value {
     value
 }
 
-/// Returns a report with its counts, and `replayed: true` if the request was completed before.
-pub(crate) fn with_replayed(enrolled: &Enrolled) -> serde_json::Value {
+/// Returns a report with its counts, and the addresses of each recipient as the engine read them. It has `replayed: true` if
+/// the request was completed before.
+pub(crate) fn enrolled_json(enrolled: &Enrolled) -> serde_json::Value {
     let mut value = with_counts(&enrolled.report);
     if enrolled.replayed {
         value["replayed"] = json!(true);
+    }
+    let outcomes = value["outcomes"].as_array_mut().into_iter().flatten();
+    for (outcome, read_as) in outcomes.zip(&enrolled.read_as) {
+        outcome["read_as"] = json!(read_as);
     }
     value
 }

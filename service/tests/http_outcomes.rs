@@ -11,6 +11,28 @@ on_both! {
     pages_and_filters_are_exact;
     a_poll_reads_only_the_outcomes_that_it_shows;
     accepted_keys_are_shown_once;
+    unused_parts_of_a_request_give_warnings;
+}
+
+fn unused_parts_of_a_request_give_warnings(service: &mut Service) {
+    let body = json!({"to": [
+        {"phone": "(202) 555-0187", "emial": "ann@example.org"},
+        {"phone": "202 555 01**", "email": " Ann@Example.org ", "properties": {"score": 1}},
+    ]});
+    let warnings = json!([{"code": "unknown_key", "path": "/to/0/emial"}, {"code": "properties_unused", "count": 1}]);
+    let preview = service.post(&format!("/v1/sequences/{ACTIVE}/contacts?preview=true"), body.to_string(), &[]);
+    let data = &preview.json["data"];
+    assert_eq!(data["warnings"], warnings, "{data}");
+    assert_eq!(data["outcomes"][0]["read_as"], json!({"phone": "+12025550187"}), "{data}");
+    assert_eq!(data["outcomes"][1]["read_as"], json!({"email": "Ann@Example.org"}), "{data}");
+    assert_eq!(data["outcomes"][1]["reasons"], json!([{"code": "invalid_phone", "fault": "masked"}]), "{data}");
+
+    for replayed in [false, true] {
+        let receipt = service.enroll(&body, &[("Idempotency-Key", "warnings")]);
+        assert_eq!((receipt.status, &receipt.json["data"]["warnings"]), (202, &warnings), "{replayed}: {receipt:?}");
+    }
+    let id = service.enroll(&body, &[("Idempotency-Key", "warnings")]).accepted();
+    assert_eq!(service.wait_for(&id)["warnings"], warnings);
 }
 
 fn each_state_has_its_members(service: &mut Service) {

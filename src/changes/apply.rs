@@ -337,6 +337,7 @@ mod tests {
             channel_id,
             upload_tag,
             accepted_keys,
+            warnings: Vec::new(),
             outcomes,
         };
         let completion = Completion::create(StoredEnrollment::completed(Fingerprint::from_bytes([0; 32]), report));

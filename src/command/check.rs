@@ -1,5 +1,6 @@
 //! spec 3: the check of a request. It returns a command, or all faults of the request.
 
+use chrono::Datelike;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -10,9 +11,11 @@ use crate::contact::{Address, BirthDate, Email, PhoneNormalizer, PhoneNumber, Pr
 use crate::fault::{Fault, FaultCode, Path, Rejection};
 use crate::ids::SequenceId;
 use crate::model::{Channel, ChannelKind, Step};
+use crate::policy::UnknownKeys;
 use crate::reference_checks::{
     ChannelRole, call_flow_fault, channel_fault, custom_object_fault, sequence_fault, sequence_not_found,
 };
+use crate::report::Warning;
 use crate::request::{EnrollmentRequest, MAX_RECIPIENTS, NUL, Recipient, WireBirthDate, in_body_order};
 use crate::snapshot::ReferenceData;
 use crate::text::{Text, non_blank};
@@ -51,6 +54,9 @@ impl EnrollmentCommand {
             faults.of_references.push(Self::conflict());
         }
 
+        if engine.policy.unknown_keys == UnknownKeys::Reject {
+            faults.of_body.extend(request.unknown_keys.listed.iter().map(|path| unknown_key(path)));
+        }
         if request.body.is_none() {
             check_values(request, &mut faults.of_body);
         }
@@ -72,7 +78,12 @@ impl EnrollmentCommand {
             faults.of_body.push(Fault::new(FaultCode::TooMany, "/to", description));
             return Err(faults.into_rejection(request));
         }
-        let check = CheckRecipient { engine, region, custom_data: request.custom_data.is_some() };
+        let check = CheckRecipient {
+            engine,
+            region,
+            year: at.as_datetime().year(),
+            custom_data: request.custom_data.is_some(),
+        };
         let recipients: Vec<_> =
             request.to.iter().enumerate().map(|(index, entry)| check.recipient(index, entry, &mut faults)).collect();
 
@@ -94,6 +105,7 @@ impl EnrollmentCommand {
                 schedule_at: request.schedule_at,
                 custom_data: request.custom_data.map(|data| (data.custom_object_id, data.resource)),
                 call_flow_id: request.voice_options.map(|options| options.default_call_flow_id),
+                warnings: Warning::list(request, engine.policy),
                 recipients,
                 erased: None,
             }
@@ -212,7 +224,7 @@ impl ChannelAddress {
             return Self::Email(Email::stored(from));
         }
         let phone = PhoneNumber::from_e164(from)
-            .or_else(|| from.starts_with(['+', FULLWIDTH_PLUS]).then(|| phones.normalize(from, None).ok())?);
+            .or_else(|| from.starts_with(['+', FULLWIDTH_PLUS]).then(|| PhoneNumber::read(from, None, phones).ok())?);
         phone.map_or(Self::None, Self::Phone)
     }
 
@@ -322,6 +334,8 @@ fn find_nul_in(value: &Value, at: &Path<'_>, check_text: &mut dyn FnMut(&str, &P
 struct CheckRecipient<'e> {
     engine: &'e Engine<'e>,
     region: Option<Region>,
+    /// The year of the request.
+    year: i32,
     custom_data: bool,
 }
 
@@ -361,15 +375,21 @@ impl CheckRecipient<'_> {
         }
         let birth_date = entry.birth_date.and_then(|date| {
             let checked = BirthDate::new(date.day, date.month, date.year);
-            if checked.is_none() {
+            let problem = match checked {
+                None => Some(impossible_date(date)),
+                Some(_) => date.year.filter(|year| !(FIRST_BIRTH_YEAR..=self.year.into()).contains(year)).map(|year| {
+                    format!("the year {year} is not between {FIRST_BIRTH_YEAR} and {}; correct or omit it", self.year)
+                }),
+            };
+            if let Some(problem) = problem {
                 let path = at.member("birth_date").pointer();
-                faults.of_body.push(Fault::new(FaultCode::InvalidDate, path, impossible_date(date)));
+                faults.of_body.push(Fault::new(FaultCode::InvalidDate, path, problem));
             }
             checked.filter(|date| !date.is_empty())
         });
         CheckedRecipient {
             phone: checked(non_blank(entry.phone.as_ref()), |text| {
-                self.engine.phones.normalize(text, self.region.as_ref())
+                PhoneNumber::read(text, self.region.as_ref(), self.engine.phones)
             }),
             email: checked(non_blank(entry.email.as_ref()), Email::parse),
             external_id: text(entry.external_id.as_ref()),
@@ -397,6 +417,13 @@ impl CheckRecipient<'_> {
         }
     }
 }
+
+fn unknown_key(path: &str) -> Fault {
+    Fault::new(FaultCode::UnknownKey, path, "no field has this key; correct or remove it")
+}
+
+/// The first year that a birth date may have.
+const FIRST_BIRTH_YEAR: i64 = 1900;
 
 fn impossible_date(WireBirthDate { day, month, year }: WireBirthDate) -> String {
     let parts = [("day", day), ("month", month), ("year", year)];

@@ -15,6 +15,7 @@ use crate::ids::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, Organizati
 use crate::model::Resource;
 use crate::policy::EnrollmentPolicy;
 use crate::query::{ReferenceQuery, SnapshotQuery};
+use crate::report::Warning;
 use crate::request::{EnrollmentRequest, Fingerprint};
 use crate::snapshot::ReferenceData;
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
@@ -149,6 +150,8 @@ pub struct EnrollmentCommand {
     custom_data: Option<(CustomObjectId, Resource)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     call_flow_id: Option<CallFlowId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
     #[serde(deserialize_with = "crate::lenient::read")]
     recipients: Vec<CheckedRecipient>,
     /// The number of recipients that were erased. A worker that planned an earlier state of the command cannot commit.
@@ -273,6 +276,18 @@ impl CheckedRecipient {
             KeyKind::Email => self.email.valid().map(Email::key_text),
         }
     }
+}
+
+/// The phone and the email of a recipient, as the engine read them. An address that is absent or not valid is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ReadAs {
+    /// The phone, in E.164.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone: Option<PhoneNumber>,
+    /// The email address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<Email>,
 }
 
 /// An address of an entry: absent, valid or invalid.
@@ -426,6 +441,22 @@ impl EnrollmentCommand {
 
     pub(crate) fn call_flow_id(&self) -> Option<CallFlowId> {
         self.call_flow_id
+    }
+
+    /// Returns what the engine does not use of the request (spec 3).
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// Returns the phone and the email of each recipient as the engine read them (spec 5), in the order of `to`.
+    #[must_use]
+    pub fn read_as(&self) -> Vec<ReadAs> {
+        let read_as = |recipient: &CheckedRecipient| ReadAs {
+            phone: recipient.phone.valid().cloned(),
+            email: recipient.email.valid().cloned(),
+        };
+        self.recipients.iter().map(read_as).collect()
     }
 
     pub(crate) fn recipients(&self) -> &[CheckedRecipient] {

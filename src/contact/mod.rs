@@ -3,6 +3,7 @@
 mod email;
 mod keys;
 mod phone;
+mod phone_text;
 #[cfg(feature = "phonenumber")]
 mod phonenumber_crate;
 mod profile;

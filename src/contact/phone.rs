@@ -19,7 +19,7 @@ use crate::text::Text;
 pub struct PhoneNumber(Text);
 
 impl PhoneNumber {
-    /// Reads a phone number with the default normalizer.
+    /// Reads phone text as the engine does (spec 4.1), with the default normalizer: see [`PhoneNumber::read`].
     ///
     /// A number without `+` is read as dialled in `region`.
     ///
@@ -33,7 +33,7 @@ impl PhoneNumber {
     /// # Ok::<(), enroll::contact::RegionError>(())
     /// ```
     pub fn parse(text: &str, region: Option<&Region>) -> Result<Self, PhoneError> {
-        super::Libphonenumber.normalize(text, region)
+        Self::read(text, region, &super::Libphonenumber)
     }
 
     /// Returns the number if the text has the form of E.164. It does not check the numbering plan.
@@ -85,7 +85,7 @@ impl fmt::Display for PhoneNumber {
 /// Reads phone numbers. An implementation wraps a phone crate.
 ///
 /// # Contract
-/// - It reads text in any spelling. It returns a number in E.164 that is valid as Google's libphonenumber defines it,
+/// - It reads text in any spelling, after the checks of [`PhoneNumber::read`]. It returns a number in E.164 that is valid as Google's libphonenumber defines it,
 ///   or a reason.
 /// - It drops an extension. The result for a number with `+` does not depend on the region.
 /// - The result depends on the arguments only. No input panics.
@@ -99,6 +99,13 @@ pub trait PhoneNormalizer: Send + Sync {
 
     /// Returns the region of a number, or `None` if the number does not belong to a region.
     fn region(&self, phone: &PhoneNumber) -> Option<Region>;
+
+    /// Returns the calling code of a region, such as 49 for `DE`, or `None` if the region is unknown.
+    fn calling_code(&self, region: &Region) -> Option<u16>;
+
+    /// Returns true if the number is toll-free, of shared cost, or a universal access number. Only such numbers are
+    /// written with letters for digits.
+    fn is_service_number(&self, phone: &PhoneNumber) -> bool;
 }
 
 /// The reason why a text is not a valid phone number.
@@ -121,6 +128,21 @@ pub enum PhoneError {
     /// The number does not exist in the numbering plan of its country.
     #[error("not a number of its country")]
     NoSuchNumber,
+    /// A number in exponent notation, such as `3.47E9`. A spreadsheet has dropped some of its digits.
+    #[error("in exponent notation; format the column as text and export it again")]
+    Exponent,
+    /// Some digits are hidden, such as in `(415) XXX-XXXX`.
+    #[error("some digits are hidden")]
+    Masked,
+    /// The text has letters that are no label, extension or vanity number.
+    #[error("it contains letters; send the number alone")]
+    Letters,
+    /// The text has more than one number, such as `030 12345678/79`.
+    #[error("more than one number; send one of them")]
+    SeveralNumbers,
+    /// The text is a valid number of the region, and another valid number with `+` before it.
+    #[error("it can be read with and without a country code; begin it with `+`, or with the prefix for national calls")]
+    Ambiguous,
 }
 
 /// A region: an ISO 3166-1 country code of two capital letters.

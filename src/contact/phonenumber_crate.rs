@@ -34,4 +34,16 @@ impl PhoneNormalizer for PhonenumberCrate {
         let number = phonenumber::parse(None, phone.as_str()).ok()?;
         Region::new(number.country().id()?.as_ref()).ok()
     }
+
+    fn calling_code(&self, region: &Region) -> Option<u16> {
+        phonenumber::metadata::DATABASE.by_id(region.as_str()).map(phonenumber::Metadata::country_code)
+    }
+
+    fn is_service_number(&self, phone: &PhoneNumber) -> bool {
+        use phonenumber::Type::{SharedCost, TollFree, Uan};
+        let number = phonenumber::parse(None, phone.as_str());
+        number.is_ok_and(|number| {
+            matches!(number.number_type(&phonenumber::metadata::DATABASE), TollFree | SharedCost | Uan)
+        })
+    }
 }

@@ -54,6 +54,19 @@ impl PhoneNormalizer for Libphonenumber {
         let region = PHONE_NUMBER_UTIL.get_region_for_number(&number)?;
         Region::new(&region.as_region_str()).ok()
     }
+
+    fn calling_code(&self, region: &Region) -> Option<u16> {
+        let known = rlibphonenumber::Region::from_code(region.as_str()).ok()?;
+        PHONE_NUMBER_UTIL.get_country_code_for_region(known)?.try_into().ok()
+    }
+
+    fn is_service_number(&self, phone: &PhoneNumber) -> bool {
+        let number = PHONE_NUMBER_UTIL.parse(phone.as_str(), None);
+        let kind = number.map(|number| PHONE_NUMBER_UTIL.get_number_type(&number));
+        kind.is_ok_and(|kind| {
+            matches!(kind, PhoneNumberType::TollFree | PhoneNumberType::SharedCost | PhoneNumberType::UAN)
+        })
+    }
 }
 
 fn parse(text: &str, region: Option<&Region>) -> Result<PhoneNumber, PhoneError> {

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::text::cut;
+
 /// One fault of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -77,7 +79,7 @@ codes! {
     TooFew = "too_few", 422, "`to` is empty.";
     TooMany = "too_many", 422, "`to` has more than 4000 entries.";
     TooLong = "too_long", 422, "A name, the name that several fields make, or an email has more than 255 characters.";
-    InvalidDate = "invalid_date", 422, "There is no such birth date.";
+    InvalidDate = "invalid_date", 422, "There is no such birth date, or its year is before 1900 or in the future.";
     InvalidDateTime = "invalid_date_time", 422, "`schedule_at` is not RFC 3339 with an offset, in 1970 to 9999.";
     InvalidResource = "invalid_resource", 422, "`resource` is neither `contact` nor `step_contact`.";
     SequenceNotFound = "sequence_not_found", 404, "The organization has no such sequence.";
@@ -91,6 +93,7 @@ codes! {
     CallFlowNotFound = "call_flow_not_found", 422, "The organization has no such call flow.";
     IdempotencyConflict = "idempotency_conflict", 409, "The idempotency key or the enrollment id was used for another request.";
     InvalidIdempotencyKey = "invalid_idempotency_key", 422, "The idempotency key is not 1 to 255 visible ASCII characters.";
+    UnknownKey = "unknown_key", 422, "No field has this key, and the policy refuses unknown keys.";
 }
 
 impl fmt::Display for FaultCode {
@@ -114,6 +117,14 @@ impl<'p> Path<'p> {
 
     pub(crate) const fn item(&'p self, index: usize) -> Self {
         Self::Item(self, index)
+    }
+
+    /// Returns the path as a JSON Pointer. A long key at its end is cut.
+    pub(crate) fn cut_pointer(&self) -> String {
+        match self {
+            Self::Member(parent, key) => Path::Member(parent, &cut(key)).pointer(),
+            path => path.pointer(),
+        }
     }
 
     /// Returns the path as a JSON Pointer (RFC 6901).

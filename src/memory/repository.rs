@@ -439,6 +439,7 @@ mod tests {
             channel_id: None,
             upload_tag: None,
             accepted_keys: Vec::new(),
+            warnings: Vec::new(),
             outcomes: Outcomes::default(),
         };
         let guards = Guards {

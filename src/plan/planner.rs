@@ -253,6 +253,7 @@ impl<'a> Planner<'a> {
             channel_id,
             upload_tag: self.upload_tag(),
             accepted_keys: self.accepted_keys(),
+            warnings: command.warnings().to_vec(),
             outcomes,
         };
         let (rows, guards) = self.changes.build(self.reference, command, &self.keys);

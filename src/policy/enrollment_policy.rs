@@ -1,6 +1,6 @@
 //! All switches of a host's policy.
 
-use super::{AddressSource, Consent, ExistingContact, IdentityConflict, Reprocess};
+use super::{AddressSource, Consent, ExistingContact, IdentityConflict, Reprocess, UnknownKeys};
 use serde::{Deserialize, Serialize};
 
 use crate::contact::Region;
@@ -29,6 +29,8 @@ pub struct EnrollmentPolicy {
     /// id. If that has none either, only numbers with `+` are valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_region: Option<Region>,
+    /// What happens to keys of a body that no field has (spec 3).
+    pub unknown_keys: UnknownKeys,
     /// Which address can satisfy the channel kind of the step (spec 4.2).
     pub address_source: AddressSource,
     /// What happens to a recipient whose keys belong to different contacts (spec 4.3).
@@ -46,6 +48,7 @@ impl Default for EnrollmentPolicy {
         Self {
             phone_required: true,
             default_region: None,
+            unknown_keys: UnknownKeys::default(),
             address_source: AddressSource::default(),
             identity_conflict: IdentityConflict::default(),
             existing_contact: ExistingContact::default(),

@@ -65,6 +65,22 @@ words! {
 }
 
 words! {
+    "setting of `unknown_keys`",
+    /// What happens to keys of a body that no field has (spec 3).
+    #[non_exhaustive]
+    #[derive(Default)]
+    pub enum UnknownKeys {
+        /// They are not used, and warnings list them.
+        #[default]
+        Warn = "warn",
+        /// They are not used.
+        Ignore = "ignore",
+        /// The request is refused.
+        Reject = "reject",
+    }
+}
+
+words! {
     "setting of `reprocess`",
     /// Which contacts of the specified step are reprocessed (spec 4.6 b).
     #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! The report and its outcomes.
 
-use super::{Note, Reason};
+use super::{Note, Reason, Warning};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -35,6 +35,9 @@ pub struct EnrollmentReport {
     /// The keys of the custom object, in order. Empty if the request has no custom data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted_keys: Vec<String>,
+    /// What the engine did not use of the request (spec 3).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// One outcome for each recipient, in the order of `to`. A repository can store them elsewhere.
     #[serde(default, skip_serializing_if = "Outcomes::is_absent")]
     pub outcomes: Outcomes,

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use crate::fault::Fault;
 use crate::ids::{ChannelId, CustomObjectId, StepId};
+use crate::report::UnknownKeyPaths;
 use crate::text::non_blank;
 use crate::time::Timestamp;
 use crate::value::Properties;
@@ -45,6 +46,9 @@ pub struct EnrollmentRequest<'a> {
     /// The id of the custom object, also if `custom_data` has a fault elsewhere.
     #[serde(skip)]
     pub(crate) named_object: Option<CustomObjectId>,
+    /// The keys of the body that no field has.
+    #[serde(skip)]
+    pub(crate) unknown_keys: UnknownKeyPaths,
     /// The faults of the body.
     #[serde(skip)]
     pub(crate) faults: Vec<Fault>,
@@ -93,6 +97,7 @@ impl<'a> EnrollmentRequest<'a> {
             custom_data: self.custom_data,
             voice_options: self.voice_options,
             named_object: self.named_object,
+            unknown_keys: self.unknown_keys,
             faults: self.faults,
             body: None,
         }

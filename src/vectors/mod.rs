@@ -157,7 +157,7 @@ fn plan_only(vector: &Vector, phones: &dyn PhoneNormalizer, snapshots: &[Snapsho
         let snapshot = snapshots.iter().find(of_organization).unwrap_or(&empty);
         let command = EnrollmentCommand::check(enrollment, &snapshot.reference, &engine)?;
         let report = plan_enrollment(&command, snapshot)?.into_report();
-        Ok(Enrolled { report, replayed: false })
+        Ok(Enrolled { report, replayed: false, read_as: Vec::new() })
     })?;
     check_answer(0, &vector.then[0], answer)
 }
@@ -211,7 +211,7 @@ fn numbered(value: &Value, number: &str) -> Value {
 
 fn check_answer(n: usize, then: &Expected, answer: Result<Enrolled, Rejection>) -> Result<(), Difference> {
     let actual = match answer {
-        Ok(Enrolled { report, replayed }) => {
+        Ok(Enrolled { report, replayed, .. }) => {
             let counts = report.counts();
             serde_json::to_value(report).map(|mut report| {
                 report["counts"] = json!(counts);

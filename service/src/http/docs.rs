@@ -111,6 +111,7 @@ pub(crate) struct BirthDateDoc {
     day: Option<i32>,
     #[schema(minimum = 1, maximum = 12)]
     month: Option<i32>,
+    /// In a request: from 1900 to the year of the request.
     #[schema(minimum = 1, maximum = 9999)]
     year: Option<i32>,
 }
@@ -155,6 +156,9 @@ pub(crate) struct ReportDoc {
     /// The keys that `properties` may have. Present if the request has custom data.
     #[schema(nullable = false)]
     accepted_keys: Option<Vec<String>>,
+    /// What is not used of the request. Present if there is any.
+    #[schema(nullable = false)]
+    warnings: Option<Vec<WarningDoc>>,
     outcomes: Vec<OutcomeDoc>,
     counts: CountsDoc,
     /// Present if the same request was completed before.
@@ -204,6 +208,41 @@ pub(crate) struct OutcomeDoc {
     notes: Option<Vec<CodedDoc>>,
     /// The index of the first recipient with the same contact.
     duplicate_of: Option<usize>,
+    /// The addresses as the service read them. Present in a preview.
+    #[schema(nullable = false)]
+    read_as: Option<ReadAsDoc>,
+}
+
+/// The valid addresses of a recipient as the service read them.
+#[derive(ToSchema)]
+#[schema(as = ReadAs)]
+pub(crate) struct ReadAsDoc {
+    /// In E.164.
+    #[schema(nullable = false)]
+    phone: Option<String>,
+    #[schema(nullable = false)]
+    email: Option<String>,
+}
+
+/// A part of the request that is not used.
+#[derive(ToSchema)]
+#[schema(as = Warning)]
+pub(crate) struct WarningDoc {
+    code: WarningCodeDoc,
+    /// The place of an unknown key, as a JSON Pointer.
+    #[schema(nullable = false)]
+    path: Option<String>,
+    /// The number of unknown keys that are not listed, or of recipients whose `properties` are not used.
+    #[schema(nullable = false)]
+    count: Option<usize>,
+}
+
+#[derive(ToSchema)]
+#[schema(as = WarningCode, rename_all = "snake_case")]
+pub(crate) enum WarningCodeDoc {
+    UnknownKey,
+    MoreUnknownKeys,
+    PropertiesUnused,
 }
 
 /// A reason or a note: a stable code, with the parameters of that code.

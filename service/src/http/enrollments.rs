@@ -12,24 +12,24 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 use enroll::fault::FaultCode;
-use enroll::report::{Counts, UploadTag};
+use enroll::report::{Counts, UploadTag, Warning};
 use enroll::{
     Disposition, Engine, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentRequest, EnrollmentState, Outcome, Reason,
-    SequenceId, Timestamp, preview_async,
+    Receipt, SequenceId, Timestamp, preview_async,
 };
 use uuid::Uuid;
 
 use super::body::{self, ReadBody};
 use super::docs::{
     CommonErrors, CountsDoc, DispositionDoc, OutcomeDoc, PaginationDoc, RateLimited, ReasonDoc, ReportDoc, RequestDoc,
-    StateDoc, UploadTagDoc,
+    StateDoc, UploadTagDoc, WarningDoc,
 };
 use super::errors::{ApiError, ErrorBody, ErrorItem};
 use super::query::Parameters;
 use super::{App, sequence_not_found};
 use crate::audit;
 use crate::keys::Caller;
-use crate::run::with_replayed;
+use crate::run::enrolled_json;
 use crate::sql::{self, EnrollmentResult, EnrollmentRow, OutcomeFilter, Page};
 
 /// A response with one object.
@@ -51,6 +51,10 @@ pub(crate) struct Accepted {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     replayed: bool,
+    /// What is not used of the request. Present if there is any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<WarningDoc>, required = false)]
+    warnings: Vec<Warning>,
     message: &'static str,
 }
 
@@ -88,6 +92,9 @@ pub(crate) struct EnrollmentDetail {
     upload_tag: Option<UploadTag>,
     /// The keys that `properties` may have. Empty if the request has no custom data.
     accepted_keys: Vec<String>,
+    /// What is not used of the request.
+    #[schema(value_type = Vec<WarningDoc>)]
+    warnings: Vec<Warning>,
     #[schema(value_type = Vec<OutcomeDoc>)]
     outcomes: Vec<Outcome>,
     /// The number of outcomes that match the filters.
@@ -96,8 +103,8 @@ pub(crate) struct EnrollmentDetail {
 
 impl EnrollmentDetail {
     fn without_report(summary: EnrollmentSummary) -> Self {
-        let (accepted_keys, outcomes) = (Vec::new(), Vec::new());
-        Self { summary, counts: None, upload_tag: None, accepted_keys, outcomes, total: 0 }
+        let (accepted_keys, warnings, outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { summary, counts: None, upload_tag: None, accepted_keys, warnings, outcomes, total: 0 }
     }
 }
 
@@ -181,7 +188,7 @@ impl Submission {
         let mut handle = app.handles.acquire(organization_id).await?;
         if self.preview {
             let enrolled = preview_async(handle.handle()?.inbox(), &engine, &enrollment).await?;
-            return Ok(Json(json!({ "data": with_replayed(&enrolled) })).into_response());
+            return Ok(Json(json!({ "data": enrolled_json(&enrolled) })).into_response());
         }
         let receipt = audit::accept(handle.handle()?, &engine, &enrollment, self.caller).await?;
         drop(handle);
@@ -189,8 +196,8 @@ impl Submission {
         let (id, recipients) = (receipt.enrollment_id, receipt.recipients);
         tracing::info!(organization = %organization_id, enrollment = %id, sequence = %sequence_id, recipients, "accepted");
         let message = "The recipients will be added to the sequence in the background";
-        let (accepted_at, replayed) = (receipt.accepted_at, receipt.replayed);
-        let accepted = Accepted { enrollment_id: id, accepted_at, recipients, replayed, message };
+        let Receipt { accepted_at, replayed, warnings, .. } = receipt;
+        let accepted = Accepted { enrollment_id: id, accepted_at, recipients, replayed, warnings, message };
         let mut response = (StatusCode::ACCEPTED, Json(Data { data: accepted })).into_response();
         if let Ok(location) = HeaderValue::from_str(&format!("/v1/enrollments/{id}")) {
             response.headers_mut().insert(header::LOCATION, location);
@@ -245,6 +252,7 @@ pub(crate) async fn show(
         counts: Some(counts),
         upload_tag: report.upload_tag,
         accepted_keys: report.accepted_keys,
+        warnings: report.warnings,
         outcomes: page.data,
         total: page.total,
     };

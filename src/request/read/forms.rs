@@ -70,7 +70,7 @@ impl<'de> Object<'de> for BodyParts<'de> {
 fn required(at: &Path<'_>, key: &str, faults: &Faults) {
     let path = at.member(key);
     let pointer = path.pointer();
-    if !faults.0.borrow().iter().any(|fault| fault.path == pointer) {
+    if !faults.faults.borrow().iter().any(|fault| fault.path == pointer) {
         faults.push(FaultCode::Required, &path, format!("`{key}` is required"));
     }
 }

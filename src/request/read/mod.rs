@@ -15,6 +15,7 @@ use self::forms::Body;
 use super::EnrollmentRequest;
 use super::order::walk;
 use crate::fault::{Fault, FaultCode, Path};
+use crate::report::UnknownKeyPaths;
 
 /// The character that databases refuse. Strings and keys must not contain it.
 pub(crate) const NUL: char = '\0';
@@ -43,11 +44,12 @@ fn read(body: &str) -> Result<EnrollmentRequest<'_>, serde_json::Error> {
     if request.is_none() && faults.is_empty() {
         faults.wrong_type(&Path::Root, Body::WHAT);
     }
-    let mut faults = faults.0.into_inner();
+    let Faults { faults, unknown_keys } = faults;
+    let (mut faults, unknown_keys) = (faults.into_inner(), unknown_keys.into_inner());
     if body.contains(ESCAPED_NUL) {
         find_nul(body, &mut faults, "the text contains U+0000; remove it");
     }
-    Ok(EnrollmentRequest { faults, body: Some(Cow::Borrowed(body)), ..request.unwrap_or_default() })
+    Ok(EnrollmentRequest { faults, unknown_keys, body: Some(Cow::Borrowed(body)), ..request.unwrap_or_default() })
 }
 
 /// Reads a body that serde refuses because a string contains half a surrogate pair. Returns `None` if the body is not JSON
@@ -118,17 +120,20 @@ fn find_nul(body: &str, faults: &mut Vec<Fault>, description: &str) {
     });
 }
 
-/// The faults found so far.
+/// The faults and the unknown keys found so far.
 #[derive(Default)]
-struct Faults(RefCell<Vec<Fault>>);
+struct Faults {
+    faults: RefCell<Vec<Fault>>,
+    unknown_keys: RefCell<UnknownKeyPaths>,
+}
 
 impl Faults {
     fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.faults.borrow().is_empty()
     }
 
     fn push(&self, code: FaultCode, at: &Path<'_>, description: impl Into<String>) {
-        self.0.borrow_mut().push(Fault::new(code, at.pointer(), description));
+        self.faults.borrow_mut().push(Fault::new(code, at.pointer(), description));
     }
 
     fn wrong_type(&self, at: &Path<'_>, what: &str) {
@@ -136,12 +141,12 @@ impl Faults {
     }
 
     fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.faults.borrow().len()
     }
 
     /// Removes and returns the faults after the first `len`.
     fn split_off(&self, len: usize) -> Vec<Fault> {
-        self.0.borrow_mut().split_off(len)
+        self.faults.borrow_mut().split_off(len)
     }
 }
 
@@ -270,7 +275,10 @@ impl<'de, A: MapAccess<'de>> Member<'_, A> {
         self.members.next_value_seed(Field { at: self.at, faults: self.faults, form })
     }
 
+    /// Skips the value of a key that no field has.
+    #[cold]
     fn skip(self) -> Result<(), A::Error> {
+        self.faults.unknown_keys.borrow_mut().add(|| self.at.cut_pointer());
         self.members.next_value_seed(Skip)
     }
 }
@@ -295,7 +303,7 @@ fn fill<'de, T: Object<'de>, A: MapAccess<'de>>(
             of_key.remove(&unaliased(key));
         }
     }
-    faults.0.borrow_mut().extend(of_key.into_values().flatten());
+    faults.faults.borrow_mut().extend(of_key.into_values().flatten());
     Ok(())
 }
 

@@ -51,7 +51,7 @@ pub mod inserted_once {
         let request = request_with_everything(1);
         let receipt = accepted(&setup, &request).await;
         assert!(!receipt.replayed);
-        let again = Receipt { replayed: true, ..receipt };
+        let again = Receipt { replayed: true, ..receipt.clone() };
         let mut later = request.clone();
         later.at = at(60);
         assert_eq!(accepted(&setup, &later).await, again, "while accepted");

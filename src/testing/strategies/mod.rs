@@ -12,7 +12,7 @@ use std::fmt;
 
 use crate::contact::Email;
 use crate::ids::{EnrollmentId, SequenceId};
-use crate::policy::{AddressSource, Consent, ExistingContact, IdentityConflict, Reprocess};
+use crate::policy::{AddressSource, Consent, ExistingContact, IdentityConflict, Reprocess, UnknownKeys};
 use crate::seed::Seed;
 use crate::time::Timestamp;
 use pool::{
@@ -160,14 +160,17 @@ fn policy() -> impl Strategy<Value = Value> {
         select(&ExistingContact::ALL[..]),
         prop_oneof![3 => Just(Consent::Enforce), 1 => Just(Consent::LeaveToSender)],
         select(&Reprocess::ALL[..]),
+        select(&UnknownKeys::ALL[..]),
     )
-        .prop_map(|(phone_required, region, address_source, conflict, existing, consent, reprocess)| {
-            json!({
-                "phone_required": phone_required, "default_region": region, "address_source": address_source,
-                "identity_conflict": conflict, "existing_contact": existing, "consent": consent,
-                "reprocess": reprocess,
-            })
-        })
+        .prop_map(
+            |(phone_required, region, address_source, conflict, existing, consent, reprocess, unknown_keys)| {
+                json!({
+                    "phone_required": phone_required, "default_region": region, "address_source": address_source,
+                    "identity_conflict": conflict, "existing_contact": existing, "consent": consent,
+                    "reprocess": reprocess, "unknown_keys": unknown_keys,
+                })
+            },
+        )
 }
 
 fn sequence() -> impl Strategy<Value = Sequence> {

@@ -18,6 +18,9 @@ const KEYS = { external_id: 'external id', phone: 'phone number', email: 'email 
 const FAULTS = {
   not_a_number: 'it is not a phone number', unknown_country: 'its country is unknown', too_short: 'it is too short',
   too_long: 'it is too long', no_such_number: 'this number does not exist in its country',
+  exponent: 'it is in exponent notation; format the column as text', masked: 'some digits are hidden',
+  letters: 'it contains letters', several_numbers: 'it is more than one number',
+  ambiguous: 'its country code is not clear; begin it with +',
   syntax: 'it is not an email address', local_part: 'the part before the @ is not valid', domain: 'its domain is not valid',
 };
 const PROBLEMS = {
