@@ -54,7 +54,7 @@ fn each_state_has_its_members(service: &mut Service) {
     check(service, &completed, "completed", &Value::Null);
     check(service, &rejected, "accepted", &Value::Null);
     service.batch_execute(&format!(
-        "update enroll.enrollments set state = 'failed', due_at = null, error = 'the disk is full' where id = {};
+        "update enroll.enrollments set state = 'failed', failed_at = at, due_at = null, error = 'the disk is full' where id = {};
          update enroll.sequences set status = 'archived' where id = {}",
         literal(service, &failed),
         literal(service, ACTIVE)
