@@ -3,11 +3,13 @@
 mod apply;
 pub(crate) mod change_set;
 mod conflict;
+mod counts;
 mod key_holders;
 mod written_contacts;
 
 pub(crate) use change_set::ChangeSet;
 pub use conflict::{ApplyError, Conflict};
+pub use counts::{CountChange, ReplacedStatus};
 pub(crate) use key_holders::KeyHolders;
 
 use serde::{Deserialize, Deserializer, Serialize};

@@ -177,10 +177,10 @@ fn owners_of_keys() -> String {
 }
 
 /// Locks related rows of contacts, in the order of the array.
-fn lock_related(table: &str) -> String {
+fn lock_related(table: &str, columns: &str) -> String {
     format!(
-        "select from unnest($2::uuid[]) as k (key) cross join lateral (
-            select from enroll.{table} where organization_id = $1 and id = k.key for no key update
+        "select r.* from unnest($2::uuid[]) as k (key) cross join lateral (
+            select {columns} from enroll.{table} where organization_id = $1 and id = k.key for no key update
         ) as r"
     )
 }
@@ -250,9 +250,9 @@ statements! {
         where organization_id = $1 and id = any($2::uuid[]) for share";
     // Related rows before their contacts. A host's own write locks them in the same order: the row, then the contact, by
     // the trigger.
-    lock_runs = lock_related("runs");
-    lock_step_contacts = lock_related("step_contacts");
-    lock_records = lock_related("custom_records");
+    lock_runs = lock_related("runs", "");
+    lock_step_contacts = lock_related("step_contacts", "id, step_id, status");
+    lock_records = lock_related("custom_records", "");
     lock_contacts = "select c.id, c.version from unnest($2::uuid[]) as k (key) cross join lateral (
             select id, version from enroll.contacts where organization_id = $1 and id = k.key for no key update
         ) as c";
@@ -331,6 +331,8 @@ statements! {
     copy_contact_tags = copy::<ContactTag>(&[]);
     insert_records = insert::<CustomRecord>(RECORD_EXTRA);
     copy_records = copy::<CustomRecord>(RECORD_EXTRA);
+    count_rows = "insert into enroll.counts (organization_id, list, sequence_id, step_id, status, entries)
+        select $1, u.* from unnest($2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[]) as u";
     enable_triggers = "select pg_catalog.set_config('enroll.engine', 'off', true) where $1::uuid is not null";
 
     // The inbox.

@@ -1,6 +1,8 @@
 //! Runs the conformance suite of the repository contract.
 #![cfg(feature = "testing")]
 
+#[path = "../../../tests/row_counts/mod.rs"]
+mod row_counts;
 mod support;
 
 use enroll::seed::{HostWrite, Seed};
@@ -36,7 +38,10 @@ impl Fixture for PostgresFixture {
     }
 
     async fn dump(&self, organization_id: OrganizationId) -> Seed {
-        seed::dump(&mut connect(&self.url).await, organization_id).await.unwrap()
+        let mut client = connect(&self.url).await;
+        let wrong = client.query(&row_counts::wrong_counts("postgres"), &[]).await.unwrap();
+        assert!(wrong.is_empty(), "the counts of rows are right: {wrong:?}");
+        seed::dump(&mut client, organization_id).await.unwrap()
     }
 }
 

@@ -24,7 +24,7 @@ fn every_key_and_index_begins_with_organization_id() {
         (client.query(tables, &[]).await.unwrap(), client.query(indexes, &[]).await.unwrap())
     });
     let tables: Vec<(String, bool)> = tables.iter().map(|row| (row.get(0), row.get(1))).collect();
-    assert_eq!(tables.len(), 18, "{tables:?}");
+    assert_eq!(tables.len(), 19, "{tables:?}");
     let without: Vec<_> = tables.iter().filter(|(_, has_key)| !has_key).collect();
     assert!(without.is_empty(), "no primary key: {without:?}");
     let mut seen = 0;

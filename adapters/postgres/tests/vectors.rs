@@ -1,6 +1,8 @@
 //! Runs every test vector on a PostgreSQL database.
 #![cfg(feature = "testing")]
 
+#[path = "../../../tests/row_counts/mod.rs"]
+mod row_counts;
 mod support;
 #[path = "../../../tests/vector_files/mod.rs"]
 mod vector_files;
@@ -51,6 +53,9 @@ fn every_vector_passes() {
         if let Err(difference) = run_on(&vector, &Libphonenumber, &mut repository, stored) {
             differing.push(format!("{name}: {difference}"));
         }
+        if !block_on(client.query(&row_counts::wrong_counts("postgres"), &[])).unwrap().is_empty() {
+            differing.push(format!("{name}: the counts of rows"));
+        }
         ran += 1;
     }
     assert!(differing.is_empty(), "{} differ:\n{}", differing.len(), differing.join("\n"));
@@ -60,4 +65,4 @@ fn every_vector_passes() {
 const EMPTY: &str = "truncate enroll.organizations, enroll.channels, enroll.call_flows, enroll.custom_objects, \
     enroll.sequences, enroll.steps, enroll.tags, enroll.enrollments, enroll.contacts, \
     enroll.communication_preferences, enroll.conversations, enroll.runs, enroll.step_contacts, \
-    enroll.contact_tags, enroll.custom_records, enroll.enrollment_outcomes, enroll.queues";
+    enroll.contact_tags, enroll.custom_records, enroll.enrollment_outcomes, enroll.queues, enroll.counts";

@@ -1,6 +1,9 @@
 //! Runs the conformance suite, with one SQLite file per case.
 #![cfg(feature = "testing")]
 
+#[path = "../../../tests/row_counts/mod.rs"]
+mod row_counts;
+
 use enroll::seed::{HostWrite, Seed};
 use enroll::testing::Blocking;
 use enroll::testing::conformance::Fixture;
@@ -41,7 +44,10 @@ impl Fixture for SqliteFixture {
     }
 
     async fn dump(&self, organization_id: OrganizationId) -> Seed {
-        seed::dump(self.repository().connection(), organization_id).unwrap()
+        let repository = self.repository();
+        let wrong = repository.connection().prepare(&row_counts::wrong_counts("sqlite")).unwrap().exists([]).unwrap();
+        assert!(!wrong, "the counts of rows are right");
+        seed::dump(repository.connection(), organization_id).unwrap()
     }
 }
 

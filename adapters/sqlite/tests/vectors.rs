@@ -1,6 +1,8 @@
 //! Runs every test vector on a SQLite database.
 #![cfg(feature = "testing")]
 
+#[path = "../../../tests/row_counts/mod.rs"]
+mod row_counts;
 #[path = "../../../tests/vector_files/mod.rs"]
 mod vector_files;
 
@@ -27,6 +29,10 @@ fn every_vector_passes() {
         let dump = || seed::dump(handle.0.borrow().connection(), vector.given.organization_id).unwrap();
         if let Err(difference) = run_on(&vector, &Libphonenumber, &mut shared, dump) {
             differing.push(format!("{name}: {difference}"));
+        }
+        let repository = handle.0.borrow();
+        if repository.connection().prepare(&row_counts::wrong_counts("sqlite")).unwrap().exists([]).unwrap() {
+            differing.push(format!("{name}: the counts of rows"));
         }
     }
     assert!(differing.is_empty(), "{} of {ran} differ:\n{}", differing.len(), differing.join("\n"));

@@ -9,13 +9,14 @@ use enroll::SequenceId;
 use enroll::contact::{Email, PhoneNumber};
 use enroll::model::StepContactStatus;
 
-use super::docs::{CommonErrors, PaginationDoc, StatusDoc};
+use super::cursor::{ListPage, Scope};
+use super::docs::{CommonErrors, CursorDoc, PaginationDoc, StatusDoc};
 use super::enrollments::parse_id;
 use super::errors::{ApiError, ErrorBody};
 use super::query::Parameters;
 use super::{App, sequence_not_found};
 use crate::keys::Caller;
-use crate::sql::{self, ContactFilter, ContactRow, Page, SequenceRow, StepContactRow};
+use crate::sql::{self, ContactFilter, ContactRow, SequenceRow, StepContactRow};
 
 /// List the contacts of a sequence, newest first
 #[utoipa::path(
@@ -25,9 +26,10 @@ use crate::sql::{self, ContactFilter, ContactRow, Page, SequenceRow, StepContact
         ("status" = Option<Vec<StatusDoc>>, Query, description = "Only contacts with one of these statuses. Separate them with commas, or repeat the parameter"),
         ("step_ids" = Option<Vec<Uuid>>, Query, max_items = 100, description = "Only contacts in one of these steps. Separate them with commas, or repeat the parameter"),
         PaginationDoc,
+        CursorDoc,
     ),
     responses(
-        (status = 200, description = "A page of the list", body = Page<StepContactRow>),
+        (status = 200, description = "A page of the list", body = ListPage<StepContactRow>),
         (status = 404, description = "The organization has no sequence with this id", body = ErrorBody),
         CommonErrors,
     ),
@@ -37,24 +39,27 @@ pub(crate) async fn list_for_sequence(
     Extension(caller): Extension<Caller>,
     sequence: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Page<StepContactRow>>, ApiError> {
+) -> Result<Json<ListPage<StepContactRow>>, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref());
-    let pagination = parameters.pagination();
     let statuses = parameters.one_of("status", &StepContactStatus::ALL.map(StepContactStatus::as_str));
     let steps = parameters.step_ids("step_ids");
+    let sequence_id: Option<SequenceId> = parse_id(sequence);
+    let scope = Scope::new(caller.organization_id, "step_contacts", &(sequence_id, &statuses, &steps));
+    let pagination = parameters.page(&scope);
     parameters.finish()?;
-    let sequence_id: SequenceId = parse_id(sequence).ok_or_else(sequence_not_found)?;
+    let sequence_id = sequence_id.ok_or_else(sequence_not_found)?;
     let mut handle = app.handles.acquire(caller.organization_id).await?;
     let handle = handle.handle()?;
     if !sql::has_sequence(handle, caller.organization_id, sequence_id).await? {
         return Err(sequence_not_found());
     }
-    Ok(Json(sql::step_contacts(handle, caller.organization_id, sequence_id, &statuses, &steps, pagination).await?))
+    let page = sql::step_contacts(handle, caller.organization_id, sequence_id, &statuses, &steps, &pagination).await?;
+    Ok(Json(ListPage::new(page, &scope)))
 }
 
-/// List contacts, newest first
+/// List contacts, ordered by name, then id
 ///
-/// A contact is listed if it has all the given keys.
+/// Names are compared by their bytes. Contacts without a name come last. A contact is listed if it has all the given keys.
 #[utoipa::path(
     get, path = "/v1/contacts", operation_id = "list_contacts", tag = "contacts",
     params(
@@ -62,41 +67,46 @@ pub(crate) async fn list_for_sequence(
         ("email" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "Case is ignored"),
         ("external_id" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "The sender's own id"),
         PaginationDoc,
+        CursorDoc,
     ),
-    responses((status = 200, description = "A page of the list", body = Page<ContactRow>), CommonErrors),
+    responses((status = 200, description = "A page of the list", body = ListPage<ContactRow>), CommonErrors),
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Page<ContactRow>>, ApiError> {
+) -> Result<Json<ListPage<ContactRow>>, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref());
-    let pagination = parameters.pagination();
     let filter = ContactFilter {
         phone: parameters.text("phone").map(stored_phone),
         email_key: parameters.text("email").map(email_key),
         external_id: parameters.text("external_id").map(|id| id.trim().to_owned()),
     };
+    let scope = Scope::new(caller.organization_id, "contacts", &filter);
+    let pagination = parameters.page(&scope);
     parameters.finish()?;
     let mut handle = app.handles.acquire(caller.organization_id).await?;
-    Ok(Json(sql::contacts(handle.handle()?, caller.organization_id, filter, pagination).await?))
+    let page = sql::contacts(handle.handle()?, caller.organization_id, filter, &pagination).await?;
+    Ok(Json(ListPage::new(page, &scope)))
 }
 
-/// List sequences, ordered by title
+/// List sequences, ordered by title, then id
 #[utoipa::path(
-    get, path = "/v1/sequences", operation_id = "list_sequences", tag = "sequences", params(PaginationDoc),
-    responses((status = 200, description = "A page of the list", body = Page<SequenceRow>), CommonErrors),
+    get, path = "/v1/sequences", operation_id = "list_sequences", tag = "sequences", params(PaginationDoc, CursorDoc),
+    responses((status = 200, description = "A page of the list", body = ListPage<SequenceRow>), CommonErrors),
 )]
 pub(crate) async fn sequences(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Page<SequenceRow>>, ApiError> {
+) -> Result<Json<ListPage<SequenceRow>>, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref());
-    let pagination = parameters.pagination();
+    let scope = Scope::new(caller.organization_id, "sequences", &());
+    let pagination = parameters.page(&scope);
     parameters.finish()?;
     let mut handle = app.handles.acquire(caller.organization_id).await?;
-    Ok(Json(sql::sequences(handle.handle()?, caller.organization_id, pagination).await?))
+    let page = sql::sequences(handle.handle()?, caller.organization_id, &pagination).await?;
+    Ok(Json(ListPage::new(page, &scope)))
 }
 
 /// Returns a phone number in the stored form. In a query, an unescaped `+` is a space.

@@ -48,6 +48,15 @@ pub(crate) struct PaginationDoc {
     offset: Option<u32>,
 }
 
+/// The page of a list to return.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CursorDoc {
+    /// The `next_cursor` of the page before, with the same filters. Not together with `offset`
+    #[param(pattern = r"^[A-Za-z0-9_-]*$")]
+    cursor: Option<String>,
+}
+
 /// A request to enroll people.
 #[derive(ToSchema)]
 #[schema(as = EnrollmentRequest)]

@@ -20,9 +20,10 @@ use enroll::{
 use uuid::Uuid;
 
 use super::body::{self, ReadBody};
+use super::cursor::{ListPage, Scope};
 use super::docs::{
-    CommonErrors, CountsDoc, DispositionDoc, OutcomeDoc, PaginationDoc, RateLimited, ReasonDoc, ReportDoc, RequestDoc,
-    StateDoc, UploadTagDoc, WarningDoc,
+    CommonErrors, CountsDoc, CursorDoc, DispositionDoc, OutcomeDoc, PaginationDoc, RateLimited, ReasonDoc, ReportDoc,
+    RequestDoc, StateDoc, UploadTagDoc, WarningDoc,
 };
 use super::errors::{ApiError, ErrorBody, ErrorItem};
 use super::query::Parameters;
@@ -30,7 +31,7 @@ use super::{App, sequence_not_found};
 use crate::audit;
 use crate::keys::Caller;
 use crate::run::enrolled_json;
-use crate::sql::{self, EnrollmentResult, EnrollmentRow, OutcomeFilter, Page};
+use crate::sql::{self, EnrollmentResult, EnrollmentRow, OutcomeFilter};
 
 /// A response with one object.
 #[derive(Debug, Serialize, ToSchema)]
@@ -246,7 +247,7 @@ pub(crate) async fn show(
     };
     let filter = OutcomeFilter { dispositions, reasons };
     let all = if summary.removed_at.is_some() { 0 } else { counts.total() };
-    let page = sql::outcomes(handle.handle()?, caller.organization_id, id, &filter, pagination, all).await?;
+    let page = sql::outcomes(handle.handle()?, caller.organization_id, id, &filter, &pagination, all).await?;
     let detail = EnrollmentDetail {
         summary,
         counts: Some(counts),
@@ -265,21 +266,23 @@ pub(crate) async fn show(
     params(
         ("state" = Option<Vec<StateDoc>>, Query, description = "Only enrollments in one of these states. Separate them with commas, or repeat the parameter"),
         PaginationDoc,
+        CursorDoc,
     ),
-    responses((status = 200, description = "A page of the list", body = Page<EnrollmentSummary>), CommonErrors),
+    responses((status = 200, description = "A page of the list", body = ListPage<EnrollmentSummary>), CommonErrors),
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Page<EnrollmentSummary>>, ApiError> {
+) -> Result<Json<ListPage<EnrollmentSummary>>, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref());
-    let pagination = parameters.pagination();
     let states = parameters.one_of("state", &EnrollmentState::WORDS);
+    let scope = Scope::new(caller.organization_id, "enrollments", &states);
+    let pagination = parameters.page(&scope);
     parameters.finish()?;
     let mut handle = app.handles.acquire(caller.organization_id).await?;
-    let page = sql::enrollments(handle.handle()?, caller.organization_id, &states, pagination).await?;
-    Ok(Json(Page { data: page.data.into_iter().map(EnrollmentSummary::from).collect(), total: page.total }))
+    let page = sql::enrollments(handle.handle()?, caller.organization_id, &states, &pagination).await?;
+    Ok(Json(ListPage::new(page, &scope)))
 }
 
 impl From<EnrollmentRow> for EnrollmentSummary {

@@ -4,6 +4,7 @@ mod auth;
 mod body;
 pub(crate) mod connections;
 mod contacts;
+mod cursor;
 pub(crate) mod docs;
 mod enrollments;
 mod errors;

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use enroll::{StepId, Timestamp};
 
+use super::cursor::Scope;
 use super::errors::{ApiError, ErrorItem};
 use crate::sql::Pagination;
 
@@ -42,7 +43,9 @@ impl Parameters {
     }
 
     fn values(&mut self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let values = self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| &**value);
         let is_absent = values.clone().eq([""]);
         values.filter(move |_| !is_absent)
@@ -51,7 +54,22 @@ impl Parameters {
     /// Reads `limit` and `offset`.
     pub(crate) fn pagination(&mut self) -> Pagination {
         let limit = self.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT);
-        Pagination { limit, offset: self.number("offset", 0, u32::MAX).unwrap_or(0) }
+        Pagination { limit, offset: self.number("offset", 0, u32::MAX).unwrap_or(0), after: None }
+    }
+
+    /// Reads `limit`, and `offset` or `cursor`.
+    pub(crate) fn page(&mut self, scope: &Scope) -> Pagination {
+        let pagination = self.pagination();
+        let has_offset = self.one("offset").is_some();
+        let Some(after) = self.one("cursor").map(|cursor| scope.decode(cursor)) else { return pagination };
+        if has_offset {
+            self.invalid("cursor", "cannot be used together with `offset`; remove one of them".to_owned());
+        } else if after.is_none() {
+            let problem = "is not a cursor of this list with these filters; send the `next_cursor` of a page unchanged, \
+                with the filters of that page, or omit it to start again";
+            self.invalid("cursor", problem.to_owned());
+        }
+        Pagination { after, ..pagination }
     }
 
     /// Reads a flag. A flag without a value is a fault: as an absent one, `?preview` would enroll people.
@@ -88,10 +106,13 @@ impl Parameters {
             return Vec::new();
         }
         let ids: Result<Vec<StepId>, _> = words.iter().map(|word| word.parse()).collect();
-        ids.unwrap_or_else(|_| {
+        let mut ids = ids.unwrap_or_else(|_| {
             self.invalid(name, "must be uuids".to_owned());
             Vec::new()
-        })
+        });
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// Reads an instant.

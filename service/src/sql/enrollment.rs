@@ -70,7 +70,7 @@ pub(crate) async fn outcomes(
     organization_id: OrganizationId,
     id: EnrollmentId,
     filter: &OutcomeFilter,
-    pagination: Pagination,
+    pagination: &Pagination,
     all: usize,
 ) -> Result<Page<Outcome>, RepositoryError> {
     let (offset, limit) = (u64::from(pagination.offset), u64::from(pagination.limit));
@@ -80,7 +80,7 @@ pub(crate) async fn outcomes(
         params.extend([number(page.start)?, number(page.end)?]);
         let chunks = chunks(handle, "o.last_index >= $3 and o.first_index < $4", &params).await?;
         let data = chunks.into_iter().filter(|outcome| page.contains(&(outcome.index as u64))).collect();
-        return Ok(Page { data, total: all as u64 });
+        return Ok(Page { data, total: all as u64, next: None });
     }
     let sql = "select o.first_index, cast(o.counts as text) from enroll.enrollment_outcomes o
         where o.organization_id = $1 and o.enrollment_id = $2 order by o.first_index";
@@ -99,11 +99,12 @@ pub(crate) async fn outcomes(
         }
         total += count;
     }
-    let Some(before) = before else { return Ok(Page { data: Vec::new(), total }) };
+    let Some(before) = before else { return Ok(Page { data: Vec::new(), total, next: None }) };
     let chunks = chunks(handle, &format!("o.first_index in ({})", places.join(", ")), &params).await?;
     let allowed = chunks.into_iter().filter(|outcome| filter.allows_outcome(outcome));
     let skipped = usize::try_from(page.start - before).map_err(invalid_data)?;
-    Ok(Page { data: allowed.skip(skipped).take(pagination.limit as usize).collect(), total })
+    let data = allowed.skip(skipped).take(pagination.limit as usize).collect();
+    Ok(Page { data, total, next: None })
 }
 
 /// Reads the outcomes of the chunks that meet a condition.

@@ -2,14 +2,17 @@
 
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use utoipa::ToSchema;
 
 use enroll::contact::{Address, BirthDate};
-use enroll::{EnrollmentId, OrganizationId, Rejection, RepositoryError, SequenceId, StepId, Timestamp};
+use enroll::model::StepContactStatus;
+use enroll::{
+    EnrollmentId, EnrollmentState, OrganizationId, Rejection, RepositoryError, SequenceId, StepId, Timestamp,
+};
 use uuid::Uuid;
 
-use super::{Page, Pagination, Param, Row, invalid_data, not_null};
+use super::list::{List, Shape, total};
+use super::{Page, Pagination, Param, Position, Row, Sort, invalid_data, not_null};
 use crate::handles::Handle;
 use crate::http::docs::{AddressDoc, BirthDateDoc};
 
@@ -55,12 +58,40 @@ pub(crate) async fn enrollments(
     handle: &mut Handle,
     organization_id: OrganizationId,
     states: &[String],
-    pagination: Pagination,
+    pagination: &Pagination,
 ) -> Result<Page<EnrollmentRow>, RepositoryError> {
-    let (columns, table) = (EnrollmentRow::COLUMNS, "enroll.enrollments e");
-    let mut list = List::new(organization_id, columns, table, "e", "e.at desc, e.id desc");
-    list.filter("e.state", states.iter().cloned().map(Param::Text).collect());
-    list.read(handle, pagination, EnrollmentRow::read).await
+    let of_states = |list: &mut List| list.filter_one_of("t.status", states.iter().cloned().map(Param::Text));
+    let total = total(handle, organization_id, "enrollments", of_states).await?;
+    let mut list = List::new(
+        organization_id,
+        Shape {
+            table: "enroll.enrollments t",
+            keys: "t.id, t.at",
+            order: "t.at desc, t.id desc",
+            merged_order: "k.at desc, k.id desc",
+            columns: EnrollmentRow::COLUMNS,
+            joins: "join enroll.enrollments e on e.organization_id = $1 and e.id = k.id",
+        },
+    );
+    let after = match &pagination.after {
+        Some(Position { sort: Sort::Instant(at), id }) => {
+            Some((list.param(Param::Instant(at.as_datetime())), list.param(Param::Id(*id))))
+        }
+        _ => None,
+    };
+    let all = EnrollmentState::WORDS.map(str::to_owned);
+    for state in if states.is_empty() { &all[..] } else { states } {
+        let state = list.param(Param::Text(state.clone()));
+        match &after {
+            Some((at, id)) => {
+                list.part(format!("t.state = {state} and t.at = {at} and t.id < {id}"));
+                list.part(format!("t.state = {state} and t.at < {at}"));
+            }
+            None => list.part(format!("t.state = {state}")),
+        }
+    }
+    let position = |row: &EnrollmentRow| Position { sort: Sort::Instant(row.accepted_at), id: row.id.as_uuid() };
+    list.read(handle, pagination, total, EnrollmentRow::read, position).await
 }
 
 /// A contact in a step of a sequence.
@@ -100,19 +131,47 @@ pub(crate) async fn step_contacts(
     sequence_id: SequenceId,
     statuses: &[String],
     steps: &[StepId],
-    pagination: Pagination,
+    pagination: &Pagination,
 ) -> Result<Page<StepContactRow>, RepositoryError> {
-    let columns = "s.id, s.status, s.step_id, s.sequence_id, c.id, c.name, c.email, c.phone, c.external_id,
-        s.channel_id, s.scheduled_at, cast(s.times_processed as bigint), r.started_at, e.at";
-    let tables = "enroll.step_contacts s
-        join enroll.contacts c on c.organization_id = s.organization_id and c.id = s.contact_id
-        left join enroll.runs r on r.organization_id = s.organization_id and r.id = s.run_id
-        left join enroll.enrollments e on e.organization_id = s.organization_id and e.id = s.enrollment_id";
-    let mut list = List::new(organization_id, columns, tables, "s", "s.id desc");
-    list.filter("s.sequence_id", vec![Param::Id(sequence_id.as_uuid())]);
-    list.filter("s.status", statuses.iter().cloned().map(Param::Text).collect());
-    list.filter("s.step_id", steps.iter().map(|id| Param::Id(id.as_uuid())).collect());
-    list.read(handle, pagination, |row| {
+    let of_steps = |list: &mut List| {
+        let sequence = list.param(Param::Id(sequence_id.as_uuid()));
+        list.filter(&format!("t.sequence_id = {sequence}"));
+        list.filter_one_of("t.step_id", steps.iter().map(|id| Param::Id(id.as_uuid())));
+    };
+    let total = total(handle, organization_id, "step_contacts", |list| {
+        of_steps(list);
+        list.filter_one_of("t.status", statuses.iter().cloned().map(Param::Text));
+    });
+    let total = total.await?;
+    let mut list = List::new(
+        organization_id,
+        Shape {
+            table: "enroll.step_contacts t",
+            keys: "t.id, t.contact_id, t.sequence_id",
+            order: "t.id desc",
+            merged_order: "k.id desc",
+            columns: "s.id, s.status, s.step_id, s.sequence_id, c.id, c.name, c.email, c.phone, c.external_id,
+            s.channel_id, s.scheduled_at, cast(s.times_processed as bigint), r.started_at, e.at",
+            joins:
+                "join enroll.step_contacts s on s.organization_id = $1 and s.id = k.id and s.contact_id = k.contact_id
+                and s.sequence_id = k.sequence_id
+            join enroll.contacts c on c.organization_id = $1 and c.id = k.contact_id
+            left join enroll.runs r on r.organization_id = $1 and r.id = s.run_id
+            left join enroll.enrollments e on e.organization_id = $1 and e.id = s.enrollment_id",
+        },
+    );
+    of_steps(&mut list);
+    if let Some(Position { id, .. }) = &pagination.after {
+        let id = list.param(Param::Id(*id));
+        list.filter(&format!("t.id < {id}"));
+    }
+    let all = StepContactStatus::ALL.map(|status| status.as_str().to_owned());
+    for status in if statuses.is_empty() { &all[..] } else { statuses } {
+        let status = list.param(Param::Text(status.clone()));
+        list.part(format!("t.status = {status}"));
+    }
+    let position = |row: &StepContactRow| Position { sort: Sort::None, id: row.id };
+    let decode = |row: &mut dyn Row| {
         Ok(StepContactRow {
             id: not_null(row.id()?)?,
             status: not_null(row.text()?)?,
@@ -131,8 +190,8 @@ pub(crate) async fn step_contacts(
             created_at: row.instant()?,
             updated_at: row.instant()?,
         })
-    })
-    .await
+    };
+    list.read(handle, pagination, total, decode, position).await
 }
 
 /// A contact.
@@ -159,7 +218,7 @@ pub(crate) struct ContactRow {
 }
 
 /// The contact keys to search for.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct ContactFilter {
     pub(crate) phone: Option<String>,
     /// In the form that is compared.
@@ -167,23 +226,56 @@ pub(crate) struct ContactFilter {
     pub(crate) external_id: Option<String>,
 }
 
-/// Returns a page of contacts, the newest first.
+/// Returns a page of contacts, by name, then id. Contacts without a name come last.
 pub(crate) async fn contacts(
     handle: &mut Handle,
     organization_id: OrganizationId,
     filter: ContactFilter,
-    pagination: Pagination,
+    pagination: &Pagination,
 ) -> Result<Page<ContactRow>, RepositoryError> {
-    let columns =
-        "c.id, c.external_id, c.phone, c.email, c.name, c.first_name, c.last_name, c.language, c.default_channel_id,
-        cast(c.address as text), cast(c.birth_day as bigint), cast(c.birth_month as bigint),
-        cast(c.birth_year as bigint), c.state, c.created_at, c.updated_at";
-    let mut list = List::new(organization_id, columns, "enroll.contacts c", "c", "c.id desc");
+    let mut list = List::new(
+        organization_id,
+        Shape {
+            table: "enroll.contacts t",
+            keys: "t.id, substr(t.name, 1, 255) as name",
+            order: "substr(t.name, 1, 255), t.id",
+            merged_order: "case when k.name is null then 1 else 0 end, k.name, k.id",
+            columns: "c.id, c.external_id, c.phone, c.email, c.name, c.first_name, c.last_name, c.language, c.default_channel_id,
+            cast(c.address as text), cast(c.birth_day as bigint), cast(c.birth_month as bigint),
+            cast(c.birth_year as bigint), c.state, c.created_at, c.updated_at",
+            joins: "join enroll.contacts c on c.organization_id = $1 and c.id = k.id",
+        },
+    );
     let ContactFilter { phone, email_key, external_id } = filter;
-    for (column, key) in [("c.held_phone", phone), ("c.held_email", email_key), ("c.held_external_id", external_id)] {
-        list.filter(column, key.into_iter().map(Param::Text).collect());
+    let is_filtered = phone.is_some() || email_key.is_some() || external_id.is_some();
+    for (column, key) in [("t.held_phone", phone), ("t.held_email", email_key), ("t.held_external_id", external_id)] {
+        list.filter_one_of(column, key.map(Param::Text));
     }
-    list.read(handle, pagination, |row| {
+    let total = if is_filtered {
+        list.count(handle).await?
+    } else {
+        total(handle, organization_id, "contacts", |_| {}).await?
+    };
+    let unnamed = "substr(t.name, 1, 255) is null";
+    match &pagination.after {
+        None => {
+            list.part("substr(t.name, 1, 255) is not null".to_owned());
+            list.part(unnamed.to_owned());
+        }
+        Some(Position { sort: Sort::Text(name), id }) => {
+            list.parts_after_text("substr(t.name, 1, 255)", name, *id);
+            list.part(unnamed.to_owned());
+        }
+        Some(Position { id, .. }) => {
+            let id = list.param(Param::Id(*id));
+            list.part(format!("{unnamed} and t.id > {id}"));
+        }
+    }
+    let position = |row: &ContactRow| {
+        let sort = row.name.as_deref().map_or(Sort::None, |name| Sort::Text(sort_text(name)));
+        Position { sort, id: row.id }
+    };
+    let decode = |row: &mut dyn Row| {
         Ok(ContactRow {
             id: not_null(row.id()?)?,
             external_id: row.text()?,
@@ -200,8 +292,8 @@ pub(crate) async fn contacts(
             created_at: row.instant()?,
             updated_at: row.instant()?,
         })
-    })
-    .await
+    };
+    list.read(handle, pagination, total, decode, position).await
 }
 
 /// A sequence.
@@ -221,32 +313,52 @@ pub(crate) struct StepRow {
     pub(crate) channel_kind: String,
 }
 
-/// Returns a page of sequences, ordered by title, then id.
+/// Returns a page of sequences, ordered by title, then id. It counts all of them: an organization has few.
 pub(crate) async fn sequences(
     handle: &mut Handle,
     organization_id: OrganizationId,
-    pagination: Pagination,
+    pagination: &Pagination,
 ) -> Result<Page<SequenceRow>, RepositoryError> {
-    let columns = "s.id, s.title, s.status";
-    let list = List::new(organization_id, columns, "enroll.sequences s", "s", "s.title, s.id");
-    let mut page = list
-        .read(handle, pagination, |row| {
-            let (id, title, status) = (not_null(row.id()?)?, not_null(row.text()?)?, not_null(row.text()?)?);
-            Ok(SequenceRow { id, title, status, steps: Vec::new() })
-        })
-        .await?;
+    let mut list = List::new(
+        organization_id,
+        Shape {
+            table: "enroll.sequences t",
+            keys: "t.id, substr(t.title, 1, 255) as title",
+            order: "substr(t.title, 1, 255), t.id",
+            merged_order: "k.title, k.id",
+            columns: "s.id, s.title, s.status",
+            joins: "join enroll.sequences s on s.organization_id = $1 and s.id = k.id",
+        },
+    );
+    let total = list.count(handle).await?;
+    match &pagination.after {
+        Some(Position { sort: Sort::Text(title), id }) => {
+            list.parts_after_text("substr(t.title, 1, 255)", title, *id);
+        }
+        _ => list.part("substr(t.title, 1, 255) is not null".to_owned()),
+    }
+    let position = |row: &SequenceRow| Position { sort: Sort::Text(sort_text(&row.title)), id: row.id };
+    let decode = |row: &mut dyn Row| {
+        let (id, title, status) = (not_null(row.id()?)?, not_null(row.text()?)?, not_null(row.text()?)?);
+        Ok(SequenceRow { id, title, status, steps: Vec::new() })
+    };
+    let mut page = list.read(handle, pagination, total, decode, position).await?;
     if page.data.is_empty() {
         return Ok(page);
     }
-    let columns = "s.sequence_id, s.id, cast(s.position as bigint), s.channel_kind";
-    let mut list = List::new(organization_id, columns, "enroll.steps s", "s", "s.position, s.id");
-    list.filter("s.sequence_id", page.data.iter().map(|sequence| Param::Id(sequence.id)).collect());
-    let steps = list
-        .rows(handle, |row| {
-            let (sequence, id) = (not_null(row.id()?)?, not_null(row.id()?)?);
-            Ok((sequence, StepRow { id, position: not_null(row.number()?)?, channel_kind: not_null(row.text()?)? }))
-        })
-        .await?;
+    let mut params = vec![Param::Id(organization_id.as_uuid())];
+    params.extend(page.data.iter().map(|sequence| Param::Id(sequence.id)));
+    let places: Vec<String> = (2..=params.len()).map(|number| format!("${number}")).collect();
+    let sql = format!(
+        "select s.sequence_id, s.id, cast(s.position as bigint), s.channel_kind from enroll.steps s
+        where s.organization_id = $1 and s.sequence_id in ({}) order by s.position, s.id",
+        places.join(", ")
+    );
+    let steps = handle.query(&sql, &params, |row| {
+        let (sequence, id) = (not_null(row.id()?)?, not_null(row.id()?)?);
+        Ok((sequence, StepRow { id, position: not_null(row.number()?)?, channel_kind: not_null(row.text()?)? }))
+    });
+    let steps = steps.await?;
     let mut steps_of: BTreeMap<Uuid, Vec<StepRow>> = BTreeMap::new();
     for (sequence, step) in steps {
         steps_of.entry(sequence).or_default().push(step);
@@ -268,61 +380,9 @@ pub(crate) async fn has_sequence(
     Ok(!handle.query(sql, &params, |row| row.id()).await?.is_empty())
 }
 
-/// A query for a list of an organization.
-struct List {
-    columns: &'static str,
-    from: String,
-    order: &'static str,
-    params: Vec<Param>,
-}
-
-impl List {
-    fn new(
-        organization_id: OrganizationId,
-        columns: &'static str,
-        tables: &str,
-        table: &str,
-        order: &'static str,
-    ) -> Self {
-        let from = format!("from {tables} where {table}.organization_id = $1");
-        Self { columns, from, order, params: vec![Param::Id(organization_id.as_uuid())] }
-    }
-
-    /// Keeps only rows whose column has one of the values. An empty list keeps all rows.
-    fn filter(&mut self, column: &str, values: Vec<Param>) {
-        if values.is_empty() {
-            return;
-        }
-        let first = self.params.len() + 1;
-        let placeholders: Vec<String> = (first..first + values.len()).map(|number| format!("${number}")).collect();
-        let _infallible = write!(self.from, " and {column} in ({})", placeholders.join(", "));
-        self.params.extend(values);
-    }
-
-    async fn read<T: Send>(
-        mut self,
-        handle: &mut Handle,
-        pagination: Pagination,
-        decode: impl FnMut(&mut dyn Row) -> Result<T, RepositoryError> + Send,
-    ) -> Result<Page<T>, RepositoryError> {
-        let count = format!("select count(*) {}", self.from);
-        let counted = handle.query(&count, &self.params, |row| not_null(row.number()?)).await?;
-        let total = counted.first().map_or(0, |count| count.unsigned_abs());
-        let (limit, offset) = (self.params.len() + 1, self.params.len() + 2);
-        let sql =
-            format!("select {} {} order by {} limit ${limit} offset ${offset}", self.columns, self.from, self.order);
-        self.params.extend([Param::Number(pagination.limit.into()), Param::Number(pagination.offset.into())]);
-        Ok(Page { data: handle.query(&sql, &self.params, decode).await?, total })
-    }
-
-    async fn rows<T: Send>(
-        self,
-        handle: &mut Handle,
-        decode: impl FnMut(&mut dyn Row) -> Result<T, RepositoryError> + Send,
-    ) -> Result<Vec<T>, RepositoryError> {
-        let sql = format!("select {} {} order by {}", self.columns, self.from, self.order);
-        handle.query(&sql, &self.params, decode).await
-    }
+/// The part of a text by which a list is ordered: an index entry has no room for more on PostgreSQL.
+fn sort_text(text: &str) -> String {
+    text.chars().take(255).collect()
 }
 
 pub(super) fn json<T: serde::de::DeserializeOwned>(text: Option<&str>) -> Result<Option<T>, RepositoryError> {

@@ -5,14 +5,14 @@
 //! SQLite, and `$1` becomes `?1`.
 
 mod enrollment;
+mod list;
 mod lists;
 mod postgres;
 mod sqlite;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::error::Error;
-use utoipa::ToSchema;
 
 use enroll::repository::BoxFuture;
 use enroll::{RepositoryError, RepositoryErrorKind, Timestamp};
@@ -25,18 +25,38 @@ pub(crate) use self::lists::{
 };
 
 /// A page of a list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug)]
 pub(crate) struct Page<T> {
     pub(crate) data: Vec<T>,
     /// The number of entries of the whole list.
     pub(crate) total: u64,
+    /// The position of the last entry, if another page follows.
+    pub(crate) next: Option<Position>,
 }
 
 /// The part of a list to return.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pagination {
     pub(crate) limit: u32,
     pub(crate) offset: u32,
+    /// Only entries after this position.
+    pub(crate) after: Option<Position>,
+}
+
+/// The place of an entry in the order of its list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) sort: Sort,
+    pub(crate) id: Uuid,
+}
+
+/// The value that orders a list before the id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Sort {
+    /// The list is ordered by id, or the entry has no value and comes last.
+    None,
+    Text(String),
+    Instant(Timestamp),
 }
 
 /// A parameter of a statement.

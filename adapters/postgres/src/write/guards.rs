@@ -1,10 +1,10 @@
 //! Locks the rows on which the plan depends, and checks that they did not change.
 
-use enroll::changes::{CompletionMode, Conflict, Guards};
+use enroll::changes::{CompletionMode, Conflict, Guards, ReplacedStatus};
 use enroll::contact::KeyKind;
-use enroll::model::ChannelKind;
+use enroll::model::{ChannelKind, StepContactStatus};
 use enroll::snapshot::Version;
-use enroll::{ChangeSet, ChannelId, ContactId};
+use enroll::{ChangeSet, ChannelId, ContactId, StepContactId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -18,6 +18,8 @@ use crate::statements::{Bound, Prepared, query_all};
 pub(super) struct LockedGuards {
     /// True if rows can be copied into the tables.
     pub(super) may_copy: bool,
+    /// The step contacts to update.
+    pub(super) replaced: Vec<ReplacedStatus>,
     email_channels: HashSet<Uuid>,
 }
 
@@ -70,8 +72,22 @@ pub(super) async fn lock_and_check(
         (&statements.phone_owners, vec![&organization, &unclaimed[1]]),
         (&statements.email_owners, vec![&organization, &unclaimed[2]]),
     ];
-    let [_, may_copy, _, _, enrollment, sequence, channels, object, call_flow, _, _, _, contacts, owners @ ..] =
-        query_all(transaction, queries).await?;
+    let [
+        _,
+        may_copy,
+        _,
+        _,
+        enrollment,
+        sequence,
+        channels,
+        object,
+        call_flow,
+        _,
+        step_contacts,
+        _,
+        contacts,
+        owners @ ..,
+    ] = query_all(transaction, queries).await?;
     check_enrollment(changes, &enrollment)?;
     check_reference_data(
         guards,
@@ -100,7 +116,22 @@ pub(super) async fn lock_and_check(
         }
     }
     let may_copy = may_copy.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false);
-    Ok(LockedGuards { may_copy, email_channels })
+    let replaced = replaced_statuses(changes, &step_contacts)?;
+    Ok(LockedGuards { may_copy, replaced, email_channels })
+}
+
+/// Returns the statuses of the locked step contacts before and after the commit.
+fn replaced_statuses(changes: &ChangeSet, locked: &[Row]) -> Result<Vec<ReplacedStatus>, PostgresError> {
+    let updated = &changes.rows().step_contacts_updated;
+    let after: HashMap<StepContactId, StepContactStatus> = updated.iter().map(|row| (row.id, row.status)).collect();
+    let mut replaced = Vec::with_capacity(locked.len());
+    for row in locked {
+        let mut columns = ColumnReader::new(row);
+        let id: StepContactId = columns.read()?;
+        let (step_id, before) = (columns.read()?, columns.read()?);
+        replaced.extend(after.get(&id).map(|after| ReplacedStatus { step_id, before, after: *after }));
+    }
+    Ok(replaced)
 }
 
 fn check_enrollment(changes: &ChangeSet, stored: &[Row]) -> Result<(), PostgresError> {

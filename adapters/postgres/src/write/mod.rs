@@ -56,6 +56,7 @@ async fn write(
             waiting.push(insert.of_all_rows());
         }
     }
+    waiting.push(update::count_rows(statements, changes, &guards.replaced));
     waiting.push(Write::new(&statements.enable_triggers));
     let completion = changes.completion();
     if completion.mode == CompletionMode::Finish {

@@ -1,6 +1,6 @@
 //! Updates existing rows, completes the enrollment with its outcomes, and inserts the tag.
 
-use enroll::changes::{CompletionMode, ContactUpdate, StepContactUpdate};
+use enroll::changes::{CompletionMode, ContactUpdate, ReplacedStatus, StepContactUpdate};
 use enroll::contact::Email;
 use enroll::model::Tag;
 use enroll::report::{Counts, OutcomeChunk, Outcomes};
@@ -49,6 +49,23 @@ pub(super) fn writes<'a>(statements: &'a Prepared, changes: &'a ChangeSet) -> Re
         Write::new(&statements.update_records).arrays(records).expecting("custom_records", rows.records_updated.len()),
         Write::new(&statements.insert_tags).arrays(tags),
     ])
+}
+
+/// Returns the insert of the differences between the counts of rows.
+pub(super) fn count_rows<'a>(
+    statements: &'a Prepared,
+    changes: &'a ChangeSet,
+    replaced: &[ReplacedStatus],
+) -> Write<'a> {
+    let counts = changes.count_changes(replaced);
+    Write::new(&statements.count_rows).arrays(arrays!(
+        counts,
+        count => count.list,
+        count.sequence_id.as_uuid(),
+        count.step_id.as_uuid(),
+        count.status,
+        count.entries,
+    ))
 }
 
 /// Returns the values of an enrollment that has ended.

@@ -54,6 +54,7 @@ create table enroll_sequences (
     settings text not null default '{}' check (json_valid(settings)),
     primary key (organization_id, id)
 ) strict;
+create index enroll_sequences_listed on enroll_sequences (organization_id, substr(title, 1, 255), id);
 
 -- The channel of a step need not exist: a request that uses such a step is rejected.
 create table enroll_steps (
@@ -115,6 +116,8 @@ create table enroll_contacts (
     primary key (organization_id, id),
     check ((email is null) = (email_key is null))
 ) strict;
+-- The order of the list: by name, then id.
+create index enroll_contacts_listed on enroll_contacts (organization_id, substr(name, 1, 255), id);
 create unique index enroll_contacts_external_id on enroll_contacts (organization_id, held_external_id)
     where held_external_id is not null;
 create unique index enroll_contacts_phone on enroll_contacts (organization_id, held_phone)
@@ -184,6 +187,9 @@ create table enroll_step_contacts (
 ) strict, without rowid;
 create unique index enroll_step_contacts_live on enroll_step_contacts (organization_id, sequence_id, contact_id)
     where status in ('pending', 'active');
+
+-- A page of a sequence's list merges the rows of its statuses, each in the order of this index.
+create index enroll_step_contacts_listed on enroll_step_contacts (organization_id, sequence_id, status, id);
 
 create table enroll_contact_tags (
     organization_id blob not null,
@@ -268,6 +274,8 @@ create index enroll_enrollments_failed_at on enroll_enrollments (failed_at)
     where state = 'failed' and removed_at is null;
 create index enroll_enrollments_completed_at on enroll_enrollments (completed_at)
     where state = 'completed' and removed_at is null;
+-- A page of the list merges the rows of its states.
+create index enroll_enrollments_listed on enroll_enrollments (organization_id, state, at, id);
 
 -- The outcomes of a completed enrollment, in chunks. `counts` has the number of outcomes with each disposition and list of
 -- reasons, so that a filter reads only the chunks that it needs. `outcomes` is the last column because it is large.
@@ -297,6 +305,71 @@ create table enroll_queues (
     check ((leased_id is null) = (lease_end is null))
 ) strict;
 create index enroll_queues_turn on enroll_queues (turn);
+
+-- The number of rows of each list, so that a page reads its total instead of counting. `list` is `contacts`, `enrollments` or
+-- `step_contacts`. Contacts are counted together, with an empty status. An id that a list does not need is zero.
+-- A commit of the engine writes one difference for each key. The triggers below count all other writes.
+create table enroll_counts (
+    organization_id blob not null,
+    list text not null,
+    sequence_id blob not null,
+    step_id blob not null,
+    status text not null,
+    entries integer not null,
+    primary key (organization_id, list, sequence_id, step_id, status)
+) strict, without rowid;
+create trigger enroll_counts_go after delete on enroll_organizations begin
+    delete from enroll_counts where organization_id = old.organization_id;
+end;
+create trigger enroll_contacts_counted_insert after insert on enroll_contacts
+when (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts values (new.organization_id, 'contacts', zeroblob(16), zeroblob(16), '', 1)
+    on conflict do update set entries = entries + 1;
+end;
+create trigger enroll_contacts_counted_delete after delete on enroll_contacts
+when (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts values (old.organization_id, 'contacts', zeroblob(16), zeroblob(16), '', -1)
+    on conflict do update set entries = entries - 1;
+end;
+create trigger enroll_enrollments_counted_insert after insert on enroll_enrollments
+when (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts values (new.organization_id, 'enrollments', zeroblob(16), zeroblob(16), new.state, 1)
+    on conflict do update set entries = entries + 1;
+end;
+create trigger enroll_enrollments_counted_update after update of state on enroll_enrollments
+when old.state <> new.state and (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts values (old.organization_id, 'enrollments', zeroblob(16), zeroblob(16), old.state, -1)
+    on conflict do update set entries = entries - 1;
+    insert into enroll_counts values (new.organization_id, 'enrollments', zeroblob(16), zeroblob(16), new.state, 1)
+    on conflict do update set entries = entries + 1;
+end;
+create trigger enroll_enrollments_counted_delete after delete on enroll_enrollments
+when (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts values (old.organization_id, 'enrollments', zeroblob(16), zeroblob(16), old.state, -1)
+    on conflict do update set entries = entries - 1;
+end;
+create trigger enroll_step_contacts_counted_insert after insert on enroll_step_contacts
+when (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts
+    values (new.organization_id, 'step_contacts', new.sequence_id, new.step_id, new.status, 1)
+    on conflict do update set entries = entries + 1;
+end;
+create trigger enroll_step_contacts_counted_update after update of sequence_id, step_id, status on enroll_step_contacts
+when (old.sequence_id, old.step_id, old.status) <> (new.sequence_id, new.step_id, new.status)
+    and (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts
+    values (old.organization_id, 'step_contacts', old.sequence_id, old.step_id, old.status, -1)
+    on conflict do update set entries = entries - 1;
+    insert into enroll_counts
+    values (new.organization_id, 'step_contacts', new.sequence_id, new.step_id, new.status, 1)
+    on conflict do update set entries = entries + 1;
+end;
+create trigger enroll_step_contacts_counted_delete after delete on enroll_step_contacts
+when (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts
+    values (old.organization_id, 'step_contacts', old.sequence_id, old.step_id, old.status, -1)
+    on conflict do update set entries = entries - 1;
+end;
 
 -- The records of a step contact are deleted and moved with it.
 create trigger enroll_step_contacts_records_go after delete on enroll_step_contacts begin

@@ -1,14 +1,15 @@
 //! Updates existing rows. A row that no longer exists is a conflict.
 
-use enroll::changes::Conflict;
+use enroll::SequenceId;
+use enroll::changes::{Conflict, ReplacedStatus, StepContactUpdate};
 use enroll::snapshot::Version;
-use rusqlite::{ffi, params};
+use rusqlite::{OptionalExtension, ffi, params};
 
 use super::Commit;
 use super::guards::ReleasedKeys;
 use super::row_statement::RowStatement;
 use crate::error::{SqliteError, extended_code};
-use crate::fields::Field;
+use crate::fields::{ColumnReader, Field};
 use crate::read::id_array;
 use crate::tables::bind_contact_fields;
 
@@ -68,10 +69,12 @@ impl Commit<'_> {
         Ok(())
     }
 
-    pub(super) fn update_step_contacts(&self) -> Result<(), SqliteError> {
+    /// Returns the previous status of each step contact whose status changes.
+    pub(super) fn update_step_contacts(&self) -> Result<Vec<ReplacedStatus>, SqliteError> {
         let rows = &self.rows().step_contacts_updated;
+        let mut replaced = Vec::new();
         if rows.is_empty() {
-            return Ok(());
+            return Ok(replaced);
         }
         let sequence = self.changes.completion().enrollment.sequence_id;
         let mut same_status = RowStatement::new(self.connection, UPDATE_STEP_CONTACT)?;
@@ -93,6 +96,7 @@ impl Commit<'_> {
             bind(&mut same_status)?;
             // Most rows keep their status. Then the index of live step contacts does not change.
             if same_status.execute()? == 0 {
+                replaced.extend(self.replaced_status(sequence, row)?);
                 bind(&mut with_status)?;
                 let updated = with_status
                     .execute()
@@ -100,7 +104,21 @@ impl Commit<'_> {
                 check_one(updated, Conflict::StepContactGone(row.id))?;
             }
         }
-        Ok(())
+        Ok(replaced)
+    }
+
+    fn replaced_status(
+        &self,
+        sequence: SequenceId,
+        row: &StepContactUpdate,
+    ) -> Result<Option<ReplacedStatus>, SqliteError> {
+        let mut statement = self.connection.prepare_cached(STATUS_OF_STEP_CONTACT)?;
+        let key = [self.organization, row.contact_id.as_uuid(), sequence.as_uuid(), row.id.as_uuid()];
+        let read = |stored: &rusqlite::Row<'_>| {
+            let mut columns = ColumnReader::new(stored);
+            Ok(ReplacedStatus { step_id: columns.read()?, before: columns.read()?, after: row.status })
+        };
+        Ok(statement.query_row(key, read).optional()?)
     }
 
     pub(super) fn update_records(&self) -> Result<(), SqliteError> {
@@ -162,5 +180,7 @@ macro_rules! update_step_contact {
 
 const UPDATE_STEP_CONTACT: &str = update_step_contact!("", " and status = ?5");
 const UPDATE_STEP_CONTACT_AND_STATUS: &str = update_step_contact!("status = ?5, ", "");
+const STATUS_OF_STEP_CONTACT: &str = "select step_id, status from enroll_step_contacts \
+     where organization_id = ?1 and contact_id = ?2 and sequence_id = ?3 and id = ?4";
 const UPDATE_RECORD: &str = "update enroll_custom_records set properties = ?4 \
      where organization_id = ?1 and id = ?2 and contact_id = ?3";
