@@ -209,7 +209,7 @@ impl EntryReader<'_> {
         Ok(recipient)
     }
 
-    /// Joins first, middle and last name, if there is no full name.
+    /// Joins first, middle and last name, if the row has no full name.
     fn name(&self, row: &Row, recipient: &mut Recipient<'static>, notes: &mut Vec<Note>) -> Result<(), Fault> {
         let middle = self.text(row, &Field::MiddleName, notes)?;
         if recipient.name.is_some() {
@@ -234,7 +234,7 @@ impl EntryReader<'_> {
             filled.filter(|(_, cell)| !cell.is_blank() && !is_error(cell)).collect::<Vec<_>>()
         };
         for (index, cell) in cells(&Field::OptedOut) {
-            // What is no clear `no` is an opt-out.
+            // Each value but a clear `no` is an opt-out.
             if answer(&cleaned(&cell.display(), false)) != Some(false) {
                 return Err((index, SetAsideReason::OptedOutInList));
             }

@@ -81,7 +81,7 @@ pub struct InspectedColumn {
     /// The field that the title suggests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggested: Option<Field>,
-    /// The field to choose if the title speaks of consent: `opted_out` or `opted_in`. It is never chosen by itself.
+    /// The field to choose if the title speaks of consent: `opted_out` or `opted_in`. It is never chosen without a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consent: Option<Field>,
     /// The first values that are not blank.

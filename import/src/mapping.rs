@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(Columns::new(&titles, &mapping).unwrap().of(&Field::Phone), [2, 1, 0]);
         mapping.set(3, Field::Email);
         assert!(matches!(Columns::new(&titles, &mapping), Err(ListError::MappedTwice { .. })));
-        mapping = Mapping::from_iter([Assignment::new("Nobody", Field::Email)]);
+        mapping = Mapping::from_iter([Assignment::new("Unknown", Field::Email)]);
         assert!(matches!(Columns::new(&titles, &mapping), Err(ListError::UnknownColumn { .. })));
     }
 }
