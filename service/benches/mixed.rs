@@ -1,5 +1,5 @@
-//! Six clients call `enroll serve` on SQLite with a mix of posts, previews, lists and polls. Measures the calls per second
-//! and the resident memory while the data grows.
+//! Six clients call `enroll serve` on SQLite with a mix of posts, previews, lists and polls. Measures the calls per second,
+//! the processor time of the service for each call, and the resident memory while the data grows.
 //!
 //! `cargo bench -p enroll-service --bench mixed`. `ENROLL_BENCH_MIXED` is the duration in seconds; default four minutes.
 #![expect(clippy::cast_precision_loss, reason = "all counts are small")]
@@ -31,8 +31,8 @@ fn main() {
     let service = Service::start_with(&database, WORKERS);
     println!("\nmixed calls on sqlite, {CLIENTS} clients, {WORKERS} workers, {seconds} s");
     println!(
-        "{:>8} {:>8} {:>12} {:>10} {:>12} {:>10} {:>10} {:>10}",
-        "seconds", "calls/s", "resident MB", "sent", "post ms", "preview ms", "list ms", "poll ms"
+        "{:>8} {:>8} {:>12} {:>12} {:>10} {:>12} {:>10} {:>10} {:>10}",
+        "seconds", "calls/s", "CPU ms/call", "resident MB", "sent", "post ms", "preview ms", "list ms", "poll ms"
     );
     let samples = measure(&service, key, Duration::from_secs(seconds));
     let highest = samples.iter().filter_map(|sample| sample.resident_mb).fold(0.0, f64::max);
@@ -61,6 +61,8 @@ struct Calls {
 struct Sample {
     seconds: f64,
     calls_per_second: f64,
+    /// The processor time of the service. Unlike the rate, it does not depend on other programs.
+    processor_ms_per_call: Option<f64>,
     resident_mb: Option<f64>,
     sent: usize,
     /// The median of each kind of call: post, preview, list, poll.
@@ -84,16 +86,19 @@ fn measure(service: &Service, key: &str, duration: Duration) -> Vec<Sample> {
                 }
             });
         }
-        let mut sampled = start;
+        let (mut sampled, mut processor_time) = (start, service.processor_time());
         (1..=SAMPLES)
             .map(|sample| {
                 thread::sleep((start + duration * sample / SAMPLES).saturating_duration_since(Instant::now()));
                 let mut calls = calls.lock().expect("no client panicked");
                 let times = std::mem::take(&mut calls.times);
+                let count = times.iter().map(Vec::len).sum::<usize>() as f64;
+                let before = std::mem::replace(&mut processor_time, service.processor_time());
+                let spent = processor_time.zip(before).map(|(after, before)| after - before);
                 let sample = Sample {
                     seconds: start.elapsed().as_secs_f64(),
-                    calls_per_second: times.iter().map(Vec::len).sum::<usize>() as f64
-                        / sampled.elapsed().as_secs_f64(),
+                    calls_per_second: count / sampled.elapsed().as_secs_f64(),
+                    processor_ms_per_call: spent.map(|seconds| seconds * 1000.0 / count),
                     resident_mb: service.resident(),
                     sent: calls.sent,
                     median_ms: times.map(median_ms),
@@ -108,11 +113,13 @@ fn measure(service: &Service, key: &str, duration: Duration) -> Vec<Sample> {
 
 impl std::fmt::Display for Sample {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { seconds, calls_per_second, resident_mb, sent, median_ms: [post, preview, list, poll] } = self;
+        let Self { seconds, calls_per_second, sent, median_ms: [post, preview, list, poll], .. } = self;
+        let [processor_ms, resident_mb] =
+            [self.processor_ms_per_call, self.resident_mb].map(|measured| measured.unwrap_or(f64::NAN));
         write!(
             f,
-            "{seconds:>8.0} {calls_per_second:>8.1} {:>12.0} {sent:>10} {post:>12.1} {preview:>10.1} {list:>10.1} {poll:>10.1}",
-            resident_mb.unwrap_or(f64::NAN)
+            "{seconds:>8.0} {calls_per_second:>8.1} {processor_ms:>12.2} {resident_mb:>12.0} {sent:>10} {post:>12.1} \
+             {preview:>10.1} {list:>10.1} {poll:>10.1}"
         )
     }
 }
