@@ -5,7 +5,7 @@ mod scenarios;
 
 use enroll::contact::ContactState;
 use enroll::model::{CommunicationPreference, CustomProperty, PropertyKind, StepContactStatus};
-use enroll::policy::ExistingContact;
+use enroll::policy::{Consent, ExistingContact};
 use enroll::snapshot::{ContactAggregate, Version};
 use enroll::testing::{Scenario, scenario};
 use enroll::{ChangeSet, ReferenceQuery, RepositoryError, RepositoryErrorKind, SnapshotQuery, *};
@@ -269,6 +269,24 @@ proptest! {
         let previewed = host.preview(0);
         prop_assert_eq!(host.snapshot(), before);
         prop_assert_eq!(host.enroll(0), previewed);
+    }
+
+    #[test]
+    fn a_rehearsal_reports_what_real_enrollments_do(scenario in scenario()) {
+        let host = Host::new(&scenario);
+        let before = host.snapshot();
+        let rehearsed = host.rehearse();
+        prop_assert_eq!(host.snapshot(), before);
+        let enrolled: Vec<_> = (0..scenario.requests.len()).map(|n| host.enroll(n)).collect();
+        prop_assert_eq!(&enrolled, &rehearsed);
+        // Another policy: the differences are the recipients whose outcomes differ.
+        let mut lenient = scenario.clone();
+        lenient.given.policy.consent = Consent::LeaveToSender;
+        let other = Host::new(&lenient).rehearse();
+        for (report, other) in rehearsed.iter().zip(&other) {
+            let differ = |index: &usize| report.outcomes[*index] != other.outcomes[*index];
+            prop_assert_eq!(report.differences(other), (0..report.outcomes.len()).filter(differ).collect::<Vec<_>>());
+        }
     }
 
     /// Situation 10 of `tests/vectors/README.md`: the commit succeeds, and the caller does not get the report.

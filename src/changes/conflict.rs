@@ -8,6 +8,7 @@ use crate::ids::{
     StepContactId,
 };
 use crate::model::Resource;
+use crate::repository::{RepositoryError, RepositoryErrorKind};
 use crate::text::Text;
 
 /// The reason why [`ChangeSet::apply`](super::ChangeSet::apply) wrote nothing.
@@ -20,6 +21,16 @@ pub enum ApplyError {
     /// A row with the id of a new row exists. The same command derives the same id, so a new plan fails too.
     #[error("a row with the new id `{0}` already exists")]
     IdExists(Uuid),
+}
+
+impl From<ApplyError> for RepositoryError {
+    fn from(error: ApplyError) -> Self {
+        let kind = match error {
+            ApplyError::Conflict(_) => RepositoryErrorKind::Conflict,
+            ApplyError::IdExists(_) => RepositoryErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
 }
 
 /// The fact that changed between the load and the commit. Load the snapshot and plan again.

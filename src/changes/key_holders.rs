@@ -1,11 +1,13 @@
 //! The contact that holds each key.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::Conflict;
 use crate::contact::{Contact, Email, KeyKind};
 use crate::ids::ContactId;
+use crate::query::SnapshotQuery;
 use crate::snapshot::Snapshot;
 use crate::text::Text;
 
@@ -19,13 +21,7 @@ impl KeyHolders {
     /// No database allows two contacts with one key. If a snapshot has them, the contact with the smallest id holds it.
     pub(crate) fn from_snapshot(snapshot: &Snapshot) -> Self {
         let mut holders = Self::with_capacity(snapshot);
-        for (id, aggregate) in &snapshot.contacts {
-            for kind in KeyKind::ALL {
-                if let Some(text) = key_text(&aggregate.contact, kind) {
-                    holders.0[kind as usize].entry(text.clone()).or_insert(*id);
-                }
-            }
-        }
+        snapshot.contacts.values().for_each(|aggregate| holders.add(&aggregate.contact));
         holders
     }
 
@@ -55,6 +51,25 @@ impl KeyHolders {
             }
         }
         Ok(holders)
+    }
+
+    /// Adds the keys of a contact, except those that another contact holds.
+    pub(crate) fn add(&mut self, contact: &Contact) {
+        for kind in KeyKind::ALL {
+            if let Some(text) = key_text(contact, kind) {
+                self.0[kind as usize].entry(text.clone()).or_insert(contact.id);
+            }
+        }
+    }
+
+    /// Returns the rows of a snapshot that a query names. The keys must be those of the snapshot.
+    pub(crate) fn loaded(&self, snapshot: &Snapshot, query: &SnapshotQuery) -> Snapshot {
+        let holders = query.keys.iter().flat_map(|(kind, texts)| texts.iter().map(move |text| self.holder(kind, text)));
+        let found: BTreeSet<ContactId> = holders.flatten().collect();
+        let contact = |id: ContactId| Some((id, Arc::clone(snapshot.contacts.get(&id)?)));
+        let mut loaded = Snapshot::new(snapshot.reference.only(&query.reference));
+        loaded.contacts = found.into_iter().filter_map(contact).collect();
+        loaded
     }
 
     fn with_capacity(snapshot: &Snapshot) -> Self {

@@ -1,17 +1,17 @@
 //! The repository in memory.
 
 use super::EditError;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::changes::{ApplyError, ChangeSet, KeyHolders};
+use crate::changes::{ChangeSet, KeyHolders};
 use crate::command::EnrollmentCommand;
-use crate::ids::{ContactId, EnrollmentId, OrganizationId};
+use crate::ids::{EnrollmentId, OrganizationId};
 use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
 use crate::query::{ReferenceQuery, SnapshotQuery};
-use crate::repository::{AsyncRepository, Repository, RepositoryError, RepositoryErrorKind};
-use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot, Versioned};
+use crate::repository::{AsyncRepository, Repository, RepositoryError};
+use crate::snapshot::{ReferenceData, Snapshot, Versioned};
 use crate::stored_enrollment::{EnrollmentState, StoredEnrollment};
 use crate::time::Timestamp;
 
@@ -201,12 +201,7 @@ impl Repository for InMemoryRepository {
         else {
             return Ok(Snapshot::new(ReferenceData::new(query.reference.organization_id)));
         };
-        let holders = query.keys.iter().flat_map(|(kind, texts)| texts.iter().map(move |text| keys.holder(kind, text)));
-        let found: BTreeSet<ContactId> = holders.flatten().collect();
-        let person = |id: ContactId| Some((id, Arc::<ContactAggregate>::clone(snapshot.contacts.get(&id)?)));
-        let mut loaded = Snapshot::new(snapshot.reference.only(&query.reference));
-        loaded.contacts = found.into_iter().filter_map(person).collect();
-        Ok(loaded)
+        Ok(keys.loaded(snapshot, query))
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -219,13 +214,7 @@ impl Repository for InMemoryRepository {
             // No row that the change set depends on exists. A failed commit must not create the organization.
             None => changes.apply(&mut Snapshot::new(ReferenceData::new(changes.organization_id()))),
         };
-        applied.map_err(|e| {
-            let kind = match e {
-                ApplyError::Conflict(_) => RepositoryErrorKind::Conflict,
-                ApplyError::IdExists(_) => RepositoryErrorKind::Other,
-            };
-            RepositoryError::new(kind, e)
-        })
+        Ok(applied?)
     }
 }
 
@@ -388,10 +377,13 @@ mod tests {
     use super::*;
     use crate::changes::{Completion, Conflict, Guards, RowChanges};
     use crate::contact::{Contact, ContactKeys, KeyKind};
+    use crate::ids::ContactId;
     use crate::ids::{ChannelId, EnrollmentId, SequenceId};
     use crate::model::{CommunicationPreference, Sequence, SequenceStatus};
     use crate::report::{EnrollmentReport, Outcomes};
+    use crate::repository::RepositoryErrorKind;
     use crate::request::Fingerprint;
+    use crate::snapshot::ContactAggregate;
     use crate::snapshot::Version;
     use crate::stored_enrollment::StoredEnrollment;
     use crate::time::Timestamp;

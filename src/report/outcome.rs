@@ -53,6 +53,14 @@ impl EnrollmentReport {
         Self { outcomes: Outcomes::default(), ..self.clone() }
     }
 
+    /// Returns the indexes of the recipients whose outcomes differ from those of another report of the same request, such as
+    /// one of a [`Rehearsal`](crate::Rehearsal) under another policy. A recipient that only one report has counts too.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<usize> {
+        let recipients = self.outcomes.len().max(other.outcomes.len());
+        (0..recipients).filter(|index| self.outcomes.get(*index) != other.outcomes.get(*index)).collect()
+    }
+
     /// Counts the recipients by disposition.
     #[must_use]
     pub fn counts(&self) -> Counts {

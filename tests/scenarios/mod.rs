@@ -86,6 +86,18 @@ impl<'s> Host<'s> {
         })
     }
 
+    /// Returns the reports of a rehearsal of all requests. The rehearsal reads only the rows that its queries name.
+    pub(crate) fn rehearse(&self) -> Vec<EnrollmentReport> {
+        let mut rehearsal = Rehearsal::new(Narrow(self.repository.clone()));
+        let requests = 0..self.scenario.requests.len();
+        let rehearse = |n| {
+            self.with(n, None, |_, engine, enrollment| {
+                enroll_contacts(&mut rehearsal, engine, enrollment).unwrap().report
+            })
+        };
+        requests.map(rehearse).collect()
+    }
+
     pub(crate) fn preview(&self, n: usize) -> EnrollmentReport {
         self.with(n, None, preview).unwrap().report
     }
@@ -406,4 +418,33 @@ pub(crate) fn one_sequence() -> (InMemoryRepository, OrganizationId, SequenceId)
     let repository = InMemoryRepository::new();
     repository.insert(Snapshot::new(reference));
     (repository, organization_id, sequence_id)
+}
+
+/// A repository that returns only the related rows that a query names, as a database does. It cannot be written.
+struct Narrow(InMemoryRepository);
+
+impl Repository for Narrow {
+    fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        Repository::reference_data(&mut self.0, query)
+    }
+
+    fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        let mut snapshot = Repository::load(&mut self.0, query)?;
+        let sequence_id = query.reference.sequence_id;
+        for aggregate in snapshot.contacts.values_mut() {
+            let ContactAggregate { preferences, conversations, runs, step_contacts, tags, records, .. } =
+                Arc::make_mut(aggregate);
+            preferences.retain(|row| Some(row.channel_id) == query.channel_id);
+            conversations.retain(|row| Some(row.channel_id) == query.channel_id);
+            runs.retain(|row| row.sequence_id == sequence_id);
+            step_contacts.retain(|row| row.sequence_id == sequence_id);
+            records.retain(|row| Some(row.custom_object_id) == query.reference.custom_object_id);
+            tags.clear();
+        }
+        Ok(snapshot)
+    }
+
+    fn commit(&mut self, _: &ChangeSet) -> Result<(), RepositoryError> {
+        unreachable!("a rehearsal writes nothing")
+    }
 }
