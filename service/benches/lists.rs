@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 use support::{NewDatabase, Service, agent, is_test, on_each_database, organizations, store};
 
@@ -95,15 +96,14 @@ impl std::fmt::Display for Pages {
 
 /// Inserts contacts, each with a run and a step contact, and a tenth as many enrollments.
 fn fill(database: &str, length: u32) {
-    let scene = Scene::empty();
-    let sequence = scene.sequence_id.as_uuid();
+    let sequence = Scene::empty().sequence_id.as_uuid();
     let rows = ROWS.replace("LENGTH", &length.to_string());
     if !database.starts_with("postgres") {
         let id = |prefix: &str| format!("unhex(printf('%s%030x', '{prefix}', n))");
         let rows = rows
             .replace("enroll.", "enroll_")
             .replace("SEQUENCE", &format!("x'{}'", sequence.simple()))
-            .replace("ORGANIZATION", &format!("x'{}'", scene.organization_id().as_uuid().simple()))
+            .replace("ORGANIZATION", &format!("x'{}'", ORGANIZATION.simple()))
             .replace("NUMBERS", &format!("(with recursive r(n) as (select 0 union all select n + 1 from r where n < {length} - 1) select n from r)"))
             .replace("NIL", "zeroblob(16)")
             .replace("NOW", "1769958000000")
@@ -122,7 +122,7 @@ fn fill(database: &str, length: u32) {
     let id = |prefix: &str| format!("('{prefix}' || lpad(to_hex(n), 30, '0'))::uuid");
     let rows = rows
         .replace("SEQUENCE", &format!("'{sequence}'::uuid"))
-        .replace("ORGANIZATION", &format!("'{}'::uuid", scene.organization_id().as_uuid()))
+        .replace("ORGANIZATION", &format!("'{ORGANIZATION}'::uuid"))
         .replace("NUMBERS", &format!("generate_series(0, {length} - 1) as r(n)"))
         .replace("NIL", "'00000000-0000-0000-0000-000000000000'::uuid")
         .replace("NOW", "'2026-02-01T15:00:00Z'::timestamptz")
@@ -143,6 +143,8 @@ fn fill(database: &str, length: u32) {
     filled.expect("the rows can be inserted");
 }
 
+/// The first of `organizations`.
+const ORGANIZATION: Uuid = Uuid::from_u128(1);
 /// Names and phones are not in the order of the ids. The oldest step contacts are inactive, then they are finished.
 const ROWS: &str = "
 insert into enroll.contacts (organization_id, id, phone, name, version)
