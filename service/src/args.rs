@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Status(EnrollmentArgs),
     /// Make failed enrollments wait for processing again.
     Retry(RetryArgs),
+    /// Erase a person: the contact with all its rows, and the person in stored requests and reports. An opt-out is erased too.
+    /// Without `--yes`, prints what this would erase, and exits 2.
+    Erase(EraseArgs),
     /// Serve the HTTP API and process the accepted enrollments, until stopped.
     Serve(Box<ServeArgs>),
     /// Create, list and revoke the API keys of `enroll serve`.
@@ -306,6 +309,26 @@ pub(crate) struct RetryArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) organization: Option<OrganizationId>,
     /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The options of `enroll erase`.
+#[derive(Debug, Args)]
+pub(crate) struct EraseArgs {
+    /// The person: the id, the phone (such as `+12025550123`), the email or the external id of the contact.
+    #[arg(long, value_name = "ID|PHONE|EMAIL|EXTERNAL_ID", value_parser = NonEmptyStringValueParser::new(),
+        allow_hyphen_values = true)]
+    pub(crate) contact: String,
+    /// Erase the person. A later request can enroll the person again, also after an opt-out.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) at_database: DatabaseArgs,
+    /// The organization. Default: the only one in the database.
+    #[arg(long, value_name = "ID")]
+    pub(crate) organization: Option<OrganizationId>,
+    /// Print the counts as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

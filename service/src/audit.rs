@@ -39,7 +39,8 @@ pub(crate) struct AuditRecord {
     pub(crate) at: Timestamp,
 }
 
-/// Records that a key asks for an action. `subject` is the id of the enrollment or of the contact.
+/// Records that a key asks for an action. `subject` is the id of the enrollment, or the nil id for
+/// an erasure: a record has no personal data.
 ///
 /// Call it before the action: then nothing is done without a record. A crash in between leaves a record of a request that
 /// had no effect.
@@ -81,7 +82,7 @@ pub(crate) async fn accept(
     }
 }
 
-/// Returns the records of an enrollment or a contact, oldest first.
+/// Returns the records of an enrollment, oldest first.
 pub(crate) async fn records(
     handle: &mut Handle,
     organization_id: OrganizationId,

@@ -256,7 +256,8 @@ fn retry_all(args: &RetryArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn open_database(
+/// Opens the database of a command, and returns the organization that it concerns.
+pub(crate) fn open_database(
     at_database: &DatabaseArgs,
     organization: Option<OrganizationId>,
 ) -> Result<(Database, OrganizationId), Failure> {

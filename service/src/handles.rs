@@ -1,5 +1,6 @@
 //! Handles on a database that many tasks share. Each worker and each HTTP request uses its own handle.
 
+use enroll::erase::{EraseError, EraseMode, Erased, PersonQuery};
 use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry, Removed, Retention};
 use enroll::repository::BoxFuture;
 use enroll::{
@@ -170,17 +171,43 @@ impl<R: DynAsyncInbox + SqlConnection + PersonalData> ServiceRepository for R {}
 trait PersonalData {
     /// Removes what is older than the retention.
     fn remove_expired<'a>(&'a mut self, retention: &'a Retention) -> BoxFuture<'a, Result<Removed, RepositoryError>>;
+
+    /// Erases a person.
+    fn erase<'a>(
+        &'a mut self,
+        organization_id: OrganizationId,
+        query: &'a PersonQuery,
+        mode: EraseMode,
+    ) -> BoxFuture<'a, Result<Erased, EraseError>>;
 }
 
 impl PersonalData for PostgresRepository {
     fn remove_expired<'a>(&'a mut self, retention: &'a Retention) -> BoxFuture<'a, Result<Removed, RepositoryError>> {
         Box::pin(PostgresRepository::remove_expired(self, retention))
     }
+
+    fn erase<'a>(
+        &'a mut self,
+        organization_id: OrganizationId,
+        query: &'a PersonQuery,
+        mode: EraseMode,
+    ) -> BoxFuture<'a, Result<Erased, EraseError>> {
+        Box::pin(PostgresRepository::erase(self, organization_id, query, mode))
+    }
 }
 
 impl PersonalData for Blocking<SqliteRepository> {
     fn remove_expired<'a>(&'a mut self, retention: &'a Retention) -> BoxFuture<'a, Result<Removed, RepositoryError>> {
         Box::pin(async { block_in_place(|| self.0.remove_expired(retention)) })
+    }
+
+    fn erase<'a>(
+        &'a mut self,
+        organization_id: OrganizationId,
+        query: &'a PersonQuery,
+        mode: EraseMode,
+    ) -> BoxFuture<'a, Result<Erased, EraseError>> {
+        Box::pin(async move { block_in_place(|| self.0.erase(organization_id, query, mode)) })
     }
 }
 
@@ -193,6 +220,16 @@ impl Handle {
     /// Removes what is older than the retention, of a limited number of enrollments.
     pub(crate) async fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
         self.0.remove_expired(retention).await
+    }
+
+    /// Erases a person, or counts what that would remove.
+    pub(crate) async fn erase(
+        &mut self,
+        organization_id: OrganizationId,
+        query: &PersonQuery,
+        mode: EraseMode,
+    ) -> Result<Erased, EraseError> {
+        self.0.erase(organization_id, query, mode).await
     }
 
     /// Runs a query, and decodes each row.

@@ -6,6 +6,7 @@ mod background;
 mod csv_import;
 mod database;
 mod demo;
+mod erase;
 mod handles;
 mod http;
 mod import_job;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Work(args) => background::work(&args),
         Command::Status(args) => background::status(&args),
         Command::Retry(args) => background::retry(&args),
+        Command::Erase(args) => erase::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Keys(command) => keys::run(&command),
         Command::Seed(args) => seed::run(&args),

@@ -27,7 +27,7 @@ use crate::http::health::{self, Probe};
 use crate::http::limits::Limits;
 use crate::http::metrics::{self, Metrics, Queue};
 use crate::http::write_timeout::WriteTimeout;
-use crate::http::{self, App, redacted};
+use crate::http::{self, App};
 use crate::keys::{self, RecordedUses};
 use crate::work::{Event, Settings};
 use crate::{Failure, background, demo, import_job, input, print_to_stdout, retention};
@@ -216,15 +216,15 @@ fn record_event(app: &App, event: &Event) {
             tracing::warn!(codes = codes.join(","), "rejected");
         }
         Event::Postponed(_, error, delay) => {
-            tracing::warn!(error = redacted(error), retry_seconds = delay.as_secs_f32(), "attempt failed");
+            tracing::warn!(error, retry_seconds = delay.as_secs_f32(), "attempt failed");
         }
-        Event::GivenUp(_, error) => tracing::error!(error = redacted(error), "enrollment failed in every attempt"),
-        Event::Released(_, error) => tracing::warn!(error = redacted(error), "left for later"),
+        Event::GivenUp(_, error) => tracing::error!(error, "enrollment failed in every attempt"),
+        Event::Released(_, error) => tracing::warn!(error, "left for later"),
         Event::Removed(Removed { commands, reports, .. }) => {
             tracing::info!(requests = commands, reports, "removed what was too old");
         }
         Event::DatabaseError(error) => {
-            tracing::warn!(error = redacted(error), "database error, the worker tries again");
+            tracing::warn!(error, "database error, the worker tries again");
         }
     }
 }

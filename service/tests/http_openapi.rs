@@ -37,7 +37,7 @@ fn the_served_document_equals_the_file() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 11);
+    assert_eq!(operations, 12);
 
     let page = service.get("/docs").text;
     for (path, _) in document["paths"].as_object().unwrap() {
@@ -79,6 +79,7 @@ fn schemathesis_finds_no_failure() {
     let config = format!(
         "[[operations]]\ninclude-path = \"/v1/sequences/{{id}}/contacts\"\nparameters = {{ id = \"{ACTIVE}\" }}\n\
          checks.positive_data_acceptance.enabled = false\n\
+         [[operations]]\ninclude-path = \"/v1/contacts/erase\"\nchecks.positive_data_acceptance.enabled = false\n\
          [[operations]]\ninclude-path = \"/v1/enrollments/{{id}}\"\nparameters = {{ id = \"{enrollment}\" }}\n{}",
         lists.concat()
     );

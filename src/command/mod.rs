@@ -470,6 +470,39 @@ mod tests {
 
     const COMMAND: &str = include_str!("../../tests/stored/command-v1.json");
 
+    proptest::proptest! {
+        #[test]
+        fn an_erasure_removes_the_person_and_nothing_else(
+            phones in proptest::collection::vec(0..6_u32, 0..12),
+            erased in 0..6_u32,
+        ) {
+            let text = |n: u32| Text::from(format!("+1202555010{n}"));
+            let mut command: EnrollmentCommand = serde_json::from_str(COMMAND).unwrap();
+            command.recipients = phones
+                .iter()
+                .map(|n| CheckedRecipient {
+                    phone: Checked::Valid(PhoneNumber::from_e164(&text(*n)).unwrap()),
+                    ..CheckedRecipient::default()
+                })
+                .collect();
+            let before = command.clone();
+            let keys = ContactKeys::new([vec![], vec![text(erased)], vec![]]);
+            let removed = command.erase(&keys);
+            let others: Vec<_> = before.recipients.iter().filter(|r| r.key(KeyKind::Phone) != Some(&text(erased))).collect();
+            proptest::prop_assert_eq!(command.recipients.iter().collect::<Vec<_>>(), others);
+            proptest::prop_assert_eq!(removed, before.recipients.len() - command.recipients.len());
+            proptest::prop_assert_eq!(command.erased_recipients() as usize, removed);
+            // Nothing else changes, and a second erasure finds nothing.
+            let mut restored = command.clone();
+            (restored.recipients, restored.erased) = (before.recipients.clone(), None);
+            proptest::prop_assert_eq!(restored, before);
+            proptest::prop_assert_eq!(command.erase(&keys), 0);
+            let json = serde_json::to_vec(&command).unwrap();
+            let stored = StoredCommand::from_json(&json).unwrap();
+            proptest::prop_assert_eq!(stored.known(), Some(&command));
+        }
+    }
+
     #[test]
     fn a_rule_raises_the_version_of_the_commands_that_use_it() {
         let mut command: EnrollmentCommand = serde_json::from_str(COMMAND).unwrap();

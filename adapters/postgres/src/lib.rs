@@ -99,6 +99,7 @@
 
 mod begin;
 mod client;
+mod erase;
 mod error;
 mod fields;
 mod id_ranges;

@@ -1,6 +1,7 @@
 //! A repository on a pool of connections.
 
 use deadpool_postgres::{Manager, Object, ObjectId, Pool, Runtime, StatementCache};
+use enroll::erase::{EraseError, EraseMode, Erased, PersonQuery};
 use enroll::inbox::{Claim, Failure, InboxEntry, Removed, Retention};
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
@@ -18,7 +19,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CancelToken, Config, NoTls, Row, Socket};
 
 use crate::begin::{Begin, BeginSql, Session};
-use crate::{PostgresError, Statements, Timeouts, inbox, migrate, read, retention, write};
+use crate::{PostgresError, Statements, Timeouts, erase, inbox, migrate, read, retention, write};
 
 /// A repository and inbox on a pool of connections. A clone is another handle on the same pool.
 ///
@@ -164,6 +165,25 @@ impl PostgresRepository {
         let lease = self.lease().await?;
         let answer = retention::remove_expired(&mut lease.session(), retention).await;
         Ok(lease.end(answer)?)
+    }
+
+    /// Erases a person of an organization: the contact, its related rows, its recipients in stored commands, and its ids and
+    /// values in outcomes. With [`EraseMode::Preview`], counts them and writes nothing.
+    ///
+    /// It locks the organization as a commit does. PostgreSQL keeps old versions of rows until `vacuum`, and in its log
+    /// and backups for longer.
+    ///
+    /// # Errors
+    /// [`EraseError`]. Then nothing was erased, unless the connection was lost during the commit.
+    pub async fn erase(
+        &mut self,
+        organization_id: OrganizationId,
+        query: &PersonQuery,
+        mode: EraseMode,
+    ) -> Result<Erased, EraseError> {
+        let (lease, statements) = self.ready().await.map_err(RepositoryError::from)?;
+        let answer = erase::erase(&mut lease.session(), &statements.0, organization_id, query, mode).await;
+        lease.end(Ok(answer)).map_err(RepositoryError::from)?.map_err(|failure| failure.0)
     }
 
     /// Takes a connection of the pool, for one call.

@@ -76,6 +76,7 @@
 #[macro_use]
 mod tables;
 
+mod erase;
 mod error;
 mod fields;
 mod file;

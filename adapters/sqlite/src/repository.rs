@@ -1,5 +1,6 @@
 //! A repository that owns its connection.
 
+use enroll::erase::{EraseError, EraseMode, Erased, PersonQuery};
 use enroll::inbox::{Claim, Failure, InboxEntry, Removed, Retention};
 use enroll::{
     ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData, ReferenceQuery, Repository,
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::SqliteError;
 use crate::file::{self, DatabaseFile};
-use crate::{inbox, read, retention, schema, write};
+use crate::{erase, inbox, read, retention, schema, write};
 
 /// A repository and inbox on one connection to a SQLite database.
 ///
@@ -174,6 +175,44 @@ impl SqliteRepository {
     /// [`RepositoryError`] if the storage fails.
     pub fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
         Ok(self.write(|connection| retention::remove_expired(connection, retention))?)
+    }
+
+    /// Erases a person of an organization: the contact, its related rows, its recipients in stored commands, and its ids and
+    /// values in outcomes. With [`EraseMode::Preview`], counts them and writes nothing.
+    ///
+    /// The bytes are overwritten in the file. The log of the database is emptied, for which other connections may have to
+    /// end their reads: it waits up to [`BUSY_TIMEOUT`]. If that is not enough, the function fails with
+    /// [`SqliteError::Busy`] after it erased the rows, and a later checkpoint empties the log.
+    ///
+    /// # Errors
+    /// [`EraseError`]. Nothing was erased, except after [`SqliteError::Busy`].
+    pub fn erase(
+        &mut self,
+        organization_id: OrganizationId,
+        query: &PersonQuery,
+        mode: EraseMode,
+    ) -> Result<Erased, EraseError> {
+        let mut counted = None;
+        let erased = self.write(|connection| {
+            let erased = erase::erase(connection, organization_id, query)?;
+            match mode {
+                EraseMode::Confirmed => Ok(erased),
+                // The error rolls the transaction back.
+                EraseMode::Preview => Err(erase::Failure(EraseError::NotFound)).inspect_err(|_| counted = Some(erased)),
+            }
+        });
+        if let Some(counted) = counted {
+            return Ok(counted);
+        }
+        let erased = erased.map_err(|failure| failure.0)?;
+        self.empty_log().map_err(RepositoryError::from)?;
+        Ok(erased)
+    }
+
+    /// Moves the log into the file, and makes it empty.
+    fn empty_log(&self) -> Result<(), SqliteError> {
+        let busy: bool = self.connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))?;
+        if busy { Err(SqliteError::Busy) } else { Ok(()) }
     }
 
     /// Returns the connection for the host's own SQL.

@@ -11,7 +11,7 @@ use enroll::RepositoryError;
 
 use super::App;
 use super::connections::ClientAddress;
-use super::errors::{ApiError, redacted};
+use super::errors::ApiError;
 use crate::causes;
 use crate::import_job::current_time;
 use crate::keys::{self, ApiKey, Caller};
@@ -36,7 +36,7 @@ impl FromRequestParts<Arc<App>> for Caller {
                     keys::record_use(handle.handle()?, caller.key_id, now).await
                 };
                 if let Err(e) = recorded.await as Result<(), RepositoryError> {
-                    tracing::warn!(error = redacted(&causes(&e)), "cannot record the last use of an API key");
+                    tracing::warn!(error = causes(&e), "cannot record the last use of an API key");
                 }
             });
         }

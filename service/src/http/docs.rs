@@ -271,6 +271,23 @@ pub(crate) enum DispositionDoc {
     Duplicate,
 }
 
+/// The number of rows that were removed, and of stored requests and reports that lost the person.
+#[derive(ToSchema)]
+#[schema(as = Erased)]
+pub(crate) struct ErasedDoc {
+    pub(crate) contacts: u64,
+    pub(crate) communication_preferences: u64,
+    pub(crate) conversations: u64,
+    pub(crate) runs: u64,
+    pub(crate) step_contacts: u64,
+    pub(crate) contact_tags: u64,
+    pub(crate) custom_records: u64,
+    /// Recipients of requests that wait, or failed.
+    pub(crate) recipients: u64,
+    /// Outcomes in reports. They keep their disposition and their reasons.
+    pub(crate) outcomes: u64,
+}
+
 /// Why a recipient was ignored.
 #[derive(ToSchema)]
 #[schema(as = ReasonCode, rename_all = "snake_case")]

@@ -102,7 +102,7 @@ impl From<Rejection> for ApiError {
 
 impl From<RepositoryError> for ApiError {
     fn from(error: RepositoryError) -> Self {
-        let message = redacted(&causes(&error));
+        let message = causes(&error);
         match error.kind() {
             RepositoryErrorKind::Conflict | RepositoryErrorKind::Unavailable => {
                 tracing::warn!(error = message, "the database is unavailable");
@@ -134,7 +134,7 @@ impl From<EnrollError> for ApiError {
             }
             EnrollError::Contended { .. } => Self::unavailable(),
             other => {
-                tracing::error!(error = redacted(&causes(&other)), "the engine failed");
+                tracing::error!(error = causes(&other), "the engine failed");
                 Self::internal()
             }
         }
@@ -152,28 +152,5 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
-    }
-}
-
-/// Removes personal data from an error message of a database, for the log: quoted rows, and words that look like a phone
-/// or an email.
-pub(crate) fn redacted(text: &str) -> String {
-    let text = text.split_once("DETAIL:").map_or(text, |(before, _)| before);
-    let is_personal = |word: &&str| {
-        let digits = word.bytes().filter(u8::is_ascii_digit).count();
-        word.contains('@') || (digits >= 7 && !word.contains('-')) || (word.contains('+') && digits >= 4)
-    };
-    let words = text.split(' ').map(|word| if is_personal(&word) { "***" } else { word });
-    words.collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redacted_removes_phones_emails_and_rows() {
-        let text = "key (phone)=(+12025550123) of ann@example.org; 0x1 failed; DETAIL: Ann Lee";
-        assert_eq!(redacted(text), "key *** of *** 0x1 failed; ");
     }
 }

@@ -7,6 +7,7 @@ mod contacts;
 mod cursor;
 pub(crate) mod docs;
 mod enrollments;
+mod erase;
 mod errors;
 pub(crate) mod heads;
 pub(crate) mod health;
@@ -32,7 +33,6 @@ use enroll::{EnrollmentPolicy, OrganizationId};
 
 use self::connections::ClientAddress;
 use self::errors::ApiError;
-pub(crate) use self::errors::redacted;
 use self::health::Probe;
 use self::limits::Limits;
 use self::metrics::{Metrics, Queue};
@@ -70,6 +70,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/enrollments/retry", post(retry::all))
         .route("/v1/enrollments/{id}/retry", post(retry::one))
         .route("/v1/contacts", get(contacts::list))
+        .route("/v1/contacts/erase", post(erase::erase))
         .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_requests));
     api.route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

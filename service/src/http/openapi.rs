@@ -5,7 +5,7 @@ use std::fmt::Write;
 use utoipa::OpenApi;
 
 use super::docs::{DispositionDoc, ReasonDoc, StateDoc, StatusDoc};
-use super::{contacts, enrollments, health, metrics, retry};
+use super::{contacts, enrollments, erase, health, metrics, retry};
 
 /// The default header for API keys.
 pub(crate) const KEY_HEADER: &str = "X-WHIPPY-KEY";
@@ -170,6 +170,7 @@ fn text(text: &str) -> String {
         retry::all,
         contacts::list_for_sequence,
         contacts::list,
+        erase::erase,
         contacts::sequences,
         health::healthz,
         health::readyz,

@@ -386,7 +386,12 @@ fn sort_text(text: &str) -> String {
 }
 
 pub(super) fn json<T: serde::de::DeserializeOwned>(text: Option<&str>) -> Result<Option<T>, RepositoryError> {
-    text.map(serde_json::from_str).transpose().map_err(invalid_data)
+    // The error of `serde_json` quotes the value, which can be personal.
+    let damaged = |e: serde_json::Error| {
+        let (line, column) = (e.line(), e.column());
+        invalid_data(format!("a stored JSON value is not valid at line {line}, column {column}"))
+    };
+    text.map(serde_json::from_str).transpose().map_err(damaged)
 }
 
 fn to_u32(number: Option<i64>) -> Result<u32, RepositoryError> {
