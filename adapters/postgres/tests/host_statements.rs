@@ -472,7 +472,7 @@ async fn a_result_is_read_as_counts_and_as_outcomes() {
     let indexes: Vec<i64> = ignored.iter().map(|row| row.get(0)).collect();
     assert_eq!(indexes, (2..62).collect::<Vec<_>>());
     let reasons: serde_json::Value = ignored[59].get(2);
-    assert_eq!(reasons, serde_json::json!([{ "code": "invalid_phone", "fault": "not_a_number" }]));
+    assert_eq!(reasons, serde_json::json!([{ "code": "invalid_phone", "fault": "letters" }]));
 }
 
 #[tokio::test]

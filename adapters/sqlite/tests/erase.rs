@@ -6,13 +6,14 @@ mod support;
 use enroll::erase::{EraseMode, PersonQuery};
 use enroll::operation::{self, Step};
 use enroll::{EnrollError, Inbox, OrganizationId, Repository, RepositoryErrorKind, Retry};
+use enroll_sqlite::SqliteRepository;
 use support::{LEASE, ORGANIZATION, TestRequest, at, count, open_seeded, process};
 
 #[test]
 fn a_plan_from_before_an_erasure_is_not_committed_and_the_next_claim_works_without_the_person() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("enroll.db");
-    let (mut worker, mut other) = (open_seeded(&file), open_seeded(&file));
+    let (mut worker, mut other) = (open_seeded(&file), SqliteRepository::open(&file).unwrap());
     let organization_id = OrganizationId::from_uuid(ORGANIZATION);
     let request = TestRequest::new("first", 0..2);
     let receipt = request.accept(&mut worker).unwrap();

@@ -427,7 +427,7 @@ fn a_result_is_read_as_counts_and_as_outcomes() {
     let ignored = host.read("read-outcomes", &[&ORGANIZATION, &id, &"ignored"]);
     let indexes: Vec<Value> = ignored.iter().map(|row| row[0].clone()).collect();
     assert_eq!(indexes, (2..62).map(Value::Integer).collect::<Vec<_>>());
-    assert_eq!(ignored[59][2], Value::Text(r#"[{"code":"invalid_phone","fault":"not_a_number"}]"#.to_owned()));
+    assert_eq!(ignored[59][2], Value::Text(r#"[{"code":"invalid_phone","fault":"letters"}]"#.to_owned()));
 }
 
 #[test]
