@@ -141,10 +141,11 @@ impl Demo {
             let _infallible = writeln!(text, "upload tag           {} (`{}`)", tag.name, tag.id);
         }
         text.push('\n');
-        let mut listing = Listing::new(all);
+        let mut listing = Listing::new(all, false);
         for (entry, outcome) in request.to.iter().zip(&report.outcomes) {
             let number = outcome.index;
-            listing.add(&RecipientLine { number, rows: &[], entry, outcome, first_row: None });
+            let (first_row, row_notes, read_as) = (None, Vec::new(), None);
+            listing.add(&RecipientLine { number, rows: &[], entry, outcome, first_row, row_notes, read_as });
         }
         text.push_str(&listing.table("recipient"));
         let _infallible = writeln!(text, "\n{} recipients in {times}", report.outcomes.len());

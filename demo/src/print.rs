@@ -4,7 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use std::fmt::Write;
 
 use enroll::report::Counts;
-use enroll::{Disposition, EnrollmentReport, Note, Outcome, Recipient, ReferenceData};
+use enroll::{Disposition, EnrollmentReport, Note, Outcome, ReadAs, Recipient, ReferenceData};
 
 /// The recipients that a listing shows, unless it shows all.
 const LISTED: usize = 40;
@@ -22,6 +22,10 @@ pub struct RecipientLine<'p> {
     pub outcome: &'p Outcome,
     /// The row of the same person in an earlier request of the list.
     pub first_row: Option<usize>,
+    /// What was changed or left out when the row was read.
+    pub row_notes: Vec<String>,
+    /// The addresses as the engine read them, for a preview.
+    pub read_as: Option<&'p ReadAs>,
 }
 
 /// Returns one line: the sequence, the step and the channel.
@@ -87,52 +91,85 @@ pub fn accepted_keys(report: &EnrollmentReport) -> Option<String> {
     report.outcomes.iter().any(left_out).then(|| plain(&format!("accepted properties  `{keys}`")) + "\n")
 }
 
-/// The recipients that were not simply added, each with its reasons and notes.
+/// The recipients that were not simply added, each with its reasons and notes. For a preview, also the others.
 #[derive(Debug)]
 pub struct Listing {
+    preview: bool,
     most: usize,
-    listed: Vec<[String; 4]>,
+    listed: Vec<[String; 5]>,
     more: usize,
+    added: Vec<[String; 3]>,
+    more_added: usize,
 }
 
 impl Listing {
-    /// Creates an empty listing that shows the first 40 recipients, or all.
+    /// Creates an empty listing that shows the first 40 recipients, or all. That of a preview also shows how the addresses
+    /// were read.
     #[must_use]
-    pub fn new(all: bool) -> Self {
-        Self { most: if all { usize::MAX } else { LISTED }, listed: Vec::new(), more: 0 }
+    pub fn new(all: bool, preview: bool) -> Self {
+        let most = if all { usize::MAX } else { LISTED };
+        Self { preview, most, listed: Vec::new(), more: 0, added: Vec::new(), more_added: 0 }
     }
 
-    /// Adds a recipient, unless it was simply added.
+    /// Adds a recipient.
     pub fn add(&mut self, line: &RecipientLine<'_>) {
         let outcome = line.outcome;
-        if outcome.disposition == Disposition::Added && outcome.notes.is_empty() && line.first_row.is_none() {
-            return;
-        }
-        if self.listed.len() < self.most {
-            let row = [line.number.to_string(), who(line.entry), outcome.disposition.to_string(), why(line)];
-            self.listed.push(row);
+        let notes = !outcome.notes.is_empty() || !line.row_notes.is_empty();
+        if outcome.disposition == Disposition::Added && !notes && line.first_row.is_none() {
+            if self.preview && self.added.len() < self.most {
+                self.added.push([line.number.to_string(), who(line.entry), read_as(line)]);
+            } else {
+                self.more_added += 1;
+            }
+        } else if self.listed.len() < self.most {
+            let outcome = outcome.disposition.to_string();
+            self.listed.push([line.number.to_string(), who(line.entry), read_as(line), outcome, why(line)]);
         } else {
             self.more += 1;
         }
     }
 
-    /// Returns the listing as a table. `number` is the title of the first column.
+    /// Returns the listing as tables. `number` is the title of the first column.
     #[must_use]
     pub fn table(self, number: &str) -> String {
+        let mut text = String::new();
         if self.listed.is_empty() {
-            return "Every recipient was simply added.\n".to_owned();
+            text.push_str("Every recipient was simply added.\n");
+        } else if self.preview {
+            text.push_str(&table([number, "who", "read as", "outcome", "why"], self.listed));
+        } else {
+            let listed = self.listed.into_iter().map(|[number, who, _, outcome, why]| [number, who, outcome, why]);
+            text.push_str(&table([number, "who", "outcome", "why"], listed));
         }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header([number, "who", "outcome", "why"]);
-        table.add_rows(self.listed);
-        let mut text = table.trim_fmt();
-        text.push('\n');
         if self.more > 0 {
             let _infallible = writeln!(text, "… and {} more that were not simply added (--all lists them)", self.more);
         }
+        if self.preview && !self.added.is_empty() {
+            let _infallible =
+                writeln!(text, "\nSimply added:\n{}", table([number, "who", "read as"], self.added).trim_end());
+            if self.more_added > 0 {
+                let _infallible = writeln!(text, "… and {} more (--all lists them)", self.more_added);
+            }
+        }
         text
     }
+}
+
+/// Returns rows as a table, with a line end after each row.
+#[must_use]
+pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header).add_rows(rows);
+    let mut text = table.trim_fmt();
+    text.push('\n');
+    text
+}
+
+fn read_as(line: &RecipientLine<'_>) -> String {
+    let Some(read_as) = line.read_as else { return String::new() };
+    let texts = [read_as.phone.as_ref().map(ToString::to_string), read_as.email.as_ref().map(ToString::to_string)];
+    plain(&texts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// Returns text for one line of a terminal: a control character is written as its escape code.
@@ -149,16 +186,21 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-fn who(entry: &Recipient<'_>) -> String {
-    let texts = [&entry.name, &entry.phone, &entry.email, &entry.external_id];
-    let mut texts = texts.into_iter().flatten().map(|text| text.trim());
-    let text = texts.find(|text| !text.is_empty()).unwrap_or("(blank)");
+/// Returns the first 32 characters of a text, without control characters.
+#[must_use]
+pub fn short(text: &str) -> String {
     let printable = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
     let mut short: String = printable.take(32).collect();
     if text.chars().nth(32).is_some() {
         short.push('…');
     }
     short
+}
+
+fn who(entry: &Recipient<'_>) -> String {
+    let texts = [&entry.name, &entry.phone, &entry.email, &entry.external_id];
+    let mut texts = texts.into_iter().flatten().map(|text| text.trim());
+    short(texts.find(|text| !text.is_empty()).unwrap_or("(blank)"))
 }
 
 fn why(line: &RecipientLine<'_>) -> String {
@@ -174,6 +216,7 @@ fn why(line: &RecipientLine<'_>) -> String {
         }
         note => format!("note: {note}"),
     }));
+    why.extend(line.row_notes.iter().map(|note| format!("note: {note}")));
     // Keys of custom data are the sender's own text.
     plain(&why.join("; "))
 }

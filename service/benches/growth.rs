@@ -80,7 +80,7 @@ fn import(csv: &Path, database: &Path) -> Import {
     let mut version = watcher.prepare("pragma data_version").expect("SQLite knows it");
     let mut enrolled = watcher.prepare("select count(*) from enroll_enrollments").expect("it has the schema");
     let sequence = Scene::empty().sequence_id.to_string();
-    let mut run = command(&["run", "--sequence", &sequence, "--request", path(csv), "--database", path(database)]);
+    let mut run = command(&["run", "--sequence", &sequence, "--list", path(csv), "--database", path(database)]);
     let mut last = read_number(&mut version);
     let start = Instant::now();
     let mut child = run.stdout(Stdio::piped()).spawn().expect("the command can be run");

@@ -1,21 +1,24 @@
 //! The options of each command.
 
+mod import;
+
 use axum::http::HeaderName;
-use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use enroll::model::Resource;
-use enroll::{CallFlowId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, StepId, Timestamp};
+use enroll::{EnrollmentId, OrganizationId, Timestamp};
 use uuid::Uuid;
 
+pub(crate) use self::import::{ImportArgs, ReadingArgs, RequestArgs, RunArgs, SubmitArgs};
 use crate::retention::Age;
 
 /// Enroll people into outreach sequences.
 ///
-/// `enroll seed` loads an organization into a database, and `enroll run` enrolls people in it. A database is a SQLite
-/// file (default: `enroll.db`) or PostgreSQL (`postgres://…`).
+/// `enroll seed` loads an organization into a database, and `enroll run` enrolls a list of people in it. A database is a
+/// SQLite file (default: `enroll.db`) or PostgreSQL (`postgres://…`).
 #[derive(Debug, Parser)]
 #[command(name = "enroll", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -25,9 +28,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Enroll the people of a request into a sequence, and print the outcomes.
+    /// Enroll the people of a list into a sequence, and print the outcomes.
     Run(Box<RunArgs>),
-    /// Accept a request and print its receipt. `enroll work` processes it later.
+    /// Accept a list and print its receipts. `enroll work` processes it later.
     Submit(Box<SubmitArgs>),
     /// Process accepted enrollments until stopped. Organizations take turns. Several processes can share a database. Exits 1 if an
     /// enrollment failed.
@@ -39,6 +42,12 @@ pub(crate) enum Command {
     /// Erase a person: the contact with all its rows, and the person in stored requests and reports. An opt-out is erased too.
     /// Without `--yes`, prints what this would erase, and exits 2.
     Erase(EraseArgs),
+    /// List the sequences of an organization, by title.
+    Sequences(ListingArgs),
+    /// List the enrollments of an organization, the newest first.
+    Enrollments(ListingArgs),
+    /// List the channels of an organization, by kind and address.
+    Channels(ListingArgs),
     /// Serve the HTTP API and process the accepted enrollments, until stopped.
     Serve(Box<ServeArgs>),
     /// Create, list and revoke the API keys of `enroll serve`.
@@ -50,70 +59,17 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Run test vectors. Prints `ok` or `FAILED` for each, with the first difference. Exits 1 if any failed.
     Vectors(VectorsArgs),
-}
-
-/// The options of `enroll run`.
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    /// A JSON file with the organization, for a dry run in memory without a database.
-    #[arg(long, value_name = "SEED.json", conflicts_with = "database")]
-    pub(crate) seed: Option<PathBuf>,
-    /// Print what would happen, and write nothing. For more than 4000 people, this holds the write lock of the database.
-    #[arg(long)]
-    pub(crate) preview: bool,
-    /// Print the whole report as JSON. It is kept in memory until the end.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// List every recipient that was not simply added, rather than the first 40.
-    #[arg(long)]
-    pub(crate) all: bool,
-    #[command(flatten)]
-    pub(crate) import: ImportArgs,
-}
-
-/// The options of `enroll submit`.
-#[derive(Debug, Args)]
-pub(crate) struct SubmitArgs {
-    /// Print the receipts as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) import: ImportArgs,
-}
-
-/// The options of an import.
-#[derive(Debug, Args)]
-pub(crate) struct ImportArgs {
-    #[command(flatten)]
-    pub(crate) at_database: DatabaseArgs,
-    /// The sequence to add people to.
-    #[arg(long, value_name = "ID")]
-    pub(crate) sequence: SequenceId,
-    /// The people: a JSON request, a `.csv` with the field names in its header, or `-` for standard input.
-    /// A CSV file is read several times, with at most 4000 people in memory. Standard input is kept in memory.
-    #[arg(long, value_name = "REQUEST")]
-    pub(crate) request: PathBuf,
-    /// The format of standard input. Default for a file: by its name.
-    #[arg(long, value_enum)]
-    pub(crate) format: Option<Format>,
-    /// The organization. Default: the only one in the database, or that of the seed.
-    #[arg(long, value_name = "ID")]
-    pub(crate) organization: Option<OrganizationId>,
-    /// The instant of the request. For a list of several requests, that of the first one; each further request is one
-    /// millisecond later. Default: `now` of the seed, else the clock.
-    #[arg(long, value_name = "INSTANT")]
-    pub(crate) at: Option<Timestamp>,
-    /// The enrollment policy, in the format of `policy` in a seed. Default: that of the seed, else the default policy.
-    #[arg(long, value_name = "POLICY.json")]
-    pub(crate) policy: Option<PathBuf>,
-    /// The id of the enrollment, or of the import. Default: a new id.
-    #[arg(long, value_name = "UUID", conflicts_with = "idempotency_key")]
-    pub(crate) id: Option<Uuid>,
-    /// The sender's key for this request. A request with the same key returns the first report.
-    #[arg(long, value_name = "KEY")]
-    pub(crate) idempotency_key: Option<String>,
-    #[command(flatten)]
-    pub(crate) csv: CsvArgs,
+    /// Print the completions of a shell. Bash: `source <(enroll completions bash)`.
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print a man page. `enroll man | man -l -` shows it.
+    Man {
+        /// The command to describe, such as `run`. Default: `enroll` itself.
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+    },
 }
 
 /// The database option.
@@ -121,8 +77,24 @@ pub(crate) struct ImportArgs {
 pub(crate) struct DatabaseArgs {
     /// The database: a SQLite file or `postgres://…` that `enroll seed` created.
     /// Default: the environment variable `ENROLL_DATABASE`, else `enroll.db`.
-    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new(), help_heading = import::DATABASE)]
     pub(crate) database: Option<String>,
+}
+
+/// The options of `enroll sequences`, `enroll enrollments` and `enroll channels`.
+#[derive(Debug, Args)]
+pub(crate) struct ListingArgs {
+    /// The number of rows to list.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+    /// Print the rows as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) at_database: DatabaseArgs,
+    /// The organization. Default: the only one in the database.
+    #[arg(long, value_name = "ID", help_heading = import::DATABASE)]
+    pub(crate) organization: Option<OrganizationId>,
 }
 
 /// The options of `enroll work`.
@@ -331,53 +303,6 @@ pub(crate) struct EraseArgs {
     /// Print the counts as JSON.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// The fields of a request that a CSV does not contain.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "For a CSV")]
-pub(crate) struct CsvArgs {
-    /// The phone or email of the channel to use.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) from: Option<String>,
-    /// The step. Default: the first.
-    #[arg(long, value_name = "ID")]
-    pub(crate) step: Option<StepId>,
-    /// When to activate the people. Default: at once.
-    #[arg(long, value_name = "INSTANT")]
-    pub(crate) schedule_at: Option<Timestamp>,
-    /// The custom object with the properties of the columns `properties.KEY`.
-    #[arg(long, value_name = "ID", requires = "resource")]
-    pub(crate) custom_object: Option<CustomObjectId>,
-    /// What each custom record belongs to.
-    #[arg(long, value_parser = resource(), requires = "custom_object")]
-    pub(crate) resource: Option<Resource>,
-    /// The call flow that answers inbound calls.
-    #[arg(long, value_name = "ID")]
-    pub(crate) call_flow: Option<CallFlowId>,
-}
-
-impl CsvArgs {
-    pub(crate) fn is_empty(&self) -> bool {
-        let Self { from, step, schedule_at, custom_object, resource, call_flow } = self;
-        from.is_none()
-            && step.is_none()
-            && schedule_at.is_none()
-            && custom_object.is_none()
-            && resource.is_none()
-            && call_flow.is_none()
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Json,
-    Csv,
-}
-
-/// Reads a resource, and lists the accepted words in the help.
-fn resource() -> impl TypedValueParser<Value = Resource> {
-    PossibleValuesParser::new(Resource::ALL.map(Resource::as_str)).try_map(|word| word.parse::<Resource>())
 }
 
 /// The options of `enroll seed`.

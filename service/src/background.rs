@@ -16,6 +16,7 @@ use crate::audit::{self, Action, AuditRecord};
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, with_handle};
 use crate::import_job::{self, ImportJob};
+use crate::list_report::{LISTED, ListReport};
 use crate::retention;
 use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
@@ -28,25 +29,29 @@ pub(crate) fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
     let (job, mut database) = ImportJob::new(&args.import, None)?;
     let mut input = job.open_input()?;
     let mut import = job.read(&mut database, &mut input)?;
+    let list = import.list_report(if args.all || args.json { usize::MAX } else { LISTED })?;
     let engine = Engine::new(&job.policy);
-    let (name, requests) = (database.name().to_owned(), import.requests());
+    let name = database.name().to_owned();
     let mut inbox = database.inbox();
-    let mut receipts: Vec<Receipt> = Vec::with_capacity(requests);
+    let mut receipts: Vec<Receipt> = Vec::with_capacity(import.requests());
     let accepted = job.check_batches(&mut inbox, &name, &mut import).and_then(|()| {
         job.for_each_batch(&mut import, |batch| {
             receipts.push(accept(&mut inbox, &engine, &batch.enrollment).map_err(|e| batch.error(&name, &e))?);
             Ok(())
         })
     });
-    accepted.map_err(|error| job.failure(error, (receipts.len(), requests), "accepted"))?;
+    accepted.map_err(|error| job.failure(&import, error, receipts.len(), "accepted"))?;
     if args.json {
         let receipts: Vec<_> = receipts.iter().map(receipt_json).collect();
-        return print_json(&match &receipts[..] {
-            [only] => only.clone(),
-            _ => json!({ "import_id": job.id, "receipts": receipts }),
+        return print_json(&match (&list, &receipts[..]) {
+            (None, [only]) => only.clone(),
+            (list, _) => json!({
+                "list_id": import.id, "list": list.as_ref().map(ListReport::mapping_json), "receipts": receipts,
+                "set_aside": list.as_ref().map(ListReport::set_aside_json),
+            }),
         });
     }
-    let mut text = String::new();
+    let mut text = list.as_ref().map(ListReport::mapping_text).unwrap_or_default();
     for Receipt { enrollment_id, accepted_at, recipients, replayed, warnings, .. } in &receipts {
         let replayed = if *replayed { " (replayed: it was accepted before)" } else { "" };
         let _infallible =
@@ -55,6 +60,7 @@ pub(crate) fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
             let _infallible = writeln!(text, "warning: {}", print::plain(&warning.to_string()));
         }
     }
+    text.push_str(&list.as_ref().map(ListReport::set_aside_text).unwrap_or_default());
     print_to_stdout(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,56 +1,62 @@
 //! Turns the options and the file of a command into requests to a database.
 
 use chrono::Utc;
+use serde_json::json;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::path::Path;
 
 use enroll::fault::Fault;
-use enroll::model::CustomObject;
+use enroll::model::{CustomObject, Resource};
 use enroll::request::{CustomData, VoiceOptions};
 use enroll::{
     Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPolicy,
-    EnrollmentRequest, OrganizationId, ReferenceData, Rejection, Repository, RepositoryErrorKind, Timestamp,
+    EnrollmentRequest, OrganizationId, ReferenceData, Rejection, Repository, RepositoryErrorKind, SequenceId,
+    Timestamp,
 };
+use enroll_import::{List, ListKey, ListRequest, Note, Settings};
 use uuid::Uuid;
 
-use crate::args::{CsvArgs, Format, ImportArgs};
+use crate::args::{ImportArgs, RequestArgs};
 use crate::database::Database;
-use crate::input::RepeatableInput;
-use crate::{Failure, csv_import, input};
+use crate::list_report::ListReport;
+use crate::{Failure, input, list_file, sequences};
 
-/// An import as the command line describes it: the organization, the instant, the id and the policy.
+/// An import as the command line describes it: the organization, the sequence, the instant and the policy.
 pub(crate) struct ImportJob<'a> {
-    pub(crate) args: &'a ImportArgs,
+    args: &'a ImportArgs,
     pub(crate) policy: EnrollmentPolicy,
-    pub(crate) id: EnrollmentId,
     organization_id: OrganizationId,
+    sequence_id: SequenceId,
     at: Timestamp,
 }
 
 /// The opened file.
 pub(crate) enum Input {
-    Json(Vec<u8>),
-    Csv(RepeatableInput),
+    Request(Vec<u8>),
+    List(File),
 }
 
 /// The requests of an import: one, or as many as a list of people needs.
 pub(crate) struct Import<'b> {
     name: String,
+    /// The id of the list, or of the only request.
+    pub(crate) id: EnrollmentId,
     source: Source<'b>,
     reference: ReferenceData,
 }
 
 enum Source<'b> {
     Request(Box<EnrollmentRequest<'b>>),
-    /// A CSV, and the number of people in each request.
-    List(&'b mut RepeatableInput, Vec<usize>),
+    /// A list, and the instant of its first request.
+    List(Box<List<File>>, Timestamp),
 }
 
 impl Import<'_> {
-    pub(crate) fn people(&self) -> usize {
+    pub(crate) fn people(&self) -> u64 {
         match &self.source {
-            Source::Request(request) => request.to.len(),
-            Source::List(_, sizes) => sizes.iter().sum(),
+            Source::Request(request) => request.to.len() as u64,
+            Source::List(list, _) => list.recipients(),
         }
     }
 
@@ -58,7 +64,18 @@ impl Import<'_> {
     pub(crate) fn requests(&self) -> usize {
         match &self.source {
             Source::Request(_) => 1,
-            Source::List(_, sizes) => sizes.len(),
+            Source::List(list, _) => list.request_sizes().len(),
+        }
+    }
+
+    /// Returns the mapping of a list, and the first `most` of its rows that are set aside.
+    pub(crate) fn list_report(&mut self, most: usize) -> Result<Option<ListReport>, Failure> {
+        match &mut self.source {
+            Source::Request(_) => Ok(None),
+            Source::List(list, _) => {
+                let report = ListReport::read(&self.name, list, most);
+                report.map(Some).map_err(|e| list_file::failure(&self.name, &e))
+            }
         }
     }
 }
@@ -68,6 +85,8 @@ pub(crate) struct Batch<'p> {
     pub(crate) enrollment: Enrollment<'p>,
     /// The row of each person, if the input is a list.
     pub(crate) rows: Option<&'p [usize]>,
+    /// What was changed or left out when the rows were read, with the index of each person.
+    pub(crate) notes: &'p [(usize, Note)],
     /// The rows that the requests refer to.
     pub(crate) reference: &'p ReferenceData,
     name: &'p str,
@@ -104,12 +123,16 @@ impl From<Failure> for ImportError {
 impl<'a> ImportJob<'a> {
     /// Returns the import and its database. With `seed`, the database is in memory.
     pub(crate) fn new(args: &'a ImportArgs, seed: Option<&Path>) -> Result<(Self, Database), Failure> {
-        let (mut database, seed) = match seed {
+        let (mut database, seed, name) = match seed {
             Some(path) => {
                 let file = input::seed(path)?;
-                (Database::in_memory(input::name(path), file.snapshots), Some(file.seed))
+                let name = input::name(path);
+                (Database::in_memory(name.clone(), file.snapshots), Some(file.seed), name)
             }
-            None => (Database::open(&Database::resolve_name(args.at_database.database.as_deref())?)?, None),
+            None => {
+                let name = Database::resolve_name(args.at_database.database.as_deref())?;
+                (Database::open(&name)?, None, name)
+            }
         };
         let now = seed.as_ref().and_then(|seed| seed.now);
         let at = match args.at.or(now) {
@@ -118,52 +141,57 @@ impl<'a> ImportJob<'a> {
         };
         let default = seed.as_ref().map(|seed| seed.organization_id);
         let organization_id = organization(&mut database, args.organization, default)?;
-        let id = match &args.idempotency_key {
-            Some(key) => EnrollmentId::from_idempotency_key(organization_id, key),
-            None => EnrollmentId::from_uuid(args.id.unwrap_or_else(Uuid::now_v7)),
+        let sequences = match &seed {
+            Some(seed) => sequences::in_seed(seed, organization_id),
+            None => sequences::in_database(&name, organization_id)?,
         };
-        let policy = match &args.policy {
+        let sequence_id = sequences::find(&args.sequence, &sequences)?;
+        let mut policy = match &args.policy {
             Some(path) => input::policy(path)?,
             None => seed.map(|seed| seed.policy).unwrap_or_default(),
         };
-        Ok((Self { args, policy, id, organization_id, at }, database))
+        if args.reading.default_region.is_some() {
+            policy.default_region.clone_from(&args.reading.default_region);
+        }
+        Ok((Self { args, policy, organization_id, sequence_id, at }, database))
     }
 
     /// Opens the file.
     pub(crate) fn open_input(&self) -> Result<Input, Failure> {
-        let path = &self.args.request;
-        match self.args.format.unwrap_or_else(|| format_from_name(path)) {
-            Format::Json => input::read(path).map(Input::Json),
-            Format::Csv => RepeatableInput::open(path).map(Input::Csv),
+        match (&self.args.list, &self.args.request) {
+            (Some(path), _) => list_file::open(path, &self.settings()).map(Input::List),
+            (None, Some(path)) => input::read(path).map(Input::Request),
+            (None, None) => Err(Failure::new("--list", "is missing; name the file with the people")),
         }
     }
 
-    /// Reads the file. Of a list, it only counts the people.
+    /// Reads the file. Of a list, it only checks and counts the rows.
     pub(crate) fn read<'b>(&self, database: &mut Database, input: &'b mut Input) -> Result<Import<'b>, Failure> {
-        let name = input::name(&self.args.request);
+        let path = self.args.list.as_ref().or(self.args.request.as_ref());
+        let name = path.map_or_else(String::new, |path| input::name(path));
         match input {
-            Input::Json(bytes) => {
-                if !self.args.csv.is_empty() {
-                    let problem = "is a JSON request, which has its own fields for `--from`, `--step` and the other \
-                                   options for a CSV; remove these options";
-                    return Err(Failure::new(name, problem));
-                }
+            Input::Request(bytes) => {
                 let request = EnrollmentRequest::from_json(bytes);
-                let reference = self.reference_data(database, &request)?;
-                Ok(Import { name, source: Source::Request(Box::new(request)), reference })
+                let id = self.own_id().unwrap_or_else(|| EnrollmentId::from_uuid(Uuid::now_v7()));
+                let reference = self.reference_data(database, id, &request)?;
+                Ok(Import { name, id, source: Source::Request(Box::new(request)), reference })
             }
-            Input::Csv(csv) => {
+            Input::List(file) => {
+                let file = file.try_clone().map_err(|e| Failure::from_error(&name, &e))?;
+                let request = empty_request(&self.args.options);
                 // The types of the columns depend on the custom object in the database.
-                let reference = self.reference_data(database, &empty_request(&self.args.csv))?;
-                let people = csv_import::count(&name, csv, self.custom_object(&reference))?;
-                let sizes = csv_import::batch_sizes(people);
-                if let Some(key) = self.args.idempotency_key.as_deref().filter(|_| sizes.len() > 1)
-                    && self.enrollment(EnrollmentKey::Idempotency(key), &EnrollmentRequest::default()).id().is_none()
-                {
-                    let problem = "must be 1 to 255 visible ASCII characters (invalid_idempotency_key)";
-                    return Err(Failure::new("--idempotency-key", problem));
+                let nil = EnrollmentId::from_uuid(Uuid::nil());
+                let reference = self.reference_data(database, nil, &request)?;
+                let mut settings = self.settings();
+                if let Some(id) = self.args.options.custom_object {
+                    settings = settings.with_custom_object(custom_object(&reference, id)?);
                 }
-                Ok(Import { name, source: Source::List(csv, sizes), reference })
+                let list = list_file::read(&name, file, list_file::options(&self.args.reading)?, settings)?;
+                let id = self.list_id(&name, &list)?;
+                let reference = self.reference_data(database, id, &request)?;
+                // A list that is continued keeps its instant.
+                let at = reference.enrollments.get(&id).map_or(self.at, |first| first.at);
+                Ok(Import { name, id, source: Source::List(Box::new(list), at), reference })
             }
         }
     }
@@ -175,31 +203,24 @@ impl<'a> ImportJob<'a> {
         import: &mut Import<'_>,
         mut work: impl FnMut(&Batch<'_>) -> Result<(), ImportError>,
     ) -> Result<(), ImportError> {
-        let requests = import.requests();
-        let Import { name, source, reference } = import;
-        let (csv, sizes) = match source {
+        let Import { name, id, source, reference } = import;
+        let (list, at) = match source {
             Source::Request(request) => {
-                let enrollment = self.enrollment(self.key(0, requests), request);
-                return work(&Batch { enrollment, rows: None, reference, name });
+                let enrollment = self.enrollment(self.key(*id), request);
+                return work(&Batch { enrollment, rows: None, notes: &[], reference, name });
             }
-            Source::List(csv, sizes) => (csv, sizes),
+            Source::List(list, at) => (list, *at),
         };
-        let changed = || Failure::new(&name, "changed during the import; run it again");
-        let mut people = csv_import::People::read(name, csv, self.custom_object(reference))?;
-        let (mut request, mut rows) = (empty_request(&self.args.csv), Vec::new());
-        for (number, size) in (0..).zip(sizes) {
-            request.to.clear();
-            rows.clear();
-            for _ in 0..*size {
-                let (person, row) = people.next()?.ok_or_else(changed)?;
-                request.to.push(person);
-                rows.push(row);
-            }
-            let enrollment =
-                Enrollment { at: self.at(number), ..self.enrollment(self.key(number, requests), &request) };
-            work(&Batch { enrollment, rows: Some(&rows), reference, name })?;
+        let failed = |e| list_file::failure(name, &e);
+        let mut request = empty_request(&self.args.options);
+        for part in list.requests(*id, at).map_err(failed)? {
+            let ListRequest { id, at, recipients, rows, notes, .. } = part.map_err(failed)?;
+            request.to = recipients;
+            let rows: Vec<usize> = rows.into_iter().map(|row| usize::try_from(row).unwrap_or(usize::MAX)).collect();
+            let enrollment = Enrollment { at, ..self.enrollment(EnrollmentKey::Id(id), &request) };
+            work(&Batch { enrollment, rows: Some(&rows), notes: &notes, reference, name })?;
         }
-        people.next()?.map_or(Ok(()), |_| Err(changed().into()))
+        Ok(())
     }
 
     /// Checks all requests of an import before the first one is written: each request commits on its own.
@@ -209,7 +230,7 @@ impl<'a> ImportJob<'a> {
         database: &str,
         import: &mut Import<'_>,
     ) -> Result<(), ImportError> {
-        if import.requests() == 1 {
+        if import.requests() <= 1 {
             return Ok(());
         }
         let engine = Engine::new(&self.policy);
@@ -218,55 +239,93 @@ impl<'a> ImportJob<'a> {
         })
     }
 
-    /// Returns the custom object whose properties the columns of a list contain.
-    fn custom_object<'c>(&self, reference: &'c ReferenceData) -> Option<&'c CustomObject> {
-        Some(&reference.custom_objects.get(&self.args.csv.custom_object?)?.value)
+    /// Returns the settings of a list. A file can have any size, since it is the caller's own.
+    fn settings(&self) -> Settings {
+        list_file::without_limit(Settings::new(self.at))
     }
 
     fn reference_data(
         &self,
         database: &mut Database,
+        id: EnrollmentId,
         request: &EnrollmentRequest<'_>,
     ) -> Result<ReferenceData, Failure> {
-        let enrollment = self.enrollment(EnrollmentKey::Id(self.id), request);
+        let enrollment = self.enrollment(EnrollmentKey::Id(id), request);
         let reference = database.inbox().reference_data(&enrollment.reference_query());
         reference.map_err(|e| Failure::from_error(database.name(), &e))
     }
 
     fn enrollment<'r>(&self, key: EnrollmentKey<'r>, request: &'r EnrollmentRequest<'r>) -> Enrollment<'r> {
-        let (organization_id, sequence_id, at) = (self.organization_id, self.args.sequence, self.at);
+        let (organization_id, sequence_id, at) = (self.organization_id, self.sequence_id, self.at);
         Enrollment { organization_id, sequence_id, key, at, request }
     }
 
-    /// Returns the instant of a request: one millisecond after the previous request. So each request has a tag with its
-    /// own name, and the ids of its rows follow those of the previous request: ids are ordered by instant and index.
-    fn at(&self, number: u32) -> Timestamp {
-        Timestamp::from_millis(self.at.millis().saturating_add(number.into())).unwrap_or(self.at)
+    /// Returns the key of a single request.
+    fn key(&self, id: EnrollmentId) -> EnrollmentKey<'_> {
+        self.args.idempotency_key.as_deref().map_or(EnrollmentKey::Id(id), EnrollmentKey::Idempotency)
     }
 
-    /// Returns the key of a request. `requests` is the number of requests of the import.
-    fn key(&self, number: u32, requests: usize) -> EnrollmentKey<'_> {
-        match &self.args.idempotency_key {
-            Some(key) if requests == 1 => EnrollmentKey::Idempotency(key),
-            _ if requests == 1 => EnrollmentKey::Id(self.id),
-            _ => EnrollmentKey::Id(self.id.part(number)),
+    /// Returns the id that the caller chose: `--id`, or that of the idempotency key.
+    fn own_id(&self) -> Option<EnrollmentId> {
+        let by_key = |key: &String| EnrollmentId::from_idempotency_key(self.organization_id, key);
+        self.args.id.map(EnrollmentId::from_uuid).or_else(|| self.args.idempotency_key.as_ref().map(by_key))
+    }
+
+    /// Returns the id of a list: the caller's, else derived from its content and all options.
+    fn list_id(&self, name: &str, list: &List<File>) -> Result<EnrollmentId, Failure> {
+        if let Some(id) = self.args.id {
+            return Ok(EnrollmentId::from_uuid(id));
         }
-    }
-
-    /// Returns the failure of an import after `done` of its `requests`, with a hint how to continue. `verb` is what
-    /// happened to the requests before, such as `enrolled`.
-    pub(crate) fn failure(&self, error: ImportError, (done, requests): (usize, usize), verb: &str) -> Failure {
-        let ImportError { failure, may_be_written } = error;
-        let same = match &self.args.idempotency_key {
-            Some(_) => "run the same command again".to_owned(),
-            None => format!("run the same command with `--id {}`", self.id.as_uuid()),
+        let RequestArgs { from, step, schedule_at, custom_object, resource, call_flow } = &self.args.options;
+        let region = self.args.reading.default_region.as_ref().map(ToString::to_string);
+        let options = json!([
+            self.sequence_id,
+            from,
+            step,
+            schedule_at,
+            custom_object,
+            resource.map(Resource::as_str),
+            call_flow,
+            region
+        ]);
+        let options = options.to_string();
+        let key = match &self.args.idempotency_key {
+            Some(key) => ListKey::Idempotency(key),
+            None => ListKey::Content(options.as_bytes()),
         };
-        match done {
-            0 if may_be_written => failure.with_hint(&format!("{same}: it enrolls no one twice")),
-            0 => failure,
-            _ => failure.with_hint(&format!("{done} of {requests} requests are {verb}; {same} to continue after them")),
+        list.id(self.organization_id, key).map_err(|e| match e {
+            enroll_import::ListError::InvalidIdempotencyKey => {
+                Failure::new("--idempotency-key", "must be 1 to 255 visible ASCII characters (invalid_idempotency_key)")
+            }
+            e => list_file::failure(name, &e),
+        })
+    }
+
+    /// Returns the failure of an import after `done` of its requests, with a hint how to continue. `verb` is what
+    /// happened to the requests before, such as `enrolled`.
+    pub(crate) fn failure(&self, import: &Import<'_>, error: ImportError, done: usize, verb: &str) -> Failure {
+        let ImportError { failure, may_be_written } = error;
+        let has_key = self.args.list.is_some() || self.args.id.is_some() || self.args.idempotency_key.is_some();
+        let same = if has_key {
+            "run the same command again".to_owned()
+        } else {
+            format!("run the same command with `--id {}`", import.id)
+        };
+        match (done, import.requests()) {
+            (0, _) if may_be_written => failure.with_hint(&format!("{same}: it enrolls no one twice")),
+            (0, _) => failure,
+            (_, requests) => {
+                let problem = format!("{done} of {requests} requests are {verb}; {same} to continue after them");
+                failure.with_hint(&problem)
+            }
         }
     }
+}
+
+/// Returns the custom object whose properties the columns of a list contain.
+fn custom_object(reference: &ReferenceData, id: enroll::CustomObjectId) -> Result<&CustomObject, Failure> {
+    let found = reference.custom_objects.get(&id).map(|object| &*object.value);
+    found.ok_or_else(|| Failure::new("--custom-object", format!("the organization has no custom object `{id}`")))
 }
 
 /// Checks an enrollment, unless it was accepted before.
@@ -313,8 +372,8 @@ pub(crate) fn organization(
     }
 }
 
-/// Returns a request with the options for a CSV and no recipients.
-fn empty_request(args: &CsvArgs) -> EnrollmentRequest<'static> {
+/// Returns a request with the options for a list and no recipients.
+fn empty_request(args: &RequestArgs) -> EnrollmentRequest<'static> {
     let mut request = EnrollmentRequest::default();
     request.from = args.from.clone().map(Into::into);
     request.step_id = args.step;
@@ -353,11 +412,6 @@ fn rejection_failure(name: &str, rejection: &Rejection, row: impl Fn(usize) -> O
 /// Reads the clock.
 pub(crate) fn current_time() -> Result<Timestamp, Failure> {
     Timestamp::try_from(Utc::now()).map_err(|e| Failure::from_error("the clock", &e))
-}
-
-fn format_from_name(path: &Path) -> Format {
-    let csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    if csv { Format::Csv } else { Format::Json }
 }
 
 /// The number of organizations that an error message lists.

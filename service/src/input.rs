@@ -3,11 +3,12 @@
 use serde_path_to_error::{Path as JsonPath, Segment};
 use std::fmt::Write;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::path::Path;
 
 use enroll::seed::Seed;
 use enroll::{EnrollmentPolicy, Snapshot};
+use enroll_import::Mapping;
 use serde::de::DeserializeOwned;
 
 use crate::Failure;
@@ -28,38 +29,6 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
             Ok(bytes)
         }
         Err(e) => Err(Failure::from_error(name(path), &e)),
-    }
-}
-
-/// Input that can be read several times, each time from its beginning and without a byte order mark.
-pub(crate) enum RepeatableInput {
-    File(File),
-    /// The content of an input that can be read only once.
-    Bytes(Vec<u8>),
-}
-
-impl RepeatableInput {
-    /// Opens a file. Standard input, a pipe or a device is read into memory.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        if path == Path::new("-") || !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return read(path).map(Self::Bytes);
-        }
-        File::open(path).map(Self::File).map_err(|e| Failure::from_error(name(path), &e))
-    }
-
-    /// Returns a reader that starts at the beginning.
-    pub(crate) fn reader(&mut self) -> io::Result<Box<dyn Read + '_>> {
-        let file = match self {
-            Self::File(file) => file,
-            Self::Bytes(bytes) => return Ok(Box::new(&bytes[..])),
-        };
-        file.rewind()?;
-        let mut mark = Vec::new();
-        file.take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut mark)?;
-        if mark != BYTE_ORDER_MARK {
-            file.rewind()?;
-        }
-        Ok(Box::new(file))
     }
 }
 
@@ -84,6 +53,11 @@ pub(crate) fn seed(path: &Path) -> Result<SeedFile, Failure> {
 
 /// Reads an enrollment policy.
 pub(crate) fn policy(path: &Path) -> Result<EnrollmentPolicy, Failure> {
+    json(path)
+}
+
+/// Reads the fields of the columns of a list.
+pub(crate) fn mapping(path: &Path) -> Result<Mapping, Failure> {
     json(path)
 }
 

@@ -3,7 +3,6 @@
 mod args;
 mod audit;
 mod background;
-mod csv_import;
 mod database;
 mod demo;
 mod erase;
@@ -12,11 +11,16 @@ mod http;
 mod import_job;
 mod input;
 mod keys;
+mod list_file;
+mod list_report;
+mod listings;
+mod manual;
 mod repeated_contacts;
 mod retention;
 mod retry;
 mod run;
 mod seed;
+mod sequences;
 mod serve;
 mod shares;
 mod sql;
@@ -42,10 +46,15 @@ fn main() -> ExitCode {
         Command::Retry(args) => background::retry(&args),
         Command::Erase(args) => erase::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Sequences(args) => listings::sequences(&args),
+        Command::Enrollments(args) => listings::enrollments(&args),
+        Command::Channels(args) => listings::channels(&args),
         Command::Keys(command) => keys::run(&command),
         Command::Seed(args) => seed::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Vectors(args) => vectors::run(&args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { command } => manual::page(&command),
     };
     exit_code.unwrap_or_else(|failure| {
         print_to_stderr(&format!("error: {failure}"));

@@ -1,7 +1,8 @@
-//! `enroll run`: enrolls a request or a list of people, in a database or in memory.
+//! `enroll run`: enrolls a list or a request, in a database or in memory.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -9,10 +10,12 @@ use enroll::report::Counts;
 use enroll::{Engine, Enrolled, EnrollmentReport, Repository, enroll_contacts, preview};
 
 use enroll_demo::print::{self, Listing, RecipientLine};
+use enroll_import::Note;
 
 use crate::args::RunArgs;
 use crate::database::Database;
 use crate::import_job::{Batch, Import, ImportError, ImportJob};
+use crate::list_report::{LISTED, ListReport};
 use crate::repeated_contacts::RepeatedContacts;
 use crate::{Failure, print_to_stderr, print_to_stdout};
 
@@ -20,7 +23,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let (job, mut database) = ImportJob::new(&args.import, args.seed.as_deref())?;
     let mut input = job.open_input()?;
     let mut import = job.read(&mut database, &mut input)?;
-    Run { args, job: &job }.enroll_all(&mut database, &mut import)?.print(args, &job)
+    let list = import.list_report(if args.all || args.json { usize::MAX } else { LISTED })?;
+    Run { args, job: &job }.enroll_all(&mut database, &mut import)?.print(args, &import, list.as_ref())
 }
 
 /// A run of an import.
@@ -42,7 +46,7 @@ impl Run<'_> {
         match enrolled {
             Ok(()) => Ok(summary),
             Err(error) if self.args.preview => Err(error.failure),
-            Err(error) => Err(self.job.failure(error, (summary.requests, requests), "enrolled")),
+            Err(error) => Err(self.job.failure(import, error, summary.requests, "enrolled")),
         }
     }
 
@@ -67,7 +71,7 @@ impl Run<'_> {
             };
             let enrolled = enrolled.map_err(|e| batch.error(name, &e))?;
             bar.inc(enrolled.report.outcomes.len() as u64);
-            Ok(summary.add(batch, enrolled)?)
+            Ok(summary.add(batch, &enrolled)?)
         })
     }
 }
@@ -88,13 +92,14 @@ struct Summary {
     /// The title of the number column: `recipient` or `row`.
     number_title: &'static str,
     repeated: Option<RepeatedContacts>,
+    preview: bool,
     json: Option<Json>,
 }
 
 #[derive(Default)]
 struct Json {
-    reports: Vec<Enrolled>,
-    repeated: Vec<serde_json::Value>,
+    reports: Vec<Value>,
+    repeated: Vec<Value>,
 }
 
 impl Summary {
@@ -108,14 +113,15 @@ impl Summary {
             tags: String::new(),
             warnings: String::new(),
             accepted_keys: None,
-            listing: Listing::new(args.all),
+            listing: Listing::new(args.all, args.preview),
             number_title: "recipient",
             repeated,
+            preview: args.preview,
             json: args.json.then(Json::default),
         })
     }
 
-    fn add(&mut self, batch: &Batch<'_>, enrolled: Enrolled) -> Result<(), Failure> {
+    fn add(&mut self, batch: &Batch<'_>, enrolled: &Enrolled) -> Result<(), Failure> {
         let report = &enrolled.report;
         self.requests += 1;
         self.replayed += usize::from(enrolled.replayed);
@@ -138,16 +144,21 @@ impl Summary {
             Some(repeated) => repeated.record(report, rows).map_err(|e| sqlite_failure(&e))?,
             None => Vec::new(),
         };
+        let notes = notes_by_index(batch);
         for (entry, outcome) in batch.enrollment.request.to.iter().zip(&report.outcomes) {
             let number = rows.get(outcome.index).copied().unwrap_or(outcome.index);
             let first_row = first_rows.get(outcome.index).copied().flatten();
-            self.listing.add(&RecipientLine { number, rows, entry, outcome, first_row });
+            let row_notes = notes.get(&outcome.index).into_iter().flatten().map(ToString::to_string).collect();
+            let read_as = enrolled.read_as.get(outcome.index).filter(|_| self.preview);
+            self.listing.add(&RecipientLine { number, rows, entry, outcome, first_row, row_notes, read_as });
             if let (Some(json), Some(first)) = (&mut self.json, first_row) {
                 json.repeated.push(json!({ "row": number, "first_row": first, "contact_id": outcome.contact_id }));
             }
         }
         if let Some(json) = &mut self.json {
-            json.reports.push(enrolled);
+            let mut report = enrolled_json(enrolled);
+            add_rows(&mut report, batch);
+            json.reports.push(report);
         }
         Ok(())
     }
@@ -163,39 +174,66 @@ impl Summary {
         sum.conversations_created += counts.conversations_created;
     }
 
-    fn print(self, args: &RunArgs, job: &ImportJob<'_>) -> Result<ExitCode, Failure> {
+    fn print(self, args: &RunArgs, import: &Import<'_>, list: Option<&ListReport>) -> Result<ExitCode, Failure> {
         if let Some(Json { reports, repeated }) = self.json {
             // The JSON of a preview and of an enrollment is the same, so the line goes to standard error.
             if args.preview {
                 print_to_stderr(PREVIEW);
             }
-            if let [report] = &reports[..] {
-                return print_json(&enrolled_json(report));
-            }
-            let reports: Vec<_> = reports.iter().map(enrolled_json).collect();
-            return print_json(&json!({ "import_id": job.id, "reports": reports, "again": repeated }));
+            let Some(list) = list else { return print_json(&json!(reports.first())) };
+            return print_json(&json!({
+                "list_id": import.id, "list": list.mapping_json(), "counts": self.counts, "reports": reports,
+                "again": repeated, "set_aside": list.set_aside_json(),
+            }));
         }
         let mut text = String::new();
         if args.preview {
             let _infallible = writeln!(text, "{PREVIEW}");
         }
+        text.push_str(&list.map(ListReport::mapping_text).unwrap_or_default());
         text.push_str(&self.target);
         if self.requests > 1 {
-            let _infallible = writeln!(text, "{} requests, import `{}`", self.requests, job.id);
+            let _infallible = writeln!(text, "{} requests, list `{}`", self.requests, import.id);
         }
         if self.replayed > 0 {
             let _infallible =
                 writeln!(text, "replayed: {} of {} requests were enrolled before", self.replayed, self.requests);
         }
         text.push_str(&print::counts(&self.counts));
+        if let Some(list) = list.filter(|list| list.set_aside > 0) {
+            let _infallible = writeln!(text, "{:<20} {:>7}", "rows set aside", list.set_aside);
+        }
         text.push_str(&self.tags);
         text.push_str(&self.warnings);
         text.push_str(&self.accepted_keys.unwrap_or_default());
         text.push('\n');
-        text.push_str(&self.listing.table(self.number_title));
+        if self.requests > 0 {
+            text.push_str(&self.listing.table(self.number_title));
+        }
+        text.push_str(&list.map(ListReport::set_aside_text).unwrap_or_default());
         print_to_stdout(&text)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Adds to each outcome its row in the list, and what was changed or left out when the row was read.
+fn add_rows(report: &mut Value, batch: &Batch<'_>) {
+    let Some(rows) = batch.rows else { return };
+    let notes = notes_by_index(batch);
+    for (index, outcome) in report["outcomes"].as_array_mut().into_iter().flatten().enumerate() {
+        outcome["row"] = json!(rows.get(index));
+        if let Some(notes) = notes.get(&index) {
+            outcome["row_notes"] = json!(notes);
+        }
+    }
+}
+
+fn notes_by_index<'p>(batch: &Batch<'p>) -> BTreeMap<usize, Vec<&'p Note>> {
+    let mut by_index = BTreeMap::<usize, Vec<&Note>>::new();
+    for (index, note) in batch.notes {
+        by_index.entry(*index).or_default().push(note);
+    }
+    by_index
 }
 
 fn sqlite_failure(error: &rusqlite::Error) -> Failure {
@@ -231,11 +269,11 @@ pub(crate) fn enrolled_json(enrolled: &Enrolled) -> serde_json::Value {
 }
 
 /// Returns a progress bar for an import of several requests. It is hidden if standard error is not a terminal.
-fn progress_bar(people: usize, requests: usize) -> ProgressBar {
-    if requests == 1 {
+fn progress_bar(people: u64, requests: usize) -> ProgressBar {
+    if requests <= 1 {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(people as u64);
+    let bar = ProgressBar::new(people);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} people, {eta} left") {
         bar.set_style(style);
     }

@@ -2,7 +2,6 @@
 
 mod support;
 
-use enroll::seed::Seed;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,29 +11,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-use support::{Folder, SEQUENCE, enroll, error_line, json, on_postgresql, path, postgres, text};
-
-const ORGANIZATION: enroll::OrganizationId = enroll::OrganizationId::from_uuid(Uuid::from_u128(1));
-
-/// The name of a database on the command line.
-struct TestDatabase(String);
+use support::{
+    Folder, ORGANIZATION, SEQUENCE, TestDatabase, enroll, error_line, json, on_postgresql, path, people, text,
+};
 
 impl TestDatabase {
-    fn file(folder: &Folder) -> Self {
-        Self(path(&folder.0.join("enroll.db")).to_owned()).load_seed(folder)
-    }
-
-    fn postgres(folder: &Folder) -> Self {
-        Self(postgres()).load_seed(folder)
-    }
-
-    fn load_seed(self, folder: &Folder) -> Self {
-        text(&enroll(&["seed", path(&folder.0.join("seed.json")), "--database", &self.0], &[]));
-        self
-    }
-
     fn submit(&self, request: &Path, key: &str, more: &[&str]) -> std::process::Output {
-        let args = ["submit", "--database", &self.0, "--sequence", SEQUENCE, "--request", path(request)];
+        let [option, file] = people(request);
+        let args = ["submit", "--database", &self.0, "--sequence", SEQUENCE, option, file];
         enroll(&args, &[&["--idempotency-key", key], more].concat())
     }
 
@@ -55,20 +39,6 @@ impl TestDatabase {
     fn status(&self, id: &str) -> Value {
         let output = enroll(&["status", id, "--database", &self.0, "--json"], &[]);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
-    }
-
-    fn dump(&self) -> Seed {
-        if !self.0.starts_with("postgres") {
-            let connection = rusqlite::Connection::open(&self.0).unwrap();
-            return enroll_sqlite::seed::dump(&connection, ORGANIZATION).unwrap();
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let tls = enroll_postgres::tokio_postgres::NoTls;
-            let (mut client, connection) = enroll_postgres::tokio_postgres::connect(&self.0, tls).await.unwrap();
-            tokio::spawn(connection);
-            enroll_postgres::seed::dump(&mut client, ORGANIZATION).await.unwrap()
-        })
     }
 
     /// Starts workers that run until they are killed. Their standard error is a pipe.

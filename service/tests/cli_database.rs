@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use uuid::Uuid;
 
-use support::{Folder, SEED, SEQUENCE, enroll, error_line, json, on_postgresql, path, postgres, text};
+use support::{Folder, SEED, SEQUENCE, enroll, error_line, json, on_postgresql, path, people, postgres, text};
 
 const ONE: &str = r#"{"to": [{"phone": "2025550187"}]}"#;
 const ID: &str = "00000000-0000-0000-0000-0000000000aa";
@@ -24,7 +24,8 @@ fn seeded(name: &str) -> (Folder, PathBuf) {
 
 /// Runs `enroll run` on a database.
 fn run(database: &str, request: &Path, more: &[&str]) -> std::process::Output {
-    enroll(&["run", "--database", database, "--sequence", SEQUENCE, "--request", path(request)], more)
+    let [option, file] = people(request);
+    enroll(&["run", "--database", database, "--sequence", SEQUENCE, option, file], more)
 }
 
 /// Returns all rows of a file.
@@ -33,6 +34,14 @@ fn rows(file: &Path) -> Value {
     let seed: Seed =
         enroll_sqlite::seed::dump(&connection, enroll::OrganizationId::from_uuid(Uuid::from_u128(1))).unwrap();
     serde_json::to_value(seed).unwrap()
+}
+
+/// Changes a report into that of a repeated request, which does not read the addresses again.
+fn mark_replayed(report: &mut Value) {
+    report["replayed"] = true.into();
+    for outcome in report["outcomes"].as_array_mut().unwrap() {
+        outcome.as_object_mut().unwrap().remove("read_as");
+    }
 }
 
 /// Returns a CSV with a number of people, and a last row.
@@ -120,7 +129,7 @@ fn the_same_id_or_key_returns_the_same_report() {
         let first = json(&run(path(&file), &request, &same));
         let before = rows(&file);
         let mut replayed = first;
-        replayed["replayed"] = true.into();
+        mark_replayed(&mut replayed);
         assert_eq!(json(&run(path(&file), &request, &same)), replayed);
         assert_eq!(rows(&file), before);
     }
@@ -189,7 +198,7 @@ fn csv_columns_have_the_types_of_the_custom_object() {
     let csv = folder.file("r.csv", "phone,properties.score\n2025550187,7\n");
     let object = ["--custom-object", "00000000-0000-0000-0000-000000000008", "--resource", "contact", "--json"];
     let report = json(&run(path(&file), &csv, &object));
-    assert_eq!(report["outcomes"][0]["notes"], Value::Null);
+    assert_eq!(report["reports"][0]["outcomes"][0]["notes"], Value::Null);
     assert_eq!(rows(&file)["custom_records"][0]["properties"]["score"], 7);
 }
 
@@ -213,7 +222,7 @@ fn one_of_several_organizations_must_be_named() {
     assert!(none.contains("--organization: ") && none.contains("has no organization `"), "{none}");
     // The sequence belongs to another organization.
     let other = ["--organization", "00000000-0000-0000-0000-0000000000b0"];
-    assert!(error_line(&run(path(&file), &request, &other)).contains("sequence_not_found"));
+    assert!(error_line(&run(path(&file), &request, &other)).contains("--sequence: the organization has no sequence"));
 
     let empty = folder.0.join("empty.db");
     drop(enroll_sqlite::SqliteRepository::open(&empty).unwrap());
@@ -241,25 +250,27 @@ fn a_preview_does_not_change_the_file() {
 #[test]
 fn an_import_is_checked_before_it_writes_and_can_be_continued() {
     let (folder, file) = seeded("db-import");
+    // The id of the second request belongs to another request.
+    let taken = enroll::EnrollmentId::from_uuid(ID.parse().unwrap()).part(1).to_string();
+    json(&run(path(&file), &folder.file("r.json", ONE), &["--id", &taken, "--json"]));
     let before = rows(&file);
-    let bad = folder.file("bad.csv", &list(4500, "Late,+13035550000,13\n"));
-    let refused = error_line(&run(path(&file), &bad, &["--id", ID]));
-    assert!(refused.contains("row 4502, `birth_date`: month 13 is not a possible date"), "{refused}");
-    assert!(!refused.contains("are enrolled"), "{refused}");
+    let good = folder.file("good.csv", &list(4500, ""));
+    let refused = error_line(&run(path(&file), &good, &["--id", ID]));
+    assert!(refused.contains("idempotency_conflict") && !refused.contains("are enrolled"), "{refused}");
     assert_eq!(rows(&file), before);
 
-    let good = folder.file("good.csv", &list(4500, ""));
-    let whole = json(&run(path(&file), &good, &["--id", ID, "--json"]));
+    let id = ["--id", "00000000-0000-0000-0000-0000000000bb"];
+    let whole = json(&run(path(&file), &good, &[&id[..], &["--json"]].concat()));
     let after = rows(&file);
     let mut replayed = whole;
     for report in replayed["reports"].as_array_mut().unwrap() {
-        report["replayed"] = true.into();
+        mark_replayed(report);
     }
-    assert_eq!(json(&run(path(&file), &good, &["--id", ID, "--json"])), replayed);
+    assert_eq!(json(&run(path(&file), &good, &[&id[..], &["--json"]].concat())), replayed);
     assert_eq!(rows(&file), after);
     // Another list with the same id is rejected before any of it is enrolled.
     let other = folder.file("other.csv", &list(4501, ""));
-    assert!(error_line(&run(path(&file), &other, &["--id", ID])).contains("idempotency_conflict"));
+    assert!(error_line(&run(path(&file), &other, &id)).contains("idempotency_conflict"));
     assert_eq!(rows(&file), after);
 }
 
@@ -270,7 +281,7 @@ fn repeated_people_are_reported_even_if_they_existed_before() {
     let output = text(&run(path(&file), &many, &[]));
     assert!(output.contains("8502  P1   reprocessed  same person as row 3\n"), "{output}");
     // Now all contacts existed before the import.
-    let again = json(&run(path(&file), &many, &["--json"]));
+    let again = json(&run(path(&file), &many, &["--json", "--idempotency-key", "again"]));
     assert_eq!(again["reports"].as_array().unwrap().len(), 3);
     let contact = &again["reports"][0]["outcomes"][1]["contact_id"];
     let expected = serde_json::json!([
@@ -281,13 +292,15 @@ fn repeated_people_are_reported_even_if_they_existed_before() {
     assert_eq!(again["reports"][2]["outcomes"][2833]["disposition"], "duplicate");
 
     // Standard input gives the same output.
-    let from = |request: &str| {
+    let from = |list: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_enroll"));
-        command.args(["run", "--preview", "--format", "csv", "--sequence", SEQUENCE, "--request", request]);
+        command.args(["run", "--preview", "--sequence", SEQUENCE, "--list", list]);
         command.args(["--database", path(&file), "--at", "2026-02-01T15:00:00Z", "--id", ID, "--all"]);
         text(&command.stdin(std::fs::File::open(&many).unwrap()).output().unwrap())
     };
-    assert_eq!(from("-"), from(path(&many)));
+    let output = from(path(&many));
+    assert!(output.contains(&format!("\n{}: text, UTF-8, ", path(&many))), "{output}");
+    assert_eq!(from("-"), output.replace(path(&many), "standard input"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod enrollment;
 mod list;
 mod lists;
 mod postgres;
+mod reference;
 mod sqlite;
 
 use chrono::{DateTime, Utc};
@@ -23,6 +24,7 @@ pub(crate) use self::lists::{
     ContactFilter, ContactRow, EnrollmentRow, SequenceRow, StepContactRow, contacts, enrollments, has_sequence,
     sequences, step_contacts,
 };
+pub(crate) use self::reference::{ChannelRow, SequenceTitle, channels, sequence_titles};
 
 /// A page of a list.
 #[derive(Debug)]

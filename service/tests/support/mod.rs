@@ -7,6 +7,10 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use enroll::OrganizationId;
+use enroll::seed::Seed;
+use uuid::Uuid;
+
 pub(crate) const SEQUENCE: &str = "00000000-0000-0000-0000-000000000005";
 pub(crate) const SEED: &str = r#"{
   "organization_id": "00000000-0000-0000-0000-000000000001", "now": "2026-02-01T15:00:00Z",
@@ -37,13 +41,13 @@ impl Folder {
         path
     }
 
-    /// Writes a file into the folder, and runs `enroll run` with it.
-    pub(crate) fn run(&self, name: &str, text: &str, more: &[&str]) -> Output {
-        let request = self.file(name, text);
-        enroll(
-            &["run", "--seed", path(&self.0.join("seed.json")), "--sequence", SEQUENCE, "--request", path(&request)],
-            more,
-        )
+    /// Writes a file into the folder, and runs `enroll run` with it: a request if it is JSON, else a list.
+    pub(crate) fn run(&self, name: &str, text: impl AsRef<[u8]>, more: &[&str]) -> Output {
+        let file = self.0.join(name);
+        std::fs::write(&file, text).unwrap();
+        let seed = self.0.join("seed.json");
+        let [option, file] = people(&file);
+        enroll(&["run", "--seed", path(&seed), "--sequence", SEQUENCE, option, file], more)
     }
 }
 
@@ -51,6 +55,11 @@ impl Drop for Folder {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).unwrap();
     }
+}
+
+/// Returns the option for a file with people: a request if it is JSON, else a list.
+pub(crate) fn people(file: &Path) -> [&str; 2] {
+    [if file.extension().is_some_and(|extension| extension == "json") { "--request" } else { "--list" }, path(file)]
 }
 
 pub(crate) fn path(path: &Path) -> &str {
@@ -96,4 +105,44 @@ pub(crate) use on_postgresql;
 pub(crate) fn postgres() -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(enroll_postgres::testing::Server::shared().database()).unwrap()
+}
+
+/// The organization of the seed.
+pub(crate) const ORGANIZATION: OrganizationId = OrganizationId::from_uuid(Uuid::from_u128(1));
+
+/// The name of a database on the command line.
+pub(crate) struct TestDatabase(pub(crate) String);
+
+impl TestDatabase {
+    pub(crate) fn file(folder: &Folder) -> Self {
+        Self(path(&folder.0.join("enroll.db")).to_owned()).load_seed(folder)
+    }
+
+    pub(crate) fn postgres(folder: &Folder) -> Self {
+        Self(postgres()).load_seed(folder)
+    }
+
+    fn load_seed(self, folder: &Folder) -> Self {
+        text(&enroll(&["seed", path(&folder.0.join("seed.json")), "--database", &self.0], &[]));
+        self
+    }
+
+    /// Returns all rows. A row of another organization than the given one contains its id.
+    pub(crate) fn dump_of(&self, organization_id: OrganizationId) -> Seed {
+        if !self.0.starts_with("postgres") {
+            let connection = rusqlite::Connection::open(&self.0).unwrap();
+            return enroll_sqlite::seed::dump(&connection, organization_id).unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let tls = enroll_postgres::tokio_postgres::NoTls;
+            let (mut client, connection) = enroll_postgres::tokio_postgres::connect(&self.0, tls).await.unwrap();
+            tokio::spawn(connection);
+            enroll_postgres::seed::dump(&mut client, organization_id).await.unwrap()
+        })
+    }
+
+    pub(crate) fn dump(&self) -> Seed {
+        self.dump_of(ORGANIZATION)
+    }
 }
