@@ -100,7 +100,7 @@ fn check_bounded(run: impl Fn(usize) -> (Runs, usize), rows: usize) {
     let (one, written_for_one) = run(1);
     let total = |ran: &Runs| ran.values().sum::<usize>();
     let fixed = total(&one) - written_for_one;
-    assert!(fixed < 105, "{one:#?}");
+    assert!(fixed < 110, "{fixed}: {one:#?}");
     // 100 and 4000 recipients, the ignored one included.
     let lists = [99, 3999].map(|recipients| (recipients, run(recipients)));
     for (recipients, (many, written)) in &lists {
