@@ -122,7 +122,26 @@ impl EnrollmentDetail {
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]*$",
             description = "The sender's key for this request: 1 to 255 visible ASCII characters"),
     ),
-    request_body(content = RequestDoc, description = "At most 8 MiB"),
+    request_body(content = RequestDoc, description = "At most 8 MiB", examples(
+        ("Minimal" = (summary = "Two people, at the first step", value = json!({
+            "to": [
+                {"phone": "+1 415 555 0132", "name": "Ann Lee", "email": "ann@example.com"},
+                {"phone": "+1 415 555 0187", "first_name": "Bo", "last_name": "Berg", "external_id": "crm-17"},
+            ],
+        }))),
+        ("With options" = (summary = "Other fields, and options: a step and a custom object of the demo organization", value = json!({
+            "to": [{
+                "phone": "+49 30 901820", "name": "Eva Roth", "language": "de", "external_id": "crm-18",
+                "address": {"address_line_one": "Hauptstraße 1", "city": "Berlin", "post_code": "10178", "country": "DE"},
+                "birth_date": {"day": 24, "month": 12},
+                "properties": {"source": "fair", "score": 7},
+            }],
+            "from": "+12025550100",
+            "step_id": "00000000-0000-0000-0000-000000000052",
+            "schedule_at": "2030-01-31T09:00:00Z",
+            "custom_data": {"custom_object_id": "00000000-0000-0000-0000-00000000000b", "resource": "contact"},
+        }))),
+    )),
     responses(
         (status = 202, description = "Accepted", body = Data<Accepted>,
             headers(("Location" = String, description = "The path of the enrollment"))),

@@ -47,7 +47,10 @@ pub(crate) struct ErasureBody {
 /// is erased too. Without `confirm`, the error counts what would be removed.
 #[utoipa::path(
     post, path = "/v1/contacts/erase", operation_id = "erase_contact", tag = "contacts",
-    request_body(content = ErasureBody),
+    request_body(content = ErasureBody, examples(
+        ("By phone" = (summary = "Count what would be removed", value = json!({"phone": "+12025550123"}))),
+        ("By external id" = (summary = "Erase", value = json!({"external_id": "crm-17", "confirm": true}))),
+    )),
     responses(
         (status = 200, description = "What was removed", body = Data<ErasedDoc>),
         (status = 404, description = "No contact and no stored request matches", body = ErrorBody),

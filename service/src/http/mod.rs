@@ -14,16 +14,16 @@ pub(crate) mod health;
 pub(crate) mod limits;
 pub(crate) mod metrics;
 mod openapi;
+mod page;
 mod query;
 mod retry;
 pub(crate) mod write_timeout;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 use std::any::Any;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -59,9 +59,6 @@ pub(crate) struct App {
 
 /// Returns the router of the service.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let document = openapi::document(&app.key_header_name);
-    // The page sends its key in the same header.
-    let index = include_str!("page/index.html").replace(openapi::KEY_HEADER, &app.key_header_name);
     let api = Router::new()
         .route("/v1/sequences", get(contacts::sequences))
         .route("/v1/sequences/{id}/contacts", post(enrollments::create).get(contacts::list_for_sequence))
@@ -75,12 +72,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     api.route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::show))
-        .route("/openapi.json", file("application/json", document.to_string()))
-        .route("/docs", file(HTML, openapi::page(&document)))
-        .route("/", file(HTML, index))
-        .route("/app.js", file("text/javascript; charset=utf-8", include_str!("page/app.js").to_owned()))
-        .route("/list.js", file("text/javascript; charset=utf-8", include_str!("page/list.js").to_owned()))
-        .route("/style.css", file("text/css; charset=utf-8", include_str!("page/style.css").to_owned()))
+        .merge(page::routes(&app.key_header_name))
         .fallback(async || {
             ApiError::new(StatusCode::NOT_FOUND, "route_not_found", "no route has this path; `/docs` lists the routes")
         })
@@ -93,20 +85,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(map_response(forbid_caching))
         .layer(from_fn_with_state(Arc::clone(&app), metrics::measure))
         .with_state(app)
-}
-
-/// Returns a route with a static file. Its content security policy allows only scripts and requests of this service.
-fn file(kind: &'static str, text: String) -> MethodRouter<Arc<App>> {
-    let bytes = Bytes::from(text);
-    get(async move || {
-        let headers = [
-            (header::CONTENT_TYPE, kind),
-            (header::CONTENT_SECURITY_POLICY, POLICY),
-            (header::REFERRER_POLICY, "no-referrer"),
-            (header::CACHE_CONTROL, "no-cache"),
-        ];
-        (headers, bytes)
-    })
 }
 
 /// Forbids caches to keep a response that is not a file, and browsers to guess its type.
@@ -126,7 +104,3 @@ fn panic_response(_: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!("panic in a request handler");
     ApiError::internal().into_response()
 }
-
-const HTML: &str = "text/html; charset=utf-8";
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

@@ -6,6 +6,7 @@ To use a running service with a new demo database: `service/tests/page/browser_t
 """
 import csv
 import io
+import json
 import os
 import pathlib
 import re
@@ -510,6 +511,22 @@ def a_key_that_was_revoked_is_removed(page, run):
     page["preview"].click()
     page.until(lambda: "unknown or was revoked" in page["key-error"].text, "a revoked key")
     assert page.focused() == "key" and page.js("sessionStorage.length") == 0
+
+
+@step
+def the_documentation_shows_every_operation(page, run):
+    document = json.load(urllib.request.urlopen(f"{page.url}/openapi.json"))
+    operations = sum(len(methods) for methods in document["paths"].values())
+    page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source":
+        "window.violations = []; addEventListener('securitypolicyviolation', (e) => violations.push(e.violatedDirective))"})
+    page.driver.get(f"{page.url}/docs#/enrollments/enroll")
+    shown = lambda: page.js("document.querySelectorAll('.opblock').length") == operations
+    WebDriverWait(page.driver, 30, 0.05).until(lambda _: shown(), "the operations")
+    example = "document.querySelector('.opblock.is-open')?.innerText ?? ''"
+    WebDriverWait(page.driver, 30, 0.05).until(lambda _: "Ann Lee" in page.js(example), "the example of a request")
+    loaded = page.js("performance.getEntriesByType('resource').map((e) => e.name)")
+    assert all(name.startswith((page.url, "data:")) for name in loaded), loaded
+    assert page.js("violations") == [], page.js("violations")
 
 
 def browse(url, key, folder):
