@@ -5,13 +5,15 @@
 
 mod support;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use enroll_bench::lists::{self, Dialect};
 use enroll_bench::people::Scene;
 use enroll_postgres::{PostgresError, PostgresRepository};
 use rusqlite::Connection;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 use support::{NewDatabase, Service, agent, is_test, on_each_database, organizations, store};
 
@@ -51,16 +53,17 @@ impl Pages {
         let get = |path: &str| -> Value { serde_json::from_str(&service.get(&agent, key, path)).expect("it is JSON") };
         let in_sequence = format!("/v1/sequences/{}/contacts", Scene::empty().sequence_id);
         let mut pages: Vec<(String, String)> = Vec::new();
-        for (name, list) in [
-            ("step contacts", in_sequence.clone()),
-            ("step contacts, finished", format!("{in_sequence}?status=finished")),
-            ("contacts", "/v1/contacts".to_owned()),
-            ("enrollments", "/v1/enrollments".to_owned()),
+        let id = |prefix: &str, n: u32| format!("{prefix}000000-0000-0000-0000-{n:012x}");
+        // The place in the middle of each list, as a cursor has it.
+        for (name, list, sort, id) in [
+            ("step contacts", in_sequence.clone(), json!("None"), id("c0", length / 2)),
+            ("step contacts, finished", format!("{in_sequence}?status=finished"), json!("None"), id("c0", length / 4)),
+            ("contacts", "/v1/contacts".to_owned(), json!({"Text": "Person 5"}), id("a0", 0)),
+            ("enrollments", "/v1/enrollments".to_owned(), json!({"Instant": lists::AT}), id("d0", length / 2)),
         ] {
             let separator = if list.contains('?') { '&' } else { '?' };
-            let total = get(&list)["total"].as_u64().expect("a list has a total");
-            let middle = get(&format!("{list}{separator}limit=1&offset={}", total / 2));
-            let cursor = middle["metadata"]["next_cursor"].as_str().expect("more entries follow");
+            let cursor = get(&list)["metadata"]["next_cursor"].as_str().map(|first| moved(first, sort, &id));
+            let cursor = cursor.expect("more entries follow");
             pages.push((format!("{name}: first"), list.clone()));
             pages.push((format!("{name}: middle"), format!("{list}{separator}cursor={cursor}")));
         }
@@ -94,77 +97,28 @@ impl std::fmt::Display for Pages {
     }
 }
 
-/// Inserts contacts, each with a run and a step contact, and a tenth as many enrollments.
+/// Returns a cursor of the same list for another place.
+fn moved(cursor: &str, sort: Value, id: &str) -> String {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).expect("a cursor is Base64");
+    let mut parts: Vec<Value> = serde_json::from_slice(&bytes).expect("a cursor is JSON");
+    parts[1..].clone_from_slice(&[sort, json!(id)]);
+    URL_SAFE_NO_PAD.encode(json!(parts).to_string())
+}
+
+/// Inserts the rows of the lists.
 fn fill(database: &str, length: u32) {
     let sequence = Scene::empty().sequence_id.as_uuid();
-    let rows = ROWS.replace("LENGTH", &length.to_string());
     if !database.starts_with("postgres") {
-        let id = |prefix: &str| format!("unhex(printf('%s%030x', '{prefix}', n))");
-        let rows = rows
-            .replace("enroll.", "enroll_")
-            .replace("SEQUENCE", &format!("x'{}'", sequence.simple()))
-            .replace("ORGANIZATION", &format!("x'{}'", ORGANIZATION.simple()))
-            .replace("NUMBERS", &format!("(with recursive r(n) as (select 0 union all select n + 1 from r where n < {length} - 1) select n from r)"))
-            .replace("NIL", "zeroblob(16)")
-            .replace("NOW", "1769958000000")
-            .replace("DIGEST", "zeroblob(32)")
-            .replace("ID_A", &id("a0"))
-            .replace("ID_B", &id("b0"))
-            .replace("ID_C", &id("c0"))
-            .replace("ID_D", &id("d0"));
         let connection = Connection::open(database).expect("the file is a database");
-        // Like a commit of the engine: the triggers do nothing, and the rows are counted at the end.
-        let sql = format!(
-            "begin; update enroll_engine set writing = 1; {rows} update enroll_engine set writing = 0; commit;"
-        );
-        return connection.execute_batch(&sql).expect("the rows can be inserted");
+        let rows = lists::rows(Dialect::Sqlite, sequence, length);
+        return connection.execute_batch(&rows).expect("the rows can be inserted");
     }
-    let id = |prefix: &str| format!("('{prefix}' || lpad(to_hex(n), 30, '0'))::uuid");
-    let rows = rows
-        .replace("SEQUENCE", &format!("'{sequence}'::uuid"))
-        .replace("ORGANIZATION", &format!("'{ORGANIZATION}'::uuid"))
-        .replace("NUMBERS", &format!("generate_series(0, {length} - 1) as r(n)"))
-        .replace("NIL", "'00000000-0000-0000-0000-000000000000'::uuid")
-        .replace("NOW", "'2026-02-01T15:00:00Z'::timestamptz")
-        .replace("DIGEST", "sha256('')")
-        .replace("ID_A", &id("a0"))
-        .replace("ID_B", &id("b0"))
-        .replace("ID_C", &id("c0"))
-        .replace("ID_D", &id("d0"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime can be built");
     let filled: Result<(), PostgresError> = runtime.block_on(async {
         let client = PostgresRepository::pool_at(database, 1)?.get().await?;
-        let sql = format!("begin; set local enroll.engine = 'on'; {rows} commit; vacuum analyze");
-        for statement in sql.split(';') {
-            client.batch_execute(statement).await?;
-        }
+        client.batch_execute(&lists::rows(Dialect::Postgres, sequence, length)).await?;
+        client.batch_execute("vacuum analyze").await?;
         Ok(())
     });
     filled.expect("the rows can be inserted");
 }
-
-/// The first of `organizations`.
-const ORGANIZATION: Uuid = Uuid::from_u128(1);
-/// Names and phones are not in the order of the ids. The oldest step contacts are inactive, then they are finished.
-const ROWS: &str = "
-insert into enroll.contacts (organization_id, id, phone, name, version)
-    select ORGANIZATION, ID_A, '+12' || (100000000 + cast(n as bigint) * 7919 % LENGTH),
-        case when n % 10 = 0 then null else 'Person ' || (cast(n as bigint) * 104729 % LENGTH) end, 1
-    from NUMBERS;
-insert into enroll.runs (organization_id, id, sequence_id, contact_id, status, started_at)
-    select ORGANIZATION, ID_B, SEQUENCE, ID_A, 'active', NOW from NUMBERS;
-insert into enroll.step_contacts
-        (organization_id, id, run_id, sequence_id, step_id, contact_id, status, scheduled_at)
-    select ORGANIZATION, ID_C, ID_B, SEQUENCE, SEQUENCE, ID_A,
-        case when n < 100 then 'inactive' when n < LENGTH / 2 then 'finished' else 'active' end, NOW
-    from NUMBERS;
-insert into enroll.enrollments
-        (organization_id, id, sequence_id, fingerprint, at, state, command, error, failed_at)
-    select ORGANIZATION, ID_D, SEQUENCE, DIGEST, NOW, 'failed', '{}', 'e', NOW from NUMBERS where n % 10 = 0;
-insert into enroll.counts (organization_id, list, sequence_id, step_id, status, entries)
-    select organization_id, 'contacts', NIL, NIL, '', count(*) from enroll.contacts group by organization_id
-    union all select organization_id, 'enrollments', NIL, NIL, state, count(*) from enroll.enrollments
-        group by organization_id, state
-    union all select organization_id, 'step_contacts', sequence_id, step_id, status, count(*) from enroll.step_contacts
-        group by organization_id, sequence_id, step_id, status;
-";

@@ -2,6 +2,7 @@
 //! the processor time of the service for each call, and the resident memory while the data grows.
 //!
 //! `cargo bench -p enroll-service --bench mixed`. `ENROLL_BENCH_MIXED` is the duration in seconds; default four minutes.
+//! `ENROLL_BENCH_MIXED_RATE` is the highest number of calls per second; by default, a client calls again at once.
 #![expect(clippy::cast_precision_loss, reason = "all counts are small")]
 
 mod support;
@@ -25,6 +26,9 @@ fn main() {
         Err(_) if is_test() => 1,
         Err(_) => 240,
     };
+    let rate: Option<f64> =
+        std::env::var("ENROLL_BENCH_MIXED_RATE").ok().map(|rate| rate.parse().expect("it is a number"));
+    let between = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(CLIENTS as f64 / rate));
     let folder = Folder::new("mixed");
     let database = path(&folder.0.join("enroll.db")).to_owned();
     let key = &organizations(&database, 1)[0];
@@ -34,7 +38,7 @@ fn main() {
         "{:>8} {:>8} {:>12} {:>12} {:>10} {:>12} {:>10} {:>10} {:>10}",
         "seconds", "calls/s", "CPU ms/call", "resident MB", "sent", "post ms", "preview ms", "list ms", "poll ms"
     );
-    let samples = measure(&service, key, Duration::from_secs(seconds));
+    let samples = measure(&service, key, Duration::from_secs(seconds), between);
     let highest = samples.iter().filter_map(|sample| sample.resident_mb).fold(0.0, f64::max);
     println!("highest resident memory: {highest:.0} MB");
     store("mixed-sqlite.json", &samples);
@@ -69,7 +73,8 @@ struct Sample {
     median_ms: [f64; 4],
 }
 
-fn measure(service: &Service, key: &str, duration: Duration) -> Vec<Sample> {
+/// Each client begins a call at least `between` after the one before.
+fn measure(service: &Service, key: &str, duration: Duration, between: Duration) -> Vec<Sample> {
     let calls = Mutex::new(Calls::default());
     let start = Instant::now();
     thread::scope(|scope| {
@@ -83,6 +88,8 @@ fn measure(service: &Service, key: &str, duration: Duration) -> Vec<Sample> {
                     let mut calls = calls.lock().expect("no client panicked");
                     calls.times[call as usize].push(began.elapsed());
                     calls.sent += sent;
+                    drop(calls);
+                    thread::sleep(between.saturating_sub(began.elapsed()));
                 }
             });
         }

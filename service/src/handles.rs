@@ -69,7 +69,7 @@ impl HandleFactory {
                     repository.connection().pragma_update(None, "cache_size", -1024 * cache)?;
                     Ok::<_, SqliteError>(repository)
                 });
-                Ok(Handle(Box::new(Blocking(opened.map_err(|e| Failure::from_error(&self.name, &e))?))))
+                Ok(Handle::on_sqlite(opened.map_err(|e| Failure::from_error(&self.name, &e))?))
             }
             Backend::Postgres(repository) => Ok(Handle(Box::new(repository.clone()))),
         }
@@ -212,6 +212,10 @@ impl PersonalData for Blocking<SqliteRepository> {
 }
 
 impl Handle {
+    pub(crate) fn on_sqlite(repository: SqliteRepository) -> Self {
+        Self(Box::new(Blocking(repository)))
+    }
+
     /// Returns the inbox of the engine.
     pub(crate) fn inbox(&mut self) -> &mut dyn DynAsyncInbox {
         &mut *self.0

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use support::{
-    Folder, ORGANIZATION, SEQUENCE, TestDatabase, enroll, error_line, json, on_postgresql, path, people, text,
+    Folder, ORGANIZATION, PostgresClient, SEQUENCE, TestDatabase, enroll, error_line, json, on_postgresql, path,
+    people, text,
 };
 
 impl TestDatabase {
@@ -234,7 +235,7 @@ on_postgresql! {
         let folder = Folder::new("background-full");
         let base = TestDatabase::postgres(&folder);
         let id = base.accepted(&small_request(&folder), "key-1");
-        let mut client = Client::connect(&base.0);
+        let client = PostgresClient::connect(&base.0);
         // As the server answers if the disk is full.
         client.execute(
             "create function full_disk() returns trigger language plpgsql as
@@ -261,7 +262,7 @@ on_postgresql! {
         let organization = ORGANIZATION.to_string();
         let frozen = json(&base.submit(&request, "one", &["--json", "--organization", &organization]));
         // The worker waits for this lock in the middle of its commit. There it is stopped.
-        let mut holder = Client::connect(&base.0);
+        let holder = PostgresClient::connect(&base.0);
         holder.execute(
             "create function wait() returns trigger language plpgsql as
                 $$ begin perform pg_advisory_xact_lock_shared(1); return null; end $$;
@@ -287,48 +288,6 @@ on_postgresql! {
         for process in [&mut worker, &mut second] {
             process.kill().unwrap();
             process.wait().unwrap();
-        }
-    }
-}
-
-/// A connection to PostgreSQL for the statements of a test.
-struct Client {
-    runtime: tokio::runtime::Runtime,
-    client: enroll_postgres::tokio_postgres::Client,
-}
-
-impl Client {
-    fn connect(url: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let client = runtime.block_on(async {
-            let tls = enroll_postgres::tokio_postgres::NoTls;
-            let (client, connection) = enroll_postgres::tokio_postgres::connect(url, tls).await.unwrap();
-            tokio::spawn(connection);
-            client
-        });
-        Self { runtime, client }
-    }
-
-    fn execute(&mut self, sql: &str) {
-        self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
-    }
-
-    /// Returns the first column of the only row, as text.
-    fn value(&self, sql: &str) -> String {
-        let messages = self.runtime.block_on(self.client.simple_query(sql)).unwrap();
-        let row = messages.iter().find_map(|message| match message {
-            enroll_postgres::tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
-            _ => None,
-        });
-        row.unwrap().to_owned()
-    }
-
-    /// Waits until a query returns true. Fails after two minutes.
-    fn wait_until(&self, sql: &str) {
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while self.value(sql) != "t" {
-            assert!(Instant::now() < deadline, "never true: {sql}");
-            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }

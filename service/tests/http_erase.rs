@@ -31,7 +31,7 @@ const PERSON_ROWS: &[(&str, &str, &str)] = &[
         "id",
         "organization_id id version external_id phone email email_key name first_name last_name language \
          default_channel_id address birth_day birth_month birth_year state created_at updated_at held_external_id \
-         held_phone held_email",
+         held_phone held_email listed_name",
     ),
     ("communication_preferences", "contact_id", "organization_id contact_id channel_id opt_in"),
     ("conversations", "contact_id", "organization_id id contact_id channel_id one_at_most status created_at"),

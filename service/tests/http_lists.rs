@@ -2,11 +2,13 @@
 
 mod support;
 
+use enroll_bench::lists::{self, Dialect};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 use support::service::{ACTIVE, FIRST, STEP, Service, id, on_both};
-use support::{enroll, path, text};
+use support::{PostgresClient, enroll, on_postgresql, path, text};
 
 on_both! {
     contacts_are_walked_by_name_while_rows_come_and_go;
@@ -16,6 +18,48 @@ on_both! {
     totals_follow_the_writes_of_a_host;
     a_cursor_works_only_for_its_list_and_its_filters;
 }
+
+on_postgresql! {
+    fn a_page_of_a_long_list_reads_few_rows() {
+        let mut service = Service::on_postgresql("few_rows", IDLE);
+        let rows = lists::rows(Dialect::Postgres, Uuid::parse_str(ACTIVE).unwrap(), 20_000);
+        let client = PostgresClient::connect(&service.database);
+        client.execute(&rows);
+        client.execute("vacuum analyze");
+        let in_sequence = format!("/v1/sequences/{ACTIVE}/contacts?limit=10");
+        for (list, offset) in [
+            (in_sequence.clone(), 10_000),
+            (format!("{in_sequence}&status=finished"), 5000),
+            ("/v1/contacts?limit=10".to_owned(), 10_000),
+            ("/v1/enrollments?limit=10".to_owned(), 1000),
+        ] {
+            let middle = service.get(&format!("{list}&offset={offset}")).json;
+            let cursor = middle["metadata"]["next_cursor"].as_str().unwrap();
+            // The statistics are complete after the end of the sessions.
+            let rows_after_end = |service: &mut Service| {
+                service.terminate();
+                service.wait_for_end();
+                client.wait_until("select count(*) = 1 from pg_stat_activity where datname = current_database()");
+                client.value(READ_ROWS).parse::<u64>().unwrap()
+            };
+            let before = rows_after_end(&mut service);
+            service.kill_and_restart(IDLE);
+            for page in [list.clone(), format!("{list}&cursor={cursor}")] {
+                assert_eq!(service.get(&page).json["data"].as_array().unwrap().len(), 10, "{page}");
+            }
+            let rows = rows_after_end(&mut service) - before;
+            assert!(rows < 1000, "{rows} rows were read for two pages of {list}");
+            service.kill_and_restart(IDLE);
+        }
+    }
+}
+
+/// The service reads no other rows: it has no workers, and removes nothing.
+const IDLE: &[&str] = &["--workers", "0", "--retain-failed", "never"];
+/// The rows of the engine's long tables that all sessions have read.
+const READ_ROWS: &str = "select (select coalesce(sum(seq_tup_read), 0) from pg_stat_user_tables where relname in
+    ('contacts', 'step_contacts', 'runs', 'enrollments')) + (select coalesce(sum(idx_tup_read), 0) from pg_stat_user_indexes
+    where relname in ('contacts', 'step_contacts', 'runs', 'enrollments'))";
 
 /// Loads rows into the first organization, as a host would write them.
 fn load(service: &Service, rows: &Value) {

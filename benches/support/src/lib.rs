@@ -2,6 +2,7 @@
 
 pub mod existing;
 pub mod floors;
+pub mod lists;
 pub mod people;
 pub mod rounds;
 pub mod writes;

@@ -61,11 +61,10 @@ impl List {
         self.parts.push(condition);
     }
 
-    /// Adds the parts after a position in the order by a text, then by id.
-    pub(super) fn parts_after_text(&mut self, column: &str, text: &str, id: Uuid) {
+    /// Adds the part after a position in the order by a text, then by id.
+    pub(super) fn part_after_text(&mut self, column: &str, text: &str, id: Uuid) {
         let (text, id) = (self.param(Param::Text(text.to_owned())), self.param(Param::Id(id)));
-        self.part(format!("{column} = {text} and t.id > {id}"));
-        self.part(format!("{column} > {text}"));
+        self.part(format!("({column}, t.id) > ({text}, {id})"));
     }
 
     /// Returns the number of rows that meet the filters. It reads all of them.

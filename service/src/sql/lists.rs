@@ -83,10 +83,7 @@ pub(crate) async fn enrollments(
     for state in if states.is_empty() { &all[..] } else { states } {
         let state = list.param(Param::Text(state.clone()));
         match &after {
-            Some((at, id)) => {
-                list.part(format!("t.state = {state} and t.at = {at} and t.id < {id}"));
-                list.part(format!("t.state = {state} and t.at < {at}"));
-            }
+            Some((at, id)) => list.part(format!("t.state = {state} and (t.at, t.id) < ({at}, {id})")),
             None => list.part(format!("t.state = {state}")),
         }
     }
@@ -148,7 +145,8 @@ pub(crate) async fn step_contacts(
         Shape {
             table: "enroll.step_contacts t",
             keys: "t.id, t.contact_id, t.sequence_id",
-            order: "t.id desc",
+            // PostgreSQL would read the primary key, with the rows of each status, for the order by id alone.
+            order: "t.status desc, t.id desc",
             merged_order: "k.id desc",
             columns: "s.id, s.status, s.step_id, s.sequence_id, c.id, c.name, c.email, c.phone, c.external_id,
             s.channel_id, s.scheduled_at, cast(s.times_processed as bigint), r.started_at, e.at",
@@ -161,14 +159,15 @@ pub(crate) async fn step_contacts(
         },
     );
     of_steps(&mut list);
-    if let Some(Position { id, .. }) = &pagination.after {
-        let id = list.param(Param::Id(*id));
-        list.filter(&format!("t.id < {id}"));
-    }
+    let after = pagination.after.as_ref().map(|position| list.param(Param::Id(position.id)));
     let all = StepContactStatus::ALL.map(|status| status.as_str().to_owned());
     for status in if statuses.is_empty() { &all[..] } else { statuses } {
         let status = list.param(Param::Text(status.clone()));
-        list.part(format!("t.status = {status}"));
+        // Not `=`: it would take the status out of the order.
+        list.part(match &after {
+            Some(id) => format!("t.status >= {status} and (t.status, t.id) < ({status}, {id})"),
+            None => format!("t.status >= {status} and t.status <= {status}"),
+        });
     }
     let position = |row: &StepContactRow| Position { sort: Sort::None, id: row.id };
     let decode = |row: &mut dyn Row| {
@@ -256,15 +255,16 @@ pub(crate) async fn contacts(
     } else {
         total(handle, organization_id, "contacts", |_| {}).await?
     };
-    let unnamed = "substr(t.name, 1, 255) is null";
+    let unnamed = format!("{LISTED_NAME} is null");
     match &pagination.after {
         None => {
-            list.part("substr(t.name, 1, 255) is not null".to_owned());
-            list.part(unnamed.to_owned());
+            // Each name is one of these. SQLite does not search an index by `is not null`.
+            list.part(format!("{LISTED_NAME} >= ''"));
+            list.part(unnamed);
         }
         Some(Position { sort: Sort::Text(name), id }) => {
-            list.parts_after_text("substr(t.name, 1, 255)", name, *id);
-            list.part(unnamed.to_owned());
+            list.part_after_text(LISTED_NAME, name, *id);
+            list.part(unnamed);
         }
         Some(Position { id, .. }) => {
             let id = list.param(Param::Id(*id));
@@ -333,7 +333,7 @@ pub(crate) async fn sequences(
     let total = list.count(handle).await?;
     match &pagination.after {
         Some(Position { sort: Sort::Text(title), id }) => {
-            list.parts_after_text("substr(t.title, 1, 255)", title, *id);
+            list.part_after_text("substr(t.title, 1, 255)", title, *id);
         }
         _ => list.part("substr(t.title, 1, 255) is not null".to_owned()),
     }
@@ -379,6 +379,9 @@ pub(crate) async fn has_sequence(
     let params = [Param::Id(organization_id.as_uuid()), Param::Id(sequence_id.as_uuid())];
     Ok(!handle.query(sql, &params, |row| row.id()).await?.is_empty())
 }
+
+/// The part of a name by which contacts are ordered. On SQLite it is a column.
+pub(super) const LISTED_NAME: &str = "substr(t.name, 1, 255)";
 
 /// The part of a text by which a list is ordered: an index entry has no room for more on PostgreSQL.
 fn sort_text(text: &str) -> String {

@@ -84,6 +84,7 @@ fn has_tables(connection: &Connection) -> Result<bool, RepositoryError> {
 
 fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<Statement<'c>, RepositoryError> {
     let sql = sql.replace("enroll.", "enroll_").replace("enroll_service.", "enroll_service_").replace('$', "?");
+    let sql = sql.replace(super::lists::LISTED_NAME, "t.listed_name");
     connection.prepare(&sql).map_err(storage_error)
 }
 
@@ -164,7 +165,66 @@ create table if not exists enroll_service_write_checks (filler text not null) st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use enroll::RepositoryErrorKind;
+    use crate::handles::Handle;
+    use crate::sql::{self, ContactFilter, Pagination};
+    use enroll::{OrganizationId, RepositoryErrorKind};
+    use enroll_bench::lists::{self, Dialect};
+    use enroll_bench::people::Scene;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Returns a handle on lists of a number of entries, and the number of steps that SQLite took.
+    fn handle_on_lists(length: u32) -> (Handle, Arc<AtomicU64>) {
+        let steps = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&steps);
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.progress_handler(1, Some(move || count.fetch_add(1, Ordering::Relaxed) == u64::MAX)).unwrap();
+        let repository = SqliteRepository::from_connection(connection).unwrap();
+        let mut seed = Scene::empty().given;
+        seed.organization_id = OrganizationId::from_uuid(lists::ORGANIZATION);
+        enroll_sqlite::seed::load(repository.connection(), &seed).unwrap();
+        let rows = lists::rows(Dialect::Sqlite, Scene::empty().sequence_id.as_uuid(), length);
+        repository.connection().execute_batch(&rows).unwrap();
+        (Handle::on_sqlite(repository), steps)
+    }
+
+    /// Reads the first page of each list and the page after the middle. Returns the steps of each.
+    async fn steps_of_pages(length: u32) -> Vec<(&'static str, u64)> {
+        let (mut handle, steps) = handle_on_lists(length);
+        let (organization_id, sequence_id) =
+            (OrganizationId::from_uuid(lists::ORGANIZATION), Scene::empty().sequence_id);
+        let first = Pagination { limit: 50, offset: 0, after: None };
+        let middle = Pagination { offset: length / 20, ..first.clone() };
+        let mut found = Vec::new();
+        macro_rules! measure {
+            ($name:literal, $list:path $(, $argument:expr)*) => {
+                let after = $list(&mut handle, organization_id $(, $argument)*, &middle).await.unwrap().next;
+                assert!(after.is_some(), "more entries follow");
+                for pagination in [&first, &Pagination { after, ..first.clone() }] {
+                    let before = steps.load(Ordering::Relaxed);
+                    let page = $list(&mut handle, organization_id $(, $argument)*, pagination).await.unwrap();
+                    assert_eq!(page.data.len(), 50);
+                    found.push(($name, steps.load(Ordering::Relaxed) - before));
+                }
+            };
+        }
+        measure!("contacts", sql::contacts, ContactFilter::default());
+        measure!("step contacts", sql::step_contacts, sequence_id, &[], &[]);
+        measure!("finished step contacts", sql::step_contacts, sequence_id, &["finished".to_owned()], &[]);
+        measure!("enrollments", sql::enrollments, &[]);
+        found
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_page_costs_the_same_in_a_longer_list() {
+        let (short, long) = (steps_of_pages(2000).await, steps_of_pages(20_000).await);
+        for ((name, short), (_, long)) in short.into_iter().zip(long) {
+            assert!(
+                long <= short + short / 5,
+                "{name}: {short} steps for a page of a short list, {long} of a long one"
+            );
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_long_read_is_interrupted_and_the_handle_stays_usable() {

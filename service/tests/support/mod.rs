@@ -6,6 +6,7 @@ pub(crate) mod service;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use enroll::OrganizationId;
 use enroll::seed::Seed;
@@ -105,6 +106,48 @@ pub(crate) use on_postgresql;
 pub(crate) fn postgres() -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(enroll_postgres::testing::Server::shared().database()).unwrap()
+}
+
+/// A connection to PostgreSQL for the statements of a test.
+pub(crate) struct PostgresClient {
+    runtime: tokio::runtime::Runtime,
+    client: enroll_postgres::tokio_postgres::Client,
+}
+
+impl PostgresClient {
+    pub(crate) fn connect(url: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let client = runtime.block_on(async {
+            let tls = enroll_postgres::tokio_postgres::NoTls;
+            let (client, connection) = enroll_postgres::tokio_postgres::connect(url, tls).await.unwrap();
+            tokio::spawn(connection);
+            client
+        });
+        Self { runtime, client }
+    }
+
+    pub(crate) fn execute(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
+    }
+
+    /// Returns the first column of the only row, as text.
+    pub(crate) fn value(&self, sql: &str) -> String {
+        let messages = self.runtime.block_on(self.client.simple_query(sql)).unwrap();
+        let row = messages.iter().find_map(|message| match message {
+            enroll_postgres::tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        row.unwrap().to_owned()
+    }
+
+    /// Waits until a query returns true. Fails after two minutes.
+    pub(crate) fn wait_until(&self, sql: &str) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while self.value(sql) != "t" {
+            assert!(Instant::now() < deadline, "never true: {sql}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 /// The organization of the seed.

@@ -113,11 +113,13 @@ create table enroll_contacts (
         or trim(email_key, char(
         9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202,
         8232, 8233, 8239, 8287, 12288)) <> '') then email_key end) virtual,
+    -- The order of the list. It is a column, since SQLite does not search an index by an expression and an id together.
+    listed_name text generated always as (substr(name, 1, 255)) virtual,
     primary key (organization_id, id),
     check ((email is null) = (email_key is null))
 ) strict;
 -- The order of the list: by name, then id.
-create index enroll_contacts_listed on enroll_contacts (organization_id, substr(name, 1, 255), id);
+create index enroll_contacts_listed on enroll_contacts (organization_id, listed_name, id);
 create unique index enroll_contacts_external_id on enroll_contacts (organization_id, held_external_id)
     where held_external_id is not null;
 create unique index enroll_contacts_phone on enroll_contacts (organization_id, held_phone)
