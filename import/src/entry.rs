@@ -168,21 +168,15 @@ impl EntryReader<'_> {
         let mut recipient = Recipient::default();
         // A list without a phone column has a blank phone in each row.
         recipient.phone = Some(Cow::Borrowed(""));
-        for (field, text) in [
-            (Field::Phone, &mut recipient.phone),
-            (Field::Email, &mut recipient.email),
-            (Field::Name, &mut recipient.name),
-            (Field::FirstName, &mut recipient.first_name),
-            (Field::LastName, &mut recipient.last_name),
-            (Field::ExternalId, &mut recipient.external_id),
-            (Field::Language, &mut recipient.language),
-        ] {
-            let Some((index, value)) = self.text(row, &field, notes)? else { continue };
-            let limited = field.is_name() || field == Field::Email;
+        for (field, name) in Field::texts() {
+            let Some((index, value)) = self.text(row, field, notes)? else { continue };
+            let limited = field.is_name() || *field == Field::Email;
             if limited && value.chars().count() > MAX_CHARACTERS {
                 return Err((index, SetAsideReason::TooLong));
             }
-            *text = Some(Cow::Owned(value));
+            if let Some(text) = recipient.text_mut(name) {
+                *text = Some(Cow::Owned(value));
+            }
         }
         self.name(row, &mut recipient, notes)?;
         if let Some((index, id)) = self.text(row, &Field::DefaultChannelId, notes)? {

@@ -1,8 +1,10 @@
 //! The fields that a column can have.
 
+use enroll::Recipient;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 /// The meaning of a column.
 ///
@@ -26,8 +28,8 @@ pub enum Field {
     LastName,
     /// The host's own id of the contact.
     ExternalId,
-    /// The language.
-    Language,
+    /// Another text of a recipient, such as `language`. It is read from its name.
+    Text(TextName),
     /// The channel that the host uses for the contact by default: a uuid.
     DefaultChannelId,
     /// The first line of the address.
@@ -60,8 +62,12 @@ pub enum Field {
     Ignore,
 }
 
-/// The fields with a fixed name, and their names.
-const NAMES: [(Field, &str); 22] = [
+/// The name of a text of a recipient for which no rule is special: one of [`Recipient::TEXTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TextName(&'static str);
+
+/// The fields that this library has rules for, and their names.
+const NAMES: [(Field, &str); 21] = [
     (Field::Phone, "phone"),
     (Field::Email, "email"),
     (Field::Name, "name"),
@@ -69,7 +75,6 @@ const NAMES: [(Field, &str); 22] = [
     (Field::MiddleName, "middle_name"),
     (Field::LastName, "last_name"),
     (Field::ExternalId, "external_id"),
-    (Field::Language, "language"),
     (Field::DefaultChannelId, "default_channel_id"),
     (Field::AddressLineOne, "address_line_one"),
     (Field::AddressLineTwo, "address_line_two"),
@@ -86,13 +91,29 @@ const NAMES: [(Field, &str); 22] = [
     (Field::Ignore, "ignore"),
 ];
 
+/// The texts of a recipient: their fields and their names.
+static TEXTS: LazyLock<Vec<(Field, &str)>> = LazyLock::new(|| {
+    let field = |name| NAMES.iter().find(|(_, known)| *known == name).map(|(field, _)| field.clone());
+    Recipient::TEXTS.map(|name| (field(name).unwrap_or(Field::Text(TextName(name))), name)).into()
+});
+
 /// The prefix of a column with a value of the custom object.
 const PROPERTIES: &str = "properties.";
 
 impl Field {
     /// Returns the names of all fields but `properties.KEY`.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        NAMES.iter().map(|(_, name)| *name)
+        Self::named().map(|(_, name)| *name)
+    }
+
+    /// Returns the texts of a recipient with their names.
+    pub(crate) fn texts() -> &'static [(Self, &'static str)] {
+        &TEXTS
+    }
+
+    /// Returns all fields but `properties.KEY`, with their names.
+    fn named() -> impl Iterator<Item = &'static (Self, &'static str)> {
+        NAMES.iter().chain(TEXTS.iter().filter(|(field, _)| matches!(field, Self::Text(_))))
     }
 
     /// Returns true if a list needs a column with one of these fields.
@@ -123,13 +144,13 @@ impl fmt::Display for Field {
         if let Self::Property(key) = self {
             return write!(f, "{PROPERTIES}{key}");
         }
-        f.write_str(NAMES.iter().find(|(field, _)| field == self).map_or("", |(_, name)| name))
+        f.write_str(Self::named().find(|(field, _)| field == self).map_or("", |(_, name)| name))
     }
 }
 
 /// A text is not the name of a field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a field; use one of `{list}` or `properties.KEY`", list = NAMES.map(|(_, name)| name).join("`, `"))]
+#[error("`{0}` is not a field; use one of `{list}` or `properties.KEY`", list = Field::names().collect::<Vec<_>>().join("`, `"))]
 pub struct UnknownFieldError(pub(crate) String);
 
 impl FromStr for Field {
@@ -146,7 +167,7 @@ impl FromStr for Field {
             None if text == "postal_code" => "post_code",
             None => text,
         };
-        let known = NAMES.iter().find(|(field, known)| *known == name && (name == text || field.is_address()));
+        let known = Self::named().find(|(field, known)| *known == name && (name == text || field.is_address()));
         known.map(|(field, _)| field.clone()).ok_or_else(|| UnknownFieldError(text.to_owned()))
     }
 }
@@ -171,9 +192,12 @@ mod tests {
 
     #[test]
     fn each_field_is_read_from_its_name() {
-        for (field, name) in NAMES {
-            assert_eq!(name.parse(), Ok(field.clone()));
-            assert_eq!(field.to_string(), name);
+        for (field, name) in Field::named() {
+            assert_eq!(name.parse().as_ref(), Ok(field));
+            assert_eq!(field.to_string(), *name);
+        }
+        for name in Recipient::TEXTS {
+            assert!(Field::names().any(|known| known == name), "{name}");
         }
         assert_eq!("properties.a.b".parse(), Ok(Field::Property("a.b".into())));
         for name in ["address.post_code", "address.postal_code", "postal_code", " post_code "] {

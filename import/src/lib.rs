@@ -38,7 +38,7 @@ pub use dates::{DateFormat, DateFormatError};
 pub use edits::{ColumnRef, Edit};
 pub use entry::{Entry, Note, SetAside, SetAsideReason};
 pub use error::ListError;
-pub use field::{Field, UnknownFieldError};
+pub use field::{Field, TextName, UnknownFieldError};
 pub use inspection::{CellText, Format, InspectedColumn, Inspection, Warning};
 pub use list::{List, Rows, inspect, spool};
 pub use mapping::{Assignment, AssignmentError, Mapping};

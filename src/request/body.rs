@@ -124,7 +124,7 @@ impl<'a> Recipient<'a> {
 }
 
 macro_rules! recipient {
-    ($($(#[$doc:meta])* $text:ident,)*) => {
+    ($($(#[$doc:meta])* $text:ident $(= $tag:literal)?,)*) => {
         /// One entry of `to`: a recipient, as the sender wrote it.
         #[derive(Clone, Debug, Default, PartialEq, Serialize)]
         #[non_exhaustive]
@@ -168,6 +168,11 @@ macro_rules! recipient {
                 [$((stringify!($text), self.$text.as_ref())),*]
             }
 
+            /// Returns the text fields that have a tag in the fingerprint, in the order of their tags.
+            pub(super) fn tagged_texts(&self) -> impl Iterator<Item = (u8, Option<&Cow<'a, str>>)> {
+                [$($(($tag, self.$text.as_ref()),)?)*].into_iter()
+            }
+
             /// Returns the same entry with its own copy of the text.
             #[must_use]
             pub fn into_owned(self) -> Recipient<'static> {
@@ -183,11 +188,12 @@ macro_rules! recipient {
     };
 }
 
+// A byte is the tag of a field in the fingerprint (spec 6). Fields without one have rules there.
 recipient! {
     /// The phone number in any spelling. A number without `+` is read in the default region (spec 4.1).
     phone,
     /// The email address, with at most 255 characters.
-    email,
+    email = b'k',
     /// The full name, with at most 255 characters.
     name,
     /// The given name, with at most 255 characters. It makes the full name if `name` is blank.
@@ -195,7 +201,7 @@ recipient! {
     /// The family name, with at most 255 characters. It makes the full name if `name` is blank.
     last_name,
     /// The host's own id of the contact. It is case-sensitive.
-    external_id,
+    external_id = b'l',
     /// The language, in the host's own form.
-    language,
+    language = b'm',
 }

@@ -107,9 +107,9 @@ fn entry(hash: &mut Hash, recipient: &Recipient<'_>) {
     if let Some(channel_id) = recipient.default_channel_id {
         hash.uuid(b'j', channel_id.as_uuid());
     }
-    hash.text(b'k', non_blank(recipient.email.as_ref()));
-    hash.text(b'l', non_blank(recipient.external_id.as_ref()));
-    hash.text(b'm', non_blank(recipient.language.as_ref()));
+    for (tag, text) in recipient.tagged_texts() {
+        hash.text(tag, non_blank(text));
+    }
     hash.text(b'n', recipient.full_name().as_deref());
     // Without a name, the parts are hashed as the joined name (spec 1).
     if non_blank(recipient.name.as_ref()).is_some() {
