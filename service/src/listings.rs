@@ -34,7 +34,7 @@ pub(crate) fn sequences(args: &ListingArgs) -> Result<ExitCode, Failure> {
 /// Lists channels.
 pub(crate) fn channels(args: &ListingArgs) -> Result<ExitCode, Failure> {
     let page = read(args, async |handle, organization_id, pagination| {
-        sql::channels(handle, organization_id, pagination.limit).await
+        sql::channels(handle, organization_id, &pagination).await
     })?;
     if args.json {
         return print_json(&page_json(&page.data, page.total));

@@ -18,6 +18,7 @@ on_both! {
     accepted_enrollments_are_completed_after_a_kill with ["--workers", "0"];
     failed_enrollments_are_retried with ["--workers", "0"];
     lists_are_paged_and_filtered;
+    channels_and_custom_objects_are_listed;
     contacts_are_found_by_each_contact_key;
     an_api_key_is_required_and_can_be_revoked;
     an_api_key_is_read_from_each_header;
@@ -192,6 +193,26 @@ fn lists_are_paged_and_filtered(service: &mut Service) {
         service.get(path).assert_error(422, "invalid_parameter", parameter);
     }
     service.get("/v1/contacts?external_id=a%00b").assert_error(422, "invalid_character", "?external_id");
+}
+
+fn channels_and_custom_objects_are_listed(service: &mut Service) {
+    let channels = service.get("/v1/channels").json;
+    let addresses: Vec<_> = channels["data"].as_array().unwrap().iter().map(|row| row["address"].clone()).collect();
+    assert_eq!(addresses, ["team@example.org", "+12025550100", "+12025550101"]);
+    assert_eq!(
+        channels["data"][2],
+        json!({"id": id(0x10), "kind": "phone", "address": "+12025550101", "enabled": false, "name": null})
+    );
+    let second = service.get("/v1/channels?limit=1&offset=1").json;
+    assert_eq!((&second["data"], &second["total"]), (&json!([channels["data"][1]]), &json!(3)));
+    assert_eq!(service.get_as(&service.other_key, "/v1/channels").json["data"][0]["id"], id(0xa2));
+
+    let objects = service.get("/v1/custom_objects").json;
+    let lead =
+        json!({"id": id(8), "key": "lead", "properties": [{"key": "score", "type": "number", "required": false}]});
+    assert_eq!(objects, json!({"data": [lead], "total": 1}));
+    assert_eq!(service.get_as(&service.other_key, "/v1/custom_objects").json, json!({"data": [], "total": 0}));
+    service.get("/v1/channels?cursor=x").assert_error(422, "invalid_parameter", "?cursor");
 }
 
 fn contacts_are_found_by_each_contact_key(service: &mut Service) {

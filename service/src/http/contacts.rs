@@ -1,4 +1,4 @@
-//! The routes that list contacts and sequences.
+//! The routes that list contacts.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -16,7 +16,7 @@ use super::errors::{ApiError, ErrorBody};
 use super::query::Parameters;
 use super::{App, sequence_not_found};
 use crate::keys::Caller;
-use crate::sql::{self, ContactFilter, ContactRow, SequenceRow, StepContactRow};
+use crate::sql::{self, ContactFilter, ContactRow, StepContactRow};
 
 /// List the contacts of a sequence, newest first
 #[utoipa::path(
@@ -87,25 +87,6 @@ pub(crate) async fn list(
     parameters.finish()?;
     let mut handle = app.handles.acquire(caller.organization_id).await?;
     let page = sql::contacts(handle.handle()?, caller.organization_id, filter, &pagination).await?;
-    Ok(Json(ListPage::new(page, &scope)))
-}
-
-/// List sequences, ordered by title, then id
-#[utoipa::path(
-    get, path = "/v1/sequences", operation_id = "list_sequences", tag = "sequences", params(PaginationDoc, CursorDoc),
-    responses((status = 200, description = "A page of the list", body = ListPage<SequenceRow>), CommonErrors),
-)]
-pub(crate) async fn sequences(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<ListPage<SequenceRow>>, ApiError> {
-    let mut parameters = Parameters::parse(query.as_deref());
-    let scope = Scope::new(caller.organization_id, "sequences", &());
-    let pagination = parameters.page(&scope);
-    parameters.finish()?;
-    let mut handle = app.handles.acquire(caller.organization_id).await?;
-    let page = sql::sequences(handle.handle()?, caller.organization_id, &pagination).await?;
     Ok(Json(ListPage::new(page, &scope)))
 }
 

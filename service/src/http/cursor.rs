@@ -58,6 +58,11 @@ impl<T> ListPage<T> {
         let metadata = page.next.map(|position| Metadata { next_cursor: scope.encode(&position) });
         Self { data: page.data.into_iter().map(Into::into).collect(), total: page.total, metadata }
     }
+
+    /// Returns a part of a list that is short enough for offsets.
+    pub(crate) fn without_cursor(page: Page<T>) -> Self {
+        Self { data: page.data, total: page.total, metadata: None }
+    }
 }
 
 /// A collision of a prefix of SHA-256 would only give a wrong page of the caller's own list.

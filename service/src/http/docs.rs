@@ -147,6 +147,31 @@ pub(crate) struct VoiceOptionsDoc {
     default_call_flow_id: Uuid,
 }
 
+/// A property of a custom object.
+#[derive(ToSchema)]
+#[schema(as = Property)]
+pub(crate) struct PropertyDoc {
+    /// Its key in `properties` of a recipient.
+    key: String,
+    r#type: PropertyTypeDoc,
+    required: bool,
+    /// The value if a recipient has none.
+    #[schema(required = false)]
+    default: Value,
+}
+
+#[derive(ToSchema)]
+#[schema(as = PropertyType, rename_all = "snake_case")]
+pub(crate) enum PropertyTypeDoc {
+    Text,
+    Number,
+    Float,
+    Boolean,
+    Date,
+    List,
+    Map,
+}
+
 /// The report of an enrollment.
 #[derive(ToSchema)]
 #[schema(as = EnrollmentReport)]

@@ -16,6 +16,7 @@ pub(crate) mod metrics;
 mod openapi;
 mod page;
 mod query;
+mod reference;
 mod retry;
 pub(crate) mod write_timeout;
 
@@ -60,7 +61,9 @@ pub(crate) struct App {
 /// Returns the router of the service.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let api = Router::new()
-        .route("/v1/sequences", get(contacts::sequences))
+        .route("/v1/sequences", get(reference::sequences))
+        .route("/v1/channels", get(reference::channels))
+        .route("/v1/custom_objects", get(reference::custom_objects))
         .route("/v1/sequences/{id}/contacts", post(enrollments::create).get(contacts::list_for_sequence))
         .route("/v1/enrollments", get(enrollments::list))
         .route("/v1/enrollments/{id}", get(enrollments::show))

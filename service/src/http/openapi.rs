@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::docs::{DispositionDoc, ReasonDoc, StateDoc, StatusDoc};
-use super::{contacts, enrollments, erase, health, metrics, retry};
+use super::{contacts, enrollments, erase, health, metrics, reference, retry};
 
 /// The default header for API keys.
 pub(crate) const KEY_HEADER: &str = "X-WHIPPY-KEY";
@@ -37,7 +37,9 @@ pub(crate) fn document(key_header: &str) -> Value {
         contacts::list_for_sequence,
         contacts::list,
         erase::erase,
-        contacts::sequences,
+        reference::sequences,
+        reference::channels,
+        reference::custom_objects,
         health::healthz,
         health::readyz,
         metrics::show,

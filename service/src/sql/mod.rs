@@ -24,7 +24,9 @@ pub(crate) use self::lists::{
     ContactFilter, ContactRow, EnrollmentRow, SequenceRow, StepContactRow, contacts, enrollments, has_sequence,
     sequences, step_contacts,
 };
-pub(crate) use self::reference::{ChannelRow, SequenceTitle, channels, sequence_titles};
+pub(crate) use self::reference::{
+    ChannelRow, CustomObjectRow, SequenceTitle, channels, custom_objects, sequence_titles,
+};
 
 /// A page of a list.
 #[derive(Debug)]
