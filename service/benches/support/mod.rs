@@ -165,6 +165,12 @@ impl Service {
         Self { child, base: base.to_owned() }
     }
 
+    /// Sends a signal to the process, such as `-STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("`kill` can be run");
+        assert!(sent.success());
+    }
+
     /// Enrolls recipients. Returns the id of the enrollment.
     pub(crate) fn post(&self, agent: &Agent, key: &str, body: &[u8]) -> String {
         let receipt = self.send(agent, key, "", body, 202);
