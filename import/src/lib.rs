@@ -40,7 +40,7 @@ pub use entry::{Entry, Note, SetAside, SetAsideReason};
 pub use error::ListError;
 pub use field::{Field, TextName, UnknownFieldError};
 pub use inspection::{CellText, Format, InspectedColumn, Inspection, Warning};
-pub use list::{List, Rows, inspect, spool};
+pub use list::{List, RowCells, Rows, inspect, inspect_with_rows, spool};
 pub use mapping::{Assignment, AssignmentError, Mapping};
 pub use options::{Delimiter, DelimiterError, Limits, Options, Settings};
 pub use requests::{ListKey, ListRequest, Requests};

@@ -1,5 +1,6 @@
 //! A list: its columns, and its rows as recipients.
 
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::{Read, Seek, Write};
 
@@ -21,9 +22,28 @@ use crate::source::{Source, SourceRows};
 /// # Errors
 /// [`ListError`] if the file is broken, or if the options name something that it does not have.
 pub fn inspect<R: Read + Seek>(input: R, options: &Options, settings: &Settings) -> Result<Inspection, ListError> {
+    inspect_with_rows(input, options, settings, 0).map(|(inspection, _)| inspection)
+}
+
+/// Does what [`inspect`] does, and returns the first `most` rows that are not blank too.
+///
+/// # Errors
+/// Those of [`inspect`].
+pub fn inspect_with_rows<R: Read + Seek>(
+    input: R,
+    options: &Options,
+    settings: &Settings,
+    most: usize,
+) -> Result<(Inspection, Vec<RowCells>), ListError> {
     let mut source = Source::open(input, options, settings)?;
     let columns = Columns::new(source.titles(), &options.mapping)?;
-    Survey::new(&mut source, &columns, options, settings)?.run(|_| {})
+    let mut rows = Vec::new();
+    let inspection = Survey::new(&mut source, &columns, options, settings)?.run(|row| {
+        if rows.len() < most {
+            rows.push(RowCells::of(row));
+        }
+    })?;
+    Ok((inspection, rows))
 }
 
 /// Copies input that cannot be read twice to a temporary file of the caller, up to the limit of bytes.
@@ -129,15 +149,47 @@ impl<R: Read> Iterator for Rows<'_, R> {
 
     /// Returns the next row that is not blank: a recipient, or a row that is set aside.
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let mut row = match self.source.next_row() {
-                Ok(row) => row?,
-                Err(error) => return Some(Err(error)),
-            };
+        let row = self.next_row().transpose()?;
+        Some(row.map(|row| self.reader.read(&row)))
+    }
+}
+
+impl<R: Read> Rows<'_, R> {
+    /// Does what [`next`](Iterator::next) does, and returns the cells of the row too.
+    pub fn next_with_cells(&mut self) -> Option<Result<ReadRow, ListError>> {
+        let row = self.next_row().transpose()?;
+        Some(row.map(|row| (RowCells::of(&row), self.reader.read(&row))))
+    }
+
+    /// Returns the next row that is not blank, with its edits.
+    fn next_row(&mut self) -> Result<Option<Row>, ListError> {
+        while let Some(mut row) = self.source.next_row()? {
             if self.edits.apply(&mut row) && !row.is_blank() {
-                return Some(Ok(self.reader.read(&row)));
+                return Ok(Some(row));
             }
         }
+        Ok(None)
+    }
+}
+
+/// The cells of a row, and what is read from them.
+type ReadRow = (RowCells, Result<Entry, SetAside>);
+
+/// The cells of a row as text, with the edits of the row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RowCells {
+    /// The number of the row in the file.
+    pub row: u64,
+    /// The text of each cell, up to the last one that is not blank. The rules for cells are not applied.
+    pub cells: Vec<String>,
+}
+
+impl RowCells {
+    fn of(row: &Row) -> Self {
+        let length = row.cells.iter().rposition(|cell| !cell.is_blank()).map_or(0, |last| last + 1);
+        let cells = row.cells.iter().take(length).map(|cell| cell.display().into_owned());
+        Self { row: row.number, cells: cells.collect() }
     }
 }
 

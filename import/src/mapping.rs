@@ -1,7 +1,9 @@
 //! Which column is which field (spec 11, *Mapping*).
 
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use crate::edits::ColumnRef;
@@ -89,6 +91,13 @@ impl Mapping {
         self.assignments.push(Assignment { column, field });
     }
 
+    /// Returns the choices in an order that does not depend on the order in which they were made.
+    pub(crate) fn sorted(&self) -> Self {
+        let mut assignments = self.assignments.clone();
+        assignments.sort_by(|a, b| (&a.column, &a.field).cmp(&(&b.column, &b.field)));
+        Self { assignments }
+    }
+
     /// Returns true if a hand-made choice makes a title a phone, an email or an external id.
     pub(crate) fn names_key(&self, title: &str) -> bool {
         self.iter().any(|assignment| {
@@ -114,18 +123,34 @@ impl Extend<Assignment> for Mapping {
 
 impl<'de> Deserialize<'de> for Mapping {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a list of {\"column\": …, \"field\": …} or an object of titles and fields")]
-        enum Shape {
-            List(Vec<Assignment>),
-            Titles(BTreeMap<String, Field>),
-        }
-        Ok(match Shape::deserialize(deserializer)? {
-            Shape::List(assignments) => Self { assignments },
-            Shape::Titles(titles) => {
-                titles.into_iter().map(|(title, field)| Assignment::new(title.as_str(), field)).collect()
+        struct Shapes;
+
+        impl<'de> Visitor<'de> for Shapes {
+            type Value = Mapping;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(r#"a list of {"column": …, "field": …} or an object of titles and fields"#)
             }
-        })
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Mapping, A::Error> {
+                let mut mapping = Mapping::new();
+                while let Some(assignment) = list.next_element()? {
+                    mapping.assignments.push(assignment);
+                }
+                Ok(mapping)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut titles: A) -> Result<Mapping, A::Error> {
+                let mut mapping = Mapping::new();
+                while let Some((title, field)) = titles.next_entry::<String, Field>()? {
+                    mapping.assignments.push(Assignment::new(title.as_str(), field));
+                }
+                Ok(mapping)
+            }
+        }
+
+        // Not an untagged enum: its errors would not have the place in the JSON.
+        deserializer.deserialize_any(Shapes)
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::{Read, Seek};
 use crate::entry::Note;
 use crate::error::ListError;
 use crate::list::{List, Rows};
+use crate::options::Options;
 
 /// What identifies a list if it is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,8 @@ impl<R: Read + Seek> List<R> {
             ListKey::Idempotency(_) => return Err(ListError::InvalidIdempotencyKey),
             ListKey::Content(options) => options,
         };
-        let own = serde_json::to_vec(self.options()).map_err(|e| ListError::Io(e.into()))?;
+        let own = Options { mapping: self.options().mapping.sorted(), ..self.options().clone() };
+        let own = serde_json::to_vec(&own).map_err(|e| ListError::Io(e.into()))?;
         let mut hash = Sha256::new().chain_update(b"enroll list\0").chain_update(organization_id.as_uuid().as_bytes());
         for part in [&self.digest()[..], &own, options] {
             hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());

@@ -179,6 +179,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MIB", env = "ENROLL_BODY_MEMORY", default_value_t = 128,
         value_parser = clap::value_parser!(u16).range(32..))]
     pub(crate) body_memory: u16,
+    /// The largest list that can be uploaded, in bytes. Four times as many bytes can be in temporary files at a time.
+    #[arg(long, value_name = "BYTES", env = "ENROLL_LIST_BYTES", default_value_t = 64 << 20,
+        value_parser = clap::value_parser!(u32).range(1024..))]
+    pub(crate) list_bytes: u32,
     /// The number of open connections. Above it, a new connection replaces one that waits for its client.
     /// Default: four times the concurrency, and at least 1024.
     #[arg(long, value_name = "N", env = "ENROLL_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

@@ -1,30 +1,30 @@
 //! Turns the options and the file of a command into requests to a database.
 
 use chrono::Utc;
-use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
 
 use enroll::fault::Fault;
-use enroll::model::{CustomObject, Resource};
 use enroll::request::{CustomData, VoiceOptions};
 use enroll::{
     Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPolicy,
     EnrollmentRequest, OrganizationId, ReferenceData, Rejection, Repository, RepositoryErrorKind, SequenceId,
     Timestamp,
 };
-use enroll_import::{List, ListKey, ListRequest, Note, Settings};
+use enroll_import::{List, ListRequest, Note, Settings};
 use uuid::Uuid;
 
 use crate::args::{ImportArgs, RequestArgs};
 use crate::database::Database;
 use crate::list_report::ListReport;
+use crate::list_request::{ListRequestOptions, UnknownCustomObject};
 use crate::{Failure, input, list_file, sequences};
 
 /// An import as the command line describes it: the organization, the sequence, the instant and the policy.
 pub(crate) struct ImportJob<'a> {
     args: &'a ImportArgs,
+    options: ListRequestOptions,
     pub(crate) policy: EnrollmentPolicy,
     organization_id: OrganizationId,
     sequence_id: SequenceId,
@@ -146,14 +146,13 @@ impl<'a> ImportJob<'a> {
             None => sequences::in_database(&name, organization_id)?,
         };
         let sequence_id = sequences::find(&args.sequence, &sequences)?;
-        let mut policy = match &args.policy {
+        let policy = match &args.policy {
             Some(path) => input::policy(path)?,
             None => seed.map(|seed| seed.policy).unwrap_or_default(),
         };
-        if args.reading.default_region.is_some() {
-            policy.default_region.clone_from(&args.reading.default_region);
-        }
-        Ok((Self { args, policy, organization_id, sequence_id, at }, database))
+        let options = list_options(args);
+        let policy = options.policy(&policy);
+        Ok((Self { args, options, policy, organization_id, sequence_id, at }, database))
     }
 
     /// Opens the file.
@@ -178,13 +177,17 @@ impl<'a> ImportJob<'a> {
             }
             Input::List(file) => {
                 let file = file.try_clone().map_err(|e| Failure::from_error(&name, &e))?;
-                let request = empty_request(&self.args.options);
+                let request = self.options.request();
                 // The types of the columns depend on the custom object in the database.
                 let nil = EnrollmentId::from_uuid(Uuid::nil());
                 let reference = self.reference_data(database, nil, &request)?;
                 let mut settings = self.settings();
-                if let Some(id) = self.args.options.custom_object {
-                    settings = settings.with_custom_object(custom_object(&reference, id)?);
+                let custom_object = self.options.custom_object(&reference).map_err(|UnknownCustomObject| {
+                    let id = self.args.options.custom_object.map(|id| id.to_string()).unwrap_or_default();
+                    Failure::new("--custom-object", format!("the organization has no custom object `{id}`"))
+                })?;
+                if let Some(object) = custom_object {
+                    settings = settings.with_custom_object(object);
                 }
                 let list = list_file::read(&name, file, list_file::options(&self.args.reading)?, settings)?;
                 let id = self.list_id(&name, &list)?;
@@ -212,7 +215,7 @@ impl<'a> ImportJob<'a> {
             Source::List(list, at) => (list, *at),
         };
         let failed = |e| list_file::failure(name, &e);
-        let mut request = empty_request(&self.args.options);
+        let mut request = self.options.request();
         for part in list.requests(*id, at).map_err(failed)? {
             let ListRequest { id, at, recipients, rows, notes, .. } = part.map_err(failed)?;
             request.to = recipients;
@@ -276,24 +279,9 @@ impl<'a> ImportJob<'a> {
         if let Some(id) = self.args.id {
             return Ok(EnrollmentId::from_uuid(id));
         }
-        let RequestArgs { from, step, schedule_at, custom_object, resource, call_flow } = &self.args.options;
-        let region = self.args.reading.default_region.as_ref().map(ToString::to_string);
-        let options = json!([
-            self.sequence_id,
-            from,
-            step,
-            schedule_at,
-            custom_object,
-            resource.map(Resource::as_str),
-            call_flow,
-            region
-        ]);
-        let options = options.to_string();
-        let key = match &self.args.idempotency_key {
-            Some(key) => ListKey::Idempotency(key),
-            None => ListKey::Content(options.as_bytes()),
-        };
-        list.id(self.organization_id, key).map_err(|e| match e {
+        let key = self.args.idempotency_key.as_deref();
+        let id = self.options.list_id(list, self.organization_id, self.sequence_id, key);
+        id.map_err(|e| match e {
             enroll_import::ListError::InvalidIdempotencyKey => {
                 Failure::new("--idempotency-key", "must be 1 to 255 visible ASCII characters (invalid_idempotency_key)")
             }
@@ -320,12 +308,6 @@ impl<'a> ImportJob<'a> {
             }
         }
     }
-}
-
-/// Returns the custom object whose properties the columns of a list contain.
-fn custom_object(reference: &ReferenceData, id: enroll::CustomObjectId) -> Result<&CustomObject, Failure> {
-    let found = reference.custom_objects.get(&id).map(|object| &*object.value);
-    found.ok_or_else(|| Failure::new("--custom-object", format!("the organization has no custom object `{id}`")))
 }
 
 /// Checks an enrollment, unless it was accepted before.
@@ -372,18 +354,18 @@ pub(crate) fn organization(
     }
 }
 
-/// Returns a request with the options for a list and no recipients.
-fn empty_request(args: &RequestArgs) -> EnrollmentRequest<'static> {
-    let mut request = EnrollmentRequest::default();
-    request.from = args.from.clone().map(Into::into);
-    request.step_id = args.step;
-    request.schedule_at = args.schedule_at;
-    request.custom_data = args
-        .custom_object
-        .zip(args.resource)
-        .map(|(custom_object_id, resource)| CustomData { custom_object_id, resource });
-    request.voice_options = args.call_flow.map(|default_call_flow_id| VoiceOptions { default_call_flow_id });
-    request
+/// Returns what the options of the command line say about the requests of a list.
+fn list_options(args: &ImportArgs) -> ListRequestOptions {
+    let RequestArgs { from, step, schedule_at, custom_object, resource, call_flow } = &args.options;
+    let custom_data = custom_object.zip(*resource);
+    ListRequestOptions {
+        from: from.clone(),
+        step_id: *step,
+        schedule_at: *schedule_at,
+        custom_data: custom_data.map(|(custom_object_id, resource)| CustomData { custom_object_id, resource }),
+        voice_options: call_flow.map(|default_call_flow_id| VoiceOptions { default_call_flow_id }),
+        default_region: args.reading.default_region,
+    }
 }
 
 /// Returns a failure that lists the first twenty faults of a rejected request, and the number of the others.

@@ -65,14 +65,16 @@ fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let bytes = read(path)?;
     let mut json = serde_json::Deserializer::from_slice(&bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-        let place = format!("{}{}", name(path), pointer(e.path()));
+        let pointer = pointer(e.path());
+        let place = format!("{}{}{pointer}", name(path), if pointer.is_empty() { "" } else { "#" });
         Failure::from_error(place, &e.into_inner())
     })?;
     json.end().map_err(|e| Failure::from_error(name(path), &e))?;
     Ok(value)
 }
 
-fn pointer(path: &JsonPath) -> String {
+/// Returns a place in JSON as a JSON Pointer.
+pub(crate) fn pointer(path: &JsonPath) -> String {
     let mut pointer = String::new();
     for segment in path {
         let _infallible = match segment {
@@ -82,7 +84,7 @@ fn pointer(path: &JsonPath) -> String {
             Segment::Unknown => Ok(()),
         };
     }
-    if pointer.is_empty() { pointer } else { format!("#{pointer}") }
+    pointer
 }
 
 /// Some editors write it at the start of UTF-8 files.

@@ -13,6 +13,7 @@ mod input;
 mod keys;
 mod list_file;
 mod list_report;
+mod list_request;
 mod listings;
 mod manual;
 mod repeated_contacts;

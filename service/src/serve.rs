@@ -76,6 +76,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             limits: Limits::new(
                 args.concurrency as usize,
                 usize::from(args.body_memory) << 20,
+                args.list_bytes as usize,
                 args.rate_limit,
                 Duration::from_secs(args.timeout.into()),
             ),

@@ -36,7 +36,10 @@ fn the_options_say_how_a_list_is_read() {
     let report = support::json(&folder.run("r.txt", csv, &mapped));
     assert_eq!(report["list"]["columns"][1]["field"], "phone");
     let bad = folder.file("bad.json", r#"{"Contact no.": "fone"}"#);
-    assert!(error_line(&folder.run("r.txt", csv, &["--map", path(&bad)])).contains("bad.json: a list of "));
+    assert!(
+        error_line(&folder.run("r.txt", csv, &["--map", path(&bad)]))
+            .contains("bad.json#/Contact no.: `fone` is not a field")
+    );
 
     // The region of a number without `+`.
     let region = ["--default-region", "DE", "--preview"];

@@ -37,7 +37,7 @@ fn the_served_document_equals_the_file() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 14);
+    assert_eq!(operations, 15);
 
     for method in document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap()) {
         let tag = &method.1["tags"][0];
@@ -103,6 +103,8 @@ fn schemathesis_finds_no_failure() {
          checks.positive_data_acceptance.enabled = false\nchecks.negative_data_rejection.enabled = false\n\
          [[operations]]\ninclude-path = \"/v1/enrollments/retry\"\nchecks.negative_data_rejection.enabled = false\n\
          [[operations]]\ninclude-path = \"/v1/contacts/erase\"\nchecks.positive_data_acceptance.enabled = false\n\
+         [[operations]]\ninclude-path = \"/v1/lists/inspect\"\nchecks.positive_data_acceptance.enabled = false\n\
+         checks.negative_data_rejection.enabled = false\n\
          [[operations]]\ninclude-path = \"/v1/enrollments/{{id}}\"\nparameters = {{ id = \"{enrollment}\" }}\n\
          checks.negative_data_rejection.enabled = false\n{}",
         lists.concat()

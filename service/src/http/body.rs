@@ -33,11 +33,7 @@ pub(crate) async fn read(
     body: Body,
     request_timeout: Duration,
 ) -> Result<ReadBody, ApiError> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        let problem = "the body has a content encoding; send it without one";
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", problem));
-    }
+    refuse_encoding(headers)?;
     let length = match body.size_hint().upper() {
         Some(length) => usize::try_from(length).ok().filter(|length| *length <= MAX_BODY).ok_or_else(too_large)?,
         None => MAX_BODY,
@@ -46,27 +42,40 @@ pub(crate) async fn read(
     let start = Instant::now();
     let until = |part| start + request_timeout.mul_f64(part);
     let share = timeout_at(until(0.45), memory.acquire(organization_id, length)).await.map_err(|_| overloaded())?;
-    let slow = |_| {
-        let problem = "the body did not arrive in time; send the request again";
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", problem)
-    };
     let capacity = if body.size_hint().upper().is_some() { length } else { 0 };
-    let bytes = timeout_at(until(0.9), collect(body, capacity)).await.map_err(slow)??;
+    let bytes = timeout_at(until(0.9), collect(body, capacity)).await.map_err(|_| slow())??;
     Ok(ReadBody { bytes, _share: share })
 }
 
 async fn collect(mut body: Body, capacity: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::with_capacity(capacity);
     while let Some(frame) = body.frame().await {
-        let broken =
-            |_| ApiError::new(StatusCode::BAD_REQUEST, "broken_body", "the body ended early; send the request again");
-        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| broken())?.into_data() else { continue };
         if bytes.len() + data.len() > MAX_BODY {
             return Err(too_large());
         }
         bytes.extend_from_slice(&data);
     }
     Ok(bytes)
+}
+
+/// Returns an error for a body with a content encoding.
+pub(crate) fn refuse_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if encoding.is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let problem = "the body has a content encoding; send it without one";
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", problem))
+}
+
+pub(crate) fn slow() -> ApiError {
+    let problem = "the body did not arrive in time; send the request again";
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", problem)
+}
+
+pub(crate) fn broken() -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "broken_body", "the body ended early; send the request again")
 }
 
 fn too_large() -> ApiError {

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 use uuid::Uuid;
 
 use super::errors::ErrorBody;
+use super::list_options::ListOptions;
 
 /// The errors that each route with an API key can return.
 #[derive(IntoResponses)]
@@ -170,6 +171,141 @@ pub(crate) enum PropertyTypeDoc {
     Date,
     List,
     Map,
+}
+
+/// An upload: a list, and the options of how it is read.
+#[derive(ToSchema)]
+#[schema(as = Upload)]
+pub(crate) struct UploadDoc {
+    /// The list: CSV, TSV or text in any encoding, XLSX, XLS, ODS or JSON. The part has a file name.
+    #[schema(format = Binary, content_media_type = "application/octet-stream")]
+    file: String,
+    #[schema(nullable = false)]
+    options: Option<ListOptions>,
+}
+
+/// The format, the columns and the number of rows of a list.
+#[derive(ToSchema)]
+#[schema(as = ListInspection)]
+pub(crate) struct InspectionDoc {
+    /// The name of the file.
+    file: String,
+    /// The size of the file.
+    bytes: u64,
+    format: FormatDoc,
+    /// Of text.
+    #[schema(nullable = false)]
+    encoding: Option<String>,
+    /// True if the encoding is a guess. A warning has examples to check.
+    encoding_guessed: bool,
+    /// Of text.
+    #[schema(nullable = false)]
+    delimiter: Option<String>,
+    /// The sheets of a spreadsheet, in order.
+    #[schema(nullable = false)]
+    sheets: Option<Vec<String>>,
+    /// The sheet that is read.
+    #[schema(nullable = false)]
+    sheet: Option<String>,
+    /// The number of the row with the titles. A JSON file has none.
+    #[schema(nullable = false)]
+    header_row: Option<u64>,
+    columns: Vec<InspectedColumnDoc>,
+    /// The number of rows below the header that are not blank.
+    rows: u64,
+    /// What a person should look at.
+    warnings: Vec<ListWarningDoc>,
+}
+
+/// The first rows of a list, and what was found in it.
+#[derive(ToSchema)]
+#[schema(as = InspectedList)]
+pub(crate) struct InspectedListDoc {
+    #[serde(flatten)]
+    inspection: InspectionDoc,
+    /// The first ten rows that are not blank.
+    sample_rows: Vec<RowCellsDoc>,
+}
+
+/// The cells of a row.
+#[derive(ToSchema)]
+#[schema(as = RowCells)]
+pub(crate) struct RowCellsDoc {
+    /// The number of the row in the file.
+    row: u64,
+    /// The text of each cell, up to the last one that is not blank.
+    cells: Vec<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(as = ListFormat, rename_all = "snake_case")]
+pub(crate) enum FormatDoc {
+    Text,
+    Xlsx,
+    Xls,
+    Ods,
+    Json,
+}
+
+/// A column of a list.
+#[derive(ToSchema)]
+#[schema(as = ListColumn)]
+pub(crate) struct InspectedColumnDoc {
+    /// From 1.
+    position: usize,
+    title: String,
+    /// The field that is read. Absent if the column is not read.
+    #[schema(nullable = false)]
+    field: Option<String>,
+    /// The field that the title suggests.
+    #[schema(nullable = false)]
+    suggested: Option<String>,
+    /// The field to choose if the title speaks of consent: `opted_out` or `opted_in`.
+    #[schema(nullable = false)]
+    consent: Option<String>,
+    /// The first values that are not blank.
+    samples: Vec<String>,
+}
+
+/// What a person should look at before the list is enrolled: a code, with the parameters of that code.
+#[derive(ToSchema)]
+#[schema(as = ListWarning)]
+pub(crate) struct ListWarningDoc {
+    code: ListWarningCodeDoc,
+    /// The warning, for people.
+    description: String,
+}
+
+#[derive(ToSchema)]
+#[schema(as = ListWarningCode, rename_all = "snake_case")]
+pub(crate) enum ListWarningCodeDoc {
+    EncodingGuessed,
+    UnknownColumn,
+    ConsentNotMapped,
+    NoKeyColumn,
+    MembersNotRead,
+}
+
+/// A change of one row by hand. Rows have their number in the file.
+#[derive(ToSchema)]
+#[schema(as = ListEdit)]
+pub(crate) struct EditDoc {
+    edit: EditKindDoc,
+    #[schema(minimum = 1)]
+    row: u64,
+    /// Of `set_cell`: the title of the column, or its position from 1.
+    #[schema(nullable = false)]
+    column: Option<Value>,
+    /// Of `set_cell`: the new text.
+    #[schema(nullable = false)]
+    text: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(as = ListEditKind, rename_all = "snake_case")]
+pub(crate) enum EditKindDoc {
+    SetCell,
+    DropRow,
 }
 
 /// The report of an enrollment.

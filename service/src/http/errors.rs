@@ -32,13 +32,27 @@ pub(crate) struct ErrorItem {
     description: String,
     /// The problem, for programs.
     code: String,
-    /// The place: a JSON Pointer into the body, `?name` for a query parameter, or empty.
+    /// The place: a JSON Pointer into the body, `?name` for a query parameter, or empty. Of an upload, its first member is
+    /// the part.
     path: String,
+    /// The row of an uploaded list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    row: Option<u64>,
+    /// The column of an uploaded list: its title, its letters or its field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    column: Option<String>,
 }
 
 impl ErrorItem {
     pub(crate) fn new(code: &str, path: String, description: String) -> Self {
-        Self { description, code: code.to_owned(), path }
+        Self { description, code: code.to_owned(), path, row: None, column: None }
+    }
+
+    /// Adds the row of an uploaded list, and its column.
+    pub(crate) fn at_row(self, row: u64, column: Option<String>) -> Self {
+        Self { row: Some(row), column, ..self }
     }
 }
 
@@ -59,6 +73,17 @@ impl ErrorBody {
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, description: impl Into<String>) -> Self {
         Self::with_items(status, vec![ErrorItem::new(code, String::new(), description.into())])
+    }
+
+    /// Returns an error for one place of the request.
+    pub(crate) fn invalid(code: &str, path: String, description: String) -> Self {
+        Self::with_items(StatusCode::UNPROCESSABLE_ENTITY, vec![ErrorItem::new(code, path, description)])
+    }
+
+    /// Returns the body of the response.
+    #[cfg(test)]
+    pub(crate) fn body(&self) -> &ErrorBody {
+        &self.body
     }
 
     /// Returns an error with several problems.

@@ -29,6 +29,10 @@ pub(crate) struct Limits {
     requests: Arc<Shares<OrganizationId>>,
     /// Bytes of bodies.
     pub(crate) bodies: Arc<Shares<OrganizationId>>,
+    /// Bytes of uploaded lists in temporary files.
+    pub(crate) uploads: Arc<Shares<OrganizationId>>,
+    /// The size limit of an uploaded list.
+    pub(crate) list_bytes: u64,
     /// Bytes of bodies that are checked and planned. They need many times their size in memory.
     checked: Arc<Shares<OrganizationId>>,
     writes: Option<RateLimit>,
@@ -38,14 +42,23 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Returns the limits for a number of requests at a time, bytes of bodies, and writes per minute of each key.
-    pub(crate) fn new(requests: usize, body_bytes: usize, writes: Option<u32>, timeout: Duration) -> Self {
+    /// Returns the limits for a number of requests at a time, bytes of bodies and of a list, and writes per minute of each
+    /// key.
+    pub(crate) fn new(
+        requests: usize,
+        body_bytes: usize,
+        list_bytes: usize,
+        writes: Option<u32>,
+        timeout: Duration,
+    ) -> Self {
         let guaranteed_requests = requests.div_ceil(16);
         let rate_limit = |factor: usize| writes.map(|writes| RateLimit::new(writes as usize * factor));
         Self {
             unauthenticated: Shares::new(requests, guaranteed_requests),
             requests: Shares::new(requests, guaranteed_requests),
             bodies: Shares::new(body_bytes, MAX_BODY),
+            uploads: Shares::new(UPLOADS.saturating_mul(list_bytes), list_bytes),
+            list_bytes: list_bytes as u64,
             checked: Shares::new(CHECKED_BODIES * MAX_BODY, MAX_BODY),
             writes: rate_limit(1),
             previews: rate_limit(PREVIEWS_PER_WRITE),
@@ -92,6 +105,18 @@ pub(crate) async fn limit_requests(
     next: Next,
 ) -> Response {
     let answer = timeout(app.limits.timeout, answer(&app, client, request, next)).await;
+    answer.unwrap_or_else(|_| Err(ApiError::unavailable())).into_response()
+}
+
+/// The same for the routes of uploads: the time to send a large file does not count as time of the service.
+pub(crate) async fn limit_uploads(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<ClientAddress>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let limit = app.limits.upload_time() + app.limits.timeout;
+    let answer = timeout(limit, answer(&app, client, request, next)).await;
     answer.unwrap_or_else(|_| Err(ApiError::unavailable())).into_response()
 }
 
@@ -164,6 +189,8 @@ impl RateLimit {
 
 /// How many bodies of the largest size are checked at a time.
 const CHECKED_BODIES: usize = 4;
+/// How many lists of the largest size are in temporary files at a time.
+const UPLOADS: usize = 4;
 /// A small body counts as this many bytes, so that the number of busy threads is limited too.
 const MIN_CHECKED: usize = 1 << 20;
 /// How long a request waits for its turn. Its client can be faster than the return of the share of the request before.

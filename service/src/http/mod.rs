@@ -12,12 +12,17 @@ mod errors;
 pub(crate) mod heads;
 pub(crate) mod health;
 pub(crate) mod limits;
+mod list;
+mod list_errors;
+mod list_options;
+mod lists;
 pub(crate) mod metrics;
 mod openapi;
 mod page;
 mod query;
 mod reference;
 mod retry;
+mod upload;
 pub(crate) mod write_timeout;
 
 use axum::Router;
@@ -72,7 +77,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/contacts", get(contacts::list))
         .route("/v1/contacts/erase", post(erase::erase))
         .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_requests));
-    api.route("/healthz", get(health::healthz))
+    let uploads = Router::new()
+        .route("/v1/lists/inspect", post(lists::inspect))
+        .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_uploads));
+    api.merge(uploads)
+        .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::show))
         .merge(page::routes(&app.key_header_name))

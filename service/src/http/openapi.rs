@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::docs::{DispositionDoc, ReasonDoc, StateDoc, StatusDoc};
-use super::{contacts, enrollments, erase, health, metrics, reference, retry};
+use super::{contacts, enrollments, erase, health, lists, metrics, reference, retry};
 
 /// The default header for API keys.
 pub(crate) const KEY_HEADER: &str = "X-WHIPPY-KEY";
@@ -40,6 +40,7 @@ pub(crate) fn document(key_header: &str) -> Value {
         reference::sequences,
         reference::channels,
         reference::custom_objects,
+        lists::inspect,
         health::healthz,
         health::readyz,
         metrics::show,

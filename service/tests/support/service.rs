@@ -163,6 +163,19 @@ impl Service {
         Answer::from_response(request.send(body.as_ref()).unwrap())
     }
 
+    /// Uploads a list, with options if there are any.
+    pub(crate) fn upload(&self, path: &str, name: &str, file: impl AsRef<[u8]>, options: Option<&Value>) -> Answer {
+        let options = options.map(ToString::to_string);
+        let mut parts = vec![Part { name: "file", file_name: Some(name), bytes: file.as_ref() }];
+        parts.extend(options.as_ref().map(|text| Part { name: "options", file_name: None, bytes: text.as_bytes() }));
+        self.send_parts(path, &parts)
+    }
+
+    /// Sends a form with parts.
+    pub(crate) fn send_parts(&self, path: &str, parts: &[Part<'_>]) -> Answer {
+        self.post(path, form(parts), &[("content-type", FORM)])
+    }
+
     /// Enrolls recipients into the active sequence.
     pub(crate) fn enroll(&self, body: &Value, headers: &[(&str, &str)]) -> Answer {
         self.post(&format!("/v1/sequences/{ACTIVE}/contacts"), body.to_string(), headers)
@@ -211,6 +224,31 @@ impl Service {
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
+}
+
+/// A part of a form.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) file_name: Option<&'a str>,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// The content type of a form.
+pub(crate) const FORM: &str = "multipart/form-data; boundary=----------boundary-of-the-tests";
+
+/// Returns a form as the body of a request.
+pub(crate) fn form(parts: &[Part<'_>]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for Part { name, file_name, bytes } in parts {
+        let file_name = file_name.map(|name| format!("; filename=\"{name}\"")).unwrap_or_default();
+        let head = format!("content-disposition: form-data; name=\"{name}\"{file_name}");
+        body.extend(format!("------------boundary-of-the-tests\r\n{head}\r\n\r\n").bytes());
+        body.extend_from_slice(bytes);
+        body.extend(b"\r\n");
+    }
+    body.extend(b"------------boundary-of-the-tests--\r\n");
+    body
 }
 
 /// Reads until the service closes the connection.
