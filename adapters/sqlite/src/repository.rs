@@ -141,13 +141,14 @@ impl SqliteRepository {
         Ok(read)
     }
 
-    /// Runs the host's own writes in one transaction, after the earlier writers of this process.
+    /// Runs the host's own writes in one transaction, after the earlier writers of this process. A
+    /// [`SqliteTransaction`](crate::SqliteTransaction) on it writes enrollments together with the host's rows.
     ///
     /// Do not write through another repository on the same file meanwhile: it would wait for this one.
     ///
     /// # Errors
     /// Those of `write`, [`SqliteError::Moved`], and those of SQLite. Nothing was written.
-    pub fn write<T, E: From<SqliteError>>(&self, write: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+    pub fn write<T, E: From<SqliteError>>(&self, write: impl FnOnce(&Transaction<'_>) -> Result<T, E>) -> Result<T, E> {
         let _turn = self.file.as_ref().map(|file| file.wait_for_turn(BUSY_TIMEOUT)).transpose()?;
         let transaction = self.begin(TransactionBehavior::Immediate)?;
         let written = write(&transaction)?;
@@ -157,6 +158,18 @@ impl SqliteRepository {
         }
         transaction.commit().map_err(SqliteError::from)?;
         Ok(written)
+    }
+
+    /// Runs the host's own writes like [`write`](Self::write), and flushes them to the disk before it returns: a power cut
+    /// does not undo them, even with `synchronous = normal`.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub fn write_flushed<T, E: From<SqliteError>>(
+        &self,
+        write: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.flushing(|| self.write(write))
     }
 
     /// Begins a transaction, and checks that the schema has the version of this build.
@@ -238,10 +251,10 @@ impl SqliteRepository {
     ///
     /// With `synchronous = normal`, a power cut may undo the last commits. A lost completion is repeated, but a lost
     /// acceptance would break the promise to the caller. Any other setting is the host's decision and stays.
-    fn flushing<T>(&self, write: impl FnOnce() -> Result<T, SqliteError>) -> Result<T, SqliteError> {
-        let set = |setting: i64| self.connection.pragma_update(None, SYNCHRONOUS, setting);
-        let current: i64 = self.connection.pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))?;
-        if current != NORMAL {
+    fn flushing<T, E: From<SqliteError>>(&self, write: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let set = |setting: i64| self.connection.pragma_update(None, SYNCHRONOUS, setting).map_err(SqliteError::from);
+        let current = self.connection.pragma_query_value(None, SYNCHRONOUS, |row| row.get::<_, i64>(0));
+        if current.map_err(SqliteError::from)? != NORMAL {
             return write();
         }
         set(FULL)?;
@@ -267,7 +280,7 @@ impl Repository for SqliteRepository {
 
 impl Inbox for SqliteRepository {
     fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
-        Ok(self.flushing(|| self.write(|connection| inbox::insert(connection, command)))?)
+        Ok(self.write_flushed(|connection| inbox::insert(connection, command))?)
     }
 
     fn find(
