@@ -112,6 +112,33 @@ pub enum SetAsideReason {
     NotText,
 }
 
+impl SetAsideReason {
+    /// All reasons, in the order of their definition.
+    pub const ALL: [Self; 7] = [
+        Self::OptedOutInList,
+        Self::ConsentUnclear,
+        Self::BeyondHeader,
+        Self::InvalidUuid,
+        Self::TooLong,
+        Self::InvalidCharacter,
+        Self::NotText,
+    ];
+
+    /// Returns the stable code of the reason, as it has it in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OptedOutInList => "opted_out_in_list",
+            Self::ConsentUnclear => "consent_unclear",
+            Self::BeyondHeader => "beyond_header",
+            Self::InvalidUuid => "invalid_uuid",
+            Self::TooLong => "too_long",
+            Self::InvalidCharacter => "invalid_character",
+            Self::NotText => "not_text",
+        }
+    }
+}
+
 impl fmt::Display for SetAsideReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -51,6 +51,12 @@ pub(crate) async fn record(
     subject: Uuid,
     at: Timestamp,
 ) -> Result<(), RepositoryError> {
+    let (sql, params) = insert(caller, action, subject, at);
+    handle.execute(sql, &params).await.map(drop)
+}
+
+/// Returns the statement of a record, for a transaction that does what it records.
+pub(crate) fn insert(caller: Caller, action: Action, subject: Uuid, at: Timestamp) -> (&'static str, [Param; 6]) {
     let sql = "insert into enroll_service.audit (organization_id, subject_id, id, action, key_id, at) \
                values ($1, $2, $3, $4, $5, $6)";
     let params = [
@@ -61,7 +67,7 @@ pub(crate) async fn record(
         Param::Id(caller.key_id),
         Param::Number(at.millis()),
     ];
-    handle.execute(sql, &params).await.map(drop)
+    (sql, params)
 }
 
 /// Accepts a request and records its key. A request that came before is not recorded again.

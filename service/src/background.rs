@@ -17,7 +17,7 @@ use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, with_handle};
 use crate::import_job::{self, ImportJob};
 use crate::list_report::{LISTED, ListReport};
-use crate::retention;
+use crate::retention::{self, RemovedLists};
 use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
 use crate::work::{Event, Settings};
@@ -154,6 +154,9 @@ impl Tally {
             Event::Removed(Removed { commands, reports, .. }) => print_to_stderr(&format!(
                 "removed the requests of {commands} failed enrollments and the reports of {reports} completed ones, by age"
             )),
+            Event::ListsRemoved(RemovedLists { texts, lists }) => {
+                print_to_stderr(&format!("removed the cells of {texts} lists, and {lists} whole lists, by age"));
+            }
             Event::DatabaseError(error) => print_to_stderr(&format!("database error, the worker tries again: {error}")),
         }
     }

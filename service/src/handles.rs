@@ -4,9 +4,9 @@ use enroll::erase::{EraseError, EraseMode, Erased, PersonQuery};
 use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry, Removed, Retention};
 use enroll::repository::BoxFuture;
 use enroll::{
-    AsyncInbox, AsyncRepository, ChangeSet, DynAsyncInbox, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId,
-    ReferenceData, ReferenceQuery, Repository, RepositoryError, RepositoryErrorKind, Snapshot, SnapshotQuery,
-    StoredEnrollment,
+    AsyncInbox, AsyncRepository, ChangeSet, DynAsyncInbox, Engine, EnrollmentCommand, EnrollmentId, Inbox,
+    OrganizationId, ReferenceData, ReferenceQuery, Repository, RepositoryError, RepositoryErrorKind, Snapshot,
+    SnapshotQuery, StoredEnrollment,
 };
 use enroll_postgres::PostgresRepository;
 use enroll_sqlite::{SqliteError, SqliteFile, SqliteRepository};
@@ -16,6 +16,7 @@ use tokio::task::block_in_place;
 
 use crate::Failure;
 use crate::database::{Address, Database, without_password};
+use crate::people_lists::store::{NewList, StoreError, StoredList};
 use crate::shares::{Share, Shares};
 use crate::sql::{OnRow, Param, Row, SqlConnection};
 
@@ -163,12 +164,25 @@ impl<U: Ord + Clone> Drop for PooledHandle<U> {
 pub(crate) struct Handle(Box<dyn ServiceRepository>);
 
 /// The engine's inbox, and the service's own SQL statements on the same connection.
-trait ServiceRepository: DynAsyncInbox + SqlConnection + PersonalData {}
+trait ServiceRepository: DynAsyncInbox + SqlConnection + PersonalData + StoreList {}
 
-impl<R: DynAsyncInbox + SqlConnection + PersonalData> ServiceRepository for R {}
+impl<R: DynAsyncInbox + SqlConnection + PersonalData + StoreList> ServiceRepository for R {}
+
+/// Stores a list of people with its requests.
+pub(crate) trait StoreList {
+    /// Stores a list in one transaction. If a list with the same id exists, writes nothing.
+    fn store_list<'a>(
+        &'a mut self,
+        engine: &'a Engine<'_>,
+        new: NewList<'a>,
+    ) -> BoxFuture<'a, Result<StoredList, StoreError>>;
+}
 
 /// The functions of the adapters that remove personal data.
 trait PersonalData {
+    /// Empties the log of the database, so that it has no bytes of removed rows.
+    fn empty_log(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>>;
+
     /// Removes what is older than the retention.
     fn remove_expired<'a>(&'a mut self, retention: &'a Retention) -> BoxFuture<'a, Result<Removed, RepositoryError>>;
 
@@ -182,6 +196,11 @@ trait PersonalData {
 }
 
 impl PersonalData for PostgresRepository {
+    /// The log belongs to the server.
+    fn empty_log(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn remove_expired<'a>(&'a mut self, retention: &'a Retention) -> BoxFuture<'a, Result<Removed, RepositoryError>> {
         Box::pin(PostgresRepository::remove_expired(self, retention))
     }
@@ -197,6 +216,10 @@ impl PersonalData for PostgresRepository {
 }
 
 impl PersonalData for Blocking<SqliteRepository> {
+    fn empty_log(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        Box::pin(async move { Ok(block_in_place(|| self.0.empty_log())?) })
+    }
+
     fn remove_expired<'a>(&'a mut self, retention: &'a Retention) -> BoxFuture<'a, Result<Removed, RepositoryError>> {
         Box::pin(async { block_in_place(|| self.0.remove_expired(retention)) })
     }
@@ -224,6 +247,16 @@ impl Handle {
     /// Removes what is older than the retention, of a limited number of enrollments.
     pub(crate) async fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
         self.0.remove_expired(retention).await
+    }
+
+    /// Empties the log of the database, so that it has no bytes of removed rows.
+    pub(crate) async fn empty_log(&mut self) -> Result<(), RepositoryError> {
+        self.0.empty_log().await
+    }
+
+    /// Stores a list of people in one transaction, and accepts its requests.
+    pub(crate) async fn store_list(&mut self, engine: &Engine<'_>, new: NewList<'_>) -> Result<StoredList, StoreError> {
+        self.0.store_list(engine, new).await
     }
 
     /// Erases a person, or counts what that would remove.

@@ -16,6 +16,7 @@ mod list_report;
 mod list_request;
 mod listings;
 mod manual;
+mod people_lists;
 mod repeated_contacts;
 mod retention;
 mod retry;

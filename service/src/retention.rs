@@ -1,14 +1,16 @@
-//! Removes requests of failed enrollments, and reports, that are too old.
+//! Removes requests of failed enrollments, reports and lists that are too old.
 
 use std::time::Duration;
 use tokio::sync::watch;
 
-use enroll::RepositoryError;
 use enroll::inbox::{Removed, Retention};
+use enroll::{RepositoryError, Timestamp};
 
 use crate::args::RetentionArgs;
 use crate::causes;
 use crate::handles::HandleFactory;
+use crate::import_job::current_time;
+use crate::sql::people_lists;
 use crate::work::Event;
 
 impl RetentionArgs {
@@ -43,6 +45,11 @@ pub(crate) async fn run(handles: &HandleFactory, retention: Retention, on_event:
         Ok(removed) => on_event(Event::Removed(removed)),
         Err(e) => on_event(Event::DatabaseError(e)),
     }
+    match remove_lists(handles, retention).await {
+        Ok(RemovedLists { texts: 0, lists: 0 }) => {}
+        Ok(removed) => on_event(Event::ListsRemoved(removed)),
+        Err(e) => on_event(Event::DatabaseError(e)),
+    }
 }
 
 async fn remove(handles: &HandleFactory, retention: Retention) -> Result<Removed, String> {
@@ -60,6 +67,47 @@ async fn remove(handles: &HandleFactory, retention: Retention) -> Result<Removed
         }
     }
     Ok(total)
+}
+
+/// What was removed of lists that were too old.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RemovedLists {
+    /// The number of lists that lost the texts of their rows.
+    pub(crate) texts: u64,
+    /// The number of lists that were removed.
+    pub(crate) lists: u64,
+}
+
+/// Removes the texts of lists with the requests of failed enrollments, and lists with the reports.
+async fn remove_lists(handles: &HandleFactory, retention: Retention) -> Result<RemovedLists, String> {
+    let mut removed = RemovedLists::default();
+    if retention == Retention::keep() {
+        return Ok(removed);
+    }
+    let mut handle = handles.handle().map_err(|e| e.to_string())?;
+    let failed = |e: RepositoryError| causes(&e);
+    // A database that was never served has no lists.
+    if !handle.has_tables().await.map_err(failed)? {
+        return Ok(removed);
+    }
+    let now = current_time().map_err(|e| e.to_string())?;
+    let before = |age: Duration| {
+        let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(now.millis().saturating_sub(millis)).unwrap_or(Timestamp::EPOCH)
+    };
+    if let Some(age) = retention.failed {
+        for list in people_lists::ended_lists(&mut handle, before(age), true, LISTS).await.map_err(failed)? {
+            people_lists::remove_texts(&mut handle, list, now).await.map_err(failed)?;
+            removed.texts += 1;
+        }
+    }
+    if let Some(age) = retention.completed {
+        for list in people_lists::ended_lists(&mut handle, before(age), false, LISTS).await.map_err(failed)? {
+            people_lists::remove_list(&mut handle, list).await.map_err(failed)?;
+            removed.lists += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// Reads a length of time such as `30d`, `12h` or `90m`, or `never`.
@@ -94,6 +142,8 @@ impl std::str::FromStr for Age {
 const INTERVAL: Duration = Duration::from_secs(600);
 /// The number of calls in a row, each of up to [`Retention::BATCH`] enrollments.
 const BATCHES: usize = 100;
+/// The number of lists of each kind at a time.
+const LISTS: u32 = 1000;
 
 #[cfg(test)]
 mod tests {

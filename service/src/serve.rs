@@ -29,6 +29,7 @@ use crate::http::metrics::{self, Metrics, Queue};
 use crate::http::write_timeout::WriteTimeout;
 use crate::http::{self, App};
 use crate::keys::{self, RecordedUses};
+use crate::retention::RemovedLists;
 use crate::work::{Event, Settings};
 use crate::{Failure, background, demo, import_job, input, print_to_stdout, retention};
 
@@ -223,6 +224,9 @@ fn record_event(app: &App, event: &Event) {
         Event::Released(_, error) => tracing::warn!(error, "left for later"),
         Event::Removed(Removed { commands, reports, .. }) => {
             tracing::info!(requests = commands, reports, "removed what was too old");
+        }
+        Event::ListsRemoved(RemovedLists { texts, lists }) => {
+            tracing::info!(texts, lists, "removed lists that were too old");
         }
         Event::DatabaseError(error) => {
             tracing::warn!(error, "database error, the worker tries again");

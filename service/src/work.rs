@@ -15,6 +15,7 @@ use enroll::{
 
 use crate::handles::{Handle, HandleFactory};
 use crate::import_job::current_time;
+use crate::retention::RemovedLists;
 use crate::{Failure, causes};
 
 /// The options of workers.
@@ -43,6 +44,8 @@ pub(crate) enum Event {
     Released(Claim, String),
     /// Requests and reports that were too old were removed.
     Removed(Removed),
+    /// Lists that were too old were removed, or the texts of their rows.
+    ListsRemoved(RemovedLists),
     /// The database returned an error. The worker tries again.
     DatabaseError(String),
 }

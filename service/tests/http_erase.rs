@@ -6,7 +6,7 @@ use enroll_postgres::tokio_postgres;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-use support::service::{Answer, Service, create_key, id, on_both};
+use support::service::{Answer, FORM, Part, Service, create_key, form, id, on_both};
 use support::{enroll, error_line, path, text};
 
 const ORGANIZATION: &str = "00000000-0000-0000-0000-0000000000c1";
@@ -47,7 +47,12 @@ const PERSON_ROWS: &[(&str, &str, &str)] = &[
 ];
 
 /// Columns with texts about several people.
-const TEXTS: &[(&str, &str)] = &[("enrollments", "command"), ("enrollment_outcomes", "outcomes")];
+const TEXTS: &[(&str, &str)] = &[
+    ("enrollments", "command"),
+    ("enrollment_outcomes", "outcomes"),
+    ("service.lists", "kept"),
+    ("service.list_pieces", "texts"),
+];
 
 /// All other columns. They have no personal data.
 const NOT_PERSONAL: &[(&str, &str)] = &[
@@ -74,6 +79,12 @@ const NOT_PERSONAL: &[(&str, &str)] = &[
     ("service.keys", "id organization_id hash name created_at revoked_at expires_at used_at last_used_at"),
     ("service.audit", "organization_id subject_id id action key_id at"),
     ("service.write_checks", "filler"),
+    (
+        "service.lists",
+        "organization_id id content_id sequence_id file at recipients set_aside requests options inspection removed_at",
+    ),
+    ("service.list_requests", "organization_id list_id number enrollment_id recipients"),
+    ("service.list_pieces", "organization_id list_id number request first_index recipients set_aside entries"),
 ];
 
 /// Returns the text of each column of each table: lower case, without the `-` of ids.
@@ -195,6 +206,19 @@ impl<'s> Third<'s> {
         answer.json
     }
 
+    /// Sends a list with the person in a row that is set aside.
+    fn send_list(&self) {
+        let csv = "Phone,Name,Pet,Unsubscribed\n(202) 555-9876,Zebulon Quagmire,porcupine,yes\n";
+        let options = json!({"mapping": {"Unsubscribed": "opted_out"}}).to_string();
+        let parts = [
+            Part { name: "file", file_name: Some("people.csv"), bytes: csv.as_bytes() },
+            Part { name: "options", file_name: None, bytes: options.as_bytes() },
+        ];
+        let path = format!("/v1/lists?sequence_id={SEQUENCE}");
+        let sent = self.service.post_as(&self.key, &path, form(&parts), &[("content-type", FORM)]);
+        assert_eq!((sent.status, &sent.json["data"]["set_aside"]), (202, &json!(1)), "{sent:?}");
+    }
+
     /// Fills every personal column. Returns the ids of a completed, a failed and an accepted enrollment.
     fn fill(&self) -> [String; 3] {
         let custom = json!({"custom_object_id": id(0xd4), "resource": "contact"});
@@ -209,6 +233,7 @@ impl<'s> Third<'s> {
         self.fail_accepted();
         let accepted = json!({"to": [{"phone": "+12025550179", "external_id": "CRM-4711x", "last_name": "Quagmire"}]});
         let accepted = self.enroll(&accepted, "accepted").accepted();
+        self.send_list();
         [completed, failed, accepted]
     }
 }
@@ -242,7 +267,9 @@ fn nothing_of_an_erased_person_is_left(service: &mut Service) {
     // Without confirmation, nothing happens.
     let asked = third.erase(&json!({"phone": "+1 202 555 9876"}));
     asked.assert_error(422, "confirmation_required", "/confirm");
-    for part in ["1 contacts", "1 communication preferences", "2 recipients of requests", "2 outcomes", "opt-out"] {
+    for part in
+        ["1 contacts", "1 communication preferences", "2 recipients of requests", "2 outcomes", "1 files", "opt-out"]
+    {
         assert!(asked.text.contains(part), "{part}: {asked:?}");
     }
     assert_eq!(columns_with_markers(service), before);
@@ -254,7 +281,7 @@ fn nothing_of_an_erased_person_is_left(service: &mut Service) {
 
     let erased = third.erase(&json!({"phone": "+1 202 555 9876", "confirm": true}));
     assert_eq!(erased.status, 200, "{erased:?}");
-    assert_eq!(erased.json["data"]["contacts"], 1);
+    assert_eq!((&erased.json["data"]["contacts"], &erased.json["data"]["lists"]), (&json!(1), &json!(1)));
     assert_eq!(columns_with_markers(service), BTreeSet::new());
     third.erase(&json!({"phone": PHONE, "confirm": true})).assert_error(404, "contact_not_found", "");
     for list in ["/v1/contacts".to_owned(), format!("/v1/sequences/{SEQUENCE}/contacts")] {

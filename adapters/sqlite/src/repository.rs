@@ -222,8 +222,11 @@ impl SqliteRepository {
         Ok(erased)
     }
 
-    /// Moves the log into the file, and makes it empty.
-    fn empty_log(&self) -> Result<(), SqliteError> {
+    /// Moves the log into the file, and makes it empty. So the log has no bytes of rows that the host removed.
+    ///
+    /// # Errors
+    /// [`SqliteError::Busy`] if other connections do not end their reads within [`BUSY_TIMEOUT`].
+    pub fn empty_log(&self) -> Result<(), SqliteError> {
         let busy: bool = self.connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))?;
         if busy { Err(SqliteError::Busy) } else { Ok(()) }
     }

@@ -184,6 +184,48 @@ pub(crate) struct UploadDoc {
     options: Option<ListOptions>,
 }
 
+/// What became of a row of a list: a disposition of an outcome, or `set_aside`; `pending` while its request waits; `failed`
+/// if its request failed or was rejected; `erased` if its person was erased before.
+#[derive(ToSchema)]
+#[schema(as = ListDisposition, rename_all = "snake_case")]
+pub(crate) enum ListDispositionDoc {
+    Added,
+    ReAdded,
+    Reprocessed,
+    Ignored,
+    Duplicate,
+    SetAside,
+    Pending,
+    Failed,
+    Erased,
+}
+
+/// Why a row was ignored or set aside.
+#[derive(ToSchema)]
+#[schema(as = ListReason, rename_all = "snake_case")]
+pub(crate) enum ListReasonDoc {
+    MissingPhone,
+    InvalidPhone,
+    MissingEmail,
+    InvalidEmail,
+    IdentityConflict,
+    AddressTaken,
+    Blocked,
+    OptedOut,
+    ActiveInOtherStep,
+    PendingInOtherStep,
+    ReAddExcluded,
+    MaxRunsReached,
+    MaxAddsReached,
+    OptedOutInList,
+    ConsentUnclear,
+    BeyondHeader,
+    InvalidUuid,
+    TooLong,
+    InvalidCharacter,
+    NotText,
+}
+
 /// The format, the columns and the number of rows of a list.
 #[derive(ToSchema)]
 #[schema(as = ListInspection)]
@@ -447,6 +489,8 @@ pub(crate) struct ErasedDoc {
     pub(crate) recipients: u64,
     /// Outcomes in reports. They keep their disposition and their reasons.
     pub(crate) outcomes: u64,
+    /// Lists that lost the cells of their rows, because one may be of the person.
+    pub(crate) lists: u64,
 }
 
 /// Why a recipient was ignored.
@@ -499,5 +543,12 @@ mod tests {
     fn reason_codes_match_the_core() {
         let codes: Vec<&str> = Reason::CODES.iter().map(|(code, _)| *code).collect();
         assert_eq!(json!(ReasonDoc::schema())["enum"], json!(codes));
+    }
+
+    #[test]
+    fn words_of_rows_match_their_filters() {
+        let (dispositions, reasons) = crate::people_lists::rows::RowFilter::words();
+        assert_eq!(json!(ListDispositionDoc::schema())["enum"], json!(dispositions));
+        assert_eq!(json!(ListReasonDoc::schema())["enum"], json!(reasons));
     }
 }

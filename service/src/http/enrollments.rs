@@ -346,7 +346,7 @@ pub(crate) fn parse_id<Id: std::str::FromStr>(path: Result<Path<String>, PathRej
 }
 
 /// Returns the `Idempotency-Key` header; the engine checks its form.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let mut values = headers.get_all("idempotency-key").iter();
     let key = values.next().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     match values.next() {

@@ -43,7 +43,8 @@ pub(crate) struct ErasureBody {
 
 /// Erase a person
 ///
-/// Removes the contact with all its rows, and takes the person out of stored requests and reports. An opt-out of the person
+/// Removes the contact with all its rows, and takes the person out of stored requests and reports. The cells of each list
+/// that may have the person are removed too. An opt-out of the person
 /// is erased too. Without `confirm`, the error counts what would be removed.
 #[utoipa::path(
     post, path = "/v1/contacts/erase", operation_id = "erase_contact", tag = "contacts",
@@ -82,12 +83,12 @@ pub(crate) async fn erase(
     let mode = if body.confirm { EraseMode::Confirmed } else { EraseMode::Preview };
     let mut pooled = app.handles.acquire(caller.organization_id).await?;
     let handle = pooled.handle()?;
+    let now = current_time().map_err(|_| ApiError::internal())?;
     if body.confirm {
         // Without the contact, which is personal data.
-        let now = current_time().map_err(|_| ApiError::internal())?;
         audit::record(handle, caller, Action::Erase, Uuid::nil(), now).await?;
     }
-    let erased = handle.erase(caller.organization_id, &person, mode).await?;
+    let erased = crate::erase::erase(handle, caller.organization_id, &person, mode, now).await?;
     if body.confirm {
         return Ok(Json(Data { data: serde_json::json!(erased) }));
     }

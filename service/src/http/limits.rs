@@ -1,12 +1,15 @@
 //! Limits: requests at a time and their shares, time, and requests per minute.
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Extension, FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hyper::body::{Frame, SizeHint};
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -130,11 +133,41 @@ async fn answer(app: &Arc<App>, client: ClientAddress, request: Request, next: N
     let share = timeout(BRIEF_WAIT, app.limits.requests.acquire(caller.organization_id, 1)).await;
     let share = share.map_err(|_| overloaded())?;
     parts.extensions.insert(caller);
-    let (parts, body) = next.run(Request::from_parts(parts, body)).await.into_parts();
-    // Each response is complete in memory, so this does not wait.
+    let (mut parts, body) = next.run(Request::from_parts(parts, body)).await.into_parts();
+    if parts.extensions.remove::<Streamed>().is_some() {
+        return Ok(Response::from_parts(parts, Body::new(CountedBody { body, _share: share })));
+    }
+    // Each other response is complete in memory, so this does not wait.
     let bytes = to_bytes(body, usize::MAX).await.map_err(|_| ApiError::internal())?;
     let sent = Body::from(Bytes::from_owner(CountedBytes { bytes, _share: share }));
     Ok(Response::from_parts(parts, sent))
+}
+
+/// Marks a response whose body is produced while it is sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Streamed;
+
+/// Such a body. It counts as a request until it is sent.
+struct CountedBody {
+    body: Body,
+    _share: Share<OrganizationId>,
+}
+
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A response that counts as a request until it is sent: a client that does not read it uses memory.

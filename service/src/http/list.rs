@@ -39,7 +39,7 @@ pub(crate) struct ListTarget {
     pub(crate) file_name: String,
     pub(crate) options: ListOptions,
     pub(crate) policy: EnrollmentPolicy,
-    request: EnrollmentRequest<'static>,
+    pub(crate) request: EnrollmentRequest<'static>,
     /// The first request, if it was accepted before.
     pub(crate) first: Option<Arc<StoredEnrollment>>,
 }
@@ -172,13 +172,14 @@ impl ListTarget {
             return Ok(None);
         }
         let command = EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&self.policy));
-        command.map(Some).map_err(|e| self.error(request, e.into()))
+        command.map(Some).map_err(|e| self.error(&request.rows, e.into()))
     }
 
-    /// Returns the response for a request that failed. A fault of a recipient has its row and its column.
-    pub(crate) fn error(&self, request: &RequestOfList, error: EnrollError) -> ApiError {
+    /// Returns the response for a request that failed, whose recipients have these rows. A fault of a recipient has its row
+    /// and its column.
+    pub(crate) fn error(&self, rows: &[u64], error: EnrollError) -> ApiError {
         match error {
-            EnrollError::Rejected(rejection) => list_errors::rejected(&self.file_name, &rejection, &request.rows),
+            EnrollError::Rejected(rejection) => list_errors::rejected(&self.file_name, &rejection, rows),
             error => error.into(),
         }
     }

@@ -13,7 +13,9 @@ pub(crate) mod heads;
 pub(crate) mod health;
 pub(crate) mod limits;
 mod list;
+mod list_accept;
 mod list_errors;
+mod list_history;
 mod list_options;
 mod lists;
 pub(crate) mod metrics;
@@ -76,8 +78,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/enrollments/{id}/retry", post(retry::one))
         .route("/v1/contacts", get(contacts::list))
         .route("/v1/contacts/erase", post(erase::erase))
+        .route("/v1/lists/{id}", get(list_history::show))
+        .route("/v1/lists/{id}/rows.csv", get(list_history::rows))
+        .route("/v1/lists/{id}/to_fix.csv", get(list_history::to_fix))
+        .route("/v1/lists/{id}/retry", post(list_history::retry))
         .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_requests));
     let uploads = Router::new()
+        .route("/v1/lists", post(lists::create).get(list_history::list))
         .route("/v1/lists/inspect", post(lists::inspect))
         .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_uploads));
     api.merge(uploads)

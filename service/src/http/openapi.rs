@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::docs::{DispositionDoc, ReasonDoc, StateDoc, StatusDoc};
-use super::{contacts, enrollments, erase, health, lists, metrics, reference, retry};
+use super::{contacts, enrollments, erase, health, list_history, lists, metrics, reference, retry};
 
 /// The default header for API keys.
 pub(crate) const KEY_HEADER: &str = "X-WHIPPY-KEY";
@@ -41,6 +41,12 @@ pub(crate) fn document(key_header: &str) -> Value {
         reference::channels,
         reference::custom_objects,
         lists::inspect,
+        lists::create,
+        list_history::list,
+        list_history::show,
+        list_history::rows,
+        list_history::to_fix,
+        list_history::retry,
         health::healthz,
         health::readyz,
         metrics::show,
@@ -48,6 +54,7 @@ pub(crate) fn document(key_header: &str) -> Value {
     // The documentation shows them in this order.
     tags(
         (name = "enrollments", description = "Enroll people, and read what became of each"),
+        (name = "lists", description = "Enroll people from files, and read what became of each row"),
         (name = "sequences", description = "What people are enrolled into"),
         (name = "contacts", description = "The people"),
         (name = "operations", description = "For the operator: health and metrics"),

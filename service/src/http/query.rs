@@ -99,6 +99,24 @@ impl Parameters {
         words
     }
 
+    /// Reads an id.
+    pub(crate) fn id<Id: std::str::FromStr>(&mut self, name: &'static str) -> Option<Id> {
+        let id = self.one(name)?.parse().ok();
+        if id.is_none() {
+            self.invalid(name, "must be a uuid".to_owned());
+        }
+        id
+    }
+
+    /// Reads an id that must not be absent.
+    pub(crate) fn required_id<Id: std::str::FromStr>(&mut self, name: &'static str) -> Option<Id> {
+        if self.one(name).is_none() {
+            self.invalid(name, "is missing; it must be a uuid".to_owned());
+            return None;
+        }
+        self.id(name)
+    }
+
     pub(crate) fn step_ids(&mut self, name: &'static str) -> Vec<StepId> {
         let words = self.list(name);
         if words.len() > MAX_IDS {

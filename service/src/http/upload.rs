@@ -172,7 +172,7 @@ impl Limits {
 
 /// A body that its reader cannot buffer without limits.
 ///
-/// The parser of parts reads until it finds the end of a head, and it reads whatever has arrived.
+/// The parser of parts reads until it finds the end of a head, and it reads all that has arrived.
 struct BoundedBuffer {
     body: Body,
     /// The bytes since the parser last returned something.

@@ -44,6 +44,11 @@ pub(crate) struct OutcomeFilter {
 }
 
 impl OutcomeFilter {
+    /// Returns the filter that allows all outcomes.
+    pub(crate) fn all() -> Self {
+        Self { dispositions: Vec::new(), reasons: Vec::new() }
+    }
+
     fn is_empty(&self) -> bool {
         self.dispositions.is_empty() && self.reasons.is_empty()
     }
@@ -125,7 +130,7 @@ fn key(organization_id: OrganizationId, id: EnrollmentId) -> [Param; 2] {
 }
 
 /// Reads the columns of [`COUNTS`].
-fn read_counts(row: &mut dyn Row) -> Result<Counts, RepositoryError> {
+pub(super) fn read_counts(row: &mut dyn Row) -> Result<Counts, RepositoryError> {
     let mut next = || usize::try_from(not_null(row.number()?)?).map_err(invalid_data);
     let mut counts = Counts::default();
     counts.added = next()?;

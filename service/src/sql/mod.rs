@@ -7,6 +7,7 @@
 mod enrollment;
 mod list;
 mod lists;
+pub(crate) mod people_lists;
 mod postgres;
 mod reference;
 mod sqlite;
@@ -68,6 +69,7 @@ pub(crate) enum Sort {
 pub(crate) enum Param {
     Id(Uuid),
     Text(String),
+    TextOrNull(Option<String>),
     Number(i64),
     NumberOrNull(Option<i64>),
     /// An instant of the engine's tables.

@@ -3,13 +3,16 @@
 use chrono::{DateTime, Utc};
 use enroll_postgres::deadpool_postgres::Pool;
 use enroll_postgres::tokio_postgres::types::{FromSql, ToSql, Type};
-use enroll_postgres::{PostgresError, PostgresRepository, Timeouts, tokio_postgres};
+use enroll_postgres::tokio_postgres::{IsolationLevel, Transaction};
+use enroll_postgres::{PostgresError, PostgresRepository, PostgresTransaction, Statements, Timeouts, tokio_postgres};
 use uuid::Uuid;
 
 use enroll::repository::BoxFuture;
-use enroll::{RepositoryError, Timestamp};
+use enroll::{Engine, EnrollError, Enrollment, Receipt, RepositoryError, Timestamp, accept_async};
 
 use super::{OnRow, Param, Row, SqlConnection, invalid_data};
+use crate::handles::StoreList;
+use crate::people_lists::store::{ListTransaction, NewList, StoreError, StoredList, store};
 
 impl SqlConnection for PostgresRepository {
     fn query<'a>(
@@ -30,7 +33,7 @@ impl SqlConnection for PostgresRepository {
 
     fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>> {
         Box::pin(async move {
-            let exists = "select pg_catalog.to_regclass('enroll_service.write_checks') is not null";
+            let exists = "select pg_catalog.to_regclass('enroll_service.list_pieces') is not null";
             let rows = PostgresRepository::query(self, exists, &[]).await?;
             rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(storage_error)
         })
@@ -42,6 +45,46 @@ impl SqlConnection for PostgresRepository {
 
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
         Box::pin(create_tables(self.pool()))
+    }
+}
+
+impl StoreList for PostgresRepository {
+    fn store_list<'a>(
+        &'a mut self,
+        engine: &'a Engine<'_>,
+        new: NewList<'a>,
+    ) -> BoxFuture<'a, Result<StoredList, StoreError>> {
+        Box::pin(store_list(self.pool(), engine, new))
+    }
+}
+
+async fn store_list(pool: &Pool, engine: &Engine<'_>, new: NewList<'_>) -> Result<StoredList, StoreError> {
+    let mut client = pool.get().await.map_err(|e| RepositoryError::from(PostgresError::from(e)))?;
+    let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
+    let mut transaction = begin.start().await.map_err(storage_error)?;
+    transaction.batch_execute(&Timeouts::default().set_local()).await.map_err(storage_error)?;
+    let inner: &mut Transaction<'_> = &mut transaction;
+    let statements = Statements::prepare(&*inner).await.map_err(RepositoryError::from)?;
+    let mut open = OpenTransaction { transaction: inner, statements };
+    let stored = store(&mut open, engine, new).await?;
+    transaction.commit().await.map_err(storage_error)?;
+    Ok(stored)
+}
+
+struct OpenTransaction<'t, 'c> {
+    transaction: &'t mut Transaction<'c>,
+    statements: Statements,
+}
+
+impl ListTransaction for OpenTransaction<'_, '_> {
+    async fn execute(&mut self, sql: &str, params: &[Param]) -> Result<u64, RepositoryError> {
+        self.transaction.execute_typed(sql, &parameters(params)).await.map_err(storage_error)
+    }
+
+    async fn accept(&mut self, engine: &Engine<'_>, enrollment: &Enrollment<'_>) -> Result<Receipt, EnrollError> {
+        let statements = self.statements.clone();
+        let mut repository = PostgresTransaction::with_statements(&mut *self.transaction, statements);
+        accept_async(&mut repository, engine, enrollment).await
     }
 }
 
@@ -70,6 +113,7 @@ fn parameters(params: &[Param]) -> Vec<(&(dyn ToSql + Sync), Type)> {
         match param {
             Param::Id(id) => (id, Type::UUID),
             Param::Text(text) => (text, Type::TEXT),
+            Param::TextOrNull(text) => (text, Type::TEXT),
             Param::Number(number) => (number, Type::INT8),
             Param::NumberOrNull(number) => (number, Type::INT8),
             Param::Instant(at) => (at, Type::TIMESTAMPTZ),
@@ -134,6 +178,50 @@ create table if not exists enroll_service.audit (
     key_id uuid not null references enroll_service.keys on delete cascade,
     at bigint not null,
     primary key (organization_id, subject_id, id)
+);
+-- Lists of people. `kept` has the texts that are removed with the rows' texts.
+create table if not exists enroll_service.lists (
+    organization_id uuid not null references enroll.organizations on delete cascade,
+    id uuid not null,
+    content_id uuid not null,
+    sequence_id uuid not null,
+    file text not null,
+    at bigint not null,
+    recipients bigint not null,
+    set_aside bigint not null,
+    requests bigint not null,
+    options text not null,
+    inspection text not null,
+    kept text,
+    removed_at bigint,
+    primary key (organization_id, id)
+);
+create index if not exists lists_at on enroll_service.lists (organization_id, at, id);
+create index if not exists lists_kept on enroll_service.lists (at) where kept is not null;
+create table if not exists enroll_service.list_requests (
+    organization_id uuid not null,
+    list_id uuid not null,
+    number bigint not null,
+    enrollment_id uuid not null,
+    recipients bigint not null,
+    primary key (organization_id, list_id, number),
+    foreign key (organization_id, list_id) references enroll_service.lists on delete cascade
+);
+create index if not exists list_requests_enrollment
+    on enroll_service.list_requests (organization_id, enrollment_id);
+-- Adjacent rows of a list. The recipients of a piece belong to one request.
+create table if not exists enroll_service.list_pieces (
+    organization_id uuid not null,
+    list_id uuid not null,
+    number bigint not null,
+    request bigint not null,
+    first_index bigint not null,
+    recipients bigint not null,
+    set_aside text not null,
+    entries text not null,
+    texts text,
+    primary key (organization_id, list_id, number),
+    foreign key (organization_id, list_id) references enroll_service.lists on delete cascade
 );
 -- Always empty: a check writes a row and undoes that.
 create table if not exists enroll_service.write_checks (filler text not null);

@@ -1,18 +1,21 @@
 //! The service's statements on SQLite.
 
 use rusqlite::types::{FromSql, Value};
-use rusqlite::{Connection, Statement, params_from_iter};
+use rusqlite::{Connection, Statement, Transaction, params_from_iter};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use enroll::repository::BoxFuture;
-use enroll::{RepositoryError, Timestamp};
-use enroll_sqlite::{SqliteError, SqliteRepository};
+use enroll::{Engine, EnrollError, Enrollment, Receipt, RepositoryError, Timestamp};
+use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction};
 
 use super::{OnRow, Param, Row, SqlConnection, invalid_data};
-use crate::handles::Blocking;
+use crate::handles::{Blocking, StoreList};
+use crate::people_lists::store::{ListTransaction, NewList, StoreError, StoredList, store};
 
 impl SqlConnection for Blocking<SqliteRepository> {
     fn query<'a>(
@@ -35,13 +38,47 @@ impl SqlConnection for Blocking<SqliteRepository> {
     }
 
     fn check_write(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
-        let check = |connection: &Connection| connection.execute_batch(CHECK_WRITE).map_err(storage_error);
+        let check = |connection: &Transaction<'_>| connection.execute_batch(CHECK_WRITE).map_err(storage_error);
         Box::pin(async move { block_in_place(|| self.0.write(check)) })
     }
 
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
-        let create = |connection: &Connection| connection.execute_batch(TABLES).map_err(storage_error);
+        let create = |connection: &Transaction<'_>| connection.execute_batch(TABLES).map_err(storage_error);
         Box::pin(async move { block_in_place(|| self.0.write(create)) })
+    }
+}
+
+impl StoreList for Blocking<SqliteRepository> {
+    fn store_list<'a>(
+        &'a mut self,
+        engine: &'a Engine<'_>,
+        new: NewList<'a>,
+    ) -> BoxFuture<'a, Result<StoredList, StoreError>> {
+        let write = move |transaction: &Transaction<'_>| {
+            let repository = SqliteTransaction::new(transaction)?;
+            let mut open = OpenTransaction { transaction, repository };
+            // No statement on SQLite waits for an event, so the first poll is the last one.
+            match pin!(store(&mut open, engine, new)).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(stored) => stored,
+                Poll::Pending => Err(invalid_data("a statement on SQLite did not end").into()),
+            }
+        };
+        Box::pin(async move { block_in_place(|| self.0.write_flushed(write)) })
+    }
+}
+
+struct OpenTransaction<'t> {
+    transaction: &'t Connection,
+    repository: SqliteTransaction<'t>,
+}
+
+impl ListTransaction for OpenTransaction<'_> {
+    async fn execute(&mut self, sql: &str, params: &[Param]) -> Result<u64, RepositoryError> {
+        execute(self.transaction, sql, params)
+    }
+
+    async fn accept(&mut self, engine: &Engine<'_>, enrollment: &Enrollment<'_>) -> Result<Receipt, EnrollError> {
+        enroll::accept(&mut self.repository, engine, enrollment)
     }
 }
 
@@ -78,7 +115,7 @@ fn execute(connection: &Connection, sql: &str, params: &[Param]) -> Result<u64, 
 
 fn has_tables(connection: &Connection) -> Result<bool, RepositoryError> {
     let exists =
-        "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_service_write_checks')";
+        "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_service_list_pieces')";
     connection.query_row(exists, [], |row| row.get(0)).map_err(storage_error)
 }
 
@@ -92,6 +129,7 @@ fn value(param: &Param) -> Value {
     match param {
         Param::Id(id) => Value::Blob(id.as_bytes().to_vec()),
         Param::Text(text) => Value::Text(text.clone()),
+        Param::TextOrNull(text) => text.clone().map_or(Value::Null, Value::Text),
         Param::Number(number) => Value::Integer(*number),
         Param::NumberOrNull(number) => number.map_or(Value::Null, Value::Integer),
         Param::Instant(at) => Value::Integer(at.timestamp_millis()),
@@ -159,6 +197,50 @@ create table if not exists enroll_service_audit (
     at integer not null,
     primary key (organization_id, subject_id, id)
 ) strict, without rowid;
+-- Lists of people. `kept` has the texts that are removed with the rows' texts.
+create table if not exists enroll_service_lists (
+    organization_id blob not null references enroll_organizations on delete cascade,
+    id blob not null,
+    content_id blob not null,
+    sequence_id blob not null,
+    file text not null,
+    at integer not null,
+    recipients integer not null,
+    set_aside integer not null,
+    requests integer not null,
+    options text not null,
+    inspection text not null,
+    kept text,
+    removed_at integer,
+    primary key (organization_id, id)
+) strict;
+create index if not exists enroll_service_lists_at on enroll_service_lists (organization_id, at, id);
+create index if not exists enroll_service_lists_kept on enroll_service_lists (at) where kept is not null;
+create table if not exists enroll_service_list_requests (
+    organization_id blob not null,
+    list_id blob not null,
+    number integer not null,
+    enrollment_id blob not null,
+    recipients integer not null,
+    primary key (organization_id, list_id, number),
+    foreign key (organization_id, list_id) references enroll_service_lists on delete cascade
+) strict, without rowid;
+create index if not exists enroll_service_list_requests_enrollment
+    on enroll_service_list_requests (organization_id, enrollment_id);
+-- Adjacent rows of a list. The recipients of a piece belong to one request.
+create table if not exists enroll_service_list_pieces (
+    organization_id blob not null,
+    list_id blob not null,
+    number integer not null,
+    request integer not null,
+    first_index integer not null,
+    recipients integer not null,
+    set_aside text not null,
+    entries text not null,
+    texts text,
+    primary key (organization_id, list_id, number),
+    foreign key (organization_id, list_id) references enroll_service_lists on delete cascade
+) strict;
 -- Always empty: a check writes a row and removes it.
 create table if not exists enroll_service_write_checks (filler text not null) strict;";
 

@@ -130,7 +130,9 @@ impl Service {
     pub(crate) fn batch_execute(&self, sql: &str) {
         if !self.database.starts_with("postgres") {
             let connection = rusqlite::Connection::open(&self.database).unwrap();
-            return connection.execute_batch(&sql.replace("enroll.", "enroll_")).unwrap();
+            return connection
+                .execute_batch(&sql.replace("enroll.", "enroll_").replace("enroll_service.", "enroll_service_"))
+                .unwrap();
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
