@@ -2,6 +2,7 @@
 
 use enroll::contact::Region;
 use enroll::model::{CustomObject, Resource};
+use enroll::report::Counts;
 use enroll::request::{CustomData, VoiceOptions};
 use enroll::{
     EnrollmentId, EnrollmentPolicy, EnrollmentRequest, OrganizationId, ReferenceData, SequenceId, StepId, Timestamp,
@@ -85,3 +86,14 @@ impl ListRequestOptions {
 /// The organization has no custom object with the given id.
 #[derive(Debug)]
 pub(crate) struct UnknownCustomObject;
+
+/// Adds the counts of a request to those of its list.
+pub(crate) fn add_counts(sum: &mut Counts, counts: &Counts) {
+    sum.added += counts.added;
+    sum.re_added += counts.re_added;
+    sum.reprocessed += counts.reprocessed;
+    sum.ignored += counts.ignored;
+    sum.duplicate += counts.duplicate;
+    sum.contacts_created += counts.contacts_created;
+    sum.conversations_created += counts.conversations_created;
+}

@@ -16,6 +16,7 @@ use crate::args::RunArgs;
 use crate::database::Database;
 use crate::import_job::{Batch, Import, ImportError, ImportJob};
 use crate::list_report::{LISTED, ListReport};
+use crate::list_request::add_counts;
 use crate::repeated_contacts::RepeatedContacts;
 use crate::{Failure, print_to_stderr, print_to_stdout};
 
@@ -128,7 +129,7 @@ impl Summary {
         if self.requests == 1 {
             self.target = print::target(report, batch.reference);
         }
-        self.sum(&report.counts());
+        add_counts(&mut self.counts, &report.counts());
         if let Some(tag) = &report.upload_tag {
             let _infallible = writeln!(self.tags, "tag                  {} (`{}`)", tag.name, tag.id);
         }
@@ -161,17 +162,6 @@ impl Summary {
             json.reports.push(report);
         }
         Ok(())
-    }
-
-    fn sum(&mut self, counts: &Counts) {
-        let sum = &mut self.counts;
-        sum.added += counts.added;
-        sum.re_added += counts.re_added;
-        sum.reprocessed += counts.reprocessed;
-        sum.ignored += counts.ignored;
-        sum.duplicate += counts.duplicate;
-        sum.contacts_created += counts.contacts_created;
-        sum.conversations_created += counts.conversations_created;
     }
 
     fn print(self, args: &RunArgs, import: &Import<'_>, list: Option<&ListReport>) -> Result<ExitCode, Failure> {

@@ -26,6 +26,7 @@ use crate::http::heads::ErrorBodies;
 use crate::http::health::{self, Probe};
 use crate::http::limits::Limits;
 use crate::http::metrics::{self, Metrics, Queue};
+use crate::http::previews::Previews;
 use crate::http::write_timeout::WriteTimeout;
 use crate::http::{self, App};
 use crate::keys::{self, RecordedUses};
@@ -85,6 +86,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             queue: Probe::new(check_factory, metrics::MIN_INTERVAL, Queue::read),
             recorded_uses: RecordedUses::default(),
             metrics: Metrics::new(),
+            previews: Previews::default(),
             wake: Arc::new(Notify::new()),
         });
         let settings = Settings {
@@ -102,10 +104,17 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         };
         let serving = async {
             accept_connections(listener, connections(args), Arc::clone(&app), stop.clone()).await;
+            app.previews.stop();
+            Ok(())
+        };
+        let expiring = async {
+            app.previews.expire().await;
             Ok(())
         };
         // If the workers fail, the service ends too: accepted enrollments would wait without an end.
-        tokio::try_join!(working, serving, retaining).map(drop)
+        let ended = tokio::try_join!(working, serving, retaining, expiring).map(drop);
+        app.previews.stop();
+        ended
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -107,7 +107,13 @@ const HTML: [&str; 9] = ["<!doctype", "<html", "<head", "<body", "<table", "<met
 
 /// Collects the cells of a sheet into rows, and counts them.
 pub(crate) struct Cells {
-    rows: BTreeMap<u32, Vec<(u32, Cell)>>,
+    rows: BTreeMap<u32, SparseRow>,
+}
+
+#[derive(Default)]
+struct SparseRow {
+    width: u32,
+    cells: Vec<(u32, Cell)>,
 }
 
 impl Cells {
@@ -121,15 +127,17 @@ impl Cells {
             return Ok(());
         }
         budget.take(&cell)?;
-        self.rows.entry(row).or_default().push((column, cell));
+        let row = self.rows.entry(row).or_default();
+        budget.widen((column + 1).saturating_sub(row.width))?;
+        row.width = row.width.max(column + 1);
+        row.cells.push((column, cell));
         Ok(())
     }
 
     pub(crate) fn into_rows(self) -> Vec<Row> {
-        let row = |(row, mut cells): (u32, Vec<(u32, Cell)>)| {
+        let row = |(row, SparseRow { width, mut cells }): (u32, SparseRow)| {
             cells.sort_by_key(|(column, _)| *column);
-            let width = cells.last().map_or(0, |(column, _)| *column as usize + 1);
-            let mut dense = vec![Cell::Blank; width];
+            let mut dense = vec![Cell::Blank; width as usize];
             for (column, cell) in cells {
                 dense[column as usize] = cell;
             }
@@ -142,23 +150,43 @@ impl Cells {
 /// The limits of a sheet in every spreadsheet program.
 const MAX_ROWS: u32 = 1 << 20;
 const MAX_COLUMNS: u32 = 1 << 14;
+/// The number of places, also of blank cells, for each cell that a sheet can have.
+const PLACES: u64 = 2;
 
 /// The cells and the bytes of text that may still be read.
 pub(crate) struct Budget {
     pub(crate) limits: Limits,
     cells: u64,
+    /// The places of cells up to the last one of each row: blank ones need memory too.
+    places: u64,
     text: u64,
 }
 
 impl Budget {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { limits: *limits, cells: limits.cells, text: limits.unzipped_bytes }
+        let Limits { cells, unzipped_bytes, .. } = *limits;
+        Self { limits: *limits, cells, places: cells.saturating_mul(PLACES), text: unzipped_bytes }
+    }
+
+    /// Checks that there is place for a number of cells, before they are stored.
+    pub(crate) fn check(&self, cells: u64) -> Result<(), ListError> {
+        if cells <= self.cells { Ok(()) } else { Err(self.too_many_cells()) }
+    }
+
+    /// Takes the places by which a row becomes wider.
+    fn widen(&mut self, places: u32) -> Result<(), ListError> {
+        self.places = self.places.checked_sub(places.into()).ok_or_else(|| self.too_many_cells())?;
+        Ok(())
+    }
+
+    fn too_many_cells(&self) -> ListError {
+        ListError::TooManyCells { limit: self.limits.cells, what: "cells" }
     }
 
     /// Takes a cell. Many cells can refer to one text, so its bytes count each time.
     fn take(&mut self, cell: &Cell) -> Result<(), ListError> {
-        let Limits { cells, unzipped_bytes, .. } = self.limits;
-        self.cells = self.cells.checked_sub(1).ok_or(ListError::TooManyCells { limit: cells, what: "cells" })?;
+        let Limits { unzipped_bytes, .. } = self.limits;
+        self.cells = self.cells.checked_sub(1).ok_or_else(|| self.too_many_cells())?;
         let text = if let Cell::Text(text) | Cell::Error(text) = cell { text.len() } else { 0 };
         let too_long = ListError::TooManyCells { limit: unzipped_bytes, what: "bytes of text" };
         self.text = self.text.checked_sub(text as u64).ok_or(too_long)?;

@@ -103,6 +103,7 @@ fn table<R: BufRead>(xml: &mut Xml<R>, budget: &mut Budget) -> Result<Cells, Lis
         let text = string.unwrap_or(paragraphs);
         let cell = typed(kind.as_deref(), number, date, flag, text);
         if !cell.is_blank() {
+            budget.check(u64::from(row_repeats).saturating_mul(repeats.into()))?;
             for row in row..row.saturating_add(row_repeats) {
                 for column in column..column.saturating_add(repeats) {
                     cells.add(row, column, cell.clone(), budget)?;

@@ -328,6 +328,151 @@ pub(crate) enum ListWarningCodeDoc {
     MembersNotRead,
 }
 
+/// What a list would do.
+#[derive(ToSchema)]
+#[schema(as = ListPreview)]
+pub(crate) struct ListPreviewDoc {
+    /// The id that the list will have, and its first request.
+    list_id: Uuid,
+    /// Present if all requests of the list were accepted before. Their outcomes are those of their reports, as far as they
+    /// have one.
+    #[schema(nullable = false)]
+    accepted_before: Option<AcceptedBeforeDoc>,
+    inspection: InspectionDoc,
+    /// The number of enrollment requests that the list needs.
+    requests: usize,
+    recipients: u64,
+    /// The number of rows that are not enrolled.
+    set_aside: u64,
+    counts: CountsDoc,
+    warnings: Vec<WarningDoc>,
+    rows: Vec<ListRowDoc>,
+    /// The number of rows that match the filters. An answer has at most 10000 rows, and about 16 MiB of them.
+    total: u64,
+}
+
+/// A list that was accepted before.
+#[derive(ToSchema)]
+#[schema(as = ListAcceptedBefore)]
+pub(crate) struct AcceptedBeforeDoc {
+    #[schema(format = DateTime)]
+    accepted_at: String,
+    state: ListStateDoc,
+}
+
+/// The state of a list: `accepted` until all of its requests have ended; then `failed` if one failed or was rejected.
+#[derive(ToSchema)]
+#[schema(as = ListState, rename_all = "snake_case")]
+pub(crate) enum ListStateDoc {
+    Accepted,
+    Completed,
+    Failed,
+}
+
+/// A row of a list with its outcome.
+#[derive(ToSchema)]
+#[schema(as = ListRow)]
+pub(crate) struct ListRowDoc {
+    /// The number of the row in the file.
+    row: u64,
+    /// The text of each cell, up to the last one that is not blank. At most 500 cells, and 500 characters of each.
+    cells: Vec<String>,
+    /// The phone as the list has it.
+    #[schema(nullable = false)]
+    phone: Option<String>,
+    #[schema(nullable = false)]
+    email: Option<String>,
+    #[schema(nullable = false)]
+    name: Option<String>,
+    disposition: PreviewDispositionDoc,
+    /// The codes of why the row is not enrolled.
+    #[schema(nullable = false)]
+    reasons: Option<Vec<String>>,
+    /// Notes that did not prevent the enrollment, and what was changed or left out of the row: codes with their parameters.
+    #[schema(nullable = false)]
+    notes: Option<Vec<DescribedDoc>>,
+    /// The reasons, for people.
+    #[schema(nullable = false)]
+    description: Option<String>,
+    /// The addresses as the service read them.
+    #[schema(nullable = false)]
+    read_as: Option<ReadAsDoc>,
+    /// The column that sets the row aside: its title, or its letters.
+    #[schema(nullable = false)]
+    column: Option<String>,
+    /// An earlier row with the same contact.
+    #[schema(nullable = false)]
+    repeats_row: Option<u64>,
+}
+
+/// A stable code, with the parameters of that code.
+#[derive(ToSchema)]
+#[schema(as = Described)]
+pub(crate) struct DescribedDoc {
+    code: String,
+    /// For people.
+    description: String,
+}
+
+#[derive(ToSchema)]
+#[schema(as = PreviewDisposition, rename_all = "snake_case")]
+pub(crate) enum PreviewDispositionDoc {
+    Added,
+    ReAdded,
+    Reprocessed,
+    Ignored,
+    Duplicate,
+    SetAside,
+}
+
+/// A preview that runs in the background.
+#[derive(ToSchema)]
+#[schema(as = ListPreviewStarted)]
+pub(crate) struct PreviewStartedDoc {
+    preview_id: Uuid,
+    state: PreviewStateDoc,
+    recipients: u64,
+    recipients_done: u64,
+}
+
+#[derive(ToSchema)]
+#[schema(as = ListPreviewState, rename_all = "snake_case")]
+pub(crate) enum PreviewStateDoc {
+    Running,
+    Completed,
+    Failed,
+}
+
+/// A preview in the background. If it is completed, it has the members of a preview.
+#[derive(ToSchema)]
+#[schema(as = ListPreviewJob)]
+pub(crate) struct PreviewJobDoc {
+    #[serde(flatten)]
+    started: PreviewStartedDoc,
+    /// Why it failed.
+    #[schema(nullable = false)]
+    error: Option<ErrorBody>,
+    #[schema(nullable = false)]
+    list_id: Option<Uuid>,
+    #[schema(nullable = false)]
+    accepted_before: Option<AcceptedBeforeDoc>,
+    #[schema(nullable = false)]
+    inspection: Option<InspectionDoc>,
+    #[schema(nullable = false)]
+    requests: Option<usize>,
+    #[schema(nullable = false)]
+    set_aside: Option<u64>,
+    #[schema(nullable = false)]
+    counts: Option<CountsDoc>,
+    #[schema(nullable = false)]
+    warnings: Option<Vec<WarningDoc>>,
+    #[schema(nullable = false)]
+    rows: Option<Vec<ListRowDoc>>,
+    /// The number of rows that match the filters.
+    #[schema(nullable = false)]
+    total: Option<u64>,
+}
+
 /// A change of one row by hand. Rows have their number in the file.
 #[derive(ToSchema)]
 #[schema(as = ListEdit)]
@@ -535,6 +680,7 @@ pub(crate) enum StateDoc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::list_preview::{dispositions_of_rows, reasons_of_rows};
     use enroll::Reason;
     use serde_json::json;
     use utoipa::PartialSchema;
@@ -543,6 +689,8 @@ mod tests {
     fn reason_codes_match_the_core() {
         let codes: Vec<&str> = Reason::CODES.iter().map(|(code, _)| *code).collect();
         assert_eq!(json!(ReasonDoc::schema())["enum"], json!(codes));
+        assert_eq!(json!(ListReasonDoc::schema())["enum"], json!(reasons_of_rows()));
+        assert_eq!(json!(PreviewDispositionDoc::schema())["enum"], json!(dispositions_of_rows()));
     }
 
     #[test]

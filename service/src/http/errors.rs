@@ -81,9 +81,8 @@ impl ApiError {
     }
 
     /// Returns the body of the response.
-    #[cfg(test)]
-    pub(crate) fn body(&self) -> &ErrorBody {
-        &self.body
+    pub(crate) fn into_body(self) -> ErrorBody {
+        self.body
     }
 
     /// Returns an error with several problems.

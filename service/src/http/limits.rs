@@ -75,6 +75,11 @@ impl Limits {
         limit.as_ref().map_or(Ok(()), |limit| limit.count(key, kind, Instant::now()))
     }
 
+    /// Waits for a share of the bodies that are checked and planned at a time.
+    pub(crate) async fn share_of_checks(&self, organization_id: OrganizationId, bytes: usize) -> Share<OrganizationId> {
+        self.checked.acquire(organization_id, bytes.max(MIN_CHECKED)).await
+    }
+
     /// Runs work that computes much, on a thread outside of the runtime. `bytes` is the size of the body that it reads.
     ///
     /// If the caller's future is dropped, the work is dropped when it next waits.
@@ -84,7 +89,7 @@ impl Limits {
         bytes: usize,
         work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let share = self.checked.acquire(organization_id, bytes.max(MIN_CHECKED)).await;
+        let share = self.share_of_checks(organization_id, bytes).await;
         let (runtime, dropped) = (tokio::runtime::Handle::current(), CancellationToken::new());
         let _guard = dropped.clone().drop_guard();
         let work = spawn_blocking(move || {

@@ -1,12 +1,10 @@
 //! A list that was uploaded: its id, and its requests in order. Previews and lists that are accepted share it.
-#![allow(dead_code, reason = "the routes of lists come next")]
-
 use std::fs::File;
 use std::sync::Arc;
 
 use enroll::{
-    AsyncRepository, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPolicy,
-    EnrollmentRequest, OrganizationId, ReferenceData, RepositoryError, SequenceId, StoredEnrollment, Timestamp,
+    AsyncRepository, EnrollError, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest,
+    OrganizationId, ReferenceData, RepositoryError, SequenceId, StoredEnrollment, Timestamp,
 };
 use enroll_import::{Limits, List, ListError, ListRequest, Note, Requests, Settings};
 
@@ -46,7 +44,6 @@ pub(crate) struct ListTarget {
 
 /// A request of a list, with its options.
 pub(crate) struct RequestOfList {
-    pub(crate) number: u32,
     pub(crate) id: EnrollmentId,
     pub(crate) at: Timestamp,
     pub(crate) request: EnrollmentRequest<'static>,
@@ -111,20 +108,6 @@ impl UploadedList {
         let requests = list.requests(target.id, target.at).map_err(|e| target.refused(&e))?;
         Ok(RequestsOfList { requests, target })
     }
-
-    /// Checks all requests, and returns how many of them were accepted before.
-    ///
-    /// A request that was accepted before, in any way, is not checked again.
-    pub(crate) async fn check(&mut self, app: &App) -> Result<usize, ApiError> {
-        let mut before = 0;
-        let mut requests = self.requests()?;
-        while let Some(request) = requests.next().transpose()? {
-            if requests.target.check(app, &request).await?.is_none() {
-                before += 1;
-            }
-        }
-        Ok(before)
-    }
 }
 
 /// The requests of a list, in order.
@@ -138,10 +121,10 @@ impl Iterator for RequestsOfList<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let request = self.requests.next()?.map_err(|e| self.target.refused(&e));
-        Some(request.map(|ListRequest { number, id, at, recipients, rows, notes, .. }| {
+        Some(request.map(|ListRequest { id, at, recipients, rows, notes, .. }| {
             let mut request = self.target.request.clone();
             request.to = recipients;
-            RequestOfList { number, id, at, request, rows, notes }
+            RequestOfList { id, at, request, rows, notes }
         }))
     }
 }
@@ -156,23 +139,6 @@ impl ListTarget {
             at: request.at,
             request: &request.request,
         }
-    }
-
-    /// Checks a request. Returns its command, or `None` if the same request was accepted before.
-    pub(crate) async fn check(
-        &self,
-        app: &App,
-        request: &RequestOfList,
-    ) -> Result<Option<EnrollmentCommand>, ApiError> {
-        let enrollment = self.enrollment(request);
-        let mut handle = app.handles.acquire(self.organization_id).await?;
-        let reference = handle.handle()?.inbox().reference_data(&enrollment.reference_query()).await?;
-        drop(handle);
-        if enrollment.previous(&reference).is_some() {
-            return Ok(None);
-        }
-        let command = EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&self.policy));
-        command.map(Some).map_err(|e| self.error(&request.rows, e.into()))
     }
 
     /// Returns the response for a request that failed, whose recipients have these rows. A fault of a recipient has its row

@@ -169,7 +169,7 @@ mod tests {
 
     fn place(json: &str) -> (String, String) {
         let error = ListOptions::from_json(json.as_bytes()).unwrap_err();
-        let body = serde_json::to_value(error.body()).unwrap();
+        let body = serde_json::to_value(error.into_body()).unwrap();
         let error = &body["errors"][0];
         assert_eq!((&body["status"], &error["code"]), (&422.into(), &"invalid_options".into()));
         (error["path"].as_str().unwrap().to_owned(), error["description"].as_str().unwrap().to_owned())

@@ -2,22 +2,30 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use enroll::SequenceId;
 use enroll_import::{Inspection, inspect_with_rows};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use utoipa::ToSchema;
 
-use super::App;
 use super::body::MAX_BODY;
-use super::docs::{CommonErrors, InspectedListDoc, RateLimited, UploadDoc};
-use super::enrollments::{Data, idempotency_key};
+use super::docs::{
+    CommonErrors, InspectedListDoc, ListPreviewDoc, ListReasonDoc, PaginationDoc, PreviewDispositionDoc, PreviewJobDoc,
+    PreviewStartedDoc, RateLimited, UploadDoc,
+};
+use super::enrollments::{Data, idempotency_key, parse_id};
 use super::errors::{ApiError, ErrorBody};
+use super::list::UploadedList;
 use super::list_accept::{self, AcceptedList};
+use super::list_preview::{ListPreview, Pace, RowFilter, dispositions_of_rows, reasons_of_rows};
+use super::previews::{PreviewJob, Previews};
 use super::query::Parameters;
-use super::{list, list_errors, sequence_not_found, upload};
+use super::{App, list, list_errors, sequence_not_found, upload};
 use crate::import_job::current_time;
 use crate::keys::Caller;
 
@@ -59,21 +67,35 @@ pub(crate) async fn inspect(
     Ok(Json(Data { data: inspected.await? }))
 }
 
-/// Enroll a list of people
+/// The receipt of a list, or of a preview in the background.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) enum ListAnswer {
+    Accepted(AcceptedList),
+    Preview(PreviewStartedDoc),
+}
+
+/// Enroll a list of people, or preview it
 ///
 /// Reads the list, and stores it with all its requests. The response is a receipt; the service processes the requests in
 /// the background. The same list, or the same `Idempotency-Key`, is the same list if it is sent again.
+///
+/// A preview rehearses the requests one after the other, and writes nothing. The answer has each row with its outcome. A
+/// list of more than 4000 recipients is previewed in the background.
 #[utoipa::path(
     post, path = "/v1/lists", operation_id = "enroll_list", tag = "lists",
     params(
-        ("sequence_id" = Uuid, Query, description = "The sequence"),
+        ("sequence_id" = Uuid, Query, description = "The sequence to add the people to"),
+        ("preview" = Option<bool>, Query, description = "Return what would happen, and write nothing"),
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]*$",
-            description = "The sender's key for this list: 1 to 255 visible ASCII characters. Default: derived from the file and the options"),
+            description = "The sender's key for this list: 1 to 255 visible ASCII characters. Without it, the same file with the same options is the same list"),
     ),
     request_body(content = UploadDoc, content_type = "multipart/form-data", description = "At most 64 MiB, unless the service has another limit"),
     responses(
-        (status = 202, description = "Accepted", body = Data<AcceptedList>,
-            headers(("Location" = String, description = "The path of the list"))),
+        (status = 200, description = "The preview", body = Data<ListPreviewDoc>),
+        (status = 202, description = "Accepted, or the preview runs in the background", body = Data<ListAnswer>,
+            headers(("Location" = String, description = "The path of the list or of the preview"))),
         (status = 404, description = "The organization has no sequence with this id", body = ErrorBody),
         (status = 408, description = "The body did not arrive in time", body = ErrorBody),
         (status = 409, description = "The key was used for another list or request", body = ErrorBody),
@@ -92,17 +114,123 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref());
     let sequence_id: Option<SequenceId> = parameters.required_id("sequence_id");
+    let preview = parameters.flag("preview");
     parameters.finish()?;
     let sequence_id = sequence_id.ok_or_else(sequence_not_found)?;
-    app.limits.count(caller.key_id, false)?;
+    app.limits.count(caller.key_id, preview)?;
     let key = idempotency_key(&headers)?;
-    let upload = upload::read(&app, caller.organization_id, &headers, body).await?;
+    let organization_id = caller.organization_id;
+    let upload = upload::read(&app, organization_id, &headers, body).await?;
     let shared = Arc::clone(&app);
-    // A small file can need much memory.
-    let accepting = app.limits.run_blocking(caller.organization_id, MAX_BODY, async move {
-        list_accept::accept(&shared, caller, sequence_id, upload, key.as_deref()).await
+    if !preview {
+        // A small file can need much memory.
+        let accepting = app.limits.run_blocking(organization_id, MAX_BODY, async move {
+            list_accept::accept(&shared, caller, sequence_id, upload, key.as_deref()).await
+        });
+        return accepting.await;
+    }
+    let opened = app.limits.run_blocking(organization_id, MAX_BODY, async move {
+        UploadedList::open(&shared, organization_id, sequence_id, upload, key.as_deref()).await
     });
-    accepting.await
+    let mut list = opened.await?;
+    if list.list.request_sizes().len() > 1 {
+        let job = Previews::start(&app, list)?;
+        let started = json!({ "data": started_json(&job, "running") });
+        let mut response = (StatusCode::ACCEPTED, Json(started)).into_response();
+        if let Ok(location) = HeaderValue::from_str(&format!("/v1/lists/previews/{}", job.id)) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        return Ok(response);
+    }
+    let shared = Arc::clone(&app);
+    let text = app.limits.run_blocking(organization_id, MAX_BODY, async move {
+        let preview = ListPreview::new(&shared, &mut list, Pace::Held, &AtomicU64::new(0)).await?;
+        preview.json(&json!({}), &RowFilter::default(), (0, MAX_ROWS))
+    });
+    Ok(json_response(text.await?))
+}
+
+/// Read a preview of a list
+///
+/// The preview of a long list runs in the background. The process that made it keeps it for 15 minutes.
+#[utoipa::path(
+    get, path = "/v1/lists/previews/{id}", operation_id = "show_list_preview", tag = "lists",
+    params(
+        ("id" = Uuid, Path, description = "The preview"),
+        ("disposition" = Option<Vec<PreviewDispositionDoc>>, Query, description = "Only rows with one of these dispositions. Separate them with commas, or repeat the parameter"),
+        ("reason" = Option<Vec<ListReasonDoc>>, Query, description = "Only rows with one of these reasons. Separate them with commas, or repeat the parameter"),
+        PaginationDoc,
+    ),
+    responses(
+        (status = 200, description = "The preview", body = Data<PreviewJobDoc>),
+        (status = 404, description = "This process has no preview of the organization with this id", body = ErrorBody),
+        CommonErrors,
+    ),
+)]
+pub(crate) async fn show_preview(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let mut parameters = Parameters::parse(query.as_deref());
+    let page = parameters.pagination();
+    let dispositions = parameters.one_of("disposition", &dispositions_of_rows());
+    let reasons = parameters.one_of("reason", &reasons_of_rows());
+    parameters.finish()?;
+    let id = parse_id(id).ok_or_else(preview_not_found)?;
+    let job = app.previews.find(caller.organization_id, id).ok_or_else(preview_not_found)?;
+    match job.result() {
+        None => Ok(Json(json!({ "data": started_json(&job, "running") })).into_response()),
+        Some(Err(error)) => {
+            let mut failed = started_json(&job, "failed");
+            failed["error"] = json!(error);
+            Ok(Json(json!({ "data": failed })).into_response())
+        }
+        Some(Ok(preview)) => {
+            let filter = RowFilter::new(&dispositions, &reasons);
+            let part = (page.offset as usize, page.limit as usize);
+            Ok(json_response(preview.json(&started_json(&job, "completed"), &filter, part)?))
+        }
+    }
+}
+
+/// Cancel a preview of a list
+///
+/// A preview that has ended is forgotten.
+#[utoipa::path(
+    delete, path = "/v1/lists/previews/{id}", operation_id = "cancel_list_preview", tag = "lists",
+    params(("id" = Uuid, Path, description = "The preview")),
+    responses(
+        (status = 204, description = "The preview is cancelled"),
+        (status = 404, description = "This process has no preview of the organization with this id", body = ErrorBody),
+        CommonErrors,
+    ),
+)]
+pub(crate) async fn cancel_preview(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<StatusCode, ApiError> {
+    Parameters::parse(query.as_deref()).finish()?;
+    let id = parse_id(id).ok_or_else(preview_not_found)?;
+    let found = app.previews.cancel(caller.organization_id, id);
+    if found { Ok(StatusCode::NO_CONTENT) } else { Err(preview_not_found()) }
+}
+
+fn preview_not_found() -> ApiError {
+    let problem =
+        "no preview has this id; the process that made a preview keeps it for 15 minutes. Upload the list again";
+    ApiError::new(StatusCode::NOT_FOUND, "preview_not_found", problem)
+}
+
+fn started_json(job: &PreviewJob, state: &str) -> Value {
+    json!({ "preview_id": job.id, "state": state, "recipients": job.recipients, "recipients_done": job.done() })
+}
+
+fn json_response(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 /// Returns what was found in a file as JSON, with descriptions of the warnings.
@@ -119,3 +247,5 @@ pub(crate) fn inspection_json(file: &str, bytes: u64, inspection: &Inspection) -
 
 /// The number of rows that an inspection shows.
 const SAMPLE_ROWS: usize = 10;
+/// The number of rows that a preview at once has.
+const MAX_ROWS: usize = 10_000;

@@ -17,10 +17,12 @@ mod list_accept;
 mod list_errors;
 mod list_history;
 mod list_options;
+mod list_preview;
 mod lists;
 pub(crate) mod metrics;
 mod openapi;
 mod page;
+pub(crate) mod previews;
 mod query;
 mod reference;
 mod retry;
@@ -44,6 +46,7 @@ use self::errors::ApiError;
 use self::health::Probe;
 use self::limits::Limits;
 use self::metrics::{Metrics, Queue};
+use self::previews::Previews;
 use crate::handles::HandlePool;
 use crate::keys::RecordedUses;
 
@@ -61,6 +64,7 @@ pub(crate) struct App {
     pub(crate) queue: Probe<Queue>,
     pub(crate) recorded_uses: RecordedUses,
     pub(crate) metrics: Metrics,
+    pub(crate) previews: Previews,
     /// Wakes an idle worker.
     pub(crate) wake: Arc<Notify>,
 }
@@ -78,6 +82,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/enrollments/{id}/retry", post(retry::one))
         .route("/v1/contacts", get(contacts::list))
         .route("/v1/contacts/erase", post(erase::erase))
+        .route("/v1/lists/previews/{id}", get(lists::show_preview).delete(lists::cancel_preview))
         .route("/v1/lists/{id}", get(list_history::show))
         .route("/v1/lists/{id}/rows.csv", get(list_history::rows))
         .route("/v1/lists/{id}/to_fix.csv", get(list_history::to_fix))

@@ -47,6 +47,8 @@ pub(crate) fn document(key_header: &str) -> Value {
         list_history::rows,
         list_history::to_fix,
         list_history::retry,
+        lists::show_preview,
+        lists::cancel_preview,
         health::healthz,
         health::readyz,
         metrics::show,

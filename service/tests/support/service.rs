@@ -152,6 +152,11 @@ impl Service {
         Answer::from_response(agent().get(format!("{}{path}", self.base)).header("X-WHIPPY-KEY", key).call().unwrap())
     }
 
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        let request = agent().delete(format!("{}{path}", self.base)).header("X-WHIPPY-KEY", &self.key);
+        Answer::from_response(request.call().unwrap())
+    }
+
     /// Sends a POST with the key of the first organization.
     pub(crate) fn post(&self, path: &str, body: impl AsRef<[u8]>, headers: &[(&str, &str)]) -> Answer {
         self.post_as(&self.key, path, body, headers)

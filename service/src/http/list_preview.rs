@@ -1,0 +1,433 @@
+//! What a list would do: a rehearsal of its requests, and its rows with their outcomes.
+
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::block_in_place;
+use uuid::Uuid;
+
+use enroll::report::Counts;
+use enroll::{
+    AsyncRepository, ChangeSet, Disposition, Engine, EnrollError, Enrolled, Enrollment, EnrollmentId, EnrollmentKey,
+    EnrollmentState, OrganizationId, Outcome, Reason, ReferenceData, ReferenceQuery, Rehearsal, RepositoryError,
+    RepositoryErrorKind, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp, enroll_contacts_async,
+};
+use enroll_import::{RowCells, SetAside, SetAsideReason};
+
+use super::App;
+use super::body::MAX_BODY;
+use super::errors::ApiError;
+use super::list::{ListTarget, RequestOfList, UploadedList};
+use super::lists::inspection_json;
+use crate::handles::HandlePool;
+use crate::list_request::add_counts;
+use crate::repeated_contacts::RepeatedContacts;
+
+/// What a list would do. Its rows are in a temporary file.
+pub(crate) struct ListPreview {
+    /// Everything but the rows.
+    head: Value,
+    rows: Mutex<File>,
+    index: Vec<RowEntry>,
+}
+
+/// Where a row is in the file, and what filters need.
+struct RowEntry {
+    begin: u64,
+    length: u32,
+    disposition: u8,
+    reasons: u32,
+}
+
+/// How a preview shares the processor and the memory of plans.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Pace {
+    /// The caller has a share for the whole preview.
+    Held,
+    /// Each request waits for a share, so that others can go on in between.
+    Shared,
+}
+
+/// Which rows of a preview are wanted. An empty list means all.
+#[derive(Default)]
+pub(crate) struct RowFilter {
+    dispositions: Vec<u8>,
+    reasons: u32,
+}
+
+impl RowFilter {
+    /// Returns the filter for dispositions and codes that are known.
+    pub(crate) fn new(dispositions: &[String], reasons: &[String]) -> Self {
+        let index = |word: &String| dispositions_of_rows().iter().position(|known| known == word);
+        let dispositions = dispositions.iter().filter_map(index).filter_map(|index| u8::try_from(index).ok());
+        Self { dispositions: dispositions.collect(), reasons: bits(reasons.iter().map(String::as_str)) }
+    }
+
+    fn matches(&self, row: &RowEntry) -> bool {
+        (self.dispositions.is_empty() || self.dispositions.contains(&row.disposition))
+            && (self.reasons == 0 || self.reasons & row.reasons != 0)
+    }
+}
+
+/// Returns the words of the dispositions of rows.
+pub(crate) fn dispositions_of_rows() -> Vec<&'static str> {
+    Disposition::ALL.map(Disposition::as_str).into_iter().chain([SET_ASIDE]).collect()
+}
+
+/// Returns the codes of why a row is not enrolled.
+pub(crate) fn reasons_of_rows() -> Vec<&'static str> {
+    let of_recipients = Reason::CODES.iter().map(|(code, _)| *code);
+    of_recipients.chain(SetAsideReason::ALL.iter().map(|reason| reason.as_str())).collect()
+}
+
+fn bits<'c>(codes: impl Iterator<Item = &'c str>) -> u32 {
+    let known = reasons_of_rows();
+    codes.filter_map(|code| known.iter().position(|known| *known == code)).fold(0, |bits, index| bits | 1 << index)
+}
+
+fn disposition_index(word: &str) -> u8 {
+    let index = dispositions_of_rows().iter().position(|known| *known == word);
+    index.and_then(|index| u8::try_from(index).ok()).unwrap_or(u8::MAX)
+}
+
+impl ListPreview {
+    /// Rehearses the requests of a list. Call it on a thread that can block. It adds to `done` for each request.
+    pub(crate) async fn new(
+        app: &App,
+        list: &mut UploadedList,
+        pace: Pace,
+        done: &AtomicU64,
+    ) -> Result<Self, ApiError> {
+        if list.list.recipients() > MAX_RECIPIENTS {
+            let problem = format!("a preview can have at most {MAX_RECIPIENTS} recipients; split the list");
+            return Err(ApiError::invalid("too_many", "/file".to_owned(), problem));
+        }
+        let mut rehearsed = Rehearsed::new()?;
+        let reads = PooledReads { handles: Arc::clone(&app.handles), organization_id: list.target.organization_id };
+        let mut rehearsal = Rehearsal::new(reads);
+        let organization_id = list.target.organization_id;
+        let mut requests = list.requests()?;
+        let target = requests.target;
+        let engine = Engine::new(&target.policy);
+        loop {
+            let _share = match pace {
+                Pace::Held => None,
+                Pace::Shared => Some(app.limits.share_of_checks(organization_id, MAX_BODY).await),
+            };
+            let Some(request) = requests.next().transpose()? else { break };
+            let enrolled = rehearse(&mut rehearsal, &engine, target, &request, &mut rehearsed).await?;
+            rehearsed.add(&request, &enrolled)?;
+            done.fetch_add(request.request.to.len() as u64, Ordering::Relaxed);
+        }
+        drop(requests);
+        drop(rehearsal);
+        let _share = match pace {
+            Pace::Held => None,
+            Pace::Shared => Some(app.limits.share_of_checks(organization_id, MAX_BODY).await),
+        };
+        rehearsed.finish(list)
+    }
+
+    /// Returns the JSON of the preview, with a part of its rows, and `more` members.
+    pub(crate) fn json(
+        &self,
+        more: &Value,
+        filter: &RowFilter,
+        (offset, limit): (usize, usize),
+    ) -> Result<String, ApiError> {
+        let matching = self.index.iter().filter(|row| filter.matches(row));
+        let total = matching.clone().count();
+        let mut head = self.head.clone();
+        if let (Some(head), Some(more)) = (head.as_object_mut(), more.as_object()) {
+            head.extend(more.clone());
+        }
+        let mut text = format!("{{\"data\":{head}");
+        text.pop();
+        text.push_str(",\"rows\":[");
+        let mut file = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        block_in_place(|| {
+            let mut bytes = Vec::new();
+            for (n, row) in matching.skip(offset).take(limit).enumerate() {
+                if text.len() > MAX_ANSWER {
+                    break;
+                }
+                bytes.resize(row.length as usize, 0);
+                file.seek(SeekFrom::Start(row.begin))?;
+                file.read_exact(&mut bytes)?;
+                if n > 0 {
+                    text.push(',');
+                }
+                text.push_str(&String::from_utf8_lossy(&bytes));
+            }
+            Ok(())
+        })
+        .map_err(temporary_file)?;
+        let _infallible = write!(text, "],\"total\":{total}}}}}");
+        Ok(text)
+    }
+}
+
+/// Rehearses a request. One that was completed before has its report.
+async fn rehearse(
+    rehearsal: &mut Rehearsal<PooledReads>,
+    engine: &Engine<'_>,
+    target: &ListTarget,
+    request: &RequestOfList,
+    rehearsed: &mut Rehearsed,
+) -> Result<Enrolled, ApiError> {
+    let enrollment = target.enrollment(request);
+    let reference = rehearsal.reference_data(&enrollment.reference_query()).await?;
+    let previous = enrollment.previous(&reference);
+    rehearsed.record_previous(previous);
+    let has_report = previous.is_none_or(|previous| {
+        previous.removed_at.is_none() && matches!(previous.state, EnrollmentState::Completed { .. })
+    });
+    // What was accepted and has no report is planned again, under another id.
+    let key = if has_report { enrollment.key } else { EnrollmentKey::Id(EnrollmentId::from_uuid(Uuid::now_v7())) };
+    let enrolled = enroll_contacts_async(rehearsal, engine, &Enrollment { key, ..enrollment }).await;
+    enrolled.map_err(|e: EnrollError| target.error(&request.rows, e))
+}
+
+/// The results of the requests so far.
+struct Rehearsed {
+    requests: usize,
+    counts: Counts,
+    warnings: Vec<Value>,
+    repeated: RepeatedContacts,
+    /// One line of JSON for each recipient, without its cells.
+    outcomes: BufWriter<File>,
+    /// The disposition and the reasons of each recipient.
+    filters: Vec<(u8, u32)>,
+    before: Vec<State>,
+}
+
+/// The state of a request that was accepted before.
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Accepted,
+    Completed,
+    Failed,
+}
+
+impl Rehearsed {
+    fn new() -> Result<Self, ApiError> {
+        Ok(Self {
+            requests: 0,
+            counts: Counts::default(),
+            warnings: Vec::new(),
+            repeated: RepeatedContacts::new().map_err(temporary_database)?,
+            outcomes: BufWriter::new(tempfile::tempfile().map_err(temporary_file)?),
+            filters: Vec::new(),
+            before: Vec::new(),
+        })
+    }
+
+    fn record_previous(&mut self, previous: Option<&StoredEnrollment>) {
+        self.before.extend(previous.map(|previous| match previous.state {
+            EnrollmentState::Accepted => State::Accepted,
+            EnrollmentState::Completed { .. } => State::Completed,
+            _ => State::Failed,
+        }));
+    }
+
+    fn add(&mut self, request: &RequestOfList, enrolled: &Enrolled) -> Result<(), ApiError> {
+        let report = &enrolled.report;
+        self.requests += 1;
+        add_counts(&mut self.counts, &report.counts());
+        for warning in &report.warnings {
+            let mut value = json!(warning);
+            value["description"] = json!(warning.to_string());
+            if !self.warnings.contains(&value) {
+                self.warnings.push(value);
+            }
+        }
+        let rows: Vec<usize> = request.rows.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX)).collect();
+        let first_rows = self.repeated.record(report, &rows).map_err(temporary_database)?;
+        let mut notes = request.notes.iter().peekable();
+        for outcome in &report.outcomes {
+            let index = outcome.index;
+            let mut row = outcome_json(outcome);
+            let recipient = request.request.to.get(index);
+            for (name, text) in [
+                ("phone", recipient.and_then(|recipient| recipient.phone.as_deref())),
+                ("email", recipient.and_then(|recipient| recipient.email.as_deref())),
+                ("name", recipient.and_then(|recipient| recipient.name.as_deref())),
+            ] {
+                if let Some(text) = text.filter(|text| !text.is_empty()) {
+                    row[name] = json!(cut(text));
+                }
+            }
+            while let Some((_, note)) = notes.next_if(|(of, _)| *of == index) {
+                push_note(&mut row, json!(note), note);
+            }
+            if let Some(read_as) = enrolled.read_as.get(index) {
+                row["read_as"] = json!(read_as);
+            }
+            let in_request = outcome.duplicate_of.and_then(|first| rows.get(first));
+            if let Some(first) = first_rows.get(index).copied().flatten().or(in_request.copied()) {
+                row["repeats_row"] = json!(first);
+            }
+            let reasons = bits(outcome.reasons.iter().map(Reason::code));
+            self.filters.push((disposition_index(outcome.disposition.as_str()), reasons));
+            writeln!(self.outcomes, "{row}").map_err(temporary_file)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the list again, and writes each row with its outcome.
+    fn finish(self, list: &mut UploadedList) -> Result<ListPreview, ApiError> {
+        let Self { requests, counts, warnings, outcomes, filters, before, .. } = self;
+        let mut head = json!({
+            "list_id": list.target.id,
+            "inspection": inspection_json(&list.target.file_name, list.bytes, list.list.inspection()),
+            "requests": requests,
+            "recipients": list.list.recipients(),
+            "set_aside": list.list.set_aside(),
+            "counts": counts,
+            "warnings": warnings,
+        });
+        if let Some(before) = accepted_before(&before, requests, list.target.first.as_deref()) {
+            head["accepted_before"] = before;
+        }
+        let mut outcomes = outcomes.into_inner().map_err(|e| temporary_file(e.into_error()))?;
+        outcomes.rewind().map_err(temporary_file)?;
+        let (mut outcomes, mut filters) = (BufReader::new(outcomes).lines(), filters.into_iter());
+        let mut file = BufWriter::new(tempfile::tempfile().map_err(temporary_file)?);
+        let (mut index, mut begin) = (Vec::new(), 0);
+        let UploadedList { list, target, .. } = list;
+        let mut rows = list.rows().map_err(|e| target.refused(&e))?;
+        while let Some(row) = rows.next_with_cells() {
+            let (cells, read) = row.map_err(|e| target.refused(&e))?;
+            let (rest, (disposition, reasons)) = match read {
+                Ok(_) => {
+                    let outcome = outcomes.next().transpose().map_err(temporary_file)?;
+                    let (Some(outcome), Some(filter)) = (outcome, filters.next()) else {
+                        return Err(ApiError::internal());
+                    };
+                    (outcome, filter)
+                }
+                Err(set_aside) => {
+                    let reasons = bits([set_aside.reason.as_str()].into_iter());
+                    (set_aside_json(&set_aside).to_string(), (disposition_index(SET_ASIDE), reasons))
+                }
+            };
+            // Both are objects that are not empty.
+            let mut text = cells_json(&cells).to_string();
+            text.pop();
+            text.push(',');
+            text.push_str(rest.strip_prefix('{').unwrap_or(&rest));
+            file.write_all(text.as_bytes()).map_err(temporary_file)?;
+            let length = u32::try_from(text.len()).map_err(|_| ApiError::internal())?;
+            index.push(RowEntry { begin, length, disposition, reasons });
+            begin += u64::from(length);
+        }
+        let file = file.into_inner().map_err(|e| temporary_file(e.into_error()))?;
+        Ok(ListPreview { head, rows: Mutex::new(file), index })
+    }
+}
+
+/// Returns when a list was accepted, and its state, if all of its requests were.
+fn accepted_before(before: &[State], requests: usize, first: Option<&StoredEnrollment>) -> Option<Value> {
+    let first = first.filter(|_| requests > 0 && before.len() == requests)?;
+    let state = if before.contains(&State::Accepted) {
+        "accepted"
+    } else if before.contains(&State::Failed) {
+        "failed"
+    } else {
+        "completed"
+    };
+    Some(json!({ "accepted_at": Timestamp::to_string(&first.at), "state": state }))
+}
+
+/// Returns an outcome as the members of a row.
+fn outcome_json(outcome: &Outcome) -> Value {
+    let mut row = json!({ "disposition": outcome.disposition });
+    if !outcome.reasons.is_empty() {
+        let texts: Vec<String> = outcome.reasons.iter().map(ToString::to_string).collect();
+        row["reasons"] = outcome.reasons.iter().map(Reason::code).collect();
+        row["description"] = json!(texts.join("; "));
+    }
+    for note in &outcome.notes {
+        push_note(&mut row, json!(note), note);
+    }
+    row
+}
+
+/// Adds a note with its description.
+fn push_note(row: &mut Value, mut note: Value, text: &impl ToString) {
+    note["description"] = json!(text.to_string());
+    match row["notes"].as_array_mut() {
+        Some(notes) => notes.push(note),
+        None => row["notes"] = json!([note]),
+    }
+}
+
+/// Returns a row that is not enrolled, without its cells.
+fn set_aside_json(row: &SetAside) -> Value {
+    json!({
+        "disposition": SET_ASIDE,
+        "reasons": [row.reason],
+        "column": row.column,
+        "description": row.reason.to_string(),
+    })
+}
+
+fn cells_json(row: &RowCells) -> Value {
+    let cells: Vec<String> = row.cells.iter().take(MAX_CELLS).map(|cell| cut(cell)).collect();
+    json!({ "row": row.row, "cells": cells })
+}
+
+/// Shortens a text for an answer.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Reads with a handle of the pool for each call, so that a long preview keeps no handle.
+struct PooledReads {
+    handles: Arc<HandlePool<OrganizationId>>,
+    organization_id: OrganizationId,
+}
+
+impl AsyncRepository for PooledReads {
+    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        let mut handle = self.handles.acquire(self.organization_id).await?;
+        handle.handle()?.inbox().reference_data(query).await
+    }
+
+    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        let mut handle = self.handles.acquire(self.organization_id).await?;
+        handle.handle()?.inbox().load(query).await
+    }
+
+    async fn commit(&mut self, _: &ChangeSet) -> Result<(), RepositoryError> {
+        Err(RepositoryError::new(RepositoryErrorKind::Other, "a preview writes nothing"))
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn temporary_file(error: std::io::Error) -> ApiError {
+    tracing::error!(error = %error, "cannot use a temporary file");
+    ApiError::unavailable()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn temporary_database(error: rusqlite::Error) -> ApiError {
+    tracing::error!(error = %error, "cannot use the temporary database of repeated contacts");
+    ApiError::unavailable()
+}
+
+/// The disposition of a row that is not enrolled.
+const SET_ASIDE: &str = "set_aside";
+/// The number of recipients that a preview can have. It keeps their contacts in memory.
+const MAX_RECIPIENTS: u64 = 250_000;
+/// The number of bytes after which an answer gets no more rows.
+const MAX_ANSWER: usize = 16 << 20;
+/// The number of cells of a row, and of characters of a text, that an answer has.
+const MAX_CELLS: usize = 500;
+const MAX_CHARACTERS: usize = 500;
