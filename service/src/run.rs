@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use enroll::report::Counts;
-use enroll::{Engine, Enrolled, EnrollmentReport, Repository, enroll_contacts, preview};
+use enroll::{Engine, Enrolled, EnrollmentReport, Rehearsal, Repository, enroll_contacts, preview};
 
 use enroll_demo::print::{self, Listing, RecipientLine};
 use enroll_import::Note;
@@ -40,9 +40,13 @@ impl Run<'_> {
         let mut summary = Summary::new(self.args, requests)?;
         let bar = progress_bar(import.people(), requests);
         let name = database.name().to_owned();
+        let mut inbox = database.inbox();
         let mut enroll = |repository: &mut dyn Repository| self.enroll(repository, &name, import, &mut summary, &bar);
-        let enrolled =
-            if self.args.preview && requests > 1 { database.dry_run(enroll)? } else { enroll(&mut database.inbox()) };
+        let enrolled = if self.args.preview && requests > 1 {
+            enroll(&mut Rehearsal::new(&mut inbox))
+        } else {
+            enroll(&mut inbox)
+        };
         bar.finish_and_clear();
         match enrolled {
             Ok(()) => Ok(summary),
@@ -51,8 +55,8 @@ impl Run<'_> {
         }
     }
 
-    /// Enrolls, or previews a single request. For a preview of several requests, the repository is a dry run, so that each
-    /// request sees the rows of the requests before it.
+    /// Enrolls, or previews a single request. For a preview of several requests, the repository is a rehearsal, so that
+    /// each request sees the rows of the requests before it.
     fn enroll(
         &self,
         repository: &mut dyn Repository,

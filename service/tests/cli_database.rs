@@ -237,10 +237,14 @@ fn a_preview_does_not_change_the_file() {
     let many = folder.file("r.csv", &list(4500, "P0,+13032000000,2\n"));
     let at = ["--at", "2026-02-01T15:00:00Z", "--id", ID, "--json"];
     let mut previews = Vec::new();
+    // It does not wait for a writer.
+    let writer = rusqlite::Connection::open(&file).unwrap();
+    writer.execute_batch("begin immediate").unwrap();
     for request in [&one, &many] {
         previews.push(json(&run(path(&file), request, &[&at[..], &["--preview"]].concat())));
         assert_eq!(std::fs::read(&file).unwrap(), before);
     }
+    drop(writer);
     // The preview of the second request includes the rows of the first one. The run gives the same reports.
     assert_eq!(previews[1]["again"].as_array().unwrap().len(), 1);
     assert_eq!(json(&run(path(&file), &many, &at)), previews[1]);

@@ -20,8 +20,8 @@ pub(crate) struct RunArgs {
     /// A JSON file with the organization, for a dry run in memory without a database.
     #[arg(long, value_name = "SEED.json", conflicts_with = "database", help_heading = DATABASE)]
     pub(crate) seed: Option<PathBuf>,
-    /// Print what would happen, with each number as it was read, and write nothing. For more than 4000 people, this holds
-    /// the write lock of the database.
+    /// Print what would happen, with each number as it was read, and write nothing. Of more than 4000 people, the contacts
+    /// are kept in memory until the end.
     #[arg(long, help_heading = OUTPUT)]
     pub(crate) preview: bool,
     /// Print the whole report as JSON, with the mapping of the columns. It is kept in memory until the end.

@@ -6,7 +6,7 @@ mod sqlite;
 use std::error::Error;
 
 use enroll::seed::Seed;
-use enroll::{InMemoryRepository, Inbox, OrganizationId, Repository, Snapshot};
+use enroll::{InMemoryRepository, Inbox, OrganizationId, Snapshot};
 use enroll_sqlite::SqliteFile;
 
 use self::postgres::Postgres;
@@ -149,21 +149,6 @@ impl Database {
             Backend::Postgres(postgres) => postgres.dump(organization_id),
         };
         seed.map_err(|e| Failure::from_error(name, &*e))
-    }
-
-    /// Calls `work` with a repository whose commits are visible to `work`, and undoes them afterwards.
-    pub(crate) fn dry_run<T>(&mut self, work: impl FnOnce(&mut dyn Repository) -> T) -> Result<T, Failure> {
-        let Self { name, backend } = self;
-        let result = match backend {
-            Backend::Memory(repository) => {
-                let copy = InMemoryRepository::new();
-                snapshots(repository).into_iter().for_each(|snapshot| copy.insert(snapshot));
-                return Ok(work(&mut { copy }));
-            }
-            Backend::Sqlite(sqlite) => sqlite.dry_run(work),
-            Backend::Postgres(postgres) => postgres.dry_run(work),
-        };
-        result.map_err(|e| Failure::from_error(name, &*e))
     }
 
     /// Deletes the organizations of a seed with all their rows.

@@ -12,9 +12,8 @@ use enroll::{
     ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
 };
 use enroll_postgres::deadpool_postgres::Object;
-use enroll_postgres::tokio_postgres::IsolationLevel;
 use enroll_postgres::tokio_postgres::types::Type;
-use enroll_postgres::{PostgresError, PostgresRepository, PostgresTransaction, Timeouts, migrate, seed};
+use enroll_postgres::{PostgresError, PostgresRepository, migrate, seed};
 
 /// A pool with one connection, and the runtime that drives it.
 pub(super) struct Postgres {
@@ -58,18 +57,6 @@ impl Postgres {
     pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Seed, Box<dyn Error>> {
         let mut client = self.client()?;
         Ok(self.runtime.block_on(seed::dump(&mut client, organization_id))?)
-    }
-
-    pub(super) fn dry_run<T>(&self, work: impl FnOnce(&mut dyn Repository) -> T) -> Result<T, Box<dyn Error>> {
-        let mut client = self.client()?;
-        let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
-        let mut transaction = self.runtime.block_on(begin.start()).map_err(PostgresError::from)?;
-        let timeouts = Timeouts::default().set_local();
-        self.runtime.block_on(transaction.batch_execute(&timeouts)).map_err(PostgresError::from)?;
-        let repository = PostgresTransaction::new(&mut transaction);
-        let result = work(&mut BlockOn { runtime: &self.runtime, repository });
-        self.runtime.block_on(transaction.rollback()).map_err(PostgresError::from)?;
-        Ok(result)
     }
 
     pub(super) fn remove(&self, organizations: &[OrganizationId]) -> Result<(), Box<dyn Error>> {

@@ -1,13 +1,13 @@
 //! A SQLite database.
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 use std::error::Error;
 use std::path::Path;
 use uuid::Uuid;
 
+use enroll::OrganizationId;
 use enroll::seed::Seed;
-use enroll::{OrganizationId, Repository};
-use enroll_sqlite::{SqliteError, SqliteFile, SqliteRepository, SqliteTransaction, seed};
+use enroll_sqlite::{SqliteError, SqliteFile, SqliteRepository, seed};
 
 /// An open SQLite database.
 pub(super) struct Sqlite(SqliteRepository);
@@ -56,14 +56,5 @@ impl Sqlite {
 
     pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Seed, Box<dyn Error>> {
         Ok(seed::dump(self.0.connection(), organization_id)?)
-    }
-
-    pub(super) fn dry_run<T>(&self, work: impl FnOnce(&mut dyn Repository) -> T) -> Result<T, Box<dyn Error>> {
-        // Lock at the start. A deferred transaction cannot write if another one wrote after its first read.
-        let begun = Transaction::new_unchecked(self.0.connection(), TransactionBehavior::Immediate);
-        let transaction = begun.map_err(SqliteError::from)?;
-        let result = work(&mut SqliteTransaction::new(&transaction)?);
-        transaction.rollback().map_err(SqliteError::from)?;
-        Ok(result)
     }
 }
