@@ -191,13 +191,8 @@ fn outcomes_of_rows(rows: &Value) -> BTreeMap<u64, Value> {
 fn outcomes_of_report(report: &Value) -> BTreeMap<u64, Value> {
     let outcomes =
         report["reports"].as_array().unwrap().iter().flat_map(|report| report["outcomes"].as_array().unwrap());
-    let codes = |reasons: &Value| {
-        let codes: Option<Vec<&Value>> =
-            reasons.as_array().map(|all| all.iter().map(|reason| &reason["code"]).collect());
-        json!(codes)
-    };
     outcomes
-        .map(|outcome| (outcome["row"].as_u64().unwrap(), json!([outcome["disposition"], codes(&outcome["reasons"])])))
+        .map(|outcome| (outcome["row"].as_u64().unwrap(), json!([outcome["disposition"], outcome["reasons"]])))
         .collect()
 }
 
@@ -234,21 +229,24 @@ fn a_preview_shows_each_row_with_its_outcome(service: &mut Service) {
             "email": "ada@example.org", "name": "Ada", "disposition": "added",
             "read_as": {"phone": "+12025550150", "email": "ada@example.org"}})
     );
-    assert_eq!((&rows[1]["disposition"], &rows[1]["reasons"]), (&json!("ignored"), &json!(["blocked"])));
+    assert_eq!((&rows[1]["disposition"], &rows[1]["reasons"]), (&json!("ignored"), &json!([{"code": "blocked"}])));
     assert!(!rows[1]["description"].as_str().unwrap().is_empty());
     assert_eq!(
         rows[2],
         json!({"row": 4, "cells": ["2025550151", "", "Gone", "yes"], "disposition": "set_aside", "column": "Opt out",
-            "reasons": ["opted_out_in_list"], "description": "the person opted out"})
+            "reasons": [{"code": "opted_out_in_list"}], "description": "the person opted out"})
     );
     assert_eq!((&rows[3]["disposition"], &rows[3]["repeats_row"]), (&json!("duplicate"), &json!(2)));
-    assert_eq!((&rows[4]["reasons"], &rows[4]["phone"]), (&json!(["invalid_phone"]), &json!("12")));
+    assert_eq!(
+        (&rows[4]["reasons"], &rows[4]["phone"]),
+        (&json!([{"code": "invalid_phone", "fault": "no_such_number"}]), &json!("12"))
+    );
     let note = &rows[5]["notes"][0];
     assert_eq!(
         (&note["code"], &note["column"], &note["value"]),
         (&json!("birth_date_left_out"), &json!("Birthday"), &json!("31.01.1990"))
     );
-    assert_eq!((&rows[6]["reasons"], &rows[6]["column"]), (&json!(["beyond_header"]), &json!("F")));
+    assert_eq!((&rows[6]["reasons"], &rows[6]["column"]), (&json!([{"code": "beyond_header"}]), &json!("F")));
     // The options of the requests count, and nothing was written.
     let mut options = mixed_options();
     options["request"] = json!({"step_id": STEP, "from": "+12025550100"});

@@ -385,9 +385,9 @@ pub(crate) struct ListRowDoc {
     #[schema(nullable = false)]
     name: Option<String>,
     disposition: PreviewDispositionDoc,
-    /// The codes of why the row is not enrolled.
+    /// Why the row is not enrolled: codes with their parameters.
     #[schema(nullable = false)]
-    reasons: Option<Vec<String>>,
+    reasons: Option<Vec<CodedDoc>>,
     /// Notes that did not prevent the enrollment, and what was changed or left out of the row: codes with their parameters.
     #[schema(nullable = false)]
     notes: Option<Vec<DescribedDoc>>,

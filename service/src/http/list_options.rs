@@ -18,6 +18,11 @@ use crate::list_request::ListRequestOptions;
 /// How a list is read, and what its requests have in common. Each member can be omitted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(example = json!({
+    "mapping": {"Mobile": "phone", "Company": "ignore"},
+    "default_region": "US",
+    "request": {"step_id": "00000000-0000-0000-0000-000000000052", "schedule_at": "2030-01-31T09:00:00Z"},
+}))]
 pub(crate) struct ListOptions {
     /// The sheet of a spreadsheet. Default: the first visible one with a phone, an email or an external id.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -347,7 +347,7 @@ fn outcome_json(outcome: &Outcome) -> Value {
     let mut row = json!({ "disposition": outcome.disposition });
     if !outcome.reasons.is_empty() {
         let texts: Vec<String> = outcome.reasons.iter().map(ToString::to_string).collect();
-        row["reasons"] = outcome.reasons.iter().map(Reason::code).collect();
+        row["reasons"] = json!(outcome.reasons);
         row["description"] = json!(texts.join("; "));
     }
     for note in &outcome.notes {
@@ -369,7 +369,7 @@ fn push_note(row: &mut Value, mut note: Value, text: &impl ToString) {
 fn set_aside_json(row: &SetAside) -> Value {
     json!({
         "disposition": SET_ASIDE,
-        "reasons": [row.reason],
+        "reasons": [{ "code": row.reason }],
         "column": row.column,
         "description": row.reason.to_string(),
     })
