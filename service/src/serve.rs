@@ -58,6 +58,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         let mut text = format!("listening on http://{address}\n");
         if let Some(Demo { organization_id, sequence_id, key }) = demo {
             let _infallible = writeln!(text, "demo organization {organization_id}, with API key {}", key.as_str());
+            let _infallible = writeln!(text, "the page, signed in: http://{address}/#key={}", key.as_str());
             text.push_str("try this request:\n");
             let _infallible = writeln!(
                 text,

@@ -14,11 +14,14 @@ use super::{App, openapi};
 pub(crate) fn routes(key_header: &str) -> Router<Arc<App>> {
     // The pages send their key in the same header.
     let html = |text: &str| file(HTML, text.replace(openapi::KEY_HEADER, key_header));
-    Router::new()
+    let mut router = Router::new();
+    for (path, text) in MODULES {
+        router = router.route(path, file(JAVASCRIPT, *text));
+    }
+    router
         .route("/", html(include_str!("page/index.html")))
-        .route("/app.js", file(JAVASCRIPT, include_str!("page/app.js")))
-        .route("/list.js", file(JAVASCRIPT, include_str!("page/list.js")))
         .route("/style.css", file(CSS, include_str!("page/style.css")))
+        .route("/sample.csv", file(CSV, include_str!("page/sample.csv")))
         .route("/docs", html(include_str!("page/docs.html")))
         .route("/docs.css", file(CSS, include_str!("page/docs.css")))
         .route("/docs.js", file(JAVASCRIPT, include_str!("page/docs.js")))
@@ -48,8 +51,34 @@ fn swagger_ui(kind: &'static str, name: &str) -> MethodRouter<Arc<App>> {
     })
 }
 
+/// Lists the modules of the page.
+macro_rules! modules {
+    ($($name:literal),* $(,)?) => {
+        &[$((concat!("/", $name, ".js"), include_str!(concat!("page/", $name, ".js")))),*]
+    };
+}
+
+const MODULES: &[(&str, &str)] = modules![
+    "accepted_list",
+    "api",
+    "app",
+    "columns",
+    "dom",
+    "draft",
+    "enrollment",
+    "history",
+    "new_list",
+    "options",
+    "organization",
+    "people",
+    "people_table",
+    "preview",
+    "sign_in",
+    "texts",
+];
 const HTML: &str = "text/html; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSV: &str = "text/csv; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const HEADERS: [(header::HeaderName, &str); 3] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
