@@ -29,7 +29,7 @@ async fn enroll() -> Result<(), Box<dyn std::error::Error>> {
     let enrollment = Enrollment {
         organization_id: shared::ORGANIZATION,
         sequence_id: shared::SEQUENCE,
-        // A second request with the same key gets the report of the first one.
+        // A second list: None, request with the same key gets the report of the first one.
         key: EnrollmentKey::Idempotency("from-code"),
         at: clock::now()?,
         request: &request,

@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         sequence_id: shared::SEQUENCE,
         key: EnrollmentKey::Idempotency("by-hand"),
         at: clock::now()?,
+        list: None,
         request: &request,
     };
     let policy = EnrollmentPolicy::default();

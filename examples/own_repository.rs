@@ -174,6 +174,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             sequence_id: shared::SEQUENCE,
             key: EnrollmentKey::Idempotency(key),
             at: clock::now()?,
+            list: None,
             request: &request,
         };
         let report = enroll_contacts(&mut repository, &engine, &enrollment)?.report;

@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         sequence_id: shared::SEQUENCE,
         key: EnrollmentKey::Idempotency("spring-list"),
         at: clock::now()?,
+        list: None,
         request: &request,
     };
 

@@ -27,6 +27,7 @@ use crate::time::Timestamp;
 ///     sequence_id: demo.sequence_id,
 ///     key: EnrollmentKey::Idempotency("from-the-docs"),
 ///     at: "2026-02-01T15:00:00Z".parse()?,
+///     list: None,
 ///     request: &request,
 /// };
 /// let policy = EnrollmentPolicy::default();
@@ -107,6 +108,7 @@ pub async fn preview_async<R: AsyncRepository + ?Sized>(
 ///     sequence_id: demo.sequence_id,
 ///     key: EnrollmentKey::Idempotency("from-the-docs"),
 ///     at: "2026-02-01T15:00:00Z".parse()?,
+///     list: None,
 ///     request: &request,
 /// };
 /// let policy = EnrollmentPolicy::default();
@@ -168,6 +170,7 @@ pub async fn accept_async<I: AsyncInbox + ?Sized>(
 /// #     sequence_id: demo.sequence_id,
 /// #     key: EnrollmentKey::Idempotency("from-the-docs"),
 /// #     at: "2026-02-01T15:00:00Z".parse()?,
+/// #     list: None,
 /// #     request: &request,
 /// # };
 /// # let policy = EnrollmentPolicy::default();

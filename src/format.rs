@@ -20,6 +20,12 @@ impl<const LATEST: u32> FormatVersion<LATEST> {
     /// The first version.
     pub(crate) const FIRST: Self = Self(1);
 
+    /// Returns the version with this number. A number that this build does not read does not compile in a constant.
+    pub(crate) const fn number(number: u32) -> Self {
+        assert!(1 <= number && number <= LATEST);
+        Self(number)
+    }
+
     /// Returns the version with this number, if this build reads it.
     pub(crate) const fn known(number: u32) -> Option<Self> {
         if 1 <= number && number <= LATEST { Some(Self(number)) } else { None }

@@ -45,6 +45,7 @@
 //!     sequence_id,
 //!     key: EnrollmentKey::Idempotency("import-7"),
 //!     at: "2026-02-01T15:00:00Z".parse()?,
+//!     list: None,
 //!     request: &request,
 //! };
 //! let policy = EnrollmentPolicy::default();
@@ -127,7 +128,7 @@ mod words;
 
 pub use answer::{EnrollError, Enrolled, ProcessOutcome, Receipt};
 pub use changes::change_set::ChangeSet;
-pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, ReadAs, Retry, StoredCommand};
+pub use command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, ListRef, ReadAs, Retry, StoredCommand};
 pub use enroll::{
     accept, accept_async, enroll_contacts, enroll_contacts_async, preview, preview_async, process, process_async,
 };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::contact::ContactKeys;
-use crate::ids::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId};
+use crate::ids::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, TagId};
 use crate::model::Resource;
 
 /// The reference data that the engine loads before it checks a request.
@@ -36,4 +36,8 @@ pub struct SnapshotQuery {
     pub channel_id: Option<ChannelId>,
     /// The kind of row that the records of the custom object belong to, if the request has custom data.
     pub resource: Option<Resource>,
+    /// The tag that the requests of a list share, which often does not exist yet. It is loaded with the information
+    /// which of the contacts have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag_id: Option<TagId>,
 }

@@ -34,6 +34,7 @@ use crate::text::Text;
 /// #     sequence_id: demo.sequence_id,
 /// #     key: EnrollmentKey::Idempotency(key),
 /// #     at,
+/// #     list: None,
 /// #     request: &request,
 /// # });
 ///
@@ -110,6 +111,9 @@ impl Rehearsed {
                 }
                 Entry::Occupied(mut entry) => add_rows(entry.get_mut(), &aggregate),
             }
+        }
+        for (id, tag) in loaded.tags {
+            self.snapshot.tags.entry(id).or_insert(tag);
         }
         self.keys.loaded(&self.snapshot, query)
     }

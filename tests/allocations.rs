@@ -60,6 +60,7 @@ fn measured(demo: &Demo, request: &EnrollmentRequest<'_>) -> Measured {
             sequence_id: demo.sequence_id,
             key: EnrollmentKey::Idempotency("memory"),
             at: demo.at,
+            list: None,
             request: &request,
         };
         let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).unwrap().report;

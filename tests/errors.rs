@@ -59,6 +59,7 @@ fn rejection() -> Rejection {
         sequence_id: SequenceId::from_uuid(Uuid::from_u128(2)),
         key: EnrollmentKey::Id(EnrollmentId::from_uuid(Uuid::from_u128(3))),
         at: Timestamp::EPOCH,
+        list: None,
         request: &request,
     };
     let policy = EnrollmentPolicy::default();

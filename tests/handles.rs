@@ -21,6 +21,7 @@ fn enrollment<'a>(request: &'a EnrollmentRequest<'a>, key: &'a str) -> Enrollmen
         sequence_id: shared::SEQUENCE,
         key: EnrollmentKey::Idempotency(key),
         at: "2026-02-01T15:00:00Z".parse().unwrap(),
+        list: None,
         request,
     }
 }

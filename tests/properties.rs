@@ -76,8 +76,16 @@ proptest! {
         }
         let tagged = after.contacts.values().flat_map(|contact_rows| &contact_rows.tags).count()
             - before.contacts.values().flat_map(|contact_rows| &contact_rows.tags).count();
-        let counts_for_the_tag = report.outcomes.len() > 1;
-        prop_assert_eq!(tagged, if counts_for_the_tag { enrolled.len() } else { 0 });
+        let list = scenario.requests[0].list;
+        let counts_for_the_tag = report.outcomes.len() > 1 || list.is_some();
+        // A contact can have the tag of the list already.
+        let had_it = |outcome: &&&Outcome| {
+            let before = outcome.contact_id.and_then(|id| before.contacts.get(&id));
+            let tag = report.upload_tag.as_ref();
+            before.zip(tag).is_some_and(|(contact_rows, tag)| contact_rows.tags.contains(&tag.id))
+        };
+        let untagged = enrolled.len() - enrolled.iter().filter(had_it).count();
+        prop_assert_eq!(tagged, if counts_for_the_tag { untagged } else { 0 });
         prop_assert_eq!(report.upload_tag.is_some(), counts_for_the_tag && !enrolled.is_empty());
         // Without them, the other recipients have the same outcomes.
         if !enrolled.is_empty() {
@@ -87,6 +95,32 @@ proptest! {
             let summary = |outcome: &Outcome| (outcome.disposition, outcome.contact_created);
             let others: Vec<_> = Host::new(&alone).enroll(0).outcomes.iter().map(summary).collect();
             prop_assert_eq!(others, enrolled.into_iter().map(summary).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn all_requests_of_a_list_have_one_upload_tag(scenario in scenario()) {
+        let Some(list) = scenario.requests[0].list else { return Ok(()) };
+        let host = Host::new(&scenario);
+        let before = host.snapshot().tags;
+        let reports: Vec<_> = (0..scenario.requests.len()).map(|n| host.enroll(n)).collect();
+        let after = host.snapshot();
+        let tags: Vec<_> = reports.iter().filter_map(|report| report.upload_tag.as_ref()).collect();
+        prop_assert!(tags.windows(2).all(|pair| pair[0] == pair[1]));
+        let new: Vec<_> = after.tags.values().filter(|tag| !before.contains_key(&tag.id)).collect();
+        match (tags.first(), &new[..]) {
+            (None, []) => {}
+            (Some(tag), []) => prop_assert_eq!(&before[&tag.id].name, &tag.name),
+            (Some(tag), [new]) => {
+                prop_assert_eq!((new.id, &*new.name), (tag.id, &*format!("Upload {}", list.at)));
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+        for (report, tag) in reports.iter().filter_map(|report| Some((report, report.upload_tag.as_ref()?))) {
+            for outcome in report.outcomes.iter().filter(|outcome| outcome.disposition.is_enrolled()) {
+                let contact_rows = &after.contacts[&outcome.contact_id.unwrap()];
+                prop_assert_eq!(contact_rows.tags.iter().filter(|id| **id == tag.id).count(), 1);
+            }
         }
     }
 
@@ -413,7 +447,7 @@ fn four_thousand_recipients_take_three_calls_like_one() {
         let request = EnrollmentRequest::new((0..recipients).map(|n| Recipient::new(format!("+1202555{n:04}"))));
         let key = EnrollmentKey::Idempotency("k");
         let at = Timestamp::from_millis(0).unwrap();
-        let enrollment = Enrollment { organization_id, sequence_id, key, at, request: &request };
+        let enrollment = Enrollment { organization_id, sequence_id, key, at, list: None, request: &request };
         let policy = EnrollmentPolicy::default();
         let report = enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).unwrap().report;
         assert_eq!(report.counts().added, recipients);
@@ -443,8 +477,14 @@ fn permanent_conflicts_end_after_a_bounded_number_of_attempts() {
     let (inner, organization_id, sequence_id) = scenarios::one_sequence();
     let request = EnrollmentRequest::new([Recipient::new("+12025550123")]);
     let at = Timestamp::from_millis(0).unwrap();
-    let enrollment =
-        Enrollment { organization_id, sequence_id, key: EnrollmentKey::Idempotency("k"), at, request: &request };
+    let enrollment = Enrollment {
+        organization_id,
+        sequence_id,
+        key: EnrollmentKey::Idempotency("k"),
+        at,
+        list: None,
+        request: &request,
+    };
     let policy = EnrollmentPolicy::default();
     match enroll_contacts(&mut AlwaysConflict(inner), &Engine::new(&policy), &enrollment) {
         Err(EnrollError::Contended { attempts: 32 }) => {}
@@ -466,7 +506,7 @@ fn concurrent_writers_create_each_contact_once() {
                 let key = format!("writer-{writer}");
                 let key = EnrollmentKey::Idempotency(&key);
                 let at = Timestamp::from_millis(0).unwrap();
-                let enrollment = Enrollment { organization_id, sequence_id, key, at, request: &request };
+                let enrollment = Enrollment { organization_id, sequence_id, key, at, list: None, request: &request };
                 let engine = Engine::new(policy);
                 let report = if writer % 2 == 0 {
                     enroll_contacts(&mut repository, &engine, &enrollment)
@@ -495,8 +535,14 @@ fn an_outdated_preview_differs_in_the_changed_recipient() {
     let at = Timestamp::from_millis(0).unwrap();
     let all = EnrollmentRequest::new((0..3).map(|n| Recipient::new(format!("+1202555000{n}"))));
     let one = EnrollmentRequest::new([Recipient::new("+12025550001")]);
-    let enrollment =
-        Enrollment { organization_id, sequence_id, key: EnrollmentKey::Idempotency("all"), at, request: &all };
+    let enrollment = Enrollment {
+        organization_id,
+        sequence_id,
+        key: EnrollmentKey::Idempotency("all"),
+        at,
+        list: None,
+        request: &all,
+    };
     let previewed = preview(&mut repository, &engine, &enrollment).unwrap().report;
     let other = Enrollment { key: EnrollmentKey::Idempotency("one"), request: &one, ..enrollment };
     enroll_contacts(&mut repository, &engine, &other).unwrap();
@@ -549,8 +595,14 @@ fn a_changed_contact_conflicts() {
     let policy = EnrollmentPolicy::default();
     let engine = Engine::new(&policy);
     let request = EnrollmentRequest::new([Recipient::new("+12025550123")]);
-    let enrollment =
-        Enrollment { organization_id, sequence_id, key: EnrollmentKey::Idempotency("a"), at, request: &request };
+    let enrollment = Enrollment {
+        organization_id,
+        sequence_id,
+        key: EnrollmentKey::Idempotency("a"),
+        at,
+        list: None,
+        request: &request,
+    };
     let report = enroll_contacts(&mut repository.clone(), &engine, &enrollment).unwrap().report;
     let id = report.outcomes[0].contact_id.unwrap();
     type Edit = fn(&mut ContactAggregate);

@@ -34,7 +34,7 @@ fn enroll(
 ) -> Result<EnrollmentReport, EnrollError> {
     let at = Timestamp::from_millis(1_769_958_000_000).unwrap();
     let key = EnrollmentKey::Idempotency(key);
-    let enrollment = Enrollment { organization_id: ORGANIZATION, sequence_id: SEQUENCE, key, at, request };
+    let enrollment = Enrollment { organization_id: ORGANIZATION, sequence_id: SEQUENCE, key, at, list: None, request };
     enroll_contacts(repository, &Engine::new(&EnrollmentPolicy::default()), &enrollment).map(|enrolled| enrolled.report)
 }
 
@@ -227,7 +227,8 @@ fn a_command_is_owned_and_deserializes_unchanged() {
     let request = EnrollmentRequest::from_json(body);
     let key = EnrollmentKey::Idempotency("k");
     let at = Timestamp::from_millis(0).unwrap();
-    let enrollment = Enrollment { organization_id: ORGANIZATION, sequence_id: SEQUENCE, key, at, request: &request };
+    let enrollment =
+        Enrollment { organization_id: ORGANIZATION, sequence_id: SEQUENCE, key, at, list: None, request: &request };
     let reference = Repository::reference_data(&mut repository, &enrollment.reference_query()).unwrap();
     let policy = EnrollmentPolicy::default();
     let command = EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&policy)).unwrap();

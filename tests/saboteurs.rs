@@ -189,6 +189,24 @@ saboteurs! {
         }
     }
 
+    /// Clause 2: the tag of a list is not loaded.
+    missing_tag, MissingTag, "complete_load::a_contact_in_two_requests_of_a_list_is_tagged_once" => {
+        fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+            let mut snapshot = repository.inner.load(query)?;
+            snapshot.tags.clear();
+            Ok(snapshot)
+        }
+    }
+
+    /// Clause 2: the tags of contacts are not loaded.
+    missing_tags_of_contacts, MissingContactTags, "complete_load::a_contact_in_two_requests_of_a_list_is_tagged_once" => {
+        fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+            let mut snapshot = repository.inner.load(query)?;
+            snapshot.contacts.values_mut().for_each(|contact_rows| Arc::make_mut(contact_rows).tags.clear());
+            Ok(snapshot)
+        }
+    }
+
     /// Clause 2: versions are read after their rows, in a later snapshot.
     version_read_after_its_rows, TornLoad, "concurrent_writers::a_load_during_writes_is_consistent" => {
         fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
@@ -265,6 +283,24 @@ saboteurs! {
     ignored_guard_of_the_call_flow, UnguardedCallFlow, "guards_hold::call_flow_deleted" => {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             repository.commit_edited(changes, |changes| changes["guards"]["call_flow"] = Value::Null)
+        }
+    }
+
+    /// Clause 4: the tag of a list may be gone.
+    ignored_guard_of_the_tag, UnguardedTag, "guards_hold::tag_of_a_list_deleted" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.commit_edited(changes, |changes| changes["guards"]["upload_tag"] = Value::Null)
+        }
+    }
+
+    /// Clause 4: a new tag with the id of the list's tag is not detected.
+    ignored_guard_of_an_absent_tag, UnguardedAbsentTag, "guards_hold::tag_of_a_list_created_by_another_request" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            repository.commit_edited(changes, |changes| {
+                if changes["guards"]["upload_tag"][1].is_null() {
+                    changes["guards"]["upload_tag"] = Value::Null;
+                }
+            })
         }
     }
 

@@ -15,6 +15,7 @@ fn a_snapshot_is_read_back_as_it_was_written() -> Result<(), EnrollError> {
         sequence_id: demo.sequence_id,
         key: EnrollmentKey::Idempotency("snapshot"),
         at: demo.at,
+        list: None,
         request: &request,
     };
     enroll_contacts(&mut repository, &Engine::new(&demo.given.policy), &enrollment)?;

@@ -1,4 +1,4 @@
-//! Stored data outlives the code: these files were stored by the first version, and every later build reads them.
+//! Stored data outlives the code: these files were stored by earlier builds, and every later build reads them.
 //!
 //! Never change a file of `tests/stored`. A new version gets new files.
 
@@ -14,6 +14,10 @@ use serde_json::{Value, json};
 const COMMAND: &str = include_str!("stored/command-v1.json");
 const REPORT: &str = include_str!("stored/report-v1.json");
 const CHANGE_SET: &str = include_str!("stored/change-set-v1.json");
+/// A command of a request of a list.
+const COMMAND_2: &str = include_str!("stored/command-v2.json");
+/// A change set that creates the tag of a list.
+const CHANGE_SET_2: &str = include_str!("stored/change-set-v2.json");
 
 fn command(json: &Value) -> Result<StoredCommand, serde_json::Error> {
     StoredCommand::from_json(json.to_string().as_bytes())
@@ -92,24 +96,45 @@ fn a_change_set_of_version_1_is_read() {
 }
 
 #[test]
+fn a_command_of_version_2_is_read_with_its_list() {
+    reads_with_and_without_unknown_fields::<EnrollmentCommand>(COMMAND_2);
+    let read: EnrollmentCommand = serde_json::from_str(COMMAND_2).unwrap();
+    assert_eq!(json!(read.list()), value(COMMAND_2)["list"]);
+    // The same command without the list is one of version 1.
+    let without: EnrollmentCommand = serde_json::from_str(COMMAND).unwrap();
+    assert_eq!((without.list(), without.snapshot_query().tag_id), (None, None));
+    assert_eq!(json!(without)["v"], 1);
+}
+
+#[test]
+fn a_change_set_of_version_2_is_read_with_the_guard_of_the_tag() {
+    reads_with_and_without_unknown_fields::<ChangeSet>(CHANGE_SET_2);
+    let read: ChangeSet = serde_json::from_str(CHANGE_SET_2).unwrap();
+    let tag = read.rows().tag_created.as_ref().unwrap();
+    assert_eq!(read.guards().upload_tag, Some((tag.id, None)));
+    let without: ChangeSet = serde_json::from_str(CHANGE_SET).unwrap();
+    assert_eq!(without.guards().upload_tag, None);
+}
+
+#[test]
 fn a_newer_report_or_change_set_is_refused_with_its_version() {
-    for json in [REPORT, CHANGE_SET] {
+    for (json, version) in [(REPORT, 2), (CHANGE_SET, 3)] {
         let mut newer = value(json);
-        newer["v"] = json!(2);
+        newer["v"] = json!(version);
         let report = serde_json::from_value::<EnrollmentReport>(newer.clone()).map(drop);
         let changes = serde_json::from_value::<ChangeSet>(newer).map(drop);
         let refused = if json == REPORT { report } else { changes }.unwrap_err().to_string();
-        assert!(refused.contains("version 2 is not known"), "{refused}");
+        assert!(refused.contains(&format!("version {version} is not known")), "{refused}");
     }
 }
 
 #[test]
 fn a_command_of_a_newer_version_is_newer_in_any_shape() {
     let mut newer = value(COMMAND);
-    newer["v"] = json!(2);
-    assert_eq!(command(&newer).unwrap(), StoredCommand::Newer { version: 2 });
+    newer["v"] = json!(3);
+    assert_eq!(command(&newer).unwrap(), StoredCommand::Newer { version: 3 });
     newer["policy"]["consent"] = json!("a_value_of_the_future");
-    assert_eq!(command(&newer).unwrap(), StoredCommand::Newer { version: 2 });
+    assert_eq!(command(&newer).unwrap(), StoredCommand::Newer { version: 3 });
     assert_eq!(command(&json!({ "v": 7, "shape": "new" })).unwrap(), StoredCommand::Newer { version: 7 });
 }
 
@@ -130,10 +155,10 @@ fn processing_a_newer_command_is_an_error_with_its_version() {
     let StoredCommand::Known(known) = StoredCommand::from_json(COMMAND.as_bytes()).unwrap() else {
         panic!("version 1 is known")
     };
-    let entry = InboxEntry::new(known.accepted(), Some(StoredCommand::Newer { version: 2 }));
+    let entry = InboxEntry::new(known.accepted(), Some(StoredCommand::Newer { version: 3 }));
     let id = known.enrollment_id();
     let error = operation::process(Retry::default(), id, Some(entry), Timestamp::EPOCH).unwrap_err();
-    assert!(matches!(error, EnrollError::NewerVersion { enrollment_id, version: 2 } if enrollment_id == id), "{error}");
+    assert!(matches!(error, EnrollError::NewerVersion { enrollment_id, version: 3 } if enrollment_id == id), "{error}");
 }
 
 #[test]

@@ -86,6 +86,7 @@ impl Demo {
             sequence_id: self.sequence_id,
             key: EnrollmentKey::Id(id),
             at: self.at,
+            list: None,
             request: &request,
         };
         let (check, checked) = timed(|| {

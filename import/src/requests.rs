@@ -1,7 +1,7 @@
 //! A list as requests (spec 11, *Requests*).
 
 use enroll::request::MAX_RECIPIENTS;
-use enroll::{EnrollmentId, OrganizationId, Recipient, Timestamp};
+use enroll::{EnrollmentId, ListRef, OrganizationId, Recipient, Timestamp};
 use sha2::{Digest, Sha256};
 use std::io::{Read, Seek};
 
@@ -31,6 +31,8 @@ pub struct ListRequest {
     pub id: EnrollmentId,
     /// The instant of the request: each one is a millisecond after the previous one, so that ids of rows are in order.
     pub at: Timestamp,
+    /// The list, for [`Enrollment::list`](enroll::Enrollment::list). `None` if this is its only request.
+    pub list: Option<ListRef>,
     /// The recipients: 1 to 4000.
     pub recipients: Vec<Recipient<'static>>,
     /// The row of each recipient.
@@ -81,7 +83,8 @@ impl<R: Read + Seek> List<R> {
     /// [`ListError`] if the file cannot be read again.
     pub fn requests(&mut self, id: EnrollmentId, at: Timestamp) -> Result<Requests<'_, R>, ListError> {
         let sizes = self.request_sizes();
-        Ok(Requests { sizes: sizes.into_iter().enumerate(), rows: self.rows()?, id, at })
+        let list = (sizes.len() > 1).then_some(ListRef { id, at });
+        Ok(Requests { sizes: sizes.into_iter().enumerate(), rows: self.rows()?, id, at, list })
     }
 }
 
@@ -92,6 +95,7 @@ pub struct Requests<'l, R: Read> {
     rows: Rows<'l, R>,
     id: EnrollmentId,
     at: Timestamp,
+    list: Option<ListRef>,
 }
 
 impl<R: Read> Iterator for Requests<'_, R> {
@@ -106,8 +110,8 @@ impl<R: Read> Iterator for Requests<'_, R> {
 impl<R: Read> Requests<'_, R> {
     fn request(&mut self, number: u32, size: usize) -> Result<ListRequest, ListError> {
         let at = Timestamp::from_millis(self.at.millis().saturating_add(number.into())).unwrap_or(self.at);
-        let mut request =
-            ListRequest { number, id: self.id.part(number), at, recipients: vec![], rows: vec![], notes: vec![] };
+        let (id, list) = (self.id.part(number), self.list);
+        let mut request = ListRequest { number, id, at, list, recipients: vec![], rows: vec![], notes: vec![] };
         while request.recipients.len() < size {
             let row = self.rows.next().ok_or(ListError::Changed)??;
             if let Ok(entry) = row {

@@ -1,6 +1,7 @@
 //! Any table reads back the same from any format, and no bytes panic.
 
-use enroll::Timestamp;
+use enroll::uuid::Uuid;
+use enroll::{EnrollmentId, ListRef, Timestamp};
 use enroll_import::{List, ListError, Options, Settings, inspect};
 use proptest::prelude::*;
 use rust_xlsxwriter::Workbook;
@@ -170,7 +171,7 @@ fn read_all(bytes: &[u8]) {
         assert!(inspected.is_ok(), "a list that opens was inspected");
         let rows = list.rows().unwrap().inspect(|row| assert!(row.is_ok())).count() as u64;
         assert_eq!(rows, list.recipients() + list.set_aside());
-        let id = enroll::EnrollmentId::from_uuid(enroll::uuid::Uuid::nil());
+        let id = EnrollmentId::from_uuid(Uuid::nil());
         let requests: usize =
             list.requests(id, Timestamp::EPOCH).unwrap().map(|request| request.unwrap().rows.len()).sum();
         assert_eq!(requests as u64, list.recipients());
@@ -248,5 +249,18 @@ proptest! {
             let parts: Vec<(&str, &[u8])> = parts.iter().map(|(name, content)| (name.as_str(), &content[..])).collect();
             read_all(&zipped(&parts));
         }
+    }
+}
+
+#[test]
+fn the_requests_of_a_list_name_the_list_unless_there_is_only_one() {
+    let at = Timestamp::from_millis(1_769_958_000_123).unwrap();
+    let id = EnrollmentId::from_uuid(Uuid::from_u128(7));
+    for (people, requests) in [(4000, 1), (8001, 3)] {
+        let rows: String = (0..people).map(|n| format!("+1303{:07}\n", 2_000_000 + n)).collect();
+        let mut list = List::open(Cursor::new(format!("phone\n{rows}")), Options::default(), settings()).unwrap();
+        let lists: Vec<_> = list.requests(id, at).unwrap().map(|request| request.unwrap().list).collect();
+        let expected = (requests > 1).then_some(ListRef { id, at });
+        assert_eq!(lists, vec![expected; requests]);
     }
 }

@@ -217,10 +217,10 @@ impl<'a> ImportJob<'a> {
         let failed = |e| list_file::failure(name, &e);
         let mut request = self.options.request();
         for part in list.requests(*id, at).map_err(failed)? {
-            let ListRequest { id, at, recipients, rows, notes, .. } = part.map_err(failed)?;
+            let ListRequest { id, at, list, recipients, rows, notes, .. } = part.map_err(failed)?;
             request.to = recipients;
             let rows: Vec<usize> = rows.into_iter().map(|row| usize::try_from(row).unwrap_or(usize::MAX)).collect();
-            let enrollment = Enrollment { at, ..self.enrollment(EnrollmentKey::Id(id), &request) };
+            let enrollment = Enrollment { at, list, ..self.enrollment(EnrollmentKey::Id(id), &request) };
             work(&Batch { enrollment, rows: Some(&rows), notes: &notes, reference, name })?;
         }
         Ok(())
@@ -260,7 +260,7 @@ impl<'a> ImportJob<'a> {
 
     fn enrollment<'r>(&self, key: EnrollmentKey<'r>, request: &'r EnrollmentRequest<'r>) -> Enrollment<'r> {
         let (organization_id, sequence_id, at) = (self.organization_id, self.sequence_id, self.at);
-        Enrollment { organization_id, sequence_id, key, at, request }
+        Enrollment { organization_id, sequence_id, key, at, list: None, request }
     }
 
     /// Returns the key of a single request.

@@ -135,7 +135,11 @@ impl Summary {
         }
         add_counts(&mut self.counts, &report.counts());
         if let Some(tag) = &report.upload_tag {
-            let _infallible = writeln!(self.tags, "tag                  {} (`{}`)", tag.name, tag.id);
+            let line = format!("tag                  {} (`{}`)\n", tag.name, tag.id);
+            // The requests of a list share one tag.
+            if !self.tags.ends_with(&line) {
+                self.tags.push_str(&line);
+            }
         }
         for warning in &report.warnings {
             let _infallible = writeln!(self.warnings, "{:<20} {}", "warning", print::plain(&warning.to_string()));

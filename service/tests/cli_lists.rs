@@ -191,6 +191,12 @@ fn a_killed_run_is_continued(folder: &Folder, base: &TestDatabase) {
     let instants = reports.iter().map(|report| report["at"].as_str().unwrap().parse::<Timestamp>().unwrap().millis());
     let instants: Vec<_> = instants.collect();
     assert!(instants.windows(2).all(|pair| pair[1] == pair[0] + 1), "{instants:?}");
+    // All requests share the tag of the list, also those after the kill.
+    let tags: Vec<&Value> = reports.iter().map(|report| &report["upload_tag"]).collect();
+    assert_eq!(tags[0]["name"], format!("Upload {}", reports[0]["at"].as_str().unwrap()));
+    assert_eq!(tags, [tags[0]; 3]);
+    let rows = base.dump();
+    assert_eq!((rows.tags.len(), rows.contact_tags.len()), (1, LONG - 9));
     assert_eq!(continued["set_aside"].as_array().unwrap().len(), 9);
     assert_eq!(continued["set_aside"][0], json!({"row": 1001, "column": "Name", "position": 1, "reason": "too_long"}));
     assert_eq!(base.contacts(support::ORGANIZATION).len(), LONG - 9);
@@ -198,6 +204,7 @@ fn a_killed_run_is_continued(folder: &Folder, base: &TestDatabase) {
     let rows = json!(base.dump());
     let third = text(&base.run(&list, &[]));
     assert!(third.contains("replayed: 3 of 3 requests were enrolled before"), "{third}");
+    assert_eq!(third.matches("\ntag  ").count(), 1, "{third}");
     assert!(third.contains("rows set aside             9") && third.contains("\n9 rows were set aside:\n"), "{third}");
     assert_eq!(json!(base.dump()), rows);
 }

@@ -86,6 +86,11 @@ impl ChangeSet {
         {
             return Err(Conflict::CallFlowChanged(id));
         }
+        if let Some((id, name)) = &guards.upload_tag
+            && snapshot.tags.get(id).map(|tag| &tag.name) != name.as_ref()
+        {
+            return Err(Conflict::TagChanged(*id));
+        }
         let updated = self.rows.contacts_updated.iter().map(|update| (update.id, update.expected));
         for (id, version) in guards.contacts.iter().copied().chain(updated) {
             if snapshot.contacts.get(&id).map(|aggregate| aggregate.version) != Some(version) {
@@ -325,7 +330,15 @@ mod tests {
     fn changes(rows: RowChanges) -> ChangeSet {
         let sequence = (id(1), Some(Version(5)));
         let (channels, contacts, unclaimed_keys) = (Vec::new(), Vec::new(), ContactKeys::default());
-        let guards = Guards { sequence, channels, custom_object: None, call_flow: None, contacts, unclaimed_keys };
+        let guards = Guards {
+            sequence,
+            channels,
+            custom_object: None,
+            call_flow: None,
+            upload_tag: None,
+            contacts,
+            unclaimed_keys,
+        };
         let (v, channel_id, upload_tag, outcomes) = (ReportVersion::FIRST, None, None, Outcomes::default());
         let (enrollment_id, sequence_id, step_id, at, accepted_keys) = (id(1), id(1), id(1), at(), Vec::new());
         let report = EnrollmentReport {

@@ -26,7 +26,7 @@ pub struct ChangeSet {
 }
 
 /// The versions of a change set that this build reads.
-type ChangeSetVersion = FormatVersion<1>;
+type ChangeSetVersion = FormatVersion<2>;
 
 impl ChangeSet {
     /// Sorts the rows and guards. No other function makes a change set, except deserialization, which sorts too.
@@ -37,14 +37,9 @@ impl ChangeSet {
         rows: RowChanges,
         completion: Completion,
     ) -> Self {
-        Self {
-            v: ChangeSetVersion::FIRST,
-            organization_id,
-            at,
-            guards: guards.sorted(),
-            rows: rows.sorted(),
-            completion,
-        }
+        // A reader that does not know the guard must not commit without it.
+        let v = if guards.upload_tag.is_some() { ChangeSetVersion::number(2) } else { ChangeSetVersion::FIRST };
+        Self { v, organization_id, at, guards: guards.sorted(), rows: rows.sorted(), completion }
     }
 
     /// Returns the organization of all rows.

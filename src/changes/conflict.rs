@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::contact::KeyKind;
 use crate::ids::{
     CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId, RunId, SequenceId,
-    StepContactId,
+    StepContactId, TagId,
 };
 use crate::model::Resource;
 use crate::repository::{RepositoryError, RepositoryErrorKind};
@@ -61,6 +61,9 @@ pub enum Conflict {
     /// The call flow changed or was deleted.
     #[error("call flow `{0}` changed")]
     CallFlowChanged(CallFlowId),
+    /// The upload tag was renamed, deleted or created.
+    #[error("tag `{0}` changed")]
+    TagChanged(TagId),
     /// The contact or a related row changed, or the contact was deleted.
     #[error("contact `{0}` changed")]
     ContactChanged(ContactId),

@@ -69,6 +69,8 @@ impl KeyHolders {
         let contact = |id: ContactId| Some((id, Arc::clone(snapshot.contacts.get(&id)?)));
         let mut loaded = Snapshot::new(snapshot.reference.only(&query.reference));
         loaded.contacts = found.into_iter().filter_map(contact).collect();
+        let tag = query.tag_id.and_then(|id| snapshot.tags.get(&id));
+        loaded.tags = tag.map(|tag| (tag.id, tag.clone())).into_iter().collect();
         loaded
     }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::contact::{Contact, ContactKeys, Email, Profile, flat_serde, with_profile_fields};
 use crate::ids::{
     CallFlowId, ChannelId, ContactId, CustomObjectId, CustomRecordId, EnrollmentId, RunId, SequenceId, StepContactId,
+    TagId,
 };
 use crate::lenient;
 use crate::model::{ContactTag, Conversation, CustomRecord, Run, StepContact, StepContactStatus, Tag};
@@ -78,6 +79,9 @@ pub struct Guards {
     pub custom_object: Option<(CustomObjectId, Option<Version>)>,
     /// The call flow.
     pub call_flow: Option<(CallFlowId, Option<Version>)>,
+    /// The upload tag that the requests of a list share, with its name. The name is `None` if the tag must not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_tag: Option<(TagId, Option<Text>)>,
     /// Contacts that are not written, but hold a key of a recipient.
     pub contacts: Vec<(ContactId, Version)>,
     /// Keys that no contact holds and that no row of this change set claims. A merged contact holds no keys.
@@ -118,7 +122,7 @@ pub struct RowChanges {
     pub step_contacts_created: Vec<StepContact>,
     /// Step contacts that are processed again.
     pub step_contacts_updated: Vec<StepContactUpdate>,
-    /// The upload tag, if a contact gets it.
+    /// The upload tag, if a contact gets it and it does not exist yet.
     pub tag_created: Option<Tag>,
     /// The contacts that get the upload tag.
     pub contact_tags_created: Vec<ContactTag>,

@@ -38,7 +38,7 @@ impl EnrollmentCommand {
         reference: &ReferenceData,
         engine: &Engine<'_>,
     ) -> Result<Self, Rejection> {
-        let Enrollment { organization_id, sequence_id, at, request, .. } = *enrollment;
+        let Enrollment { organization_id, sequence_id, at, list, request, .. } = *enrollment;
         let mut faults = Faults::new(request);
 
         let enrollment_id = enrollment.id();
@@ -95,6 +95,7 @@ impl EnrollmentCommand {
                 enrollment_id,
                 fingerprint,
                 at,
+                list,
                 step_id: step.id,
                 channel: channel.map(|channel| ChannelUsed {
                     id: channel.id,

@@ -11,7 +11,9 @@ use crate::contact::{
 };
 use crate::fault::{Fault, FaultCode};
 use crate::format::FormatVersion;
-use crate::ids::{CallFlowId, ChannelId, CustomObjectId, EnrollmentId, OrganizationId, SequenceId, StepId};
+use crate::ids::{
+    CallFlowId, ChannelId, CustomObjectId, EnrollmentId, Minter, OrganizationId, RowKind, SequenceId, StepId, TagId,
+};
 use crate::model::Resource;
 use crate::policy::EnrollmentPolicy;
 use crate::query::{ReferenceQuery, SnapshotQuery};
@@ -36,8 +38,30 @@ pub struct Enrollment<'a> {
     pub key: EnrollmentKey<'a>,
     /// The instant of the request.
     pub at: Timestamp,
+    /// The list that the request is a part of, or `None` if it is a request of its own.
+    pub list: Option<ListRef>,
     /// The request as read.
     pub request: &'a EnrollmentRequest<'a>,
+}
+
+/// A list that is enrolled in several requests. They share one upload tag (spec 11).
+///
+/// A list of one request is a request like any other, and needs no reference.
+///
+/// It is exhaustive, since the tag depends on nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListRef {
+    /// The id of the list, which is also the id of its first request.
+    pub id: EnrollmentId,
+    /// The instant of the list. The name of the tag contains it.
+    pub at: Timestamp,
+}
+
+impl ListRef {
+    /// Returns the id of the list's upload tag.
+    pub(crate) fn upload_tag_id(self, organization_id: OrganizationId) -> TagId {
+        Minter::new(organization_id, self.id, self.at).mint(RowKind::Tag, 0)
+    }
 }
 
 /// The key that identifies an enrollment if it is sent again (spec 6).
@@ -137,6 +161,8 @@ pub struct EnrollmentCommand {
     enrollment_id: EnrollmentId,
     fingerprint: Fingerprint,
     at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    list: Option<ListRef>,
     step_id: StepId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     channel: Option<ChannelUsed>,
@@ -160,7 +186,7 @@ pub struct EnrollmentCommand {
 }
 
 /// The versions of a command that this build reads.
-type CommandVersion = FormatVersion<1>;
+type CommandVersion = FormatVersion<2>;
 
 /// A rule that a command may use, and the version in which it came.
 struct LaterRule<const LATEST: u32> {
@@ -173,7 +199,7 @@ struct LaterRule<const LATEST: u32> {
 /// A new field with a rule, such as a policy switch, gets an entry here, and raises the number in [`CommandVersion`]. A
 /// worker that does not know the rule then leaves the commands that use it to newer workers. All other commands keep
 /// their version, so that old workers still process them.
-const LATER_RULES: &[LaterRule<1>] = &[];
+const LATER_RULES: &[LaterRule<2>] = &[LaterRule { version: FormatVersion::number(2), is_used: |c| c.list.is_some() }];
 
 /// Returns the version that a worker must know to process the command.
 fn required_version<const LATEST: u32>(
@@ -409,6 +435,7 @@ impl EnrollmentCommand {
             keys: ContactKeys::new(KeyKind::ALL.map(keys)),
             channel_id: self.channel.map(|channel| channel.id),
             resource: self.custom_data.map(|(_, resource)| resource),
+            tag_id: self.list.map(|list| list.upload_tag_id(self.organization_id)),
         }
     }
 
@@ -417,6 +444,12 @@ impl EnrollmentCommand {
         let description =
             "another request used this idempotency key or enrollment id; send a new key with a new request";
         Fault::new(FaultCode::IdempotencyConflict, "", description)
+    }
+
+    /// Returns the list that the request is a part of.
+    #[must_use]
+    pub fn list(&self) -> Option<ListRef> {
+        self.list
     }
 
     pub(crate) fn step_id(&self) -> StepId {
@@ -506,7 +539,7 @@ mod tests {
     #[test]
     fn a_rule_raises_the_version_of_the_commands_that_use_it() {
         let mut command: EnrollmentCommand = serde_json::from_str(COMMAND).unwrap();
-        let rules = [LaterRule { version: FormatVersion::<2>::known(2).unwrap(), is_used: |c| c.region.is_some() }];
+        let rules = [LaterRule { version: FormatVersion::<2>::number(2), is_used: |c| c.region.is_some() }];
         assert_eq!(Some(required_version(&command, &rules)), FormatVersion::known(2));
         command.region = None;
         assert_eq!(required_version(&command, &rules), FormatVersion::FIRST);

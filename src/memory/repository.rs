@@ -439,6 +439,7 @@ mod tests {
             channels: Vec::new(),
             custom_object: None,
             call_flow: None,
+            upload_tag: None,
             contacts: Vec::new(),
             unclaimed_keys: ContactKeys::default(),
         };
@@ -456,7 +457,7 @@ mod tests {
             call_flow_id: None,
         };
         let keys = ContactKeys::from_iter([(KeyKind::Phone, phone)]);
-        let query = SnapshotQuery { reference, keys, channel_id: None, resource: None };
+        let query = SnapshotQuery { reference, keys, channel_id: None, resource: None, tag_id: None };
         Repository::load(repository, &query).unwrap().contacts.into_keys().collect()
     }
 

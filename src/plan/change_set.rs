@@ -6,7 +6,7 @@ use super::key_index::{ContactIndex, KeyIndex, KeyOwner};
 use crate::changes::{Guards, RowChanges};
 use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::contact::{ContactKeys, KeyKind};
-use crate::ids::ChannelId;
+use crate::ids::{ChannelId, TagId};
 use crate::snapshot::{ReferenceData, Version};
 use crate::text::Text;
 
@@ -15,6 +15,8 @@ pub(super) struct ChangeSetBuilder<'a> {
     /// Each stage adds its rows.
     pub(super) rows: RowChanges,
     channels: BTreeMap<ChannelId, Option<Version>>,
+    /// The tag of a list, with the name that it has.
+    pub(super) upload_tag: Option<(TagId, Option<Text>)>,
     /// Contacts that own a key which a recipient gives.
     key_owners: Vec<ContactIndex>,
     /// Keys that no stored contact owned when the planner looked for them.
@@ -32,7 +34,7 @@ impl<'a> ChangeSetBuilder<'a> {
             contact_tags_created: Vec::with_capacity(recipients),
             ..RowChanges::default()
         };
-        Self { rows, channels: BTreeMap::new(), key_owners: Vec::new(), unclaimed_keys: Vec::new() }
+        Self { rows, channels: BTreeMap::new(), upload_tag: None, key_owners: Vec::new(), unclaimed_keys: Vec::new() }
     }
 
     /// Records the owner of each key that a recipient gives, or that no contact owns the key.
@@ -69,6 +71,7 @@ impl<'a> ChangeSetBuilder<'a> {
         let guards = Guards {
             unclaimed_keys: still_unclaimed(&self.unclaimed_keys, keys),
             channels: self.channels.into_iter().collect(),
+            upload_tag: self.upload_tag,
             contacts,
             ..reference_guards(command, reference)
         };
@@ -94,6 +97,7 @@ pub(super) fn reference_guards(command: &EnrollmentCommand, reference: &Referenc
         channels: channel.map(|id| (id, reference.channels.get(&id).map(|row| row.version))).into_iter().collect(),
         custom_object: object.map(|id| (id, reference.custom_objects.get(&id).map(|row| row.version))),
         call_flow: flow.map(|id| (id, reference.call_flows.get(&id).map(|row| row.version))),
+        upload_tag: None,
         contacts: Vec::new(),
         unclaimed_keys: ContactKeys::default(),
     }

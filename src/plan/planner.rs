@@ -1,5 +1,7 @@
 //! The planner: runs the stages for each recipient, in input order.
 
+use std::collections::BTreeMap;
+
 use super::change_set::{ChangeSetBuilder, reference_guards};
 use super::enrollment::{Decision, decide};
 use super::key_index::{ContactIndex, KeyIndex};
@@ -8,9 +10,10 @@ use super::{consent, eligibility, identity};
 use crate::changes::{ChangeSet, Completion, CompletionMode, RowChanges};
 use crate::command::{CheckedRecipient, EnrollmentCommand};
 use crate::fault::Rejection;
-use crate::ids::{ContactId, Minter};
+use crate::ids::{ContactId, Minter, TagId};
+use crate::model::Tag;
 use crate::policy::AddressSource;
-use crate::report::{Disposition, EnrollmentReport, Outcome, Outcomes, ReportVersion};
+use crate::report::{Disposition, EnrollmentReport, Outcome, Outcomes, ReportVersion, UploadTag};
 use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot};
 use crate::stored_enrollment::EnrollmentState;
 use crate::time::Timestamp;
@@ -74,6 +77,7 @@ impl EnrollmentPlan {
 ///     sequence_id,
 ///     key: EnrollmentKey::Idempotency("import-7"),
 ///     at: "2026-02-01T15:00:00Z".parse()?,
+///     list: None,
 ///     request: &EnrollmentRequest::from_json(br#"{"to": [{"phone": "+1 202 555 0123", "name": "Ann"}]}"#),
 /// };
 /// let command = EnrollmentCommand::check(&enrollment, &reference, &Engine::new(&EnrollmentPolicy::default()))?;
@@ -93,9 +97,11 @@ pub fn plan_enrollment(command: &EnrollmentCommand, snapshot: &Snapshot) -> Resu
     let mut planner = Planner {
         command,
         reference: &snapshot.reference,
+        tags: &snapshot.tags,
         target,
         keys: KeyIndex::new(snapshot, command.recipients()),
         minter: Minter::new(command.organization_id(), command.enrollment_id(), command.at()),
+        upload_tag: None,
         changes: ChangeSetBuilder::new(command.recipients().len(), snapshot.contacts.len()),
     };
     let recipients = command.recipients().iter().enumerate();
@@ -121,9 +127,12 @@ pub(crate) fn reject_enrollment(
 pub(super) struct Planner<'a> {
     pub(super) command: &'a EnrollmentCommand,
     pub(super) reference: &'a ReferenceData,
+    pub(super) tags: &'a BTreeMap<TagId, Tag>,
     pub(super) target: Target<'a>,
     pub(super) keys: KeyIndex<'a>,
     pub(super) minter: Minter,
+    /// The upload tag, once a contact has it.
+    pub(super) upload_tag: Option<UploadTag>,
     pub(super) changes: ChangeSetBuilder<'a>,
 }
 
@@ -234,7 +243,7 @@ impl<'a> Planner<'a> {
         outcome: &mut Outcome,
     ) {
         self.add_conversation(contact_id, aggregate, outcome);
-        self.add_upload_tag(contact_id);
+        self.add_upload_tag(contact_id, aggregate);
         self.write_record(contact_id, aggregate, outcome);
     }
 
@@ -244,6 +253,7 @@ impl<'a> Planner<'a> {
         if let Some(id) = channel_id {
             self.changes.guard_channel(id, self.reference);
         }
+        let accepted_keys = self.accepted_keys();
         let report = EnrollmentReport {
             v: ReportVersion::FIRST,
             enrollment_id: command.enrollment_id(),
@@ -251,8 +261,8 @@ impl<'a> Planner<'a> {
             sequence_id: command.sequence_id(),
             step_id: self.target.step.id,
             channel_id,
-            upload_tag: self.upload_tag(),
-            accepted_keys: self.accepted_keys(),
+            upload_tag: self.upload_tag,
+            accepted_keys,
             warnings: command.warnings().to_vec(),
             outcomes,
         };

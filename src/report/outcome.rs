@@ -158,7 +158,8 @@ impl Counts {
 pub struct UploadTag {
     /// Its id.
     pub id: TagId,
-    /// `Upload YYYY-MM-DDTHH:MM:SS.mmmZ`, for the instant of the request.
+    /// `Upload YYYY-MM-DDTHH:MM:SS.mmmZ`, for the instant of the request or of its list. A tag of a list that was
+    /// renamed keeps its new name.
     pub name: Text,
 }
 

@@ -11,8 +11,9 @@ use crate::snapshot::{ReferenceData, Snapshot};
 ///
 /// # Contract
 /// 1. *Read what was written.* After `commit` returns `Ok`, every later `load` through any handle returns the new rows.
-/// 2. *Complete load.* `load` returns every row that the query's keys match. More rows are allowed. A load is one
-///    consistent snapshot, or it reads each aggregate's version before the aggregate's other rows.
+/// 2. *Complete load.* `load` returns every row that the query's keys match, the query's tag, and which of the contacts
+///    have this tag. More rows are allowed. A load is one consistent snapshot, or it reads each aggregate's version
+///    before the aggregate's other rows.
 /// 3. *All or nothing.* A commit that returns `Conflict` or `Other` changed nothing. After `Unavailable`, the commit
 ///    wrote everything or nothing, never a part.
 /// 4. *Guards hold.* If a guard does not hold at the commit, the commit returns `Conflict`. Guarded rows cannot

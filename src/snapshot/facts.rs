@@ -74,7 +74,7 @@ pub struct Snapshot {
     pub reference: ReferenceData,
     /// The contacts with their related rows.
     pub contacts: BTreeMap<ContactId, Arc<ContactAggregate>>,
-    /// The organization's tags. The planner does not read them.
+    /// The tags: at least that of the query.
     pub tags: BTreeMap<TagId, Tag>,
 }
 

@@ -60,7 +60,7 @@ pub struct ContactAggregate {
     pub runs: Vec<Run>,
     /// The contact's step contacts: at least those in the sequence.
     pub step_contacts: Vec<StepContact>,
-    /// The tags on the contact. The planner does not read them.
+    /// The tags on the contact: at least that of the query.
     pub tags: Vec<TagId>,
     /// The records of the custom object that belong to the contact or to its step contacts.
     pub records: Vec<CustomRecord>,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 pub use self::matching::Difference;
 use self::matching::matches;
 use crate::answer::{EnrollError, Enrolled};
-use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey};
+use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, ListRef};
 use crate::contact::PhoneNormalizer;
 use crate::enroll::enroll_contacts;
 use crate::fault::Rejection;
@@ -62,6 +62,8 @@ pub struct When {
     pub idempotency_key: Option<String>,
     /// The instant of the request. The default is `now` of `given`.
     pub at: Option<Timestamp>,
+    /// The list that the request is a part of. The default is none.
+    pub list: Option<ListRef>,
     /// The body.
     #[serde(default)]
     pub body: Value,
@@ -182,7 +184,8 @@ fn run_request(
     let body = when.body_text.clone().unwrap_or_else(|| body(when).to_string());
     let request = EnrollmentRequest::from_json(body.as_bytes());
     let organization_id = when.organization_id.unwrap_or(vector.given.organization_id);
-    let enrollment = Enrollment { organization_id, sequence_id: when.sequence_id, key, at, request: &request };
+    let enrollment =
+        Enrollment { organization_id, sequence_id: when.sequence_id, key, at, list: when.list, request: &request };
     match enroll(&enrollment) {
         Ok(enrolled) => Ok(Ok(enrolled)),
         Err(EnrollError::Rejected(rejection)) => Ok(Err(rejection)),

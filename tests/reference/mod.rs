@@ -33,9 +33,14 @@ pub(crate) fn plan(given: &Value, when: &Value, addresses: &Addresses<'_>) -> Va
     let mut planner = Planner::read(given, when, addresses);
     let to = planner.body["to"].as_array().expect("an accepted request has `to`").clone();
     let outcomes: Vec<Value> = to.iter().enumerate().map(|(index, raw)| planner.enroll(index, raw)).collect();
-    // 4.7: one upload tag, if the raw `to` has more than one entry and a contact gets it.
-    let is_tagged = to.len() > 1 && outcomes.iter().any(|outcome| has(outcome, "step_contact"));
-    let upload_tag = is_tagged.then(|| format!("Upload {}", rfc3339(planner.at)));
+    // 4.7: one upload tag, if the raw `to` has more than one entry or the request is a part of a list, and a contact gets it.
+    // The requests of a list share it: it is the stored one, or a new one with the instant of the list.
+    let list = present(&when["list"]);
+    let stored = list.and_then(|list| by_id(planner.rows("tags"), &list["tag_id"]));
+    let at = list.map_or(Some(planner.at), |list| millis(&list["at"])).expect("a list has an instant");
+    let name = stored.map_or_else(|| format!("Upload {}", rfc3339(at)), |tag| text(tag, "name").to_owned());
+    let is_tagged = (to.len() > 1 || list.is_some()) && outcomes.iter().any(|outcome| has(outcome, "step_contact"));
+    let upload_tag = is_tagged.then_some(name);
     without_empty(json!({ "upload_tag": upload_tag, "accepted_keys": planner.accepted_keys(), "outcomes": outcomes }))
 }
 

@@ -3,7 +3,7 @@
 use enroll::contact::{Contact, ContactState, Email, KeyKind};
 use enroll::model::{
     Channel, ChannelKind, CommunicationPreference, Conversation, CustomProperty, OnReAdd, PropertyKind, Run, Sequence,
-    SequenceStatus, Step, StepContact, StepContactStatus,
+    SequenceStatus, Step, StepContact, StepContactStatus, Tag,
 };
 use enroll::seed::Seed;
 use enroll::snapshot::{ContactAggregate, Version, Versioned};
@@ -66,6 +66,7 @@ impl<'s> Host<'s> {
             sequence_id: request.sequence_id,
             key: EnrollmentKey::Id(request.enrollment_id),
             at: request.at,
+            list: request.list,
             request: &EnrollmentRequest::from_json(body.unwrap_or(own.as_bytes())),
         };
         let organization_id = self.scenario.given.organization_id;
@@ -332,6 +333,16 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
             }
         }
     }
+    if let Some(id) = query.tag_id {
+        if snapshot.tags.contains_key(&id) {
+            add("delete the tag of the list".into(), Box::new(move |snapshot| delete_tag(snapshot, id)));
+        } else {
+            add(
+                "create the tag of the list".into(),
+                Box::new(move |snapshot| drop(snapshot.tags.insert(id, Tag::new(id, "Created")))),
+            );
+        }
+    }
     // A new contact uses an unclaimed key.
     for (kind, keys) in query.keys.iter() {
         for key in keys {
@@ -358,6 +369,14 @@ pub(crate) fn mutations(command: &EnrollmentCommand, snapshot: &Snapshot) -> Vec
 
 fn sequence(id: SequenceId, edit: fn(&mut Sequence)) -> Box<dyn Fn(&mut Snapshot)> {
     Box::new(move |snapshot| edit(Arc::make_mut(&mut snapshot.reference.sequences.get_mut(&id).unwrap().value)))
+}
+
+/// Deletes a tag as a database does: contacts lose it.
+fn delete_tag(snapshot: &mut Snapshot, id: TagId) {
+    snapshot.tags.remove(&id);
+    for contact in snapshot.contacts.values_mut().filter(|contact| contact.tags.contains(&id)) {
+        Arc::make_mut(contact).tags.retain(|tag_id| *tag_id != id);
+    }
 }
 
 fn with(id: ContactId, edit: impl Fn(&mut ContactAggregate) + 'static) -> Box<dyn Fn(&mut Snapshot)> {
@@ -439,7 +458,7 @@ impl Repository for Narrow {
             runs.retain(|row| row.sequence_id == sequence_id);
             step_contacts.retain(|row| row.sequence_id == sequence_id);
             records.retain(|row| Some(row.custom_object_id) == query.reference.custom_object_id);
-            tags.clear();
+            tags.retain(|id| Some(*id) == query.tag_id);
         }
         Ok(snapshot)
     }

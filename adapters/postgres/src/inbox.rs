@@ -55,7 +55,8 @@ pub(crate) async fn find(
     enrollment_id: EnrollmentId,
 ) -> Result<Option<InboxEntry>, PostgresError> {
     let (organization, id) = (organization_id.as_uuid(), enrollment_id.as_uuid());
-    let [rows] = query_last(client.begin_read().await?, [(&statements.find, vec![&organization, &id])]).await?;
+    let find: Bound<'_> = (&statements.find, vec![&organization, &id]);
+    let [rows] = query_last(client.begin_read().await?, [find]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let mut columns = ColumnReader::new(row);
     let (attempts, error) = (columns.read()?, columns.get()?);

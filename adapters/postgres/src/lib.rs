@@ -43,6 +43,7 @@
 //!     sequence_id: SequenceId::from_uuid(sequence),
 //!     key: EnrollmentKey::Idempotency("request-1"),
 //!     at: "2026-02-01T15:00:00Z".parse()?,
+//!     list: None,
 //!     request: &request,
 //! };
 //! let policy = EnrollmentPolicy::default();

@@ -1,11 +1,11 @@
 //! Reads with a fixed number of statements: reference data in one round trip, a load in two.
 
 use enroll::contact::{Contact, KeyKind};
-use enroll::model::{CallFlow, Channel, CustomObject, Sequence, Step};
+use enroll::model::{CallFlow, Channel, ContactTag, CustomObject, Sequence, Step, Tag};
 use enroll::snapshot::ContactAggregate;
 use enroll::{
     CallFlowId, ChannelId, ContactId, CustomObjectId, EnrollmentId, ReferenceData, ReferenceQuery, Snapshot,
-    SnapshotQuery,
+    SnapshotQuery, TagId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,7 +42,8 @@ pub(crate) async fn load(
     let [external_ids, phones, emails] =
         KeyKind::ALL.map(|kind| query.keys.get(kind).iter().map(|key| &**key).collect::<Vec<&str>>());
     let organization = &params.organization;
-    let [enrollment, channels, sequence, steps, object, call_flow] = params.queries(statements);
+    let tag_id = query.tag_id.map(TagId::as_uuid);
+    let [enrollment, channels, sequence, steps, object, call_flow] = params.queries(statements).map(Some);
     let queries = [
         enrollment,
         channels,
@@ -50,10 +51,12 @@ pub(crate) async fn load(
         steps,
         object,
         call_flow,
-        (&statements.owners, vec![organization, &external_ids, &phones, &emails]),
+        tag_id.as_ref().map(|id| (&statements.tag, vec![organization as _, id as _])),
+        Some((&statements.owners, vec![organization, &external_ids, &phones, &emails])),
     ];
     let transaction = client.begin_read().await?;
-    let [enrollment, channels, sequence, steps, object, call_flow, owners] = query_all(&transaction, queries).await?;
+    let [enrollment, channels, sequence, steps, object, call_flow, tag, owners] =
+        query_all(&transaction, queries).await?;
     let reference = read_reference_data(&query.reference, &[enrollment, channels, sequence, steps, object, call_flow])?;
 
     let ids = owners.iter().map(|row| ColumnReader::new(row).read()).collect::<Result<BTreeSet<Uuid>, _>>()?;
@@ -61,15 +64,17 @@ pub(crate) async fn load(
     let channel = query.channel_id.map(ChannelId::as_uuid);
     let object = query.reference.custom_object_id.filter(|_| query.resource.is_some());
     let object = object.map(CustomObjectId::as_uuid);
-    let queries: [Bound<'_>; 6] = [
-        (&statements.contacts, ranges.contacts(organization)),
-        (&statements.preferences, ranges.related(organization, &channel)),
-        (&statements.conversations, ranges.related(organization, &channel)),
-        (&statements.runs, ranges.related(organization, &params.sequence)),
-        (&statements.step_contacts, ranges.related(organization, &params.sequence)),
-        (&statements.records, ranges.related(organization, &object)),
+    let queries: [Option<Bound<'_>>; 7] = [
+        Some((&statements.contacts, ranges.contacts(organization))),
+        Some((&statements.preferences, ranges.related(organization, &channel))),
+        Some((&statements.conversations, ranges.related(organization, &channel))),
+        Some((&statements.runs, ranges.related(organization, &params.sequence))),
+        Some((&statements.step_contacts, ranges.related(organization, &params.sequence))),
+        Some((&statements.records, ranges.related(organization, &object))),
+        tag_id.as_ref().map(|id| (&statements.contact_tags, ranges.related(organization, id))),
     ];
-    let [contacts, preferences, conversations, runs, step_contacts, records] = query_last(transaction, queries).await?;
+    let [contacts, preferences, conversations, runs, step_contacts, records, contact_tags] =
+        query_last(transaction, queries).await?;
     let mut aggregates = BTreeMap::new();
     for row in &contacts {
         let contact = read_contact(row)?;
@@ -82,7 +87,17 @@ pub(crate) async fn load(
     related_rows(&mut aggregates, &runs, |contact| &mut contact.runs, |row| row.contact_id)?;
     related_rows(&mut aggregates, &step_contacts, |contact| &mut contact.step_contacts, |row| row.contact_id)?;
     related_records(&mut aggregates, &records)?;
+    for row in &contact_tags {
+        let row = ContactTag::read(&mut ColumnReader::new(row))?;
+        if let Some(contact) = aggregates.get_mut(&row.contact_id) {
+            contact.tags.push(row.tag_id);
+        }
+    }
     let mut snapshot = Snapshot::new(reference);
+    for row in &tag {
+        let tag = Tag::read(&mut ColumnReader::new(row))?;
+        snapshot.tags.insert(tag.id, tag);
+    }
     snapshot.contacts = aggregates.into_iter().map(|(id, contact)| (id, Arc::new(contact))).collect();
     Ok(snapshot)
 }

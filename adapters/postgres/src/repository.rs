@@ -42,6 +42,7 @@ use crate::{PostgresError, Statements, Timeouts, erase, inbox, migrate, read, re
 ///     sequence_id,
 ///     key: EnrollmentKey::Idempotency("request-1"),
 ///     at: "2026-02-01T15:00:00Z".parse()?,
+///     list: None,
 ///     request: &request,
 /// };
 /// let policy = EnrollmentPolicy::default();

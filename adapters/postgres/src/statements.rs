@@ -50,25 +50,35 @@ impl Statements {
 pub(crate) type Bound<'a> = (&'a Statement, Vec<&'a (dyn ToSql + Sync)>);
 
 /// Runs queries in one round trip, in this order. Returns the first error: the others follow from it.
-pub(crate) async fn query_all<const N: usize>(
+///
+/// `None` is not sent, and has no rows.
+pub(crate) async fn query_all<'q, const N: usize>(
     transaction: &EngineTransaction<'_>,
-    queries: [Bound<'_>; N],
+    queries: [impl Into<Option<Bound<'q>>>; N],
 ) -> Result<[Vec<Row>; N], PostgresError> {
     transaction.answer(query_each(transaction.client(), queries)).await?
 }
 
 /// Runs the last queries of a transaction that only reads, as [`query_all`] does.
-pub(crate) async fn query_last<const N: usize>(
+pub(crate) async fn query_last<'q, const N: usize>(
     transaction: EngineTransaction<'_>,
-    queries: [Bound<'_>; N],
+    queries: [impl Into<Option<Bound<'q>>>; N],
 ) -> Result<[Vec<Row>; N], PostgresError> {
     let client = transaction.client();
     transaction.last(query_each(client, queries)).await
 }
 
-async fn query_each<const N: usize>(client: &Client, queries: [Bound<'_>; N]) -> Result<[Vec<Row>; N], PostgresError> {
+async fn query_each<'q, const N: usize>(
+    client: &Client,
+    queries: [impl Into<Option<Bound<'q>>>; N],
+) -> Result<[Vec<Row>; N], PostgresError> {
+    let queries: [Option<Bound<'q>>; N] = queries.map(Into::into);
     // A query is sent when it is first polled, and these are polled in order.
-    let results = join_all(queries.iter().map(|(statement, parameters)| client.query(*statement, parameters))).await;
+    let results = join_all(queries.iter().map(async |query| match query {
+        Some((statement, parameters)) => client.query(*statement, parameters).await,
+        None => Ok(Vec::new()),
+    }))
+    .await;
     let mut rows = [const { Vec::new() }; N];
     for (rows, result) in rows.iter_mut().zip(results) {
         *rows = result?;
@@ -209,6 +219,8 @@ statements! {
     custom_object = select::<CustomObject>("version, ") + " and id = any($2::uuid[])";
     call_flow = select::<CallFlow>("version, ") + " and id = any($2::uuid[])";
 
+    tag = select::<Tag>("") + " and id = $2";
+
     // A load: the owners of the keys, then these contacts with their versions, then their related rows.
     owners = owners_of_keys();
     contacts = select_contacts();
@@ -226,6 +238,7 @@ statements! {
         select_related::<StepContact>("sequence_id", "", "status not in ('pending', 'active')")
     );
     records = select_related::<CustomRecord>("custom_object_id", "contact_id, ", "true");
+    contact_tags = select_related::<ContactTag>("tag_id", "", "true");
 
     // A commit: first the organization's lock, then the guards. Each locks the rows that it reads.
     disable_triggers = "select pg_catalog.set_config('enroll.engine', 'on', true) where $1::uuid is not null";
@@ -248,6 +261,8 @@ statements! {
         where organization_id = $1 and id = any($2::uuid[]) for share";
     lock_call_flow = "select id, version from enroll.call_flows
         where organization_id = $1 and id = any($2::uuid[]) for share";
+    // The tag before its contacts, as when a host deletes it.
+    lock_tag = "select name from enroll.tags where organization_id = $1 and id = $2 for share";
     // Related rows before their contacts. A host's own write locks them in the same order: the row, then the contact, by
     // the trigger.
     lock_runs = lock_related("runs", "");

@@ -12,7 +12,7 @@ use support::{LEASE, Request, block_on, body, database, id, organization};
 #[test]
 #[ignore = needs_postgres!()]
 fn the_number_of_statements_does_not_depend_on_the_recipients() {
-    let counts: Vec<[usize; 5]> = [1, 100, 4000].map(|recipients| block_on(count(recipients))).to_vec();
+    let counts: Vec<[usize; 5]> = [1, 100, 4000].map(|recipients| block_on(count(recipients, |r| r))).to_vec();
     assert_eq!(counts[0], counts[1]);
     // Half of the 4000 recipients are new, so each of six tables has one copy, in addition to its insert. When they are
     // processed, all exist, and only their tags are copied.
@@ -21,6 +21,8 @@ fn the_number_of_statements_does_not_depend_on_the_recipients() {
     // Each call has one answer for the statements that begin its transaction, and one for the commit.
     assert!(reference <= 8 && load <= 15 && commit <= 36, "{counts:?}");
     assert!(accept <= 16 && process <= 55, "{counts:?}");
+    // A request of a list reads the tag and the contacts that have it, and locks it.
+    assert_eq!(block_on(count(100, Request::of_list)), [reference, load + 2, commit + 1, accept, process + 3]);
 }
 
 /// Counts on one thread: the driver then sends all statements that wait, before it receives an answer.
@@ -55,13 +57,13 @@ fn the_statements_that_begin_a_transaction_cost_no_round_trip() {
 
 /// Counts the statements of reference data, load and commit, where half of the contacts exist before, and of accepting and
 /// processing, where all exist.
-async fn count(recipients: usize) -> [usize; 5] {
+async fn count(recipients: usize, prepare: impl Fn(Request) -> Request) -> [usize; 5] {
     let url = database().await;
     let connection = Connection::default();
     let mut repository = PostgresClient::new(connection.connect(&url).await);
-    Request::new(1, &body(0, recipients.div_ceil(2))).enroll(&mut repository).await.unwrap();
+    prepare(Request::new(1, &body(0, recipients.div_ceil(2)))).enroll(&mut repository).await.unwrap();
 
-    let (policy, request) = (EnrollmentPolicy::default(), Request::new(2, &body(0, recipients)));
+    let (policy, request) = (EnrollmentPolicy::default(), prepare(Request::new(2, &body(0, recipients))));
     connection.take();
     let reference = repository.reference_data(&request.enrollment().reference_query()).await.unwrap();
     let of_reference_data = connection.take();
@@ -72,7 +74,7 @@ async fn count(recipients: usize) -> [usize; 5] {
     repository.commit(plan.changes()).await.unwrap();
     assert_eq!(plan.report().outcomes.len(), recipients);
     let of_commit = connection.take();
-    let request = Request::new(3, &body(0, recipients));
+    let request = prepare(Request::new(3, &body(0, recipients)));
     request.accept(&mut repository).await.unwrap();
     let of_accept = connection.take();
     request.process(&mut repository).await.unwrap();

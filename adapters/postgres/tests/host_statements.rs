@@ -98,6 +98,7 @@ impl Host {
             sequence_id: SequenceId::from_uuid(SEQUENCE),
             key: EnrollmentKey::Id(EnrollmentId::from_uuid(Uuid::from_u128(self.enrollments))),
             at: Timestamp::from_millis(NOW).unwrap(),
+            list: None,
             request,
         };
         (&mut self.repository, Engine::new(&self.policy), enrollment)
@@ -225,6 +226,7 @@ async fn the_seed_file_of_the_page_makes_an_organization_that_accepts_enrollment
         sequence_id: given.sequences[0].row.id,
         key: EnrollmentKey::Idempotency("first"),
         at: Timestamp::from_millis(NOW).unwrap(),
+        list: None,
         request: &recipients,
     };
     let policy = EnrollmentPolicy::default();

@@ -17,15 +17,15 @@ fn a_command_of_a_newer_version_is_released_without_a_failed_attempt() {
         let request = Request::new(1, &body(0, 2));
         request.accept(&mut repository).await.unwrap();
         let newer = "update enroll.enrollments set command =
-            jsonb_set(jsonb_set(command::jsonb, '{v}', '2'), '{policy,consent}', '\"new\"')";
+            jsonb_set(jsonb_set(command::jsonb, '{v}', '3'), '{policy,consent}', '\"new\"')";
         client.batch_execute(newer).await.unwrap();
         let claim = repository.claim(LEASE).await.unwrap().unwrap();
         let error = request.process(&mut repository).await.unwrap_err();
-        assert!(matches!(error, EnrollError::NewerVersion { version: 2, .. }), "{error}");
+        assert!(matches!(error, EnrollError::NewerVersion { version: 3, .. }), "{error}");
         repository.release(&claim, LEASE).await.unwrap();
         let InboxEntry { command, attempts, error, .. } =
             repository.find(claim.organization_id, claim.enrollment_id).await.unwrap().unwrap();
-        assert_eq!((command, attempts, error), (Some(StoredCommand::Newer { version: 2 }), 0, None));
+        assert_eq!((command, attempts, error), (Some(StoredCommand::Newer { version: 3 }), 0, None));
         assert_eq!(repository.claim(LEASE).await.unwrap(), None);
     });
 }

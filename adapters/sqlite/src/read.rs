@@ -3,7 +3,7 @@
 //! Keys and ids are bound as arrays. `cross join` fixes the join order: SQLite searches an index once per array element.
 
 use enroll::contact::{KeyKind, Text};
-use enroll::model::{CallFlow, Channel, CustomObject, Sequence};
+use enroll::model::{CallFlow, Channel, ContactTag, CustomObject, Sequence};
 use enroll::snapshot::{ContactAggregate, Versioned};
 use enroll::{
     ContactId, EnrollmentId, EnrollmentState, OrganizationId, Outcome, ReferenceData, ReferenceQuery, Snapshot,
@@ -126,6 +126,12 @@ pub(crate) fn load(connection: &Connection, query: &SnapshotQuery) -> Result<Sna
     }
     let mut snapshot = Snapshot::new(reference_data(connection, &query.reference)?);
     snapshot.contacts = contacts.into_map();
+    if let Some(id) = query.tag_id {
+        for_each_row(connection, TAG, [organization, id.as_uuid()], |columns| {
+            snapshot.tags.insert(id, Row::read(columns)?);
+            Ok(())
+        })?;
+    }
     Ok(snapshot)
 }
 
@@ -194,6 +200,14 @@ fn load_related_rows(
     load!(STEP_CONTACTS, sequence, step_contacts);
     if let (Some(_), Some(object_id)) = (query.resource, query.reference.custom_object_id) {
         load!(RECORDS, object_id.as_uuid(), records);
+    }
+    if let Some(id) = query.tag_id {
+        ranges.for_each_related(connection, &CONTACT_TAGS, id.as_uuid(), ContactTag::read, |contact_id, related| {
+            contacts.update(contact_id, |aggregate| match related {
+                Related::Row(row) => aggregate.tags.push(row.tag_id),
+                Related::Discard => aggregate.tags.clear(),
+            });
+        })?;
     }
     Ok(())
 }
@@ -291,6 +305,7 @@ const STEPS: &str = select!(steps, "enroll_steps", "sequence_id", "rowid");
 const CUSTOM_OBJECT: &str = select!("version", custom_objects, "enroll_custom_objects", "id");
 const CALL_FLOW: &str = select!("version", call_flows, "enroll_call_flows", "id");
 const ENROLLMENT: &str = select!(enrollments, "enroll_enrollments", "id");
+const TAG: &str = select!(tags, "enroll_tags", "id");
 const OUTCOMES: &str = "select outcomes from enroll_enrollment_outcomes \
      where organization_id = ?1 and enrollment_id = ?2 order by first_index";
 const BY_EXTERNAL_ID: &str = by_key!("held_external_id");
@@ -301,6 +316,7 @@ const CONVERSATIONS: RelatedQuery = related!(conversations, "enroll_conversation
 const RUNS: RelatedQuery = related!(runs, "enroll_runs", "sequence_id");
 const STEP_CONTACTS: RelatedQuery = related!(step_contacts, "enroll_step_contacts", "sequence_id");
 const RECORDS: RelatedQuery = related!(records, "enroll_custom_records", "custom_object_id");
+const CONTACT_TAGS: RelatedQuery = related!(contact_tags, "enroll_contact_tags", "tag_id");
 
 #[cfg(test)]
 mod tests {
@@ -312,9 +328,9 @@ mod tests {
     #[test]
     fn only_the_array_of_keys_is_scanned() {
         let repository = SqliteRepository::open_in_memory().unwrap();
-        let related = [PREFERENCES, CONVERSATIONS, RUNS, STEP_CONTACTS, RECORDS];
+        let related = [PREFERENCES, CONVERSATIONS, RUNS, STEP_CONTACTS, RECORDS, CONTACT_TAGS];
         let related = related.iter().flat_map(|query| [query.by_id, query.by_range]);
-        let reference_data = [SEQUENCE, STEPS, CUSTOM_OBJECT, CALL_FLOW, ENROLLMENT, OUTCOMES, CHANNELS];
+        let reference_data = [SEQUENCE, STEPS, CUSTOM_OBJECT, CALL_FLOW, TAG, ENROLLMENT, OUTCOMES, CHANNELS];
         let contacts = [BY_EXTERNAL_ID, BY_PHONE, BY_EMAIL, CONTACTS_BY_ID, CONTACTS_BY_RANGE, RAISE_CONTACTS];
         for sql in reference_data.into_iter().chain(contacts).chain(related) {
             let mut statement = repository.connection().prepare(&format!("explain query plan {sql}")).unwrap();

@@ -53,6 +53,7 @@ use crate::{inbox, read, schema, write};
 ///     sequence_id: SequenceId::from_uuid(Uuid::from_u128(2)),
 ///     key: EnrollmentKey::Idempotency("order-1"),
 ///     at: "2026-02-01T15:00:00Z".parse()?,
+///     list: None,
 ///     request: &request,
 /// };
 /// let policy = EnrollmentPolicy::default();

@@ -16,9 +16,17 @@ type Runs = BTreeMap<String, usize>;
 
 /// Enrolls new contacts, the same again, and the same with other keys: rows are created, raised and replaced.
 fn enroll(recipients: usize) -> (Runs, usize) {
+    enroll_all(|key| TestRequest::new(key, 0..recipients))
+}
+
+/// Does the same with three requests of one list.
+fn enroll_list(recipients: usize) -> (Runs, usize) {
+    enroll_all(|key| TestRequest::new(key, 0..recipients).of_list())
+}
+
+fn enroll_all(request: impl Fn(&str) -> TestRequest) -> (Runs, usize) {
     let (mut repository, ran) = traced();
     let mut written = 0;
-    let request = |key: &str| TestRequest::new(key, 0..recipients);
     for request in [request("first"), request("second"), request("third").overwriting()] {
         let plan = request.plan(&mut repository);
         written += 1 + rows(&plan);
@@ -80,6 +88,16 @@ fn rows(plan: &EnrollmentPlan) -> usize {
 #[test]
 fn statements_do_not_depend_on_the_number_of_recipients() {
     check_bounded(enroll, 13);
+}
+
+#[test]
+fn statements_of_a_list_do_not_depend_on_the_number_of_recipients() {
+    // Only the first request tags the contacts.
+    check_bounded(enroll_list, 11);
+    // Each request reads the tag and guards it, and two of them read which contacts have it.
+    let [(alone, _), (listed, _)] = [enroll(1), enroll_list(1)];
+    let added: Vec<_> = listed.iter().filter(|(sql, _)| !alone.contains_key(*sql)).map(|(_, times)| *times).collect();
+    assert_eq!((added.len(), added.iter().sum::<usize>()), (3, 3 + 3 + 2), "{listed:#?}");
 }
 
 #[test]

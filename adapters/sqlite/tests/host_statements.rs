@@ -93,6 +93,7 @@ impl Host {
             sequence_id: SequenceId::from_uuid(SEQUENCE),
             key: EnrollmentKey::Id(EnrollmentId::from_uuid(Uuid::from_u128(self.enrollments))),
             at: Timestamp::from_millis(NOW).unwrap(),
+            list: None,
             request,
         };
         with(&mut self.repository, &Engine::new(&self.policy), &enrollment)
@@ -208,6 +209,7 @@ fn the_seed_file_of_the_page_makes_an_organization_that_accepts_enrollments() {
         sequence_id: given.sequences[0].row.id,
         key: EnrollmentKey::Idempotency("first"),
         at: Timestamp::from_millis(NOW).unwrap(),
+        list: None,
         request: &recipients,
     };
     let policy = EnrollmentPolicy::default();

@@ -11,15 +11,15 @@ use support::{LEASE, TestRequest, at, in_memory, process};
 fn a_command_of_a_newer_version_is_released_without_a_failed_attempt() {
     let mut repository = in_memory();
     TestRequest::new("one", 0..2).accept(&mut repository).unwrap();
-    let newer = "update enroll_enrollments set command = json_set(command, '$.v', 2, '$.policy.consent', 'new')";
+    let newer = "update enroll_enrollments set command = json_set(command, '$.v', 3, '$.policy.consent', 'new')";
     repository.connection().execute(newer, []).unwrap();
     let claim = repository.claim(LEASE).unwrap().unwrap();
     let error = process(&mut repository, claim, at(1)).unwrap_err();
-    assert!(matches!(error, EnrollError::NewerVersion { version: 2, .. }), "{error}");
+    assert!(matches!(error, EnrollError::NewerVersion { version: 3, .. }), "{error}");
     repository.release(&claim, LEASE).unwrap();
     let InboxEntry { command, attempts, error, .. } =
         repository.find(claim.organization_id, claim.enrollment_id).unwrap().unwrap();
-    assert_eq!((command, attempts, error), (Some(StoredCommand::Newer { version: 2 }), 0, None));
+    assert_eq!((command, attempts, error), (Some(StoredCommand::Newer { version: 3 }), 0, None));
     assert_eq!(repository.claim(LEASE).unwrap(), None);
 }
 

@@ -62,6 +62,7 @@ impl Scene {
             sequence_id: self.sequence_id,
             key: EnrollmentKey::Idempotency(key),
             at: self.at,
+            list: None,
             request,
         }
     }

@@ -202,6 +202,7 @@ impl Submission {
                 None => EnrollmentKey::Id(EnrollmentId::from_uuid(Uuid::now_v7())),
             },
             at: crate::import_job::current_time().map_err(|_| ApiError::internal())?,
+            list: None,
             request: &request,
         };
         let engine = Engine::new(&app.policy);

@@ -216,6 +216,61 @@ pub mod guards_hold {
         assert_conflict_after::<F, B>(request, WriteKind::Update, HostRow::Contact(dot)).await;
     }
 
+    /// The first request of a list creates the tag while the second one is planned.
+    pub async fn tag_of_a_list_created_by_another_request<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let (mut handle, mut other) = (setup.open().await, setup.open().await);
+        let first = TestRequest::phones(1, &[NEW_PHONE]).of_list();
+        let second = TestRequest::phones(2, &[OTHER_NEW_PHONE]).of_list();
+        let (first_plan, second_plan) = (first.plan(&mut other).await, second.plan(&mut handle).await);
+        must_commit(&mut other, first_plan.changes()).await;
+        let before = setup.dump().await;
+        assert_eq!(commit(&mut handle, second_plan.changes()).await, CONFLICT);
+        assert_same(&before, &setup.dump().await, "a refused commit");
+        let report = second.enroll(&mut handle).await;
+        let tag = first.upload_tag();
+        assert_eq!(report.upload_tag.as_ref(), first_plan.report().upload_tag.as_ref());
+        assert_eq!(report.upload_tag.map(|tag| (tag.id, tag.name)), Some((tag.id, tag.name)));
+        assert_eq!(setup.tagged(tag.id).await.len(), 2);
+    }
+
+    pub async fn tag_of_a_list_inserted<F: Fixture, B: BlockOn>() {
+        let request = TestRequest::phones(2, &[NEW_PHONE]).of_list();
+        let tag = HostRow::Tag(request.upload_tag());
+        assert_conflict_after::<F, B>(request, WriteKind::Insert, tag).await;
+    }
+
+    pub async fn tag_of_a_list_deleted<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let first = TestRequest::phones(1, &[BOBS_PHONE]).of_list();
+        first.enroll(&mut setup.open().await).await;
+        let second = TestRequest::phones(2, &[NEW_PHONE]).of_list();
+        let tag = first.upload_tag();
+        assert_conflict(&setup, &second, WriteKind::Delete, HostRow::Tag(tag.clone())).await;
+        // The retry creates the tag again. Bob has lost it.
+        assert_eq!(setup.tagged(tag.id).await.len(), 1);
+        assert_eq!(load(&mut setup.open().await, &tag_query(&first)).await.tags.get(&tag.id), Some(&tag));
+    }
+
+    pub async fn tag_of_a_list_renamed<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let first = TestRequest::phones(1, &[BOBS_PHONE]).of_list();
+        first.enroll(&mut setup.open().await).await;
+        let second = TestRequest::phones(2, &[NEW_PHONE]).of_list();
+        let tag = Tag { name: "Fair in Kigali".into(), ..first.upload_tag() };
+        assert_conflict(&setup, &second, WriteKind::Update, HostRow::Tag(tag.clone())).await;
+        // The tag keeps its new name.
+        let report = second.enroll(&mut setup.open().await).await;
+        assert_eq!(report.upload_tag.map(|tag| tag.name), Some(tag.name.clone()));
+        assert_eq!(load(&mut setup.open().await, &tag_query(&first)).await.tags.get(&tag.id), Some(&tag));
+    }
+
+    fn tag_query(request: &TestRequest) -> crate::query::SnapshotQuery {
+        let mut query = snapshot_query(&[], &[], &[]);
+        query.tag_id = Some(request.upload_tag().id);
+        query
+    }
+
     /// The second attempt loads the changed rows.
     pub async fn a_retry_sees_the_change<F: Fixture, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
@@ -242,7 +297,15 @@ pub mod guards_hold {
     }
 
     async fn assert_conflict_after<F: Fixture, B: BlockOn>(request: TestRequest, kind: WriteKind, row: HostRow) {
-        let setup = Setup::<F, B>::new().await;
+        assert_conflict(&Setup::<F, B>::new().await, &request, kind, row).await;
+    }
+
+    async fn assert_conflict<F: Fixture, B: BlockOn>(
+        setup: &Setup<F, B>,
+        request: &TestRequest,
+        kind: WriteKind,
+        row: HostRow,
+    ) {
         let mut handle = setup.open().await;
         let plan = request.plan(&mut handle).await;
         setup.write(kind, row).await;

@@ -241,6 +241,7 @@ macro_rules! __conformance_cases {
                 unknown_ids_are_absent,
                 all_channels_are_in_the_reference_data,
                 related_rows_of_adjacent_contacts_are_loaded,
+                a_contact_in_two_requests_of_a_list_is_tagged_once,
                 committed_rows_are_loaded_with_their_contact,
             }
             all_or_nothing {
@@ -280,6 +281,10 @@ macro_rules! __conformance_cases {
                 unclaimed_email_used,
                 unclaimed_external_id_used,
                 merged_contact_reopened,
+                tag_of_a_list_created_by_another_request,
+                tag_of_a_list_inserted,
+                tag_of_a_list_deleted,
+                tag_of_a_list_renamed,
                 a_retry_sees_the_change,
             }
             unique_keys {
@@ -350,6 +355,7 @@ macro_rules! __conformance_cases {
             concurrent_writers {
                 overlapping_requests_succeed_without_duplicate_contacts,
                 the_same_enrollment_by_many_callers_is_committed_once,
+                requests_of_a_list_share_one_tag,
                 a_load_during_writes_is_consistent,
                 an_opt_out_during_enrollments_is_kept,
             }

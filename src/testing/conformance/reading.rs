@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::setup::{
     ADJACENT_CONTACTS, ANN, BOB, BOBS_PHONE, CAT, DOTS_PHONE, EVE, EVES_PHONE, FAY, FAYS_PHONE, MAIL, NEW_PHONE,
-    ORGANIZATION, OTHER_ORGANIZATION, OTHER_SEQUENCE, SEQUENCE, SMS, Setup, TestRequest, adjacent_contact,
-    adjacent_phone, assert_same, contact, count, given, id, load, opt_in, reference_query, seed_with_adjacent_contacts,
-    snapshot_query, sorted,
+    ORGANIZATION, OTHER_NEW_PHONE, OTHER_ORGANIZATION, OTHER_SEQUENCE, SEQUENCE, SMS, Setup, TAG, TestRequest,
+    adjacent_contact, adjacent_phone, assert_same, contact, count, given, id, load, opt_in, reference_query,
+    seed_with_adjacent_contacts, snapshot_query, sorted,
 };
 use super::{BlockOn, Fixture};
 use crate::contact::KeyKind;
@@ -73,6 +73,7 @@ pub mod read_what_was_written {
                 for (id, call_flow) in &expected.reference.call_flows {
                     assert_eq!(found.reference.call_flows[id].value, call_flow.value);
                 }
+                assert_eq!(found.tags[&TAG], expected.tags[&TAG]);
             }
         }
     }
@@ -157,12 +158,14 @@ pub mod complete_load {
             call_flow_id: Some(nothing.into()),
         };
         query.channel_id = Some(nothing.into());
-        let Snapshot { reference, contacts, .. } = load(&mut handle, &query).await;
+        query.tag_id = Some(nothing.into());
+        let Snapshot { reference, contacts, tags, .. } = load(&mut handle, &query).await;
         assert!(!reference.sequences.contains_key(&nothing.into()));
         assert!(!reference.custom_objects.contains_key(&nothing.into()));
         assert!(!reference.call_flows.contains_key(&nothing.into()));
         assert!(!reference.enrollments.contains_key(&nothing.into()));
         assert!(!reference.channels.contains_key(&nothing.into()));
+        assert!(!tags.contains_key(&nothing.into()));
         assert!(contacts.values().all(|contact| snapshot_of(&given()).contacts.contains_key(&contact.contact.id)));
     }
 
@@ -190,6 +193,27 @@ pub mod complete_load {
                 assert_eq!(related(&found[&id], &query), related(&snapshot.contacts[&id], &query));
             }
         }
+    }
+
+    /// So the second request writes the tag of a contact only once.
+    pub async fn a_contact_in_two_requests_of_a_list_is_tagged_once<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let first = TestRequest::phones(1, &[NEW_PHONE, BOBS_PHONE]).of_list();
+        let second = TestRequest::phones(2, &[BOBS_PHONE, OTHER_NEW_PHONE]).of_list();
+        let mut tagged = Vec::new();
+        for request in [&first, &second] {
+            let report = request.enroll(&mut setup.open().await).await;
+            assert_eq!(report.upload_tag.map(|tag| tag.id), Some(first.upload_tag().id));
+            tagged.extend(report.outcomes.into_iter().filter_map(|outcome| outcome.contact_id));
+        }
+        tagged.sort_unstable();
+        tagged.dedup();
+        assert_eq!(tagged.len(), 3);
+        assert_eq!(setup.tagged(first.upload_tag().id).await, tagged);
+        // Without new contacts, the tag stays as it is.
+        let third = TestRequest::phones(3, &[BOBS_PHONE]).of_list().enroll(&mut setup.open().await).await;
+        assert_eq!(third.upload_tag.map(|tag| tag.id), Some(first.upload_tag().id));
+        assert_eq!(setup.tagged(first.upload_tag().id).await, tagged);
     }
 
     pub async fn committed_rows_are_loaded_with_their_contact<F: Fixture, B: BlockOn>() {
@@ -398,7 +422,7 @@ fn related(contact: &ContactAggregate, request: &crate::query::SnapshotQuery) ->
     let (channel_id, sequence_id): (_, SequenceId) = (request.channel_id, request.reference.sequence_id);
     let object_id: Option<CustomObjectId> = request.reference.custom_object_id.filter(|_| request.resource.is_some());
     contact.version = crate::snapshot::Version::FIRST;
-    contact.tags.clear();
+    contact.tags.retain(|tag_id| Some(*tag_id) == request.tag_id);
     contact.preferences.retain(|row| Some(row.channel_id) == channel_id);
     contact.conversations.retain(|row| Some(row.channel_id) == channel_id);
     contact.conversations.sort_by_key(|row| row.id);

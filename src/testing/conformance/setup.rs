@@ -8,12 +8,12 @@ use uuid::Uuid;
 use super::{BlockOn, Fixture};
 use crate::answer::{EnrollError, Receipt};
 use crate::changes::ChangeSet;
-use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey};
+use crate::command::{Engine, Enrollment, EnrollmentCommand, EnrollmentKey, ListRef};
 use crate::contact::ContactKeys;
 use crate::enroll::{accept_async, enroll_contacts_async};
-use crate::ids::{ChannelId, ContactId, EnrollmentId, OrganizationId, SequenceId, StepId};
+use crate::ids::{ChannelId, ContactId, EnrollmentId, OrganizationId, SequenceId, StepId, TagId};
 use crate::inbox::AsyncInbox;
-use crate::model::{CommunicationPreference, Run, StepContact, StepContactStatus};
+use crate::model::{CommunicationPreference, Run, StepContact, StepContactStatus, Tag};
 use crate::plan::{EnrollmentPlan, plan_enrollment};
 use crate::policy::EnrollmentPolicy;
 use crate::query::{ReferenceQuery, SnapshotQuery};
@@ -38,6 +38,9 @@ pub(super) const NO_CHANNEL: ChannelId = ChannelId::from_uuid(id(2, 99));
 /// Has steps 1 and 2 of kind `phone` and step 3 of kind `email`.
 pub(super) const SEQUENCE: SequenceId = SequenceId::from_uuid(id(3, 1));
 pub(super) const OTHER_SEQUENCE: SequenceId = SequenceId::from_uuid(id(3, 2));
+
+/// Ann has it.
+pub(super) const TAG: TagId = TagId::from_uuid(id(9, 1));
 
 /// Has every field, every key and related rows of every table.
 pub(super) const ANN: ContactId = ContactId::from_uuid(id(5, 1));
@@ -149,7 +152,7 @@ fn organization() -> Value {
             ],
         }],
         "call_flows": [{ "id": id(12, 1), "name": "Reception" }],
-        "tags": [{ "id": id(9, 1), "name": "VIP", "system_created": false }],
+        "tags": [{ "id": TAG, "name": "VIP", "system_created": false }],
         "contacts": [
             contact(1, json!({
                 "external_id": "ann-1", "phone": "+12025550123", "email": "Ann.O\u{2019}Hara@Example.com",
@@ -234,7 +237,7 @@ pub(super) fn adjacent_phone(n: u64) -> String {
 pub(super) fn seed_with_adjacent_contacts() -> Seed {
     let mut rows = json!({
         "organization_id": ORGANIZATION, "contacts": [], "communication_preferences": [], "conversations": [], "runs": [],
-        "step_contacts": [], "custom_records": [],
+        "step_contacts": [], "contact_tags": [], "custom_records": [],
     });
     let mut add = |table: &str, row: Value| rows[table].as_array_mut().expect("the table is a list").push(row);
     for n in 0..ADJACENT_CONTACTS {
@@ -252,6 +255,9 @@ pub(super) fn seed_with_adjacent_contacts() -> Seed {
                 "custom_records",
                 json!({ "id": id(11, 1000 + n), "custom_object_id": id(10, 1), "resource": "contact", "resource_id": contact }),
             );
+        }
+        if n % 3 == 0 {
+            add("contact_tags", json!({ "contact_id": contact, "tag_id": TAG }));
         }
         add(
             "conversations",
@@ -279,6 +285,7 @@ pub(super) fn seed_with_adjacent_contacts() -> Seed {
     seed.conversations.extend(adjacent.conversations);
     seed.runs.extend(adjacent.runs);
     seed.step_contacts.extend(adjacent.step_contacts);
+    seed.contact_tags.extend(adjacent.contact_tags);
     seed.custom_records.extend(adjacent.custom_records);
     seed
 }
@@ -290,6 +297,7 @@ pub(super) struct TestRequest {
     pub(super) sequence_id: SequenceId,
     pub(super) id: EnrollmentId,
     pub(super) at: Timestamp,
+    pub(super) list: Option<ListRef>,
     pub(super) body: Value,
     pub(super) policy: EnrollmentPolicy,
 }
@@ -305,6 +313,7 @@ impl TestRequest {
             sequence_id: SEQUENCE,
             id: enrollment(n),
             at: "2026-02-01T15:00:00Z".parse().expect("an instant"),
+            list: None,
             body: json!({ "to": to, "step_id": step(1) }),
             policy,
         }
@@ -313,6 +322,19 @@ impl TestRequest {
     /// Returns a request whose entries have only a phone.
     pub(super) fn phones(n: u64, phones: &[&str]) -> Self {
         Self::new(n, phones.iter().map(|phone| json!({ "phone": phone })).collect())
+    }
+
+    /// Makes it a part of the list whose first request is number 1.
+    pub(super) fn of_list(mut self) -> Self {
+        self.list = Some(ListRef { id: enrollment(1), at: self.at });
+        self
+    }
+
+    /// Returns the upload tag of the list, as the first commit creates it.
+    #[expect(clippy::expect_used, reason = "the case fails")]
+    pub(super) fn upload_tag(&self) -> Tag {
+        let list = self.list.expect("the request belongs to a list");
+        Tag::new(list.upload_tag_id(self.organization_id), &format!("Upload {}", list.at))
     }
 
     pub(super) fn in_organization(mut self, organization_id: OrganizationId) -> Self {
@@ -335,6 +357,7 @@ impl TestRequest {
                 sequence_id: test.sequence_id,
                 key: EnrollmentKey::Id(test.id),
                 at: test.at,
+                list: test.list,
                 request: &request,
             };
             run(&Engine::new(&test.policy), &enrollment).await
@@ -408,7 +431,7 @@ pub(super) async fn must_commit<R: AsyncRepository>(handle: &mut R, changes: &Ch
     }
 }
 
-/// Returns a query of contacts by keys, with the related rows of the suite's sequence, object and channel.
+/// Returns a query of contacts by keys, with the related rows of the suite's sequence, object, channel and tag.
 pub(super) fn snapshot_query(external_ids: &[&str], phones: &[&str], emails: &[&str]) -> SnapshotQuery {
     let lists = [external_ids, phones, emails].map(|texts| texts.iter().map(|text| (*text).into()).collect());
     SnapshotQuery {
@@ -416,6 +439,7 @@ pub(super) fn snapshot_query(external_ids: &[&str], phones: &[&str], emails: &[&
         keys: ContactKeys::new(lists),
         channel_id: Some(SMS),
         resource: Some(crate::model::Resource::Contact),
+        tag_id: Some(TAG),
     }
 }
 
@@ -476,6 +500,15 @@ impl<F: Fixture, B: BlockOn> Setup<F, B> {
             Ok(reference) => reference.enrollments.get(&enrollment_id).cloned(),
             Err(e) => panic!("the load of reference data failed: {}", chain(&e)),
         }
+    }
+
+    /// Returns the contacts that have a tag, sorted.
+    pub(super) async fn tagged(&self, tag_id: TagId) -> Vec<ContactId> {
+        let rows = self.fixture.dump(ORGANIZATION).await.contact_tags;
+        let own = rows.iter().filter(|row| row.organization_id.is_none() && row.row.tag_id == tag_id);
+        let mut contacts: Vec<ContactId> = own.map(|row| row.row.contact_id).collect();
+        contacts.sort_unstable();
+        contacts
     }
 
     /// Loads the contact with a new handle.

@@ -88,6 +88,25 @@ pub mod concurrent_writers {
         assert_eq!(runs - before, 20);
     }
 
+    /// All requests of a list run at the same time.
+    pub async fn requests_of_a_list_share_one_tag<F: Fixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let request = |n: u64| TestRequest::new(n, (3 * n..3 * n + 3).map(person).collect()).of_list();
+        let reports: Vec<EnrollmentReport> = thread::scope(|scope| {
+            let setup = &setup;
+            let requests: Vec<_> = (1..=8)
+                .map(|n| scope.spawn(move || B::block_on(async { request(n).enroll(&mut setup.open().await).await })))
+                .collect();
+            requests.into_iter().map(joined).collect()
+        });
+        let tag = request(1).upload_tag();
+        for report in &reports {
+            assert_eq!(report.counts().added, 3);
+            assert_eq!(report.upload_tag.as_ref().map(|tag| (tag.id, &tag.name)), Some((tag.id, &tag.name)));
+        }
+        assert_eq!(setup.tagged(tag.id).await.len(), 24);
+    }
+
     /// Clause 2: a loaded contact has the rows of its version, or of a later one.
     pub async fn a_load_during_writes_is_consistent<F: Fixture, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
@@ -233,6 +252,7 @@ pub mod model {
             sequence_id: request.sequence_id,
             key: EnrollmentKey::Id(request.enrollment_id),
             at: request.at,
+            list: request.list,
             request: &EnrollmentRequest::from_json(body.as_bytes()),
         };
         let reference = handle.reference_data(&enrollment.reference_query()).await.expect("the reference data loads");

@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::command::ListRef;
 use crate::contact::Email;
-use crate::ids::{EnrollmentId, SequenceId};
+use crate::ids::{EnrollmentId, OrganizationId, SequenceId};
 use crate::policy::{AddressSource, Consent, ExistingContact, IdentityConflict, Reprocess, UnknownKeys};
 use crate::seed::Seed;
 use crate::time::Timestamp;
@@ -43,6 +44,8 @@ pub struct Request {
     pub enrollment_id: EnrollmentId,
     /// The instant.
     pub at: Timestamp,
+    /// The list that the request is a part of.
+    pub list: Option<ListRef>,
     /// The body.
     pub body: Value,
 }
@@ -51,8 +54,8 @@ impl Request {
     /// Returns the request as an item of `when` in a test vector.
     #[must_use]
     pub fn when(&self) -> Value {
-        let Self { sequence_id, enrollment_id, at, body } = self;
-        json!({ "sequence_id": sequence_id, "enrollment_id": enrollment_id, "at": at, "body": body })
+        let Self { sequence_id, enrollment_id, at, list, body } = self;
+        json!({ "sequence_id": sequence_id, "enrollment_id": enrollment_id, "at": at, "list": list, "body": body })
     }
 }
 
@@ -70,20 +73,29 @@ impl fmt::Debug for Scenario {
 }
 
 /// Returns a strategy for scenarios: 0 to 12 contacts of every state and history, all policy switches, and two requests of
-/// 1 to 12 entries. Contacts and entries have keys and addresses from the same small pools.
+/// 1 to 12 entries, often of one list. Contacts and entries have keys and addresses from the same small pools.
 pub fn scenario() -> impl Strategy<Value = Scenario> {
     let organization = (vec(any::<bool>(), CHANNELS.len()), [sequence(), sequence()], vec(contact(), 0..=12), object());
     let later = select(&[0, 1, HOUR, 2 * DAY][..]);
-    (policy(), organization, vec(contact(), 0..=3), [request(), request()], later).prop_map(
-        |(policy, organization, other_contacts, requests, later)| {
+    // The tag of the list can exist before the first of these requests.
+    let list = option::weighted(0.5, any::<bool>());
+    (policy(), organization, vec(contact(), 0..=3), [request(), request()], (later, list)).prop_map(
+        |(policy, organization, other_contacts, requests, (later, list))| {
             let (enabled, sequences, contacts, object) = organization;
             let mut rows = Rows::default();
             rows.organization(0, &enabled, &sequences, &object, &contacts);
             rows.organization(OTHER_ORGANIZATION, &enabled, &sequences, &object, &other_contacts);
             let times = [NOW, NOW + later];
-            let requests = (requests.iter().zip(times).enumerate())
+            let mut requests: Vec<Request> = (requests.iter().zip(times).enumerate())
                 .map(|(n, (request, at))| request.build(n, at, &enabled, &sequences, &policy))
                 .collect();
+            if let Some(tag_exists) = list {
+                let list = ListRef { id: requests[0].enrollment_id, at: requests[0].at };
+                requests.iter_mut().for_each(|request| request.list = Some(list));
+                if tag_exists {
+                    rows.tag_of_list(list, &contacts);
+                }
+            }
             let mut given = rows.0;
             given.insert("organization_id".to_owned(), id(ORGANIZATION, 0));
             given.insert("now".to_owned(), time(NOW));
@@ -400,6 +412,7 @@ impl GeneratedRequest {
             sequence_id: SequenceId::from_uuid(uuid(SEQUENCE, self.sequence)),
             enrollment_id: EnrollmentId::from_uuid(uuid(ENROLLMENT, n)),
             at: read(time(at)),
+            list: None,
             body,
         }
     }
@@ -537,6 +550,16 @@ impl Rows {
                 self.push("step_contacts", base, row);
                 self.record(base, "step_contact", &step_contact_id, step_contact.record.as_ref());
             }
+        }
+    }
+
+    /// Adds the tag of a list under another name. Some contacts have it.
+    fn tag_of_list(&mut self, list: ListRef, contacts: &[GeneratedContact]) {
+        let organization_id = OrganizationId::from_uuid(uuid(ORGANIZATION, 0));
+        let tag_id = list.upload_tag_id(organization_id);
+        self.push("tags", 0, json!({ "id": tag_id, "name": "Renamed", "system_created": true }));
+        for n in (0..contacts.len()).filter(|n| contacts[*n].tagged) {
+            self.push("contact_tags", 0, json!({ "contact_id": id(CONTACT, n), "tag_id": tag_id }));
         }
     }
 

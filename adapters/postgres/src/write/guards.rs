@@ -47,6 +47,7 @@ pub(super) async fn lock_and_check(
     let channels: Vec<Uuid> = channels.into_iter().collect();
     let object: Vec<Uuid> = guards.custom_object.iter().map(|(id, _)| id.as_uuid()).collect();
     let call_flow: Vec<Uuid> = guards.call_flow.iter().map(|(id, _)| id.as_uuid()).collect();
+    let tag = guards.upload_tag.as_ref().map(|(id, _)| id.as_uuid());
     let contacts: BTreeSet<Uuid> = contacts(changes).map(|(id, _)| id.as_uuid()).collect();
     let contacts: Vec<Uuid> = contacts.into_iter().collect();
     let runs: Vec<Uuid> = rows.runs_reactivated.iter().map(|row| row.run_id.as_uuid()).collect();
@@ -54,23 +55,24 @@ pub(super) async fn lock_and_check(
     let records: Vec<Uuid> = rows.records_updated.iter().map(|row| row.id.as_uuid()).collect();
     let unclaimed =
         KeyKind::ALL.map(|kind| guards.unclaimed_keys.get(kind).iter().map(|key| &**key).collect::<Vec<&str>>());
-    let queries: [Bound<'_>; 16] = [
-        (&statements.disable_triggers, vec![&organization]),
-        (&statements.may_copy, vec![]),
-        (&statements.add_organization, vec![&organization]),
-        (&statements.lock_organization, vec![&organization]),
-        (&statements.lock_enrollment, vec![&organization, &enrollment]),
-        (&statements.lock_sequence, vec![&organization, &sequence]),
-        (&statements.lock_channels, vec![&organization, &channels]),
-        (&statements.lock_custom_object, vec![&organization, &object]),
-        (&statements.lock_call_flow, vec![&organization, &call_flow]),
-        (&statements.lock_runs, vec![&organization, &runs]),
-        (&statements.lock_step_contacts, vec![&organization, &step_contacts]),
-        (&statements.lock_records, vec![&organization, &records]),
-        (&statements.lock_contacts, vec![&organization, &contacts]),
-        (&statements.external_id_owners, vec![&organization, &unclaimed[0]]),
-        (&statements.phone_owners, vec![&organization, &unclaimed[1]]),
-        (&statements.email_owners, vec![&organization, &unclaimed[2]]),
+    let queries: [Option<Bound<'_>>; 17] = [
+        Some((&statements.disable_triggers, vec![&organization])),
+        Some((&statements.may_copy, vec![])),
+        Some((&statements.add_organization, vec![&organization])),
+        Some((&statements.lock_organization, vec![&organization])),
+        Some((&statements.lock_enrollment, vec![&organization, &enrollment])),
+        Some((&statements.lock_sequence, vec![&organization, &sequence])),
+        Some((&statements.lock_channels, vec![&organization, &channels])),
+        Some((&statements.lock_custom_object, vec![&organization, &object])),
+        Some((&statements.lock_call_flow, vec![&organization, &call_flow])),
+        tag.as_ref().map(|id| (&statements.lock_tag, vec![&organization as _, id as _])),
+        Some((&statements.lock_runs, vec![&organization, &runs])),
+        Some((&statements.lock_step_contacts, vec![&organization, &step_contacts])),
+        Some((&statements.lock_records, vec![&organization, &records])),
+        Some((&statements.lock_contacts, vec![&organization, &contacts])),
+        Some((&statements.external_id_owners, vec![&organization, &unclaimed[0]])),
+        Some((&statements.phone_owners, vec![&organization, &unclaimed[1]])),
+        Some((&statements.email_owners, vec![&organization, &unclaimed[2]])),
     ];
     let [
         _,
@@ -82,6 +84,7 @@ pub(super) async fn lock_and_check(
         channels,
         object,
         call_flow,
+        tag,
         _,
         step_contacts,
         _,
@@ -96,6 +99,12 @@ pub(super) async fn lock_and_check(
         &versions(&object)?,
         &versions(&call_flow)?,
     )?;
+    if let Some((id, name)) = &guards.upload_tag {
+        let stored = tag.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
+        if stored != name.as_deref() {
+            return Err(Conflict::TagChanged(*id).into());
+        }
+    }
     let stored = versions(&contacts)?;
     for (id, version) in self::contacts(changes) {
         if stored.get(&id.as_uuid()) != Some(&version) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use enroll::seed::Seed;
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentKey,
-    EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, Receipt, RepositoryError,
+    EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, ListRef, OrganizationId, Receipt, RepositoryError,
     RepositoryErrorKind, Retry, SequenceId, SnapshotQuery, Timestamp, accept_async, enroll_contacts_async,
     plan_enrollment, process_async,
 };
@@ -98,13 +98,20 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 /// A request with the id of its enrollment.
 pub(crate) struct Request {
     pub(crate) id: u128,
+    pub(crate) list: Option<ListRef>,
     pub(crate) request: EnrollmentRequest<'static>,
 }
 
 impl Request {
     pub(crate) fn new(id: u128, body: &Value) -> Self {
         let body: &'static str = Box::leak(body.to_string().into_boxed_str());
-        Self { id, request: EnrollmentRequest::from_json(body.as_bytes()) }
+        Self { id, list: None, request: EnrollmentRequest::from_json(body.as_bytes()) }
+    }
+
+    /// Makes the request a part of a list. It is the same list for all requests.
+    pub(crate) fn of_list(mut self) -> Self {
+        self.list = Some(ListRef { id: id(1), at: Timestamp::from_millis(REQUESTED).unwrap() });
+        self
     }
 
     pub(crate) fn enrollment(&self) -> Enrollment<'_> {
@@ -113,6 +120,7 @@ impl Request {
             sequence_id: id::<SequenceId>(1),
             key: EnrollmentKey::Id(id(self.id)),
             at: Timestamp::from_millis(REQUESTED + i64::try_from(self.id % 1000).unwrap()).unwrap(),
+            list: self.list,
             request: &self.request,
         }
     }

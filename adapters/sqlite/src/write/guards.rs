@@ -1,9 +1,9 @@
 //! Checks that the facts on which the plan depends are still true.
 
 use enroll::changes::{Conflict, ContactUpdate, RowChanges};
-use enroll::contact::{ContactKeys, Email, KeyKind};
+use enroll::contact::{ContactKeys, Email, KeyKind, Text};
 use enroll::snapshot::Version;
-use enroll::{ChannelId, ContactId};
+use enroll::{ChannelId, ContactId, TagId};
 use rusqlite::{OptionalExtension, params};
 use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
@@ -42,6 +42,11 @@ impl Commit<'_> {
         {
             return Err(Conflict::CallFlowChanged(id).into());
         }
+        if let Some((id, name)) = &guards.upload_tag
+            && self.name_of_tag(*id)?.as_ref() != name.as_ref()
+        {
+            return Err(Conflict::TagChanged(*id).into());
+        }
         let released = self.check_contacts(&guards.contacts)?;
         self.check_unclaimed(&guards.unclaimed_keys)?;
         Ok(released)
@@ -50,6 +55,11 @@ impl Commit<'_> {
     fn version_of(&self, sql: &str, id: Uuid) -> Result<Option<Version>, SqliteError> {
         let mut statement = self.connection.prepare_cached(sql)?;
         Ok(statement.query_row([self.organization, id], |row| ColumnReader::new(row).version()).optional()?)
+    }
+
+    fn name_of_tag(&self, id: TagId) -> Result<Option<Text>, SqliteError> {
+        let mut statement = self.connection.prepare_cached(TAG)?;
+        Ok(statement.query_row([self.organization, id.as_uuid()], |row| ColumnReader::new(row).read()).optional()?)
     }
 
     fn check_channels(&self, channels: &[(ChannelId, Option<Version>)]) -> Result<(), SqliteError> {
@@ -181,6 +191,7 @@ macro_rules! owner {
 const SEQUENCE: &str = "select version from enroll_sequences where organization_id = ?1 and id = ?2";
 const CUSTOM_OBJECT: &str = "select version from enroll_custom_objects where organization_id = ?1 and id = ?2";
 const CALL_FLOW: &str = "select version from enroll_call_flows where organization_id = ?1 and id = ?2";
+const TAG: &str = "select name from enroll_tags where organization_id = ?1 and id = ?2";
 const CHANNELS: &str = "select c.id, c.version from rarray(?2) k \
      cross join enroll_channels c on c.organization_id = ?1 and c.id = k.value";
 pub(crate) const CONTACTS_BY_ID: &str = "select c.id, c.version, c.external_id, c.phone, c.email_key from rarray(?2) k \

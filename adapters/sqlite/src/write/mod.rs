@@ -88,9 +88,12 @@ fn with_checks_disabled<T>(
         return write();
     }
     let _triggers = Disabled::new(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER)?;
-    let tag = rows.tag_created.as_ref().map(|tag| tag.id);
+    let guards = changes.guards();
+    let created = rows.tag_created.as_ref().map(|tag| tag.id);
+    let stored = guards.upload_tag.as_ref().and_then(|(id, name)| name.is_some().then_some(*id));
+    let tag = created.or(stored);
     let references_hold =
-        changes.guards().sequence.1.is_some() && rows.contact_tags_created.iter().all(|row| Some(row.tag_id) == tag);
+        guards.sequence.1.is_some() && rows.contact_tags_created.iter().all(|row| Some(row.tag_id) == tag);
     let _references = (transaction == Transaction::Own && references_hold)
         .then(|| Disabled::new(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY))
         .transpose()?;

@@ -6,8 +6,8 @@ use enroll::policy::ExistingContact;
 use enroll::seed::Seed;
 use enroll::{
     Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPlan, EnrollmentPolicy,
-    EnrollmentReport, EnrollmentRequest, EnrollmentState, Inbox, OrganizationId, Receipt, Repository, RepositoryError,
-    RepositoryErrorKind, Retry, SequenceId, Timestamp, accept, enroll_contacts, plan_enrollment,
+    EnrollmentReport, EnrollmentRequest, EnrollmentState, Inbox, ListRef, OrganizationId, Receipt, Repository,
+    RepositoryError, RepositoryErrorKind, Retry, SequenceId, Timestamp, accept, enroll_contacts, plan_enrollment,
 };
 use enroll_sqlite::{SqliteError, SqliteRepository, seed};
 use rusqlite::Connection;
@@ -61,6 +61,7 @@ pub(crate) fn in_memory() -> SqliteRepository {
 /// A request with an idempotency key.
 pub(crate) struct TestRequest {
     key: String,
+    list: Option<ListRef>,
     body: String,
     policy: EnrollmentPolicy,
 }
@@ -80,7 +81,14 @@ impl TestRequest {
         let to: Vec<Value> = numbers.map(recipient).chain([json!({ "phone": "none" })]).collect();
         let custom_data = json!({ "custom_object_id": OBJECT, "resource": "step_contact" });
         let body = json!({ "to": to, "custom_data": custom_data }).to_string();
-        Self { key: key.to_owned(), body, policy: EnrollmentPolicy::default() }
+        Self { key: key.to_owned(), list: None, body, policy: EnrollmentPolicy::default() }
+    }
+
+    /// Makes the request a part of a list. It is the same list for all requests.
+    pub(crate) fn of_list(mut self) -> Self {
+        let id = EnrollmentId::from_idempotency_key(OrganizationId::from_uuid(ORGANIZATION), "list");
+        self.list = Some(ListRef { id, at: AT.parse().unwrap() });
+        self
     }
 
     /// Makes the fields of the request replace stored fields.
@@ -96,6 +104,7 @@ impl TestRequest {
             sequence_id: SequenceId::from_uuid(SEQUENCE),
             key: EnrollmentKey::Idempotency(&self.key),
             at: AT.parse().unwrap(),
+            list: self.list,
             request: &request,
         };
         run(&Engine::new(&self.policy), &enrollment)
