@@ -38,7 +38,7 @@ pub struct Enrollment<'a> {
     pub key: EnrollmentKey<'a>,
     /// The instant of the request.
     pub at: Timestamp,
-    /// The list that the request is a part of, or `None` if it is a request of its own.
+    /// The list, if the request is one of several requests of a list.
     pub list: Option<ListRef>,
     /// The request as read.
     pub request: &'a EnrollmentRequest<'a>,

@@ -62,7 +62,7 @@ pub struct When {
     pub idempotency_key: Option<String>,
     /// The instant of the request. The default is `now` of `given`.
     pub at: Option<Timestamp>,
-    /// The list that the request is a part of. The default is none.
+    /// The list, if the request is one of several requests of a list.
     pub list: Option<ListRef>,
     /// The body.
     #[serde(default)]
