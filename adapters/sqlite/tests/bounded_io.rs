@@ -87,13 +87,13 @@ fn rows(plan: &EnrollmentPlan) -> usize {
 
 #[test]
 fn statements_do_not_depend_on_the_number_of_recipients() {
-    check_bounded(enroll, 13);
+    check_bounded(enroll, 13, 110);
 }
 
 #[test]
 fn statements_of_a_list_do_not_depend_on_the_number_of_recipients() {
     // Only the first request tags the contacts.
-    check_bounded(enroll_list, 11);
+    check_bounded(enroll_list, 11, 120);
     // Each request reads the tag and guards it, and two of them read which contacts have it.
     let [(alone, _), (listed, _)] = [enroll(1), enroll_list(1)];
     let added: Vec<_> = listed.iter().filter(|(sql, _)| !alone.contains_key(*sql)).map(|(_, times)| *times).collect();
@@ -102,7 +102,7 @@ fn statements_of_a_list_do_not_depend_on_the_number_of_recipients() {
 
 #[test]
 fn statements_of_background_work_do_not_depend_on_the_number_of_recipients() {
-    check_bounded(accept_and_process, 6);
+    check_bounded(accept_and_process, 6, 110);
     let (ran, _) = accept_and_process(1);
     let begun = ran.iter().filter(|(statement, _)| statement.to_lowercase().starts_with("begin"));
     // Accept: reference data and insert. Claim: one. Process: find, load and commit.
@@ -113,12 +113,13 @@ fn statements_of_background_work_do_not_depend_on_the_number_of_recipients() {
     }
 }
 
-/// Checks that each recipient adds at least `rows` rows, and that nothing else grows with the number of recipients.
-fn check_bounded(run: impl Fn(usize) -> (Runs, usize), rows: usize) {
+/// Checks that each recipient adds at least `rows` rows, and that nothing else grows with the number of recipients: there
+/// are less than `most_fixed` other statements.
+fn check_bounded(run: impl Fn(usize) -> (Runs, usize), rows: usize, most_fixed: usize) {
     let (one, written_for_one) = run(1);
     let total = |ran: &Runs| ran.values().sum::<usize>();
     let fixed = total(&one) - written_for_one;
-    assert!(fixed < 110, "{fixed}: {one:#?}");
+    assert!(fixed < most_fixed, "{fixed}: {one:#?}");
     // 100 and 4000 recipients, the ignored one included.
     let lists = [99, 3999].map(|recipients| (recipients, run(recipients)));
     for (recipients, (many, written)) in &lists {
