@@ -75,6 +75,13 @@ impl<R: Read + Seek> List<R> {
         balanced(usize::try_from(self.recipients()).unwrap_or(usize::MAX))
     }
 
+    /// Returns what the requests of the list name as their list, or `None` if there is only one request. `at` is the instant
+    /// of the list.
+    #[must_use]
+    pub fn list_ref(&self, id: EnrollmentId, at: Timestamp) -> Option<ListRef> {
+        (self.request_sizes().len() > 1).then_some(ListRef { id, at })
+    }
+
     /// Reads the list again, as requests. One request is in memory at a time.
     ///
     /// `at` is the instant of the list. Rows that are set aside are in no request: [`List::rows`] has them.
@@ -83,7 +90,7 @@ impl<R: Read + Seek> List<R> {
     /// [`ListError`] if the file cannot be read again.
     pub fn requests(&mut self, id: EnrollmentId, at: Timestamp) -> Result<Requests<'_, R>, ListError> {
         let sizes = self.request_sizes();
-        let list = (sizes.len() > 1).then_some(ListRef { id, at });
+        let list = self.list_ref(id, at);
         Ok(Requests { sizes: sizes.into_iter().enumerate(), rows: self.rows()?, id, at, list })
     }
 }

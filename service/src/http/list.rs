@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use enroll::{
     AsyncRepository, EnrollError, Enrollment, EnrollmentId, EnrollmentKey, EnrollmentPolicy, EnrollmentRequest,
-    OrganizationId, ReferenceData, RepositoryError, SequenceId, StoredEnrollment, Timestamp,
+    ListRef, OrganizationId, ReferenceData, RepositoryError, SequenceId, StoredEnrollment, Timestamp,
 };
 use enroll_import::{Limits, List, ListError, ListRequest, Note, Requests, Settings};
 
@@ -46,6 +46,7 @@ pub(crate) struct ListTarget {
 pub(crate) struct RequestOfList {
     pub(crate) id: EnrollmentId,
     pub(crate) at: Timestamp,
+    pub(crate) list: Option<ListRef>,
     pub(crate) request: EnrollmentRequest<'static>,
     /// The row of each recipient.
     pub(crate) rows: Vec<u64>,
@@ -121,10 +122,10 @@ impl Iterator for RequestsOfList<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let request = self.requests.next()?.map_err(|e| self.target.refused(&e));
-        Some(request.map(|ListRequest { id, at, recipients, rows, notes, .. }| {
+        Some(request.map(|ListRequest { id, at, list, recipients, rows, notes, .. }| {
             let mut request = self.target.request.clone();
             request.to = recipients;
-            RequestOfList { id, at, request, rows, notes }
+            RequestOfList { id, at, list, request, rows, notes }
         }))
     }
 }
@@ -137,6 +138,7 @@ impl ListTarget {
             sequence_id: self.sequence_id,
             key: EnrollmentKey::Id(request.id),
             at: request.at,
+            list: request.list,
             request: &request.request,
         }
     }
@@ -162,6 +164,7 @@ impl ListTarget {
             sequence_id: self.sequence_id,
             key: EnrollmentKey::Id(self.id),
             at: self.at,
+            list: None,
             request: &self.request,
         };
         let mut handle = app.handles.acquire(self.organization_id).await?;

@@ -94,6 +94,7 @@ pub(crate) async fn store(
     }
     let NewList { list, id, caller, sequence_id, at, now, request: options, .. } = new;
     let sizes = list.request_sizes();
+    let list_ref = list.list_ref(id, at);
     let mut replayed = !sizes.is_empty();
     if sizes.is_empty() {
         let (sql, params) = audit::insert(caller, Action::Enroll, id.as_uuid(), now);
@@ -114,6 +115,7 @@ pub(crate) async fn store(
                     sequence_id,
                     key: EnrollmentKey::Id(id.part(number)),
                     at: Timestamp::from_millis(at.millis().saturating_add(number.into())).unwrap_or(at),
+                    list: list_ref,
                     request: &request,
                 };
                 let accepted = transaction.accept(engine, &enrollment).await;
