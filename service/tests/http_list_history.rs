@@ -328,6 +328,14 @@ fn a_list_survives_a_kill_after_the_receipt(service: &mut Service) {
     let sizes: Vec<u64> =
         list["enrollments"].as_array().unwrap().iter().map(|e| e["recipients"].as_u64().unwrap()).collect();
     assert_eq!(sizes, [2001, 2000]);
+    // Both requests have the tag of the list.
+    let tag = |enrollment: &Value| {
+        get(service, &format!("/v1/enrollments/{}?limit=1", enrollment["id"].as_str().unwrap()))["data"]["upload_tag"]
+            .clone()
+    };
+    let tags: Vec<Value> = list["enrollments"].as_array().unwrap().iter().map(tag).collect();
+    assert_eq!(list["upload_tag"]["name"], format!("Upload {}", list["accepted_at"].as_str().unwrap()));
+    assert_eq!(tags, [list["upload_tag"].clone(), list["upload_tag"].clone()]);
     let final_row = get(service, &format!("/v1/lists/{id}?limit=1&offset=4000"))["data"]["rows"][0].clone();
     assert_eq!((&final_row["row"], &final_row["name"]), (&json!(4002), &json!("Person number 4000")));
     let ends = get(service, &format!("/v1/lists/{id}?disposition=added&limit=2&offset=2000"))["data"].clone();
