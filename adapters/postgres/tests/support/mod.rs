@@ -96,6 +96,7 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 }
 
 /// A request with the id of its enrollment.
+#[allow(clippy::struct_field_names, reason = "a request is what the engine calls it")]
 pub(crate) struct Request {
     pub(crate) id: u128,
     pub(crate) list: Option<ListRef>,
