@@ -257,7 +257,7 @@ fn the_requests_of_a_list_name_the_list_unless_there_is_only_one() {
     let at = Timestamp::from_millis(1_769_958_000_123).unwrap();
     let id = EnrollmentId::from_uuid(Uuid::from_u128(7));
     for (people, requests) in [(4000, 1), (8001, 3)] {
-        let rows: String = (0..people).map(|n| format!("+1303{:07}\n", 2_000_000 + n)).collect();
+        let rows = (0..people).map(|n| format!("+1303{:07}\n", 2_000_000 + n)).collect::<Vec<_>>().concat();
         let mut list = List::open(Cursor::new(format!("phone\n{rows}")), Options::default(), settings()).unwrap();
         let lists: Vec<_> = list.requests(id, at).unwrap().map(|request| request.unwrap().list).collect();
         let expected = (requests > 1).then_some(ListRef { id, at });
