@@ -29,9 +29,10 @@ async fn enroll() -> Result<(), Box<dyn std::error::Error>> {
     let enrollment = Enrollment {
         organization_id: shared::ORGANIZATION,
         sequence_id: shared::SEQUENCE,
-        // A second list: None, request with the same key gets the report of the first one.
+        // A second request with the same key gets the report of the first one.
         key: EnrollmentKey::Idempotency("from-code"),
         at: clock::now()?,
+        list: None,
         request: &request,
     };
     let report = enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await?.report;
