@@ -1,5 +1,6 @@
 //! `enroll`: enrolls lists of people into a database, serves that over HTTP, runs the demo and the test vectors.
 
+mod arenas;
 mod args;
 mod audit;
 mod background;
@@ -40,7 +41,11 @@ use enroll_demo::print::plain;
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let exit_code = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if matches!(command, Command::Serve(_) | Command::Work(_)) {
+        arenas::limit();
+    }
+    let exit_code = match command {
         Command::Run(args) => run::run(&args),
         Command::Submit(args) => background::submit(&args),
         Command::Work(args) => background::work(&args),
