@@ -90,6 +90,7 @@ fn rows_of_lists_are_found_by_their_whole_key() {
             insert into enroll.step_contacts
                 select organization_id, id, id, id, id, id, 'active', now() from enroll.contacts;
             insert into enroll.custom_records select organization_id, id, id, 'contact', id, id from enroll.contacts;
+            insert into enroll.tags select organization_id, id, id::text from enroll.contacts;
             insert into enroll.contact_tags select organization_id, id, id from enroll.contacts;
             insert into enroll.communication_preferences select organization_id, id, id, true from enroll.contacts;
             analyze";
