@@ -1,6 +1,6 @@
 //! A command that a newer build stored is left to newer workers, and a damaged one is an error.
+#![cfg(feature = "testing")]
 
-#[path = "support/mod.rs"]
 mod support;
 
 use enroll::inbox::InboxEntry;
