@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::field::Field;
 use crate::sheet::Cell;
 
 /// Returns true for invisible format characters (Unicode category Cf).
@@ -91,6 +92,35 @@ pub(crate) fn first_value(text: &str) -> (&str, bool) {
         Some((first, _)) => (first.trim(), true),
         None => (text, false),
     }
+}
+
+/// Returns `phone` or `email` if a text looks like one. It is for messages: the engine decides what is valid.
+pub(crate) fn looks_like(text: &str) -> Option<Field> {
+    let text = cleaned(text, false);
+    if is_email_like(&text) {
+        return Some(Field::Email);
+    }
+    is_phone_like(&text).then_some(Field::Phone)
+}
+
+fn is_email_like(text: &str) -> bool {
+    let separates = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|' | '"');
+    let parts = text.split_once('@');
+    parts.is_some_and(|(local, domain)| {
+        !local.is_empty() && !domain.contains('@') && domain.trim_matches('.').contains('.')
+    }) && !text.contains(separates)
+}
+
+/// A number without `+` needs more digits than a date has.
+fn is_phone_like(text: &str) -> bool {
+    let (plus, rest) = text.strip_prefix('+').map_or((false, text), |rest| (true, rest));
+    let digits = rest.chars().filter(char::is_ascii_digit).count();
+    let punctuation = |c: char| matches!(c, ' ' | '\u{a0}' | '-' | '.' | '/' | '(' | ')');
+    // `1234567.89` is an amount.
+    let decimal = !plus && rest.split('.').count() == 2 && rest.chars().all(|c| c.is_ascii_digit() || c == '.');
+    (if plus { 7 } else { 9 }..=15).contains(&digits)
+        && rest.chars().all(|c| c.is_ascii_digit() || punctuation(c))
+        && !decimal
 }
 
 /// The words for `yes` and `no`, in the languages of the synonyms.
@@ -187,6 +217,21 @@ mod tests {
             ("\u{200b} '1", false, "1"),
         ] {
             assert_eq!(cleaned(text, names), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn phones_and_emails_are_recognized_for_messages() {
+        for text in ["+1 415 555 0171", "(415) 555-0171", "030/1234567", "'+14155550171", "+4912345"] {
+            assert_eq!(looks_like(text), Some(Field::Phone), "{text}");
+        }
+        for text in ["a@b.example", "ANN.B@example.co.uk"] {
+            assert_eq!(looks_like(text), Some(Field::Email), "{text}");
+        }
+        for text in
+            ["", "Phone", "2024-03-01", "31.12.1999", "1001", "1234567.89", "a@b", "@acme.example", "Ann;a@b.example"]
+        {
+            assert_eq!(looks_like(text), None, "{text}");
         }
     }
 

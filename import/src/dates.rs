@@ -183,6 +183,14 @@ fn is_time(text: &str) -> bool {
             | text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).chars().all(|c| !c.is_alphabetic())
 }
 
+/// Returns a format that reads a text as a date, for messages. If day and month can be either, the day comes first.
+pub(crate) fn format_of(text: &str) -> Option<DateFormat> {
+    let separator = text.chars().find(|c| matches!(c, '.' | '/' | '-'))?;
+    let formats = [[Part::Day, Part::Month, Part::Year], [Part::Month, Part::Day, Part::Year]];
+    let mut formats = formats.into_iter().map(|parts| DateFormat { parts, separators: [separator; 2] });
+    formats.find(|format| date_without_time(text, Some(format)).is_some() && date_without_time(text, None).is_none())
+}
+
 /// Reads ASCII digits only: no sign.
 pub(crate) fn number(digits: &str) -> Option<i64> {
     (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
@@ -218,6 +226,12 @@ mod tests {
         }
         for text in ["", "DD.MM.YY", "DD.MM", "DD.DD.YYYY", "DD.MM.YYYY.", "%d.%m.%Y", "DDMMYYYY"] {
             assert!(text.parse::<DateFormat>().is_err(), "{text}");
+        }
+        for (text, format) in [("31.12.1999", "DD.MM.YYYY"), ("12/31/1999", "MM/DD/YYYY"), ("1-2-1999", "DD-MM-YYYY")] {
+            assert_eq!(format_of(text), Some(format.parse().unwrap()), "{text}");
+        }
+        for text in ["", "soon", "31.13.1999", "1999-12-31", "1.2.99"] {
+            assert_eq!(format_of(text), None, "{text}");
         }
         assert_eq!(day_of_year("--02-29"), Some((2, 29)));
         assert_eq!(day_of_year("--02-30"), None);

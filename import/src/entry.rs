@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::cells::{OPTED_OUT, answer, cleaned, first_value, is_error};
-use crate::dates::{Date, date, date_without_time, day_exists, day_of_year, number};
+use crate::dates::{Date, DateFormat, date, date_without_time, day_exists, day_of_year, format_of, number};
 use crate::field::Field;
 use crate::mapping::Columns;
 use crate::options::{Options, Settings};
@@ -27,6 +27,9 @@ pub struct Entry {
     /// What was changed or left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// The position of the column that the phone was read from, if several columns are phones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone_position: Option<usize>,
 }
 
 /// What was changed or left out in a row.
@@ -60,13 +63,29 @@ pub enum Note {
     },
 }
 
+impl Note {
+    /// Returns a format that reads the birth date which was left out, if there is one.
+    #[must_use]
+    pub fn date_format(&self) -> Option<DateFormat> {
+        match self {
+            Self::BirthDateLeftOut { value, .. } => format_of(value),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SeveralValues { column } => write!(f, "`{column}` has several values; the first one counts"),
-            Self::BirthDateLeftOut { column, value } => {
-                write!(f, "`{column}` is left out: `{}` is not a valid birth date", value.escape_debug())
-            }
+            Self::BirthDateLeftOut { column, value } => match self.date_format() {
+                Some(format) => write!(
+                    f,
+                    "`{column}` is left out: `{}` can be read only if the format of dates is set, such as `{format}`",
+                    value.escape_debug()
+                ),
+                None => write!(f, "`{column}` is left out: `{}` is not a valid birth date", value.escape_debug()),
+            },
             Self::BirthYearLeftOut { column, year } => {
                 write!(f, "the year {year} of `{column}` is left out: other programs write it for an unknown year")
             }
@@ -179,7 +198,11 @@ impl EntryReader<'_> {
     pub(crate) fn read(&self, row: &Row) -> Result<Entry, SetAside> {
         let mut notes = Vec::new();
         match self.recipient(row, &mut notes) {
-            Ok(recipient) => Ok(Entry { row: row.number, recipient, notes }),
+            Ok(recipient) => {
+                let several = self.columns.of(&Field::Phone).len() > 1;
+                let phone = self.value(row, &Field::Phone).filter(|_| several);
+                Ok(Entry { row: row.number, recipient, notes, phone_position: phone.map(|(index, _)| index + 1) })
+            }
             Err((index, reason)) => {
                 Err(SetAside { row: row.number, column: self.title(index), position: index + 1, reason })
             }

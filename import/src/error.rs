@@ -113,6 +113,15 @@ pub enum ListError {
         /// The titles of the first row.
         titles: Vec<String>,
     },
+    /// No column is a phone, an email or an external id, and the row that should have the titles looks like a person.
+    #[error(
+        "row {row} looks like a person, but the first row must have the titles of the columns; add a row above it, such \
+         as `Phone,Name`"
+    )]
+    NoTitles {
+        /// The row.
+        row: u64,
+    },
     /// Columns speak of consent, and the caller has not decided about them.
     #[error(
         "{list} may say who must not be contacted; map each such column to `opted_out` or `opted_in`, or to `ignore`",
@@ -195,6 +204,7 @@ impl ListError {
             Self::NoSheets => "no_sheets",
             Self::NoSheetWithHeader { .. } => "no_sheet_with_header",
             Self::NoKeyColumn { .. } => "no_key_column",
+            Self::NoTitles { .. } => "no_titles",
             Self::ConsentNotMapped { .. } => "consent_not_mapped",
             Self::UnknownColumn { .. } => "unknown_column",
             Self::MappedTwice { .. } => "mapped_twice",

@@ -127,6 +127,11 @@ impl Field {
         self.is_name() || self.is_address()
     }
 
+    /// Returns true if each column counts: a row is set aside if one of them says that the person opted out.
+    pub(crate) fn is_consent(&self) -> bool {
+        matches!(self, Self::OptedOut | Self::OptedIn)
+    }
+
     pub(crate) fn is_name(&self) -> bool {
         matches!(self, Self::Name | Self::FirstName | Self::MiddleName | Self::LastName)
     }

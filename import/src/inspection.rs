@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use crate::cells::looks_like;
 use crate::field::Field;
 use crate::options::Delimiter;
 
@@ -88,6 +89,16 @@ pub struct InspectedColumn {
     pub samples: Vec<String>,
 }
 
+impl InspectedColumn {
+    /// Returns `phone` or `email` if all samples look like one.
+    #[must_use]
+    pub fn looks_like(&self) -> Option<Field> {
+        let mut samples = self.samples.iter().map(|sample| looks_like(sample));
+        let first = samples.next()??;
+        samples.all(|other| other.as_ref() == Some(&first)).then_some(first)
+    }
+}
+
 /// A cell for a person to check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -128,6 +139,25 @@ pub enum Warning {
     },
     /// No column is a phone, an email or an external id. The list is refused until one is.
     NoKeyColumn,
+    /// The row with the titles looks like a person, who is not enrolled.
+    NoTitles {
+        /// The row.
+        row: u64,
+    },
+    /// Several columns have one field. In each row, the first of them that has a value counts.
+    SeveralColumns {
+        /// The field.
+        field: Field,
+        /// The titles, in the order in which the columns count.
+        columns: Vec<String>,
+    },
+    /// Other visible sheets have a header and rows too. They are not read.
+    OtherSheets {
+        /// The sheet that is read.
+        sheet: String,
+        /// The other sheets.
+        sheets: Vec<String>,
+    },
     /// A request body has members next to its recipients. They are not part of a list.
     MembersNotRead {
         /// The names of the members.
@@ -157,6 +187,29 @@ impl fmt::Display for Warning {
             ),
             Self::NoKeyColumn => {
                 f.write_str("no column is a phone, an email or an external id; map one of the columns")
+            }
+            Self::NoTitles { row } => write!(
+                f,
+                "row {row} looks like a person, but it is read as the titles; add a row with titles above it, such as \
+                 `Phone,Name`"
+            ),
+            Self::SeveralColumns { field, columns } => {
+                let columns: Vec<_> = columns.iter().map(|title| format!("`{}`", title.escape_debug())).collect();
+                write!(
+                    f,
+                    "the columns {} are all `{field}`; in each row, the first of them that has a value counts, in this \
+                     order",
+                    columns.join(", ")
+                )
+            }
+            Self::OtherSheets { sheet, sheets } => {
+                let sheets: Vec<_> = sheets.iter().map(|name| format!("`{}`", name.escape_debug())).collect();
+                write!(
+                    f,
+                    "only the sheet `{}` is read; other sheets have rows too: {}",
+                    sheet.escape_debug(),
+                    sheets.join(", ")
+                )
             }
             Self::MembersNotRead { members } => {
                 write!(f, "the members `{}` of the file are not read; set them as options", members.join("`, `"))

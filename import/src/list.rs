@@ -78,7 +78,10 @@ impl<R: Read + Seek> List<R> {
     pub fn open(input: R, options: Options, settings: Settings) -> Result<Self, ListError> {
         let mut source = Source::open(input, &options, &settings)?;
         let columns = Columns::new(source.titles(), &options.mapping)?;
-        columns.check(&settings)?;
+        columns.check(&settings).map_err(|error| match (error, source.titles_like_a_person()) {
+            (ListError::NoKeyColumn { .. }, Some(row)) => ListError::NoTitles { row },
+            (error, _) => error,
+        })?;
         let (mut recipients, mut set_aside) = (0, 0);
         let reader = EntryReader { columns: &columns, options: &options, settings: &settings };
         let survey = Survey::new(&mut source, &columns, &options, &settings)?;
@@ -228,6 +231,8 @@ impl<'s, R: Read + Seek> Survey<'s, R> {
         if matches!(columns.check(settings), Err(ListError::NoKeyColumn { .. })) {
             inspection.warnings.push(Warning::NoKeyColumn);
         }
+        inspection.warnings.extend(source.titles_like_a_person().map(|row| Warning::NoTitles { row }));
+        inspection.warnings.extend(columns.several());
         Ok(Self { source, edits, inspection })
     }
 

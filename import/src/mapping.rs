@@ -9,6 +9,7 @@ use std::str::FromStr;
 use crate::edits::ColumnRef;
 use crate::error::ListError;
 use crate::field::{Field, UnknownFieldError};
+use crate::inspection::Warning;
 use crate::options::Settings;
 use crate::titles;
 
@@ -26,7 +27,7 @@ pub struct Mapping {
 ///
 /// It is read from `Title=field`, or from `#3=field` with the position of the column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "`{\"column\": \"Title\", \"field\": \"phone\"}`")]
 #[non_exhaustive]
 pub struct Assignment {
     /// The column.
@@ -230,6 +231,15 @@ impl Columns {
     /// Returns the indexes of the columns of a field. The first that has a value counts.
     pub(crate) fn of(&self, field: &Field) -> &[usize] {
         self.by_field.get(field).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the fields of which only the first column with a value counts, although several columns have them.
+    pub(crate) fn several(&self) -> impl Iterator<Item = Warning> {
+        let several = self.by_field.iter().filter(|(field, columns)| columns.len() > 1 && !field.is_consent());
+        several.map(|(field, columns)| Warning::SeveralColumns {
+            field: field.clone(),
+            columns: columns.iter().map(|index| self.list[*index].title.clone()).collect(),
+        })
     }
 
     /// Returns the keys of the custom object that columns have.

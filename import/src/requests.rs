@@ -39,6 +39,8 @@ pub struct ListRequest {
     pub rows: Vec<u64>,
     /// The notes, with the index of their recipient.
     pub notes: Vec<(usize, Note)>,
+    /// The position of the column of each phone, with the index of its recipient, if several columns are phones.
+    pub phone_positions: Vec<(usize, usize)>,
 }
 
 impl<R: Read + Seek> List<R> {
@@ -118,12 +120,14 @@ impl<R: Read> Requests<'_, R> {
     fn request(&mut self, number: u32, size: usize) -> Result<ListRequest, ListError> {
         let at = Timestamp::from_millis(self.at.millis().saturating_add(number.into())).unwrap_or(self.at);
         let (id, list) = (self.id.part(number), self.list);
-        let mut request = ListRequest { number, id, at, list, recipients: vec![], rows: vec![], notes: vec![] };
+        let (recipients, rows, notes, phone_positions) = (vec![], vec![], vec![], vec![]);
+        let mut request = ListRequest { number, id, at, list, recipients, rows, notes, phone_positions };
         while request.recipients.len() < size {
             let row = self.rows.next().ok_or(ListError::Changed)??;
             if let Ok(entry) = row {
                 let index = request.recipients.len();
                 request.notes.extend(entry.notes.into_iter().map(|note| (index, note)));
+                request.phone_positions.extend(entry.phone_position.map(|position| (index, position)));
                 request.rows.push(entry.row);
                 request.recipients.push(entry.recipient);
             }

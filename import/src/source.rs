@@ -4,10 +4,10 @@ use encoding_rs::Encoding;
 use sha2::{Digest, Sha256};
 use std::io::{Read, Seek, SeekFrom};
 
-use crate::cells::cleaned;
+use crate::cells::{cleaned, looks_like};
 use crate::error::ListError;
 use crate::format::text::{self, TextRows, TextShape};
-use crate::format::{Kind, Sheets, json, kind, ods, xls, xlsx};
+use crate::format::{Kind, Sheet, Sheets, json, kind, ods, xls, xlsx};
 use crate::inspection::{Format, Inspection, Warning};
 use crate::mapping::Mapping;
 use crate::options::{Delimiter, Options, Settings};
@@ -107,6 +107,9 @@ impl<R: Read + Seek> Source<R> {
             None if sheets.len() == 1 => 0,
             None => return Err(ListError::NoSheetWithHeader { sheets: self.sheets.clone() }),
         };
+        if options.sheet.is_none() {
+            self.warn_of_other_sheets(&sheets, chosen, &options.mapping);
+        }
         let rows = sheets.swap_remove(chosen).rows;
         let titles = find_header(&rows, &options.mapping);
         let titles = titles.or_else(|| rows.iter().find(|row| !row.is_blank())).ok_or(ListError::Empty)?;
@@ -114,6 +117,19 @@ impl<R: Read + Seek> Source<R> {
         self.sheet = self.sheets.get(chosen).cloned();
         self.table = Table::Rows(rows);
         Ok(())
+    }
+
+    /// Warns if other visible sheets have a header with rows below it.
+    fn warn_of_other_sheets(&mut self, sheets: &[Sheet], chosen: usize, mapping: &Mapping) {
+        let has_people = |sheet: &Sheet| {
+            let header = find_header(&sheet.rows, mapping);
+            header.is_some_and(|header| sheet.rows.iter().any(|row| row.number > header.number && !row.is_blank()))
+        };
+        let others = sheets.iter().enumerate().filter(|(n, sheet)| *n != chosen && !sheet.hidden && has_people(sheet));
+        let others: Vec<String> = others.map(|(_, sheet)| sheet.name.clone()).collect();
+        if !others.is_empty() {
+            self.warnings.push(Warning::OtherSheets { sheet: sheets[chosen].name.clone(), sheets: others });
+        }
     }
 
     /// Reads the first rows of text, or a JSON file.
@@ -183,6 +199,14 @@ impl<R: Read + Seek> Source<R> {
 impl<R> Source<R> {
     pub(crate) fn titles(&self) -> &[String] {
         &self.header.titles
+    }
+
+    /// Returns the row with the titles if it looks like a person: it has a phone or an email, and no title of a key.
+    pub(crate) fn titles_like_a_person(&self) -> Option<u64> {
+        let Header { row, titles } = &self.header;
+        let is_title = |title: &String| titles::meaning(title).is_some_and(|meaning| meaning.field.is_key());
+        let is_value = |title: &String| looks_like(title).is_some();
+        row.filter(|_| titles.iter().any(is_value) && !titles.iter().any(is_title))
     }
 
     pub(crate) fn digest(&self) -> &[u8; 32] {

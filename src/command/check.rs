@@ -62,7 +62,7 @@ impl EnrollmentCommand {
         }
         let step = find_step(reference, sequence_id, request, &mut faults);
         let channel = find_channel(reference, step, request, engine.phones, &mut faults);
-        let region = engine.policy.default_region.or_else(|| region(reference, channel, engine.phones));
+        let region = engine.region(reference, channel);
         faults.of_references.extend(request.custom_object_id().and_then(|id| custom_object_fault(reference, id)));
         if let Some(options) = request.voice_options {
             faults.of_references.extend(call_flow_fault(reference, options.default_call_flow_id));
@@ -240,17 +240,19 @@ impl ChannelAddress {
 
 const FULLWIDTH_PLUS: char = '\u{ff0b}';
 
-/// Returns the region of the channel used, or else of the organization's enabled channel of a phone kind with the
-/// smallest id (spec 4.1). The check reads phones without `+` in this region, and the command stores it.
-fn region(reference: &ReferenceData, channel: Option<&Channel>, phones: &dyn PhoneNormalizer) -> Option<Region> {
-    let region_of = |channel: &Channel| {
-        let phone = PhoneNumber::from_e164(&channel.address).filter(|_| channel.kind.is_phone())?;
-        phones.region(&phone)
-    };
-    channel.and_then(region_of).or_else(|| {
-        let mut channels = reference.channels.values().map(|channel| &*channel.value);
-        channels.find(|channel| channel.enabled && channel.kind.is_phone()).and_then(region_of)
-    })
+impl Engine<'_> {
+    /// Returns the region in which phones without `+` are read (spec 4.1), if the request uses this channel.
+    #[must_use]
+    pub fn region(&self, reference: &ReferenceData, channel: Option<&Channel>) -> Option<Region> {
+        let region_of = |channel: &Channel| {
+            let phone = PhoneNumber::from_e164(&channel.address).filter(|_| channel.kind.is_phone())?;
+            self.phones.region(&phone)
+        };
+        self.policy.default_region.or_else(|| channel.and_then(region_of)).or_else(|| {
+            let mut channels = reference.channels.values().map(|channel| &*channel.value);
+            channels.find(|channel| channel.enabled && channel.kind.is_phone()).and_then(region_of)
+        })
+    }
 }
 
 /// Finds values that a request in JSON cannot have: too many levels, and U+0000. Only requests that are built in code
