@@ -145,8 +145,19 @@ impl Demo {
         let mut listing = Listing::new(all, false);
         for (entry, outcome) in request.to.iter().zip(&report.outcomes) {
             let number = outcome.index;
-            let (first_row, row_notes, read_as) = (None, Vec::new(), None);
-            listing.add(&RecipientLine { number, rows: &[], entry, outcome, first_row, row_notes, read_as });
+            let (first_row, row_notes, read_as, phone_column, region) = (None, Vec::new(), None, None, None);
+            let rows = &[];
+            listing.add(&RecipientLine {
+                number,
+                rows,
+                entry,
+                outcome,
+                first_row,
+                row_notes,
+                read_as,
+                phone_column,
+                region,
+            });
         }
         text.push_str(&listing.table("recipient"));
         let _infallible = writeln!(text, "\n{} recipients in {times}", report.outcomes.len());

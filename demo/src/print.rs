@@ -3,8 +3,9 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use std::fmt::Write;
 
+use enroll::contact::{PhoneError, Region};
 use enroll::report::Counts;
-use enroll::{Disposition, EnrollmentReport, Note, Outcome, ReadAs, Recipient, ReferenceData};
+use enroll::{Disposition, EnrollmentReport, Note, Outcome, ReadAs, Reason, Recipient, ReferenceData};
 
 /// The recipients that a listing shows, unless it shows all.
 const LISTED: usize = 40;
@@ -26,6 +27,10 @@ pub struct RecipientLine<'p> {
     pub row_notes: Vec<String>,
     /// The addresses as the engine read them, for a preview.
     pub read_as: Option<&'p ReadAs>,
+    /// The title of the column of the phone, if several columns of the list are phones.
+    pub phone_column: Option<&'p str>,
+    /// The region in which phones without `+` were read. It is named only for a list, whose caller can set another one.
+    pub region: Option<Region>,
 }
 
 /// Returns one line: the sequence, the step and the channel.
@@ -95,6 +100,8 @@ pub fn accepted_keys(report: &EnrollmentReport) -> Option<String> {
 #[derive(Debug)]
 pub struct Listing {
     preview: bool,
+    /// True if the addresses of a recipient are known as the engine read them: not for a request of an earlier run.
+    has_read_as: bool,
     most: usize,
     listed: Vec<[String; 5]>,
     more: usize,
@@ -108,12 +115,13 @@ impl Listing {
     #[must_use]
     pub fn new(all: bool, preview: bool) -> Self {
         let most = if all { usize::MAX } else { LISTED };
-        Self { preview, most, listed: Vec::new(), more: 0, added: Vec::new(), more_added: 0 }
+        Self { preview, has_read_as: false, most, listed: Vec::new(), more: 0, added: Vec::new(), more_added: 0 }
     }
 
     /// Adds a recipient.
     pub fn add(&mut self, line: &RecipientLine<'_>) {
         let outcome = line.outcome;
+        self.has_read_as |= line.read_as.is_some();
         let notes = !outcome.notes.is_empty() || !line.row_notes.is_empty();
         if outcome.disposition == Disposition::Added && !notes && line.first_row.is_none() {
             if self.preview && self.added.len() < self.most {
@@ -133,9 +141,10 @@ impl Listing {
     #[must_use]
     pub fn table(self, number: &str) -> String {
         let mut text = String::new();
+        let preview = self.preview && self.has_read_as;
         if self.listed.is_empty() {
             text.push_str("Every recipient was simply added.\n");
-        } else if self.preview {
+        } else if preview {
             text.push_str(&table([number, "who", "read as", "outcome", "why"], self.listed));
         } else {
             let listed = self.listed.into_iter().map(|[number, who, _, outcome, why]| [number, who, outcome, why]);
@@ -144,7 +153,7 @@ impl Listing {
         if self.more > 0 {
             let _infallible = writeln!(text, "… and {} more that were not simply added (--all lists them)", self.more);
         }
-        if self.preview && !self.added.is_empty() {
+        if preview && !self.added.is_empty() {
             let _infallible =
                 writeln!(text, "\nSimply added:\n{}", table([number, "who", "read as"], self.added).trim_end());
             if self.more_added > 0 {
@@ -205,7 +214,7 @@ fn who(entry: &Recipient<'_>) -> String {
 
 fn why(line: &RecipientLine<'_>) -> String {
     let outcome = line.outcome;
-    let mut why: Vec<String> = outcome.reasons.iter().map(ToString::to_string).collect();
+    let mut why: Vec<String> = outcome.reasons.iter().map(|reason| reason_text(line, reason)).collect();
     let number = |index: usize| line.rows.get(index).copied().unwrap_or(index);
     why.extend(outcome.duplicate_of.map(|of| format!("same contact as {}", number(of))));
     why.extend(line.first_row.map(|first| format!("same person as row {first}")));
@@ -214,9 +223,57 @@ fn why(line: &RecipientLine<'_>) -> String {
         Note::KeyTaken { key, recipient, .. } => {
             format!("note: {key} left out: {what} {} added it to another contact", number(*recipient))
         }
+        Note::PhoneDropped { fault } => format!("note: {} left out: {}", phone(line), phone_fault(line, *fault)),
         note => format!("note: {note}"),
     }));
     why.extend(line.row_notes.iter().map(|note| format!("note: {note}")));
     // Keys of custom data are the sender's own text.
     plain(&why.join("; "))
+}
+
+fn reason_text(line: &RecipientLine<'_>, reason: &Reason) -> String {
+    match reason {
+        Reason::InvalidPhone { fault } => format!("{} is not valid: {}", phone(line), phone_fault(line, *fault)),
+        Reason::MissingPhone | Reason::MissingEmail if !line.rows.is_empty() && has_no_key(line.entry) => {
+            "has no phone, email or external id; correct the row only if it is a person".to_owned()
+        }
+        reason => reason.to_string(),
+    }
+}
+
+fn has_no_key(entry: &Recipient<'_>) -> bool {
+    [&entry.phone, &entry.email, &entry.external_id].into_iter().flatten().all(|text| text.trim().is_empty())
+}
+
+fn phone(line: &RecipientLine<'_>) -> String {
+    line.phone_column.map_or_else(|| "phone number".to_owned(), |title| format!("phone number in `{title}`"))
+}
+
+/// Says what is wrong with a phone. Of a list, it names the country that was assumed, and how to set another one.
+fn phone_fault(line: &RecipientLine<'_>, fault: PhoneError) -> String {
+    let text = line.entry.phone.as_deref().unwrap_or_default();
+    if fault == PhoneError::NotANumber && has_several_numbers(text) {
+        return "two numbers in one cell; keep one of them".to_owned();
+    }
+    let read_in_region = !line.rows.is_empty() && !text.contains(['+', '\u{ff0b}']);
+    let what = match (fault, line.region) {
+        _ if !read_in_region => return fault.to_string(),
+        (PhoneError::NoSuchNumber, Some(region)) => format!("not a number of the country {}", region.as_str()),
+        (PhoneError::TooShort | PhoneError::TooLong, Some(region)) => {
+            format!("{fault} for the country {}", region.as_str())
+        }
+        (PhoneError::UnknownCountry, _) => fault.to_string(),
+        _ => return fault.to_string(),
+    };
+    format!("{what}; begin it with `+` and its country code, or set `--default-region`")
+}
+
+/// Returns true if `;` or `,` separates texts that can all be phone numbers.
+fn has_several_numbers(text: &str) -> bool {
+    let is_number = |part: &str| {
+        part.chars().filter(char::is_ascii_digit).count() >= 7
+            && part.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '.' | '/' | '(' | ')'))
+    };
+    let parts: Vec<&str> = text.split([';', ',']).map(str::trim).filter(|part| !part.is_empty()).collect();
+    parts.len() > 1 && parts.into_iter().all(is_number)
 }

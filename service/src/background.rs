@@ -1,6 +1,7 @@
 //! `enroll submit`, `work`, `status` and `retry`: background processing.
 
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use enroll::inbox::{InboxEntry, Removed};
-use enroll::{Engine, EnrollmentId, EnrollmentState, Inbox, OrganizationId, Receipt, Timestamp, accept};
+use enroll::{
+    Engine, EnrollmentId, EnrollmentReport, EnrollmentState, Inbox, OrganizationId, Reason, Receipt, Timestamp, accept,
+};
 
 use crate::args::{DatabaseArgs, EnrollmentArgs, RetryArgs, SubmitArgs, WorkArgs};
 use crate::audit::{self, Action, AuditRecord};
@@ -17,6 +20,7 @@ use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, with_handle};
 use crate::import_job::{self, ImportJob};
 use crate::list_report::{LISTED, ListReport};
+use crate::people_lists::rows::can_be_fixed;
 use crate::retention::{self, RemovedLists};
 use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
@@ -323,6 +327,28 @@ fn records_text(records: &[AuditRecord]) -> String {
     text
 }
 
+/// Returns the number of recipients with each reason, and how to get the rows of a list that a correction can help.
+fn reasons_text(report: &EnrollmentReport) -> String {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    let reasons = || report.outcomes.iter().flat_map(|outcome| &outcome.reasons);
+    for reason in reasons() {
+        *counts.entry(reason.code()).or_default() += 1;
+    }
+    let mut text = String::new();
+    for (code, description) in Reason::CODES {
+        if let Some(count) = counts.get(code) {
+            let _infallible = writeln!(text, "{:<20} {count:>7}  {description}", "ignored because");
+        }
+    }
+    if reasons().any(can_be_fixed) {
+        text.push_str(
+            "To get the rows of a list that a correction can help, add `--to-fix FILE.csv` to its `enroll run` command; \
+             it enrolls no one twice.\n",
+        );
+    }
+    text
+}
+
 fn entry_text(entry: &InboxEntry) -> String {
     let InboxEntry { enrollment, attempts, error, .. } = entry;
     let mut text = format!("enrollment {} is {}\n", enrollment.id, enrollment.state.as_str());
@@ -330,7 +356,10 @@ fn entry_text(entry: &InboxEntry) -> String {
     if let Some(at) = enrollment.completed_at {
         let _infallible = writeln!(text, "ended                {at}");
     }
-    let _infallible = writeln!(text, "attempts             {attempts}");
+    // `enroll run` makes no attempts: it enrolls at once.
+    if *attempts > 0 {
+        let _infallible = writeln!(text, "attempts             {attempts}");
+    }
     if let Some(error) = error {
         let _infallible = writeln!(text, "last error           {error}");
     }
@@ -339,7 +368,10 @@ fn entry_text(entry: &InboxEntry) -> String {
         let _infallible = writeln!(text, "{what:<21}{at}");
     }
     match &enrollment.state {
-        EnrollmentState::Completed { report } => text.push_str(&print::counts(&report.counts())),
+        EnrollmentState::Completed { report } => {
+            text.push_str(&print::counts(&report.counts()));
+            text.push_str(&reasons_text(report));
+        }
         EnrollmentState::Rejected { rejection } => {
             for fault in rejection.errors() {
                 let _infallible = writeln!(text, "reason               {fault} ({})", fault.code);

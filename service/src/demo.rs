@@ -59,16 +59,20 @@ fn in_database(demo: &Demo, name: &str) -> Result<(DemoRun, String), Failure> {
 fn write(folder: &Path, demo: &Demo) -> Result<ExitCode, Failure> {
     let seed = serde_json::to_vec_pretty(&demo.seed).map_err(|e| Failure::from_error("demo", &e))?;
     std::fs::create_dir_all(folder).map_err(|e| Failure::from_error(folder.display(), &e))?;
-    for (name, bytes) in [("seed.json", &seed), ("request.json", &demo.request)] {
+    for (name, bytes) in [("seed.json", &*seed), ("request.json", &*demo.request), ("list.csv", SAMPLE_LIST)] {
         let path = folder.join(name);
         std::fs::write(&path, bytes).map_err(|e| Failure::from_error(path.display(), &e))?;
     }
     let folder = folder.display();
     print_to_stdout(&format!(
-        "wrote {folder}/seed.json and {folder}/request.json; now a dry run:\n  enroll run --seed {folder}/seed.json \
+        "wrote {folder}/seed.json, {folder}/request.json and {folder}/list.csv; now a dry run:\n  enroll run --seed {folder}/seed.json \
          --sequence {0} --request {folder}/request.json\nor in a database:\n  enroll seed {folder}/seed.json\n  \
-         enroll run --sequence {0} --request {folder}/request.json\n",
+         enroll run --sequence {0} --request {folder}/request.json\nor a list in that database:\n  \
+         enroll run --sequence {0} --list {folder}/list.csv --column \"Unsubscribed=opted_out\" --preview\n",
         demo.sequence_id
     ))?;
     Ok(ExitCode::SUCCESS)
 }
+
+/// The list that the page offers as a sample too.
+const SAMPLE_LIST: &[u8] = include_bytes!("http/page/sample.csv");

@@ -1,6 +1,7 @@
 //! Turns the options and the file of a command into requests to a database.
 
 use chrono::Utc;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
@@ -9,7 +10,7 @@ use enroll::fault::Fault;
 use enroll::request::{CustomData, VoiceOptions};
 use enroll::{
     Engine, EnrollError, Enrollment, EnrollmentCommand, EnrollmentId, EnrollmentKey, EnrollmentPolicy,
-    EnrollmentRequest, OrganizationId, ReferenceData, Rejection, Repository, RepositoryErrorKind, SequenceId,
+    EnrollmentRequest, OrganizationId, Outcome, ReferenceData, Rejection, Repository, RepositoryErrorKind, SequenceId,
     Timestamp,
 };
 use enroll_import::{List, ListRequest, Note, Settings};
@@ -19,7 +20,7 @@ use crate::args::{ImportArgs, RequestArgs};
 use crate::database::Database;
 use crate::list_report::ListReport;
 use crate::list_request::{ListRequestOptions, UnknownCustomObject};
-use crate::{Failure, input, list_file, sequences};
+use crate::{Failure, input, list_file, sequences, to_fix};
 
 /// An import as the command line describes it: the organization, the sequence, the instant and the policy.
 pub(crate) struct ImportJob<'a> {
@@ -68,6 +69,14 @@ impl Import<'_> {
         }
     }
 
+    /// Writes the rows of a list that a correction can help to a new file. `ignored` has the outcomes of such recipients.
+    pub(crate) fn write_to_fix(&mut self, path: &Path, ignored: &mut BTreeMap<u64, Outcome>) -> Result<usize, Failure> {
+        match &mut self.source {
+            Source::Request(_) => Ok(0),
+            Source::List(list, _) => to_fix::write(path, &self.name, list, ignored),
+        }
+    }
+
     /// Returns the mapping of a list, and the first `most` of its rows that are set aside.
     pub(crate) fn list_report(&mut self, most: usize) -> Result<Option<ListReport>, Failure> {
         match &mut self.source {
@@ -87,6 +96,8 @@ pub(crate) struct Batch<'p> {
     pub(crate) rows: Option<&'p [usize]>,
     /// What was changed or left out when the rows were read, with the index of each person.
     pub(crate) notes: &'p [(usize, Note)],
+    /// The title of the column of each phone, with the index of each person, if several columns are phones.
+    pub(crate) phone_columns: &'p [(usize, &'p str)],
     /// The rows that the requests refer to.
     pub(crate) reference: &'p ReferenceData,
     name: &'p str,
@@ -189,7 +200,7 @@ impl<'a> ImportJob<'a> {
                 if let Some(object) = custom_object {
                     settings = settings.with_custom_object(object);
                 }
-                let list = list_file::read(&name, file, list_file::options(&self.args.reading)?, settings)?;
+                let list = list_file::read(&name, file, &self.args.reading, &settings)?;
                 let id = self.list_id(&name, &list)?;
                 let reference = self.reference_data(database, id, &request)?;
                 // A list that is continued keeps its instant.
@@ -210,18 +221,29 @@ impl<'a> ImportJob<'a> {
         let (list, at) = match source {
             Source::Request(request) => {
                 let enrollment = self.enrollment(self.key(*id), request);
-                return work(&Batch { enrollment, rows: None, notes: &[], reference, name });
+                return work(&Batch { enrollment, rows: None, notes: &[], phone_columns: &[], reference, name });
             }
             Source::List(list, at) => (list, *at),
         };
         let failed = |e| list_file::failure(name, &e);
+        let titles: Vec<String> = list.inspection().columns.iter().map(|column| column.title.clone()).collect();
         let mut request = self.options.request();
         for part in list.requests(*id, at).map_err(failed)? {
-            let ListRequest { id, at, list, recipients, rows, notes, .. } = part.map_err(failed)?;
+            let ListRequest { id, at, list, recipients, rows, notes, phone_positions, .. } = part.map_err(failed)?;
             request.to = recipients;
+            let title = |position: usize| titles.get(position.wrapping_sub(1)).map_or("", String::as_str);
+            let phone_columns: Vec<_> =
+                phone_positions.into_iter().map(|(index, position)| (index, title(position))).collect();
             let rows: Vec<usize> = rows.into_iter().map(|row| usize::try_from(row).unwrap_or(usize::MAX)).collect();
             let enrollment = Enrollment { at, list, ..self.enrollment(EnrollmentKey::Id(id), &request) };
-            work(&Batch { enrollment, rows: Some(&rows), notes: &notes, reference, name })?;
+            work(&Batch {
+                enrollment,
+                rows: Some(&rows),
+                notes: &notes,
+                phone_columns: &phone_columns,
+                reference,
+                name,
+            })?;
         }
         Ok(())
     }

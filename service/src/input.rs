@@ -65,6 +65,12 @@ fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let bytes = read(path)?;
     let mut json = serde_json::Deserializer::from_slice(&bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let error = e.inner();
+        if !error.is_data() {
+            let problem = if error.is_eof() { "ends too early" } else { "is not JSON" };
+            let problem = format!("{problem}: line {}, column {}; correct the file", error.line(), error.column());
+            return Failure::new(name(path), problem);
+        }
         let pointer = pointer(e.path());
         let place = format!("{}{}{pointer}", name(path), if pointer.is_empty() { "" } else { "#" });
         Failure::from_error(place, &e.into_inner())

@@ -1,10 +1,14 @@
 //! The file of a list, and the choices of how it is read.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use enroll_import::{Assignment, Field, List, ListError, Options, Settings, spool};
+use enroll_import::{
+    Assignment, AssignmentError, ColumnRef, Delimiter, Field, InspectedColumn, Inspection, List, ListError, Options,
+    Settings, Warning, inspect, spool,
+};
 
 use crate::args::ReadingArgs;
 use crate::{Failure, input};
@@ -27,8 +31,19 @@ pub(crate) fn open(path: &Path, settings: &Settings) -> Result<File, Failure> {
 }
 
 /// Reads the list once, to check and count its rows.
-pub(crate) fn read(name: &str, file: File, options: Options, settings: Settings) -> Result<List<File>, Failure> {
-    List::open(file, options, settings).map_err(|e| failure(name, &e))
+pub(crate) fn read(name: &str, file: File, args: &ReadingArgs, settings: &Settings) -> Result<List<File>, Failure> {
+    let options = options(args)?;
+    let again = file.try_clone().map_err(|e| Failure::from_error(name, &e))?;
+    List::open(file, options.clone(), settings.clone()).map_err(|error| match &error {
+        ListError::ConsentNotMapped { .. } | ListError::NoKeyColumn { .. } => {
+            match inspect(again, &options, settings) {
+                Ok(inspection) => refused(name, &error, args, &inspection),
+                Err(_) => failure(name, &error),
+            }
+        }
+        ListError::UnknownColumn { column, titles } => unknown_column(name, column, titles, args),
+        error => failure(name, error),
+    })
 }
 
 /// Returns the settings of a list on the command line: a file can have any size, since it is the caller's own.
@@ -37,8 +52,13 @@ pub(crate) fn without_limit(settings: Settings) -> Settings {
     settings.with_limits(limits)
 }
 
+/// Reads a column that is not read.
+fn ignored(title: &str) -> Result<Assignment, AssignmentError> {
+    format!("{title}={}", Field::Ignore).parse()
+}
+
 /// Returns the choices of the command line. An option for a column replaces its entry in the file with the mapping.
-pub(crate) fn options(args: &ReadingArgs) -> Result<Options, Failure> {
+fn options(args: &ReadingArgs) -> Result<Options, Failure> {
     let ReadingArgs { column, ignore, map, sheet, encoding, delimiter, date_format, default_region: _ } = args;
     let mut options = Options::default();
     if let Some(path) = map {
@@ -48,9 +68,7 @@ pub(crate) fn options(args: &ReadingArgs) -> Result<Options, Failure> {
         options.mapping.set(column, field);
     }
     for title in ignore {
-        let assignment: Assignment = format!("{title}={}", Field::Ignore)
-            .parse()
-            .map_err(|e| Failure::from_error("--ignore", &e as &dyn std::error::Error))?;
+        let assignment = ignored(title).map_err(|e| Failure::from_error("--ignore", &e))?;
         options.mapping.set(assignment.column, Field::Ignore);
     }
     options.sheet.clone_from(sheet);
@@ -60,16 +78,73 @@ pub(crate) fn options(args: &ReadingArgs) -> Result<Options, Failure> {
     Ok(options)
 }
 
+/// Returns the failure of a list whose columns a person must choose, with the options that fit its columns.
+fn refused(name: &str, error: &ListError, args: &ReadingArgs, inspection: &Inspection) -> Failure {
+    let failure = Failure::from_error(name, error);
+    let columns = &inspection.columns;
+    if matches!(error, ListError::ConsentNotMapped { .. }) {
+        let open = inspection.warnings.iter().filter_map(|warning| match warning {
+            Warning::ConsentNotMapped { position, .. } => Some(*position),
+            _ => None,
+        });
+        let open: Vec<usize> = open.collect();
+        let open = columns.iter().filter(|column| open.contains(&column.position));
+        let choices: Vec<String> = open.filter_map(consent_choice).collect();
+        let help = "`opted_out` leaves out the people with a yes, `opted_in` those with a no";
+        return failure.with_hint(&format!("use {}; {help}", choices.join(", and ")));
+    }
+    let others = |delimiter: Delimiter| [",", ";", "\t", "|"].into_iter().filter(move |c| *c != delimiter.to_string());
+    let hint = match (args.delimiter, &columns[..]) {
+        (Some(delimiter), [only]) if others(delimiter).any(|other| only.title.contains(other)) => {
+            "its row of titles has another delimiter than `--delimiter`; omit the option".to_owned()
+        }
+        _ => match columns.iter().find_map(|column| Some((column, column.looks_like()?))) {
+            Some((column, field)) => format!("use `--column \"{}={field}\"`", column.title),
+            None => "no column has values like a phone or an email; if one is an id of your own, use \
+                     `--column \"Title=external_id\"`"
+                .to_owned(),
+        },
+    };
+    failure.with_hint(&hint)
+}
+
+/// Returns the options for a column whose title speaks of consent: the field that fits the title, or to ignore it.
+fn consent_choice(column: &InspectedColumn) -> Option<String> {
+    let (title, field) = (&column.title, column.consent.as_ref()?);
+    Some(format!("`--column \"{title}={field}\"` or `--ignore \"{title}\"`"))
+}
+
+/// Returns the failure of an option that names a column which the list does not have.
+fn unknown_column(name: &str, column: &ColumnRef, titles: &[String], args: &ReadingArgs) -> Failure {
+    let is_ignored = |title: &String| ignored(title).is_ok_and(|assignment| assignment.column == *column);
+    let option = if args.column.iter().any(|assignment| assignment.column == *column) {
+        "--column"
+    } else if args.ignore.iter().any(is_ignored) {
+        "--ignore"
+    } else {
+        "--map"
+    };
+    let mut problem = format!("{name} has no column {column}");
+    if let ColumnRef::Title(wanted) = column {
+        let similarity = |title: &str| strsim::jaro_winkler(&title.to_lowercase(), &wanted.to_lowercase());
+        let nearest = titles.iter().filter(|title| !title.is_empty());
+        if let Some(nearest) = nearest.max_by(|a, b| similarity(a).total_cmp(&similarity(b))) {
+            let _infallible = write!(problem, "; the nearest is `{nearest}`");
+        }
+    }
+    let listed: Vec<String> = titles.iter().take(LISTED).map(|title| format!("`{title}`")).collect();
+    let more = if titles.len() > LISTED { ", …" } else { "" };
+    let _infallible = write!(problem, "; the titles are {}{more}", listed.join(", "));
+    Failure::new(option, problem)
+}
+
+/// The number of titles that a message lists.
+const LISTED: usize = 20;
+
 /// Returns the failure of a list, with the option that helps.
 pub(crate) fn failure(name: &str, error: &ListError) -> Failure {
     let failure = Failure::from_error(name, error);
-    let first = |titles: &[String]| titles.first().map_or_else(|| "Title".to_owned(), Clone::clone);
     let hint = match error {
-        ListError::ConsentNotMapped { titles } => {
-            let title = first(titles);
-            format!("use `--column \"{title}=opted_out\"` or `--ignore \"{title}\"`")
-        }
-        ListError::NoKeyColumn { titles } => format!("use `--column \"{}=phone\"`", first(titles)),
         ListError::NoCustomObject { title, .. } => {
             format!("use `--custom-object ID --resource contact`, or `--ignore \"{title}\"`")
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 
 use enroll_demo::print::{plain, short, table};
-use enroll_import::{Inspection, List, ListError, SetAside, Warning};
+use enroll_import::{Field, InspectedColumn, Inspection, List, ListError, SetAside, SetAsideReason, Warning};
 
 /// The mapping of a list, and its rows that are not enrolled.
 pub(crate) struct ListReport {
@@ -15,7 +15,7 @@ pub(crate) struct ListReport {
     /// The number of rows that are set aside.
     pub(crate) set_aside: u64,
     /// The rows that are set aside, up to a limit.
-    rows: Vec<SetAside>,
+    rows: Vec<(SetAside, String)>,
 }
 
 impl ListReport {
@@ -25,9 +25,11 @@ impl ListReport {
         let set_aside = list.set_aside();
         if set_aside > 0 {
             let wanted = usize::try_from(set_aside).unwrap_or(usize::MAX).min(most);
-            for row in list.rows()? {
-                if let Err(row) = row? {
-                    rows.push(row);
+            let columns = list.inspection().columns.clone();
+            let mut read = list.rows()?;
+            while let Some(row) = read.next_with_cells() {
+                if let (cells, Err(row)) = row? {
+                    rows.push((row, who(&columns, &cells.cells)));
                 }
                 if rows.len() >= wanted {
                     break;
@@ -94,14 +96,23 @@ impl ListReport {
         if self.set_aside == 0 {
             return String::new();
         }
-        let lines = self.rows.iter().map(|row| [row.row.to_string(), short(&row.column), row.reason.to_string()]);
+        let lines = self
+            .rows
+            .iter()
+            .map(|(row, who)| [row.row.to_string(), who.clone(), short(&row.column), row.reason.to_string()]);
         let rows = if self.set_aside == 1 { "row was" } else { "rows were" };
-        let mut text = format!("\n{} {rows} set aside:\n{}", self.set_aside, table(["row", "column", "why"], lines));
+        let mut text =
+            format!("\n{} {rows} set aside:\n{}", self.set_aside, table(["row", "who", "column", "why"], lines));
         let more = self.set_aside.saturating_sub(self.rows.len() as u64);
         if more > 0 {
             let _infallible = writeln!(text, "… and {more} more (--all lists them)");
         }
         text
+    }
+
+    /// Returns true if a correction can help one of the rows that are listed.
+    pub(crate) fn can_be_fixed(&self) -> bool {
+        self.rows.iter().any(|(row, _)| row.reason != SetAsideReason::OptedOutInList)
     }
 
     /// Returns the mapping as JSON. The rows that are set aside are apart.
@@ -114,8 +125,20 @@ impl ListReport {
 
     /// Returns the rows that are set aside, as JSON.
     pub(crate) fn set_aside_json(&self) -> Value {
-        json!(self.rows)
+        json!(self.rows.iter().map(|(row, _)| row).collect::<Vec<_>>())
     }
+}
+
+/// Returns the name of the person in a row, else the phone, the email or the id.
+fn who(columns: &[InspectedColumn], cells: &[String]) -> String {
+    let values = |field: Field| {
+        let of_field = columns.iter().zip(cells).filter(move |(column, _)| column.field.as_ref() == Some(&field));
+        of_field.map(|(_, cell)| cell.trim()).filter(|cell| !cell.is_empty())
+    };
+    let parts = [Field::FirstName, Field::LastName].map(|field| values(field).next().unwrap_or_default()).join(" ");
+    let single = [Field::Phone, Field::Email, Field::ExternalId].into_iter().find_map(|field| values(field).next());
+    let parts = Some(parts.trim()).filter(|parts| !parts.is_empty());
+    short(values(Field::Name).next().or(parts).or(single).unwrap_or("(blank)"))
 }
 
 /// The number of rows that the text of a report shows, unless it shows all.

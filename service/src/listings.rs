@@ -60,8 +60,10 @@ pub(crate) fn enrollments(args: &ListingArgs) -> Result<ExitCode, Failure> {
     let lines = page.data.iter().map(|row| {
         let EnrollmentRow { id, sequence_id, state, accepted_at, completed_at, attempts, .. } = row;
         let title = titles.get(sequence_id).map_or_else(|| sequence_id.to_string(), |title| plain(title));
+        // `enroll run` makes no attempts: it enrolls at once.
+        let attempted = if *attempts == 0 { "-".to_owned() } else { attempts.to_string() };
         let ended = completed_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
-        [id.to_string(), title, state.clone(), accepted_at.to_string(), ended, attempts.to_string()]
+        [id.to_string(), title, state.clone(), accepted_at.to_string(), ended, attempted]
     });
     print(table(["id", "sequence", "state", "accepted", "ended", "attempts"], lines), page.data.len(), page.total)
 }

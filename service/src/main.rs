@@ -27,6 +27,7 @@ mod sequences;
 mod serve;
 mod shares;
 mod sql;
+mod to_fix;
 mod vectors;
 mod work;
 

@@ -7,7 +7,10 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use enroll::report::Counts;
-use enroll::{Engine, Enrolled, EnrollmentReport, Rehearsal, Repository, enroll_contacts, preview};
+use enroll::{
+    Disposition, Engine, Enrolled, EnrollmentReport, Outcome, Rehearsal, Repository, Timestamp, enroll_contacts,
+    preview,
+};
 
 use enroll_demo::print::{self, Listing, RecipientLine};
 use enroll_import::Note;
@@ -17,15 +20,26 @@ use crate::database::Database;
 use crate::import_job::{Batch, Import, ImportError, ImportJob};
 use crate::list_report::{LISTED, ListReport};
 use crate::list_request::add_counts;
+use crate::people_lists::rows::can_be_fixed;
 use crate::repeated_contacts::RepeatedContacts;
-use crate::{Failure, print_to_stderr, print_to_stdout};
+use crate::{Failure, print_to_stderr, print_to_stdout, to_fix};
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let (job, mut database) = ImportJob::new(&args.import, args.seed.as_deref())?;
     let mut input = job.open_input()?;
     let mut import = job.read(&mut database, &mut input)?;
     let list = import.list_report(if args.all || args.json { usize::MAX } else { LISTED })?;
-    Run { args, job: &job }.enroll_all(&mut database, &mut import)?.print(args, &import, list.as_ref())
+    args.to_fix.as_deref().map_or(Ok(()), to_fix::check)?;
+    let mut summary = Run { args, job: &job }.enroll_all(&mut database, &mut import)?;
+    if let Some(path) = &args.to_fix {
+        let written = import.write_to_fix(path, &mut summary.ignored).map_err(|failure| {
+            let hint = "the list is enrolled; run the same command with another `--to-fix`";
+            if args.preview { failure } else { failure.with_hint(hint) }
+        })?;
+        let rows = if written == 1 { "row" } else { "rows" };
+        print_to_stderr(&format!("wrote {written} {rows} to fix to {}", path.display()));
+    }
+    summary.print(args, &import, list.as_ref())
 }
 
 /// A run of an import.
@@ -76,7 +90,7 @@ impl Run<'_> {
             };
             let enrolled = enrolled.map_err(|e| batch.error(name, &e))?;
             bar.inc(enrolled.report.outcomes.len() as u64);
-            Ok(summary.add(batch, &enrolled)?)
+            Ok(summary.add(batch, &engine, &enrolled)?)
         })
     }
 }
@@ -88,6 +102,8 @@ struct Summary {
     requests: usize,
     /// The requests that were completed before.
     replayed: usize,
+    /// The instant of the first request.
+    at: Option<Timestamp>,
     target: String,
     counts: Counts,
     tags: String,
@@ -97,6 +113,11 @@ struct Summary {
     /// The title of the number column: `recipient` or `row`.
     number_title: &'static str,
     repeated: Option<RepeatedContacts>,
+    /// With `--to-fix`, the outcomes of recipients that a correction can help, by row.
+    ignored: BTreeMap<u64, Outcome>,
+    keep_ignored: bool,
+    /// True if a correction can help a recipient.
+    can_be_fixed: bool,
     preview: bool,
     json: Option<Json>,
 }
@@ -113,6 +134,7 @@ impl Summary {
         Ok(Self {
             requests: 0,
             replayed: 0,
+            at: None,
             target: String::new(),
             counts: Counts::default(),
             tags: String::new(),
@@ -121,17 +143,21 @@ impl Summary {
             listing: Listing::new(args.all, args.preview),
             number_title: "recipient",
             repeated,
+            ignored: BTreeMap::new(),
+            keep_ignored: args.to_fix.is_some(),
+            can_be_fixed: false,
             preview: args.preview,
             json: args.json.then(Json::default),
         })
     }
 
-    fn add(&mut self, batch: &Batch<'_>, enrolled: &Enrolled) -> Result<(), Failure> {
+    fn add(&mut self, batch: &Batch<'_>, engine: &Engine<'_>, enrolled: &Enrolled) -> Result<(), Failure> {
         let report = &enrolled.report;
         self.requests += 1;
         self.replayed += usize::from(enrolled.replayed);
         if self.requests == 1 {
             self.target = print::target(report, batch.reference);
+            self.at = Some(report.at);
         }
         add_counts(&mut self.counts, &report.counts());
         if let Some(tag) = &report.upload_tag {
@@ -154,12 +180,32 @@ impl Summary {
             None => Vec::new(),
         };
         let notes = notes_by_index(batch);
+        let phone_columns: BTreeMap<usize, &str> = batch.phone_columns.iter().copied().collect();
+        let channel = report.channel_id.and_then(|id| batch.reference.channels.get(&id));
+        let region = engine.region(batch.reference, channel.map(|channel| &*channel.value));
         for (entry, outcome) in batch.enrollment.request.to.iter().zip(&report.outcomes) {
             let number = rows.get(outcome.index).copied().unwrap_or(outcome.index);
             let first_row = first_rows.get(outcome.index).copied().flatten();
-            let row_notes = notes.get(&outcome.index).into_iter().flatten().map(ToString::to_string).collect();
+            let row_notes = notes.get(&outcome.index).into_iter().flatten().map(|note| note_text(note)).collect();
+            let phone_column = phone_columns.get(&outcome.index).copied();
+            if outcome.disposition == Disposition::Ignored && outcome.reasons.iter().all(can_be_fixed) {
+                self.can_be_fixed = true;
+                if self.keep_ignored {
+                    self.ignored.insert(number as u64, outcome.clone());
+                }
+            }
             let read_as = enrolled.read_as.get(outcome.index).filter(|_| self.preview);
-            self.listing.add(&RecipientLine { number, rows, entry, outcome, first_row, row_notes, read_as });
+            self.listing.add(&RecipientLine {
+                number,
+                rows,
+                entry,
+                outcome,
+                first_row,
+                row_notes,
+                read_as,
+                phone_column,
+                region,
+            });
             if let (Some(json), Some(first)) = (&mut self.json, first_row) {
                 json.repeated.push(json!({ "row": number, "first_row": first, "contact_id": outcome.contact_id }));
             }
@@ -185,6 +231,14 @@ impl Summary {
             }));
         }
         let mut text = String::new();
+        if let (Some(at), true) = (self.at, self.replayed == self.requests) {
+            let what = if list.is_some() { "list" } else { "request" };
+            let _infallible = writeln!(
+                text,
+                "This {what} was enrolled at {at}. Running it again changes nothing; `--idempotency-key NEW` enrolls it \
+                 again."
+            );
+        }
         if args.preview {
             let _infallible = writeln!(text, "{PREVIEW}");
         }
@@ -209,6 +263,9 @@ impl Summary {
             text.push_str(&self.listing.table(self.number_title));
         }
         text.push_str(&list.map(ListReport::set_aside_text).unwrap_or_default());
+        if list.is_some_and(|list| self.can_be_fixed || list.can_be_fixed()) && args.to_fix.is_none() {
+            text.push_str(TO_FIX);
+        }
         print_to_stdout(&text)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -238,7 +295,16 @@ fn sqlite_failure(error: &rusqlite::Error) -> Failure {
     Failure::from_error("the temporary database of repeated contacts", error)
 }
 
+/// Returns what was changed or left out in a row, with the option that helps.
+fn note_text(note: &Note) -> String {
+    match note.date_format() {
+        Some(format) => format!("{note} (`--date-format {format}`)"),
+        None => note.to_string(),
+    }
+}
+
 const PREVIEW: &str = "Preview: nothing was written.";
+const TO_FIX: &str = "\nTo get the rows that a correction can help as a file, add `--to-fix FILE.csv`.\n";
 
 pub(crate) fn print_json(report: &serde_json::Value) -> Result<ExitCode, Failure> {
     print_to_stdout(&format!("{report:#}\n"))?;

@@ -57,7 +57,8 @@ fn unknown(wanted: &str, sequences: &[SequenceTitle]) -> String {
     if nearest.is_empty() {
         return format!("the organization has no sequence `{wanted}`, and no other one");
     }
-    format!("the organization has no sequence `{wanted}`; the nearest are {}", listed(&nearest))
+    let (are, nearest) = (if nearest.len() == 1 { "is" } else { "are" }, listed(&nearest));
+    format!("the organization has no sequence `{wanted}`; the nearest {are} {nearest}")
 }
 
 /// Lists the first five sequences.
@@ -95,6 +96,8 @@ mod tests {
         assert!(unknown.contains("has no sequence `Welcom`; the nearest are `Welcome` ("), "{unknown}");
         let other = found("00000000-0000-0000-0000-0000000000ff").unwrap_err().to_string();
         assert!(other.contains("has no sequence `00000000-0000-0000-0000-0000000000ff`"), "{other}");
+        let only = find("x", &sequences[..1]).unwrap_err().to_string();
+        assert!(only.contains("; the nearest is `Welcome` ("), "{only}");
         assert!(find("x", &[]).unwrap_err().to_string().contains("and no other one"));
     }
 }

@@ -124,7 +124,7 @@ fn invalid_input_is_reported_in_one_line_with_its_place() {
         ("r.csv", "", "r.csv: is empty"),
         ("r.csv", "phone\n", "r.csv: has a header but no people below it"),
         ("r.csv", "nmae,fnoe\n1,2\n", "r.csv: has no column for a phone, an email or an external id;"),
-        ("r.csv", "name\nAnn\n", "The titles are `name`; use `--column \"name=phone\"`"),
+        ("r.csv", "name\nAnn\n", "The titles are `name`; no column has values like a phone or an email"),
         ("r.csv", "phone,name\n2025550187,\"Ann\n2025550188,Bob\n", "r.csv: row 2 opens a quote that is never closed"),
         ("r.xlsx", "PK\u{3}\u{4}torn", "r.xlsx: is a broken"),
     ] {
@@ -196,7 +196,12 @@ fn the_written_demo_files_give_the_same_result() {
     assert!(demo.contains("recipients              4000") && demo.contains("4000 recipients in "), "{demo}");
     let wrote = text(&enroll(&["demo", "--write", path(&folder.0)], &[]));
     assert!(wrote.contains("enroll run --seed"), "{wrote}");
-    let (seed, request) = (folder.0.join("seed.json"), folder.0.join("request.json"));
+    let (seed, list) = (folder.0.join("seed.json"), folder.0.join("list.csv"));
+    let args = ["run", "--seed", path(&seed), "--sequence", "Spring outreach", "--list", path(&list)];
+    let refused = error_line(&enroll(&args, &[]));
+    assert!(refused.contains(r#"`--column "Unsubscribed=opted_out"`"#), "{refused}");
+    text(&enroll(&args, &["--column", "Unsubscribed=opted_out"]));
+    let request = folder.0.join("request.json");
     let sequence = "00000000-0000-0000-0000-0000000005e9";
     let args = ["run", "--seed", path(&seed), "--sequence", sequence, "--request", path(&request)];
     let same = text(&enroll(&args, &[]));
@@ -257,4 +262,31 @@ fn an_invalid_vector_file_does_not_hide_the_other_results() {
     let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(2), "{printed}");
     assert!(printed.starts_with("ok ") && printed.ends_with("1 passed, 1 failed\n"), "{printed}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_commands_of_the_readme_work_as_written() {
+    let folder = Folder::new("readme");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::os::unix::fs::symlink(root.join("import"), folder.0.join("import")).unwrap();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let section = readme.split("## Command line and service").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks = section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let commands: String = blocks.flat_map(str::lines).map(|line| line.to_owned() + "\n").collect();
+    let commands: Vec<&str> = commands.split_inclusive('\n').filter(|line| !line.starts_with("cargo ")).collect();
+    let commands = commands.into_iter().filter(|line| !line.starts_with("enroll serve ")).collect::<String>();
+    assert!(commands.lines().count() > 8, "{commands}");
+    let binary = Path::new(env!("CARGO_BIN_EXE_enroll")).parent().unwrap();
+    let script = format!("set -e; PATH='{}':$PATH\n{commands}", binary.display());
+    let ran = Command::new("sh").args(["-c", &script]).current_dir(&folder.0).env_remove("ENROLL_DATABASE").output();
+    let ran = ran.unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let printed = String::from_utf8(ran.stdout).unwrap();
+    // Each line of the output in the README was printed.
+    let outputs = section.split("```text\n").skip(1).map(|block| block.split("```").next().unwrap());
+    for line in outputs.flat_map(str::lines).filter(|line| !matches!(line.trim(), "" | "…")) {
+        assert!(printed.lines().any(|printed| printed == line), "`{line}` is not in:\n{printed}");
+    }
+    assert!(folder.0.join("fix.csv").exists());
 }

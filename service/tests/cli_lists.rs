@@ -130,12 +130,22 @@ fn exports_are_enrolled_unedited(base: &TestDatabase) {
         assert!(words.contains(line), "no `{line}` in:\n{output}");
     }
     let again = text(&base.run(&hubspot, &by_hand));
+    assert!(again.starts_with("This list was enrolled at 20"), "{again}");
+    assert!(again.contains("Running it again changes nothing; `--idempotency-key NEW` enrolls it again.\n"), "{again}");
     assert!(again.contains("replayed: 1 of 1 requests were enrolled before"), "{again}");
+    let preview = text(&base.run(&hubspot, &[&by_hand[..], &["--preview"]].concat()));
+    assert!(preview.starts_with("This list was enrolled at 20"), "{preview}");
+    assert!(!preview.contains("read as") && !preview.contains("\nSimply added:"), "{preview}");
     // A new key enrolls the list again.
     let new_key = base.json(&hubspot, &[&by_hand[..], &["--idempotency-key", "second"]].concat());
     assert_eq!(new_key["counts"]["reprocessed"], 1);
 
     let spreadsheet = vector("xlsx-first-sheet-with-header", "list.xlsx");
+    let preview = text(&base.run(&spreadsheet, &["--preview"]));
+    assert!(
+        preview.contains("warning: only the sheet `People` is read; other sheets have rows too: `More`\n"),
+        "{preview}"
+    );
     let report = base.json(&spreadsheet, &["--preview"]);
     let list = &report["list"];
     assert_eq!((&list["format"], &list["sheet"], &list["rows"]), (&json!("xlsx"), &json!("People"), &json!(1)));
@@ -245,8 +255,7 @@ fn sequences_channels_and_enrollments_are_listed(folder: &Folder, base: &TestDat
     assert!(listed("enrollments", &[]).contains("  Welcome   completed  "));
     let unknown = error_line(&run("Welcom", &[]));
     assert!(
-        unknown
-            .starts_with("error: --sequence: the organization has no sequence `Welcom`; the nearest are `Welcome` ("),
+        unknown.starts_with("error: --sequence: the organization has no sequence `Welcom`; the nearest is `Welcome` ("),
         "{unknown}"
     );
     let other = error_line(&run("00000000-0000-0000-0000-0000000000ff", &[]));
@@ -269,6 +278,56 @@ fn sequences_channels_and_enrollments_are_listed(folder: &Folder, base: &TestDat
     assert_eq!((page["data"].as_array().unwrap().len(), &page["total"]), (2, &json!(3)));
     let unnamed = error_line(&enroll(&["channels", "--database", &base.0], &[]));
     assert!(unnamed.contains("has 2 organizations, choose one"), "{unnamed}");
+}
+
+/// Writes the rows that a correction can help to a file, during a run and after it.
+fn rows_to_fix_are_written_to_a_file(folder: &Folder, base: &TestDatabase) {
+    let csv = "Name,Phone,Opted out,Default Channel ID\nAnn,2025550187,,\nBob,12,,\nCid,2025550188,yes,\nDee,2025550189,,x\n\
+               Total,,,\n";
+    let list = folder.file("people.csv", csv);
+    let by_hand = ["--column", "Opted out=opted_out"];
+    let to_fix = folder.0.join("fix.csv");
+    let output = text(&base.run(&list, &by_hand));
+    assert!(
+        output.ends_with("\nTo get the rows that a correction can help as a file, add `--to-fix FILE.csv`.\n"),
+        "{output}"
+    );
+    let again = base.run(&list, &[&by_hand[..], &["--to-fix", path(&to_fix)]].concat());
+    assert!(text(&again).starts_with("This list was enrolled at "));
+    let wrote = String::from_utf8(again.stderr).unwrap();
+    assert!(wrote.starts_with("wrote 3 rows to fix to "), "{wrote}");
+    assert_eq!(
+        std::fs::read_to_string(&to_fix).unwrap(),
+        "\u{feff}Name,Phone,Opted out,Default Channel ID,problem\r\n\
+         Bob,12,,,phone number is not valid: not a number of its country\r\n\
+         Dee,2025550189,,x,`Default Channel ID`: is not a uuid\r\n\
+         Total,,,,\"has no phone number, which the step needs\"\r\n"
+    );
+    // A file that exists can be the list itself.
+    let refused = error_line(&base.run(&list, &[&by_hand[..], &["--to-fix", path(&list)]].concat()));
+    assert!(refused.contains("--to-fix: ") && refused.contains("people.csv exists; name a new file"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), csv);
+    let nowhere = folder.0.join("none").join("fix.csv");
+    let failed = error_line(&base.run(&list, &[&by_hand[..], &["--to-fix", path(&nowhere)]].concat()));
+    assert!(failed.contains("; the list is enrolled; run the same command with another `--to-fix`"), "{failed}");
+    // The corrected file is a list.
+    let fixed = std::fs::read_to_string(&to_fix).unwrap().replace("Bob,12", "Bob,2025550186");
+    let report = base.json(&folder.file("fixed.csv", &fixed), &by_hand);
+    assert_eq!(report["counts"]["added"], 1);
+    // A preview writes the file too, and the state of the enrollment says what it can.
+    let preview = base.run(&list, &[&by_hand[..], &["--preview", "--to-fix", path(&folder.0.join("p.csv"))]].concat());
+    assert_eq!(text(&preview).lines().filter(|line| line.starts_with("To get the rows")).count(), 0);
+    assert_eq!(std::fs::read(folder.0.join("p.csv")).unwrap(), std::fs::read(&to_fix).unwrap());
+    let id = base.json(&list, &by_hand)["list_id"].as_str().unwrap().to_owned();
+    let status = text(&enroll(&["status", &id, "--database", &base.0], &[]));
+    for line in [
+        "ignored because            1  The step needs a phone number, and the recipient brings none.\n",
+        "ignored because            1  The step needs a phone number, and the recipient's is not valid.\n",
+        "add `--to-fix FILE.csv` to its `enroll run` command; it enrolls no one twice.\n",
+    ] {
+        assert!(status.contains(line), "no `{line}` in:\n{status}");
+    }
+    assert!(!status.contains("attempts"), "{status}");
 }
 
 /// Half a file is refused before anything is written.
@@ -318,6 +377,8 @@ on_both! {
         |folder, base| a_list_is_submitted_and_processed(&folder, &base);
     on_sqlite_what_there_is_is_listed, on_postgresql_what_there_is_is_listed:
         |folder, base| sequences_channels_and_enrollments_are_listed(&folder, &base);
+    on_sqlite_rows_to_fix_are_written_to_a_file, on_postgresql_rows_to_fix_are_written_to_a_file:
+        |folder, base| rows_to_fix_are_written_to_a_file(&folder, &base);
     on_sqlite_half_a_file_enrolls_no_one, on_postgresql_half_a_file_enrolls_no_one:
         |folder, base| half_a_file_enrolls_no_one(&folder, &base);
 }

@@ -28,7 +28,8 @@ fn the_options_say_how_a_list_is_read() {
     assert!(
         output.contains("warning: the encoding is guessed as windows-1250; check the text of the cells: row 2 `René`")
     );
-    assert!(output.contains("note: `Birthday` is left out: `31.01.1990` is not a valid birth date"), "{output}");
+    assert!(output.contains("(`--date-format DD.MM.YYYY`)"), "{output}");
+    assert!(output.contains("note: `Birthday` is left out: `31.01.1990` can be read only if"), "{output}");
 
     // A file with the mapping. An option replaces its entry.
     let map = folder.file("map.json", r#"{"Contact no.": "email", "Who": "name"}"#);
@@ -40,6 +41,14 @@ fn the_options_say_how_a_list_is_read() {
         error_line(&folder.run("r.txt", csv, &["--map", path(&bad)]))
             .contains("bad.json#/Contact no.: `fone` is not a field")
     );
+    for (json, problem) in [
+        ("{\"Contact no.\":\n", "bad.json: ends too early: line 2, column 0; correct the file"),
+        ("{Contact no.: phone}", "bad.json: is not JSON: line 1, column 2; correct the file"),
+        (r#"["x"]"#, r#"bad.json#/0: invalid type: string "x", expected `{"column": "Title", "field": "phone"}`"#),
+    ] {
+        let error = error_line(&folder.run("r.txt", csv, &["--map", path(&folder.file("bad.json", json))]));
+        assert!(error.contains(problem), "{error}");
+    }
 
     // The region of a number without `+`.
     let region = ["--default-region", "DE", "--preview"];
@@ -54,6 +63,11 @@ fn a_wrong_option_says_what_to_do() {
     let consent = error_line(&folder.run("r.csv", csv, &OBJECT));
     assert!(consent.contains("`Opted out` may say who must not be contacted"), "{consent}");
     assert!(consent.contains(r#"use `--column "Opted out=opted_out"` or `--ignore "Opted out"`"#), "{consent}");
+    assert!(consent.contains("`opted_out` leaves out the people with a yes, `opted_in` those with a no"), "{consent}");
+    let consent = error_line(&folder.run("in.csv", "Phone,Opt-in?,Unsubscribed\n2025550187,yes,\n", &[]));
+    let fits =
+        r#"use `--column "Opt-in?=opted_in"` or `--ignore "Opt-in?"`, and `--column "Unsubscribed=opted_out"` or"#;
+    assert!(consent.contains(fits), "{consent}");
     let object = error_line(&folder.run("r.csv", csv, &["--ignore", "Opted out"]));
     assert!(
         object.contains("column `properties.score` is `properties.score`, but no custom object is set"),
@@ -63,12 +77,19 @@ fn a_wrong_option_says_what_to_do() {
     let other = ["--custom-object", "00000000-0000-0000-0000-0000000000ff", "--resource", "contact"];
     assert!(error_line(&folder.run("r.csv", csv, &other)).contains("--custom-object: the organization has no custom"));
     let title = error_line(&folder.run("r.csv", csv, &["--column", "Tel=phone"]));
-    assert!(title.contains("has no column `Tel`, which the mapping or an edit names"), "{title}");
+    assert!(
+        title.contains("error: --column: ") && title.contains("r.csv has no column `Tel`; the nearest is `"),
+        "{title}"
+    );
+    assert!(title.contains("; the titles are `Phone`, `Opted out`, `properties.score`"), "{title}");
+    let title = error_line(&folder.run("r.csv", csv, &["--ignore", "Opt out"]));
+    assert!(title.contains("error: --ignore: ") && title.contains("; the nearest is `Opted out`;"), "{title}");
     assert!(error_line(&folder.run("r.csv", csv, &["--sheet", "A"])).contains("has no sheets; omit the sheet"));
     assert!(error_line(&folder.run("r.csv", csv, &["--encoding", "x"])).contains("`x` is not an encoding"));
     for (option, value, problem) in [
         ("--column", "Phone", "has no `=`"),
         ("--column", "Phone=fone", "`fone` is not a field"),
+        ("--step", "2", "`2` is not the id of a step; `enroll sequences --json` prints"),
         ("--delimiter", "x", "`x` is not a delimiter"),
         ("--date-format", "DMY", "is not the format of a date"),
         ("--default-region", "Germany", "invalid value 'Germany'"),
@@ -92,9 +113,9 @@ fn rows_with_a_fault_are_set_aside_with_row_column_and_reason() {
         "recipients                 1\n",
         "rows set aside             3\n",
         "3 rows were set aside:\n",
-        "3    Opted out           the person opted out\n",
-        "4    Default Channel ID  is not a uuid\n",
-        "5    F                   is filled, but the header has no title there\n",
+        "3    B    Opted out           the person opted out\n",
+        "4    C    Default Channel ID  is not a uuid\n",
+        "5    D    F                   is filled, but the header has no title there\n",
     ] {
         assert!(output.contains(line), "no `{line}` in:\n{output}");
     }
@@ -108,6 +129,52 @@ fn rows_with_a_fault_are_set_aside_with_row_column_and_reason() {
     assert!(output.contains("recipients                 0\n") && output.contains("rows set aside            50\n"));
     assert!(output.contains("… and 10 more (--all lists them)\n"), "{output}");
     assert!(!text(&folder.run("r.csv", &csv, &["--column", "Opted out=opted_out", "--all"])).contains("more ("));
+}
+
+#[test]
+fn a_column_is_suggested_by_its_values() {
+    let folder = Folder::new("suggested");
+    let refused = |csv: &str, more: &[&str]| error_line(&folder.run("r.csv", csv, more));
+    // A row of titles that is a person.
+    let person = refused("+1 415 555 0171,Ann\n+14155550172,Bob\n", &[]);
+    assert!(person.contains("r.csv: row 1 looks like a person, but the first row must have the titles"), "{person}");
+    assert!(!person.contains("--column") && !person.contains("0171"), "{person}");
+    let mapped = text(&folder.run("r.csv", "Ann,2025550171\nBob,2025550172\n", &["--column", "#2=phone"]));
+    assert!(mapped.contains("warning: row 1 looks like a person, but it is read as the titles;"), "{mapped}");
+    // Only columns with such values are suggested.
+    let named = refused("Name,City\nAnn,Paris\n", &[]);
+    assert!(named.contains("no column has values like a phone or an email"), "{named}");
+    assert!(!named.contains("Name=phone"), "{named}");
+    let found = refused("Name,Reach\nAnn,(202) 555-0187\n", &[]);
+    assert!(found.contains(r#"use `--column "Reach=phone"`"#), "{found}");
+    let found = refused("Name,Where\nAnn,ann@example.com\n", &[]);
+    assert!(found.contains(r#"use `--column "Where=email"`"#), "{found}");
+    let joined = refused("Name,Phone\nAnn,2025550187\n", &["--delimiter", ";"]);
+    assert!(joined.contains("another delimiter than `--delimiter`; omit the option"), "{joined}");
+    assert!(!joined.contains("--column"), "{joined}");
+}
+
+#[test]
+fn a_reason_about_a_phone_says_where_it_is_and_what_helps() {
+    let folder = Folder::new("reasons");
+    let csv = "Name,Mobile,Phone\nAnn,n/a,2025550187\nBob,,31612345678\nCid,,(202) 555-0140; (202) 555-0141\nDee,,+1\n";
+    let output = text(&folder.run("r.csv", csv, &["--preview"]));
+    for part in [
+        "warning: the columns `Mobile`, `Phone` are all `phone`; in each row, the first of them that has a value counts",
+        "phone number in `Mobile` is not valid: it contains letters",
+        "phone number in `Phone` is not valid: two numbers in one cell; keep one of them",
+        "not a number of the country US; begin it with `+` and its country code, or set `--default-region`",
+    ] {
+        assert!(output.contains(part), "no `{part}` in:\n{output}");
+    }
+    let dee = output.lines().find(|line| line.contains("Dee")).unwrap();
+    assert!(!dee.contains("--default-region"), "{dee}");
+    let output = text(&folder.run("r.csv", "Name,Phone\nAnn,030 123456\nTotal,\n", &[]));
+    assert!(output.contains("phone number is not valid: "), "{output}");
+    assert!(output.contains("country US; begin it with `+`"), "{output}");
+    assert!(output.contains("has no phone, email or external id; correct the row only if it is a person"), "{output}");
+    let french = text(&folder.run("r.csv", "Phone\n(202) 555-0187\n", &["--default-region", "FR"]));
+    assert!(french.contains("country FR; begin it with `+`"), "{french}");
 }
 
 #[test]

@@ -27,6 +27,10 @@ pub(crate) struct RunArgs {
     /// Print the whole report as JSON, with the mapping of the columns. It is kept in memory until the end.
     #[arg(long, help_heading = OUTPUT)]
     pub(crate) json: bool,
+    /// Write the rows that a correction can help to a new CSV file: their cells, and the problem of each. The corrected file
+    /// can be enrolled as a list. After a run, the same command with this option writes the file and enrolls no one twice.
+    #[arg(long, value_name = "FILE.csv", conflicts_with = "request", help_heading = OUTPUT)]
+    pub(crate) to_fix: Option<PathBuf>,
     /// List every recipient that was not simply added, and every row that was set aside, rather than the first 40.
     #[arg(long, help_heading = OUTPUT)]
     pub(crate) all: bool,
@@ -127,8 +131,8 @@ pub(crate) struct RequestArgs {
     /// The phone or email of the channel to use. `enroll channels` lists them.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "request")]
     pub(crate) from: Option<String>,
-    /// The step. Default: the first.
-    #[arg(long, value_name = "ID", conflicts_with = "request")]
+    /// The step: its id, which `enroll sequences --json` prints. Default: the first.
+    #[arg(long, value_name = "ID", conflicts_with = "request", value_parser = step)]
     pub(crate) step: Option<StepId>,
     /// When to activate the people. Default: at once.
     #[arg(long, value_name = "INSTANT", conflicts_with = "request")]
@@ -142,6 +146,14 @@ pub(crate) struct RequestArgs {
     /// The call flow that answers inbound calls.
     #[arg(long, value_name = "ID", conflicts_with = "request")]
     pub(crate) call_flow: Option<CallFlowId>,
+}
+
+/// Reads the id of a step. A position is not an id: another step can have it tomorrow.
+fn step(text: &str) -> Result<StepId, String> {
+    let id = text.trim().parse().map(StepId::from_uuid);
+    id.map_err(|_| {
+        format!("`{text}` is not the id of a step; `enroll sequences --json` prints the steps with their ids")
+    })
 }
 
 /// Reads a resource, and lists the accepted words in the help.

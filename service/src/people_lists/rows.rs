@@ -78,7 +78,7 @@ impl ListedRow {
 }
 
 /// Returns true if a correction of the row removes the reason.
-fn can_be_fixed(reason: &Reason) -> bool {
+pub(crate) fn can_be_fixed(reason: &Reason) -> bool {
     matches!(
         reason,
         Reason::MissingPhone
