@@ -79,6 +79,9 @@ fn is_digits(text: &str) -> bool {
 
 /// Removes `.0`, `.00` and so on from text that is otherwise digits, with or without `+`.
 fn without_fraction(text: &str) -> &str {
+    if !text.ends_with('0') {
+        return text;
+    }
     match text.split_once('.') {
         Some((whole, zeros))
             if !zeros.is_empty()
@@ -192,8 +195,11 @@ const LONG_EXTENSIONS: [&str; 14] = [
 const SHORT_EXTENSIONS: [&str; 4] = ["x", "int", "\u{ff58}", "\u{ff49}\u{ff4e}\u{ff54}"];
 
 /// Returns true if the letters stand for digits: only numbers of services are written so. libphonenumber reads letters as
-/// digits if there are three or more, and ignores them otherwise.
+/// digits if there are three or more, and ignores them otherwise. No text without a digit is a number.
 fn is_vanity(text: &str, region: Option<&Region>, phones: &dyn PhoneNormalizer) -> bool {
+    if !text.contains(char::is_numeric) {
+        return false;
+    }
     let mut letters = text.chars().filter(|character| character.is_alphabetic());
     let count = letters.try_fold(0, |count, letter| letter.is_ascii().then_some(count + 1));
     count.is_some_and(|count| count >= 3)
