@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::task::block_in_place;
 
 use crate::Failure;
+use crate::cancel::run_interruptible;
 use crate::database::{Address, Database, without_password};
 use crate::people_lists::store::{NewList, StoreError, StoredList};
 use crate::shares::{Share, Shares};
@@ -215,13 +216,13 @@ impl PersonalData for PostgresRepository {
     }
 }
 
-impl PersonalData for Blocking<SqliteRepository> {
+impl PersonalData for SqliteHandle {
     fn empty_log(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
-        Box::pin(async move { Ok(block_in_place(|| self.0.empty_log())?) })
+        Box::pin(async move { Ok(self.call(|repository| repository.empty_log())?) })
     }
 
     fn remove_expired<'a>(&'a mut self, retention: &'a Retention) -> BoxFuture<'a, Result<Removed, RepositoryError>> {
-        Box::pin(async { block_in_place(|| self.0.remove_expired(retention)) })
+        Box::pin(async { self.call(|repository| repository.remove_expired(retention)) })
     }
 
     fn erase<'a>(
@@ -230,13 +231,13 @@ impl PersonalData for Blocking<SqliteRepository> {
         query: &'a PersonQuery,
         mode: EraseMode,
     ) -> BoxFuture<'a, Result<Erased, EraseError>> {
-        Box::pin(async move { block_in_place(|| self.0.erase(organization_id, query, mode)) })
+        Box::pin(async move { self.call(|repository| repository.erase(organization_id, query, mode)) })
     }
 }
 
 impl Handle {
     pub(crate) fn on_sqlite(repository: SqliteRepository) -> Self {
-        Self(Box::new(Blocking(repository)))
+        Self(Box::new(SqliteHandle(repository)))
     }
 
     /// Returns the inbox of the engine.
@@ -310,26 +311,42 @@ impl Handle {
     }
 }
 
-/// A blocking repository as an async one. Each call blocks its thread; the runtime moves other tasks to other threads.
-pub(crate) struct Blocking<R>(pub(crate) R);
+/// A handle on SQLite as an async repository. Each call blocks its thread, and is interrupted if its client is gone.
+pub(crate) struct SqliteHandle(SqliteRepository);
 
-impl<R: Repository + Send> AsyncRepository for Blocking<R> {
-    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        block_in_place(|| self.0.reference_data(query))
+impl SqliteHandle {
+    pub(crate) fn call<T>(&mut self, call: impl FnOnce(&mut SqliteRepository) -> T) -> T {
+        self.call_within(None, call)
     }
 
-    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        block_in_place(|| self.0.load(query))
-    }
-
-    async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        block_in_place(|| self.0.commit(changes))
+    /// The same with a limit. Afterwards the call is interrupted, too.
+    pub(crate) fn call_within<T>(
+        &mut self,
+        limit: impl Into<Option<Duration>>,
+        call: impl FnOnce(&mut SqliteRepository) -> T,
+    ) -> T {
+        let interrupt = self.0.connection().get_interrupt_handle();
+        run_interruptible(interrupt, limit.into(), || call(&mut self.0))
     }
 }
 
-impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
+impl AsyncRepository for SqliteHandle {
+    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        self.call(|repository| repository.reference_data(query))
+    }
+
+    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        self.call(|repository| repository.load(query))
+    }
+
+    async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        self.call(|repository| repository.commit(changes))
+    }
+}
+
+impl AsyncInbox for SqliteHandle {
     async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
-        block_in_place(|| self.0.insert(command))
+        self.call(|repository| repository.insert(command))
     }
 
     async fn find(
@@ -337,19 +354,19 @@ impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError> {
-        block_in_place(|| self.0.find(organization_id, enrollment_id))
+        self.call(|repository| repository.find(organization_id, enrollment_id))
     }
 
     async fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
-        block_in_place(|| self.0.claim(lease))
+        self.call(|repository| repository.claim(lease))
     }
 
     async fn record_failure(&mut self, claim: &Claim, failure: &AttemptFailure) -> Result<(), RepositoryError> {
-        block_in_place(|| self.0.record_failure(claim, failure))
+        self.call(|repository| repository.record_failure(claim, failure))
     }
 
     async fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
-        block_in_place(|| self.0.release(claim, delay))
+        self.call(|repository| repository.release(claim, delay))
     }
 
     async fn retry(
@@ -357,6 +374,6 @@ impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
     ) -> Result<bool, RepositoryError> {
-        block_in_place(|| self.0.retry(organization_id, enrollment_id))
+        self.call(|repository| repository.retry(organization_id, enrollment_id))
     }
 }

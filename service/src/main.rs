@@ -4,6 +4,7 @@ mod arenas;
 mod args;
 mod audit;
 mod background;
+mod cancel;
 mod database;
 mod demo;
 mod erase;

@@ -12,13 +12,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::block_in_place;
 
 use enroll::inbox::Removed;
 use enroll::{OrganizationId, SequenceId};
 
 use crate::args::{LogFormat, ServeArgs};
+use crate::cancel::for_client;
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, HandlePool};
 use crate::http::connections::{ClientAddress, Connections};
@@ -88,7 +89,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             recorded_uses: RecordedUses::default(),
             metrics: Metrics::new(),
             previews: Previews::default(),
-            wake: Arc::new(Notify::new()),
+            wake: Arc::default(),
         });
         let settings = Settings {
             workers: args.workers,
@@ -156,7 +157,10 @@ async fn accept_connections(
     mut stop: watch::Receiver<bool>,
 ) {
     let request_timeout = app.limits.timeout;
-    let router = http::router(app);
+    let router = http::router(Arc::clone(&app));
+    // The checks are answered while requests use all other connections.
+    let checks_router = http::checks_router(app);
+    let checks = Connections::new(CHECK_CONNECTIONS, CHECK_CONNECTIONS);
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(request_timeout).max_buf_size(CONNECTION_BUFFER);
@@ -174,7 +178,8 @@ async fn accept_connections(
                 continue;
             }
         };
-        let Some(connection) = connections.open(client) else { continue };
+        let opened = connections.open(client).map(|connection| (connection, &router));
+        let Some((connection, router)) = opened.or_else(|| Some((checks.open(client)?, &checks_router))) else { continue };
         let connection = Arc::new(connection);
         // Send the last packet of a response without delay.
         drop(stream.set_nodelay(true));
@@ -182,7 +187,7 @@ async fn accept_connections(
         let (service, of_request) = (TowerToHyperService::new(router.clone()), Arc::clone(&connection));
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(client);
-            let (response, connection) = (service.call(request), Arc::clone(&of_request));
+            let (response, connection) = (for_client(service.call(request)), Arc::clone(&of_request));
             async move {
                 connection.set_processing(true);
                 let response = response.await;
@@ -259,5 +264,7 @@ const CONNECTION_BUFFER: usize = 64 << 10;
 /// The limit of open connections, as a multiple of the concurrent requests: idle connections use few resources.
 const CONNECTIONS_PER_REQUEST: u32 = 4;
 const MIN_CONNECTION_LIMIT: u32 = 1024;
+/// The connections above the limit, for checks only.
+const CHECK_CONNECTIONS: usize = 32;
 const TWO_PEOPLE: &str =
     r#"{"to":[{"phone":"+1 415 555 0132","name":"Ann Lee"},{"phone":"+1 415 555 0187","name":"Bo Berg"}]}"#;

@@ -1,6 +1,7 @@
 //! Workers: they claim accepted enrollments and process them. A failed attempt is repeated later.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -56,7 +57,7 @@ pub(crate) async fn work(
     handles: &HandleFactory,
     settings: Settings,
     stop: &watch::Receiver<bool>,
-    wake: &Arc<Notify>,
+    wake: &Arc<Wake>,
     on_event: impl Fn(Event) + Clone + Send + 'static,
 ) -> Result<(), Failure> {
     let mut workers = JoinSet::new();
@@ -66,7 +67,7 @@ pub(crate) async fn work(
             handle: handles.worker_handle()?,
             name: handles.name.clone(),
             settings,
-            wake: Arc::clone(wake),
+            pauses: Pauses { wake: Arc::clone(wake), failures: 0 },
             left: Arc::clone(&left),
             unreleased: None,
             on_event: on_event.clone(),
@@ -85,7 +86,7 @@ struct Worker<F> {
     handle: Handle,
     name: String,
     settings: Settings,
-    wake: Arc<Notify>,
+    pauses: Pauses,
     /// The enrollments that need a newer build, shared by all workers.
     left: Arc<Mutex<BTreeSet<(OrganizationId, EnrollmentId)>>>,
     /// A claim that an outage kept from being given back.
@@ -94,45 +95,43 @@ struct Worker<F> {
 }
 
 impl<F: Fn(Event) + Send> Worker<F> {
-    async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), Failure> {
-        let mut failures = 0;
+    async fn run(mut self, stop: watch::Receiver<bool>) -> Result<(), Failure> {
+        let ended = self.process_all(stop).await;
+        // Another worker need not wait until the lease ends.
+        if let Err(e) = self.release_pending().await {
+            (self.on_event)(Event::DatabaseError(e));
+        }
+        ended
+    }
+
+    async fn process_all(&mut self, mut stop: watch::Receiver<bool>) -> Result<(), Failure> {
         while !*stop.borrow() {
             let wait = match self.process_next().await {
                 Ok(found) => {
-                    if failures > 0 {
-                        // The outage is over, also for the others.
-                        self.wake.notify_waiters();
-                    }
-                    failures = 0;
+                    let wait = self.pauses.after_success();
                     if found {
                         continue;
                     }
                     if self.settings.until_empty && self.is_empty().await? {
                         return Ok(());
                     }
-                    IDLE
+                    wait
                 }
                 // With `until_empty` a caller waits for the end and needs the error. Otherwise the worker continues after
                 // an outage of the database.
-                Err(e) if self.settings.until_empty && failures + 1 >= OUTAGES => {
+                Err(e) if self.settings.until_empty && self.pauses.failures + 1 >= OUTAGES => {
                     return Err(Failure::new(&self.name, e));
                 }
                 Err(e) => {
-                    failures += 1;
                     (self.on_event)(Event::DatabaseError(e));
-                    backoff(failures)
+                    self.pauses.after_failure()
                 }
             };
             tokio::select! {
                 // `stop` became true, or its sender was dropped.
                 _ = stop.changed() => {}
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = self.pauses.wait(wait) => {}
             }
-        }
-        // Another worker need not wait until the lease ends.
-        if let Err(e) = self.release_pending().await {
-            (self.on_event)(Event::DatabaseError(e));
         }
         Ok(())
     }
@@ -256,6 +255,63 @@ impl<F: Fn(Event) + Send> Worker<F> {
     }
 }
 
+/// Ends the waits of workers. The workers of a process share it with whatever gives them work.
+#[derive(Default)]
+pub(crate) struct Wake {
+    notify: Notify,
+    /// True while a worker waits after a call that failed.
+    outage: AtomicBool,
+}
+
+impl Wake {
+    /// Wakes one worker, for one new enrollment.
+    pub(crate) fn one(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Wakes all workers, for many new enrollments.
+    pub(crate) fn all(&self) {
+        self.notify.notify_waiters();
+    }
+
+    /// Wakes all workers if they wait for the end of an outage: the database can be written again.
+    pub(crate) fn after_success(&self) {
+        if self.outage.swap(false, Ordering::Relaxed) {
+            self.all();
+        }
+    }
+}
+
+/// The waits of a worker between its calls of the database.
+struct Pauses {
+    wake: Arc<Wake>,
+    /// The number of calls in a row that failed.
+    failures: u32,
+}
+
+impl Pauses {
+    /// Returns the wait of a worker that found no work. If the call ended an outage, the other workers continue.
+    fn after_success(&mut self) -> Duration {
+        self.failures = 0;
+        self.wake.after_success();
+        IDLE
+    }
+
+    /// Returns the wait after a call that failed.
+    fn after_failure(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.wake.outage.store(true, Ordering::Relaxed);
+        backoff(self.failures)
+    }
+
+    async fn wait(&self, wait: Duration) {
+        tokio::select! {
+            () = self.wake.notify.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
 /// Returns the wait after a number of failures. It doubles each time, up to five seconds. A random part of up to one half
 /// is subtracted, so that workers which failed together do not try again together.
 fn backoff(failures: u32) -> Duration {
@@ -282,5 +338,27 @@ mod tests {
             let wait = backoff(failures).as_millis();
             assert!((longest / 2..=longest).contains(&wait), "{failures}: {wait}");
         }
+    }
+
+    /// Waits, and returns how long that took.
+    async fn waited(pauses: &Pauses, wait: Duration, meanwhile: impl FnOnce()) -> Duration {
+        let start = tokio::time::Instant::now();
+        tokio::join!(pauses.wait(wait), async { meanwhile() });
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_back_off_ends_with_the_outage_and_with_new_work() {
+        let wake = Arc::<Wake>::default();
+        let [mut pauses, mut other] = [(); 2].map(|()| Pauses { wake: Arc::clone(&wake), failures: 0 });
+        let wait = (0..5).map(|_| pauses.after_failure()).last().unwrap();
+        assert!(wait > Duration::from_secs(2), "{wait:?}");
+        let minutes = Duration::from_secs(600);
+        assert_eq!(waited(&pauses, minutes, || ()).await, minutes);
+        assert_eq!(waited(&pauses, minutes, || _ = other.after_success()).await, Duration::ZERO);
+        // There is no outage any more.
+        assert_eq!(waited(&pauses, minutes, || wake.after_success()).await, minutes);
+        assert_eq!(waited(&pauses, minutes, || wake.one()).await, Duration::ZERO);
+        assert_eq!(waited(&pauses, minutes, || wake.all()).await, Duration::ZERO);
     }
 }

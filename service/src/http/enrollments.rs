@@ -213,7 +213,7 @@ impl Submission {
         }
         let receipt = audit::accept(handle.handle()?, &engine, &enrollment, self.caller).await?;
         drop(handle);
-        app.wake.notify_one();
+        app.wake.one();
         let (id, recipients) = (receipt.enrollment_id, receipt.recipients);
         tracing::info!(organization = %organization_id, enrollment = %id, sequence = %sequence_id, recipients, "accepted");
         let message = "The recipients will be added to the sequence in the background";

@@ -102,7 +102,9 @@ pub(crate) async fn healthz() -> Json<Value> {
     ),
 )]
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
-    app.readiness.result().await.map(|()| Json(json!({ "status": "ready" }))).ok_or_else(ApiError::unavailable)
+    app.readiness.result().await.ok_or_else(ApiError::unavailable)?;
+    app.wake.after_success();
+    Ok(Json(json!({ "status": "ready" })))
 }
 
 /// The call of [`App::readiness`].

@@ -22,6 +22,7 @@ use super::App;
 use super::body::{DiscardRest, MAX_BODY};
 use super::connections::ClientAddress;
 use super::errors::ApiError;
+use crate::cancel::with_token;
 use crate::keys::Caller;
 use crate::shares::{Share, Shares};
 
@@ -82,7 +83,7 @@ impl Limits {
 
     /// Runs work that computes much, on a thread outside of the runtime. `bytes` is the size of the body that it reads.
     ///
-    /// If the caller's future is dropped, the work is dropped when it next waits.
+    /// If the caller's future is dropped, the work is dropped when it next waits, and its calls of SQLite are interrupted.
     pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         organization_id: OrganizationId,
@@ -94,7 +95,7 @@ impl Limits {
         let _guard = dropped.clone().drop_guard();
         let work = spawn_blocking(move || {
             let _held = share;
-            runtime.block_on(dropped.run_until_cancelled_owned(work))
+            runtime.block_on(dropped.clone().run_until_cancelled_owned(with_token(dropped, work)))
         });
         match work.await {
             Ok(Some(result)) => result,

@@ -91,7 +91,7 @@ pub(super) async fn accept(
         StoredList::Exists => true,
         StoredList::New { replayed } => replayed,
     };
-    app.wake.notify_one();
+    app.wake.one();
     let (id, recipients) = (row.id, row.recipients);
     tracing::info!(organization = %organization_id, list = %id, sequence = %sequence_id, recipients, replayed, "accepted a list");
     let accepted = AcceptedList {

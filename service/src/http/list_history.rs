@@ -367,7 +367,7 @@ pub(crate) async fn retry(
         // If another caller retried it first, it waits already.
         handle.inbox().retry(caller.organization_id, enrollment.id).await?;
     }
-    app.wake.notify_waiters();
+    app.wake.all();
     let row = people_lists::people_list(handle, caller.organization_id, id).await?.ok_or_else(not_found)?;
     Ok((StatusCode::ACCEPTED, Json(Data { data: row.into() })))
 }

@@ -36,7 +36,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::any::Any;
 use std::sync::Arc;
-use tokio::sync::Notify;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use enroll::{EnrollmentPolicy, OrganizationId};
@@ -49,6 +48,7 @@ use self::metrics::{Metrics, Queue};
 use self::previews::Previews;
 use crate::handles::HandlePool;
 use crate::keys::RecordedUses;
+use crate::work::Wake;
 
 /// The shared state of all requests.
 pub(crate) struct App {
@@ -65,8 +65,7 @@ pub(crate) struct App {
     pub(crate) recorded_uses: RecordedUses,
     pub(crate) metrics: Metrics,
     pub(crate) previews: Previews,
-    /// Wakes an idle worker.
-    pub(crate) wake: Arc<Notify>,
+    pub(crate) wake: Arc<Wake>,
 }
 
 /// Returns the router of the service.
@@ -92,18 +91,33 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/lists", post(lists::create).get(list_history::list))
         .route("/v1/lists/inspect", post(lists::inspect))
         .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_uploads));
-    api.merge(uploads)
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics::show))
-        .merge(page::routes(&app.key_header_name))
+    let routes = api.merge(uploads).merge(checks()).merge(page::routes(&app.key_header_name));
+    let routes = routes
         .fallback(async || {
             ApiError::new(StatusCode::NOT_FOUND, "route_not_found", "no route has this path; `/docs` lists the routes")
         })
         .method_not_allowed_fallback(async || {
             let problem = "this route does not support the method; use one in the `Allow` header";
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", problem)
-        })
+        });
+    with_common_layers(routes, app)
+}
+
+/// Returns the router for the connections above the limit. It answers the checks only.
+pub(crate) fn checks_router(app: Arc<App>) -> Router {
+    let refuse = async || ([(header::CONNECTION, "close")], limits::overloaded());
+    with_common_layers(checks().fallback(refuse), app)
+}
+
+fn checks() -> Router<Arc<App>> {
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::show))
+}
+
+fn with_common_layers(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    routes
         .layer(CatchPanicLayer::custom(panic_response))
         .layer(from_fn(heads::limit_uri))
         .layer(map_response(forbid_caching))

@@ -68,7 +68,7 @@ pub(crate) async fn one(
     if !retried {
         return Err(not_failed(&found.state));
     }
-    app.wake.notify_one();
+    app.wake.one();
     Ok((StatusCode::ACCEPTED, Json(Data { data: found.into() })))
 }
 
@@ -103,6 +103,6 @@ pub(crate) async fn all(
     let now = current_time().map_err(|_| ApiError::internal())?;
     let mut handle = app.handles.acquire(caller.organization_id).await?;
     let retried = retry_failed(handle.handle()?, caller.organization_id, since, Some((caller, now))).await?;
-    app.wake.notify_waiters();
+    app.wake.all();
     Ok((StatusCode::ACCEPTED, Json(Data { data: Retried { retried } })))
 }

@@ -5,50 +5,48 @@ use rusqlite::{Connection, Statement, Transaction, params_from_iter};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::task::block_in_place;
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use enroll::repository::BoxFuture;
 use enroll::{Engine, EnrollError, Enrollment, Receipt, RepositoryError, Timestamp};
-use enroll_sqlite::{SqliteError, SqliteRepository, SqliteTransaction};
+use enroll_sqlite::{SqliteError, SqliteTransaction};
 
 use super::{OnRow, Param, Row, SqlConnection, invalid_data};
-use crate::handles::{Blocking, StoreList};
+use crate::handles::{SqliteHandle, StoreList};
 use crate::people_lists::store::{ListTransaction, NewList, StoreError, StoredList, store};
 
-impl SqlConnection for Blocking<SqliteRepository> {
+impl SqlConnection for SqliteHandle {
     fn query<'a>(
         &'a mut self,
         sql: &'a str,
         params: &'a [Param],
         on_row: &'a mut OnRow<'_>,
     ) -> BoxFuture<'a, Result<(), RepositoryError>> {
-        let read =
-            move |repository: &SqliteRepository| repository.read(|connection| query(connection, sql, params, on_row));
-        Box::pin(async move { interrupted_after(READ_LIMIT, &self.0, read) })
+        Box::pin(async move {
+            self.call_within(READ_LIMIT, |repository| repository.read(|connection| query(connection, sql, params, on_row)))
+        })
     }
 
     fn execute<'a>(&'a mut self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<u64, RepositoryError>> {
-        Box::pin(async move { block_in_place(|| self.0.write(|connection| execute(connection, sql, params))) })
+        Box::pin(async move { self.call(|repository| repository.write(|connection| execute(connection, sql, params))) })
     }
 
     fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>> {
-        Box::pin(async move { block_in_place(|| self.0.read(has_tables)) })
+        Box::pin(async move { self.call(|repository| repository.read(has_tables)) })
     }
 
     fn check_write(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
         let check = |connection: &Transaction<'_>| connection.execute_batch(CHECK_WRITE).map_err(storage_error);
-        Box::pin(async move { block_in_place(|| self.0.write(check)) })
+        Box::pin(async move { self.call(|repository| repository.write(check)) })
     }
 
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
         let create = |connection: &Transaction<'_>| connection.execute_batch(TABLES).map_err(storage_error);
-        Box::pin(async move { block_in_place(|| self.0.write(create)) })
+        Box::pin(async move { self.call(|repository| repository.write(create)) })
     }
 }
 
-impl StoreList for Blocking<SqliteRepository> {
+impl StoreList for SqliteHandle {
     fn store_list<'a>(
         &'a mut self,
         engine: &'a Engine<'_>,
@@ -63,7 +61,7 @@ impl StoreList for Blocking<SqliteRepository> {
                 Poll::Pending => Err(invalid_data("a statement on SQLite did not end").into()),
             }
         };
-        Box::pin(async move { block_in_place(|| self.0.write_flushed(write)) })
+        Box::pin(async move { self.call(|repository| repository.write_flushed(write)) })
     }
 }
 
@@ -80,23 +78,6 @@ impl ListTransaction for OpenTransaction<'_> {
     async fn accept(&mut self, engine: &Engine<'_>, enrollment: &Enrollment<'_>) -> Result<Receipt, EnrollError> {
         enroll::accept(&mut self.repository, engine, enrollment)
     }
-}
-
-/// Reads, and interrupts the statement after a limit. Only the limit can end it: a call that the client no longer waits for
-/// still blocks its thread.
-fn interrupted_after<T>(
-    limit: Duration,
-    repository: &SqliteRepository,
-    read: impl FnOnce(&SqliteRepository) -> T,
-) -> T {
-    let handle = repository.connection().get_interrupt_handle();
-    let timer = tokio::spawn(async move {
-        sleep(limit).await;
-        handle.interrupt();
-    });
-    let result = block_in_place(|| read(repository));
-    timer.abort();
-    result
 }
 
 fn query(connection: &Connection, sql: &str, params: &[Param], on_row: &mut OnRow<'_>) -> Result<(), RepositoryError> {
@@ -249,7 +230,8 @@ mod tests {
     use super::*;
     use crate::handles::Handle;
     use crate::sql::{self, ContactFilter, Pagination};
-    use enroll::{OrganizationId, RepositoryErrorKind};
+    use enroll::OrganizationId;
+    use enroll_sqlite::SqliteRepository;
     use enroll_bench::lists::{self, Dialect};
     use enroll_bench::people::Scene;
     use std::sync::Arc;
@@ -306,19 +288,5 @@ mod tests {
                 "{name}: {short} steps for a page of a short list, {long} of a long one"
             );
         }
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_long_read_is_interrupted_and_the_handle_stays_usable() {
-        let repository = SqliteRepository::open_in_memory().unwrap();
-        let read = |sql: &'static str| {
-            move |repository: &SqliteRepository| {
-                repository.read(|connection| query(connection, sql, &[], &mut |_| Ok(())))
-            }
-        };
-        let endless = "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n";
-        let error = interrupted_after(Duration::from_millis(20), &repository, read(endless)).unwrap_err();
-        assert_eq!(error.kind(), RepositoryErrorKind::Unavailable, "{error}");
-        interrupted_after(READ_LIMIT, &repository, read("select 1")).unwrap();
     }
 }
