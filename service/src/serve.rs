@@ -104,8 +104,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             retention::repeat(&factory, args.retention.retention(), stop.clone(), on_event).await;
             Ok(())
         };
+        // In a task of its own: a call of SQLite blocks the whole task.
+        let accepting = tokio::spawn(accept_connections(listener, connections(args), Arc::clone(&app), stop.clone()));
         let serving = async {
-            accept_connections(listener, connections(args), Arc::clone(&app), stop.clone()).await;
+            accepting.await.map_err(|e| Failure::from_error("serve", &e))?;
             app.previews.stop();
             Ok(())
         };
@@ -179,7 +181,9 @@ async fn accept_connections(
             }
         };
         let opened = connections.open(client).map(|connection| (connection, &router));
-        let Some((connection, router)) = opened.or_else(|| Some((checks.open(client)?, &checks_router))) else { continue };
+        let Some((connection, router)) = opened.or_else(|| Some((checks.open(client)?, &checks_router))) else {
+            continue;
+        };
         let connection = Arc::new(connection);
         // Send the last packet of a response without delay.
         drop(stream.set_nodelay(true));

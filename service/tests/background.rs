@@ -44,14 +44,35 @@ impl TestDatabase {
 
     /// Starts workers that run until they are killed. Their standard error is a pipe.
     fn start_workers(&self) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_enroll"))
-            .args(["work", "--database", &self.0, "--lease", "1", "--workers", "2", "--attempts", "1000"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        let mut workers = self.worker(&["--workers", "2", "--attempts", "1000"]);
+        workers.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
+
+    /// Returns the command of a worker whose leases take one second.
+    fn worker(&self, options: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enroll"));
+        command.args(["work", "--database", &self.0, "--lease", "1"]).args(options).stdin(Stdio::null());
+        command
+    }
+}
+
+/// Lets each insert of contacts fail with an error of the server.
+fn raise_at_inserts(client: &PostgresClient, condition: &str) {
+    client.execute(&format!(
+        "create or replace function refuse() returns trigger language plpgsql as
+            $$ begin raise exception using errcode = '{condition}'; end $$;
+        create or replace trigger refuse before insert on enroll.contacts for each statement execute function refuse()"
+    ));
+}
+
+/// Lets each insert of contacts wait until this session unlocks the lock 1.
+fn wait_at_inserts(holder: &PostgresClient) {
+    holder.execute(
+        "create function wait() returns trigger language plpgsql as
+            $$ begin perform pg_advisory_xact_lock_shared(1); return null; end $$;
+        create trigger wait before insert on enroll.contacts for each statement execute function wait();
+        select pg_advisory_lock(1)",
+    );
 }
 
 fn small_request(folder: &Folder) -> std::path::PathBuf {
@@ -100,7 +121,7 @@ fn a_command_of_a_newer_build_is_left_and_the_rest_is_processed() {
     let (newer, other) = (base.accepted(&request, "newer"), base.accepted(&request, "other"));
     let connection = rusqlite::Connection::open(&base.0).unwrap();
     let id = |text: &str| text.parse::<Uuid>().unwrap().into_bytes().to_vec();
-    let update = "update enroll_enrollments set command = replace(command, '\"v\":1,', '\"v\":2,') where id = ?1";
+    let update = "update enroll_enrollments set command = replace(command, '\"v\":1,', '\"v\":9,') where id = ?1";
     assert_eq!(connection.execute(update, [id(&newer)]).unwrap(), 1);
     let later =
         "update enroll_enrollments set due_at = cast(unixepoch('subsec') * 1000 as integer) + 4000 where id = ?1";
@@ -110,7 +131,8 @@ fn a_command_of_a_newer_build_is_left_and_the_rest_is_processed() {
     let worker = Command::new(env!("CARGO_BIN_EXE_enroll")).args(args).stdout(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     let left = "select due_at > unixepoch('subsec') * 1000 + 20000 from enroll_enrollments where id = ?1";
-    while !connection.query_row(left, [id(&newer)], |row| row.get::<_, bool>(0)).unwrap() {
+    // While a worker has the enrollment, it is not due at all.
+    while connection.query_row(left, [id(&newer)], |row| row.get::<_, Option<bool>>(0)).unwrap() != Some(true) {
         assert!(Instant::now() < deadline, "the newer command was not released");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -231,23 +253,73 @@ fn all_failed_enrollments_are_retried() {
 }
 
 on_postgresql! {
-    fn on_postgresql_a_full_disk_is_no_failed_attempt() {
-        let folder = Folder::new("background-full");
+    fn on_postgresql_an_outage_is_no_failed_attempt() {
+        let folder = Folder::new("background-outage");
         let base = TestDatabase::postgres(&folder);
         let id = base.accepted(&small_request(&folder), "key-1");
         let client = PostgresClient::connect(&base.0);
-        // As the server answers if the disk is full.
-        client.execute(
-            "create function full_disk() returns trigger language plpgsql as
-                $$ begin raise exception using errcode = 'disk_full'; end $$;
-            create trigger full_disk before insert on enroll.contacts for each statement execute function full_disk()",
-        );
-        let worked = enroll(&["work", "--database", &base.0, "--until-empty", "--attempts", "1"], &[]);
-        assert_eq!(worked.status.code(), Some(2), "{worked:?}");
+        // As the server answers if the disk is full, and if another session keeps a lock.
+        for condition in ["disk_full", "lock_not_available"] {
+            raise_at_inserts(&client, condition);
+            let worked = enroll(&["work", "--database", &base.0, "--until-empty", "--attempts", "1"], &[]);
+            assert_eq!(worked.status.code(), Some(2), "{worked:?}");
+            let status = base.status(&id);
+            assert_eq!((&status["state"], &status["attempts"]), (&json!("accepted"), &json!(0)), "{condition}");
+            // The worker gave its lease back.
+            let kept = "select (select count(leased_id) from enroll.queues)
+                + (select sum(unanswered) from enroll.enrollments) = 0";
+            assert_eq!(client.value(kept), "t", "{condition}");
+        }
+        client.execute("drop trigger refuse on enroll.contacts");
+        assert_eq!(base.work(), "1 completed, 0 rejected, 0 failed\n");
+    }
+
+    fn on_postgresql_lost_races_are_no_failed_attempt() {
+        let folder = Folder::new("background-contended");
+        let base = TestDatabase::postgres(&folder);
+        let id = base.accepted(&small_request(&folder), "key-1");
+        let client = PostgresClient::connect(&base.0);
+        raise_at_inserts(&client, "serialization_failure");
+        let mut worker = base.worker(&["--attempts", "1"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(worker.stderr.take().unwrap()).lines();
+        for _ in 0..2 {
+            let line = lines.next().unwrap().unwrap();
+            assert!(line.starts_with(&format!("left {id} for later")), "{line}");
+        }
         let status = base.status(&id);
         assert_eq!((&status["state"], &status["attempts"]), (&json!("accepted"), &json!(0)));
-        client.execute("drop trigger full_disk on enroll.contacts");
-        assert_eq!(base.work(), "1 completed, 0 rejected, 0 failed\n");
+        client.execute("drop trigger refuse on enroll.contacts");
+        client.wait_until("select state = 'completed' from enroll.enrollments");
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+    }
+
+    fn on_postgresql_two_workers_on_one_enrollment_count_it_once() {
+        let folder = Folder::new("background-once");
+        let base = TestDatabase::postgres(&folder);
+        let _id = base.accepted(&small_request(&folder), "key-1");
+        // In a transaction, statistics do not change.
+        let [holder, session] = [(); 2].map(|()| PostgresClient::connect(&base.0));
+        holder.execute("begin; lock table enroll.contacts in access exclusive mode");
+        // The lease of the first worker ends while it loads, so the second one claims the enrollment too.
+        let waits = |workers: u32| {
+            session.wait_until(&format!(
+                "select count(*) = {workers} from pg_stat_activity
+                where wait_event_type = 'Lock' and datname = current_database()"
+            ));
+        };
+        let start = || {
+            let mut worker = base.worker(&["--until-empty"]);
+            worker.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let first = start();
+        waits(1);
+        let second = start();
+        waits(2);
+        holder.execute("rollback");
+        let mut printed = [first, second].map(|worker| text(&worker.wait_with_output().unwrap()));
+        printed.sort();
+        assert_eq!(printed, ["0 completed, 0 rejected, 0 failed\n", "1 completed, 0 rejected, 0 failed\n"]);
     }
 
     fn on_postgresql_a_frozen_worker_stops_no_other_organization() {
@@ -263,12 +335,7 @@ on_postgresql! {
         let frozen = json(&base.submit(&request, "one", &["--json", "--organization", &organization]));
         // The worker waits for this lock in the middle of its commit. There it is stopped.
         let holder = PostgresClient::connect(&base.0);
-        holder.execute(
-            "create function wait() returns trigger language plpgsql as
-                $$ begin perform pg_advisory_xact_lock_shared(1); return null; end $$;
-            create trigger wait before insert on enroll.contacts for each statement execute function wait();
-            select pg_advisory_lock(1)",
-        );
+        wait_at_inserts(&holder);
         let mut worker = base.start_workers();
         holder.wait_until("select count(*) = 1 from pg_locks where locktype = 'advisory' and not granted");
         let signal = |name: &str| {

@@ -284,6 +284,8 @@ fn nothing_of_an_erased_person_is_left(service: &mut Service) {
     assert_eq!((&erased.json["data"]["contacts"], &erased.json["data"]["lists"]), (&json!(1), &json!(1)));
     assert_eq!(columns_with_markers(service), BTreeSet::new());
     third.erase(&json!({"phone": PHONE, "confirm": true})).assert_error(404, "contact_not_found", "");
+    // The key that asked is recorded.
+    assert_eq!(texts(service)[&("service.audit".to_owned(), "action".to_owned())].matches("erase").count(), 2);
     for list in ["/v1/contacts".to_owned(), format!("/v1/sequences/{SEQUENCE}/contacts")] {
         let page = third.get(&list);
         assert_eq!((&page["total"], page["data"].as_array().unwrap().len()), (&json!(1), 1), "{list}: {page}");

@@ -326,8 +326,8 @@ impl From<EnrollmentRow> for EnrollmentSummary {
             (Some(rejection), _) => Some(ErrorBody::from_rejection(rejection)),
             (None, "failed") => {
                 let description = match removed_at {
-                    None => format!("all {attempts} attempts failed; the operator of the service can retry it"),
-                    Some(at) => format!("all {attempts} attempts failed, and the request was removed at {at}"),
+                    None => format!("{NOT_PROCESSED}, and can retry it"),
+                    Some(at) => format!("{NOT_PROCESSED}; the request was removed at {at}"),
                 };
                 body(StatusCode::INTERNAL_SERVER_ERROR, "gave_up", description)
             }
@@ -340,6 +340,9 @@ impl From<EnrollmentRow> for EnrollmentSummary {
         Self { id, sequence_id, state, accepted_at, completed_at, removed_at, attempts, error }
     }
 }
+
+/// All attempts failed, or the process ended in each of them.
+const NOT_PROCESSED: &str = "the service could not process it; the operator sees the cause in `enroll status`";
 
 /// Parses the id in a path. A malformed id is treated as an unknown one.
 pub(crate) fn parse_id<Id: std::str::FromStr>(path: Result<Path<String>, PathRejection>) -> Option<Id> {

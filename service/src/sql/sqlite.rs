@@ -23,7 +23,9 @@ impl SqlConnection for SqliteHandle {
         on_row: &'a mut OnRow<'_>,
     ) -> BoxFuture<'a, Result<(), RepositoryError>> {
         Box::pin(async move {
-            self.call_within(READ_LIMIT, |repository| repository.read(|connection| query(connection, sql, params, on_row)))
+            self.call_within(READ_LIMIT, |repository| {
+                repository.read(|connection| query(connection, sql, params, on_row))
+            })
         })
     }
 
@@ -231,9 +233,9 @@ mod tests {
     use crate::handles::Handle;
     use crate::sql::{self, ContactFilter, Pagination};
     use enroll::OrganizationId;
-    use enroll_sqlite::SqliteRepository;
     use enroll_bench::lists::{self, Dialect};
     use enroll_bench::people::Scene;
+    use enroll_sqlite::SqliteRepository;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
