@@ -6,14 +6,18 @@ mod support;
 use std::collections::BTreeSet;
 
 use enroll::RepositoryErrorKind::Conflict;
-use enroll::{AsyncInbox, AsyncRepository};
+use enroll::{
+    AsyncInbox, AsyncRepository, ChangeSet, ReferenceData, ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery,
+};
 use enroll_postgres::needs_postgres;
 use enroll_postgres::seed::dump;
 use enroll_postgres::{PostgresClient, PostgresError, PostgresRepository, PostgresTransaction};
+use support::connection::Connection;
 use support::{
     LEASE, Request, block_on, body, connect, count_rows, database, open, organization, pid, postgres_error,
     until_blocked,
 };
+use tokio_postgres::Client;
 
 #[test]
 #[ignore = needs_postgres!()]
@@ -39,6 +43,120 @@ fn a_deadlock_is_a_conflict() {
         host.commit().await.unwrap();
         assert_eq!(request.enroll(&mut repository).await.unwrap().counts().reprocessed, 1);
     });
+}
+
+/// A repository that records the SQLSTATE of each refused commit.
+struct Recording {
+    inner: PostgresClient,
+    refused: Vec<String>,
+}
+
+impl AsyncRepository for Recording {
+    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        self.inner.reference_data(query).await
+    }
+
+    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        self.inner.load(query).await
+    }
+
+    async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        self.inner.commit(changes).await.inspect_err(|e| {
+            let code = match postgres_error(e).1 {
+                PostgresError::Serialization(driver) => driver.code().map(|code| code.code().to_owned()),
+                other => Some(format!("{other:?}")),
+            };
+            self.refused.extend(code);
+        })
+    }
+}
+
+/// A host without triggers, such as a bulk load, inserts two keys in the other order than a commit. PostgreSQL ends the
+/// commit, and the same call of the engine enrolls both contacts of the host.
+#[test]
+#[ignore = needs_postgres!()]
+fn a_deadlock_on_crossed_keys_is_retried_by_the_call() {
+    block_on(async {
+        for (count, is_copied) in [(4, false), (COPIED, true)] {
+            let url = database().await;
+            let (connection, other) = (Connection::default(), connect(&url).await);
+            let client = connection.connect(&url).await;
+            let pid = pid(&client).await;
+            let mut repository = Recording { inner: PostgresClient::new(client), refused: Vec::new() };
+            let request = Request::new(1, &body(0, count));
+            let changes = request.plan(&mut repository.inner).await;
+            let created = &changes.rows().contacts_created;
+            let [first, last] =
+                [&created[0], &created[count - 1]].map(|row| row.external_id.as_ref().unwrap().to_string());
+            connection.take_copies();
+
+            let mut host = host(&url).await;
+            host.batch_execute("set session_replication_role = replica").await.unwrap();
+            let host = host.transaction().await.unwrap();
+            let insert = "insert into enroll.contacts (organization_id, id, external_id)
+                select organization_id, gen_random_uuid(), $1 from enroll.organizations";
+            host.execute(insert, &[&last]).await.unwrap();
+            let enrolled = tokio::spawn(async move { (request.enroll(&mut repository).await, repository.refused) });
+            // The commit has inserted the first key, and waits for the last one.
+            until_blocked(&other, pid).await;
+            host.execute(insert, &[&first]).await.unwrap();
+            assert_eq!(connection.take_copies() > 0, is_copied);
+            host.commit().await.unwrap();
+
+            let (report, refused) = enrolled.await.unwrap();
+            assert_eq!(refused.first().map(String::as_str), Some("40P01"), "{refused:?}");
+            let counts = report.unwrap().counts();
+            assert_eq!((counts.added, counts.contacts_created), (count, count - 2));
+            assert_contacts(&url, count).await;
+        }
+    });
+}
+
+/// With the triggers, a host that adds a key waits for the organization. It has locked a contact that the commit needs.
+#[test]
+#[ignore = needs_postgres!()]
+fn a_deadlock_with_a_host_that_changes_two_contacts_is_retried_by_the_call() {
+    block_on(async {
+        for count in [4, COPIED] {
+            let url = database().await;
+            Request::new(1, &body(0, 2)).enroll(&mut open(&url).await).await.unwrap();
+            let (mut repository, other) =
+                (Recording { inner: open(&url).await, refused: Vec::new() }, connect(&url).await);
+            let pid = pid(repository.inner.client()).await;
+            let request = Request::new(2, &body(0, count));
+
+            let mut host = host(&url).await;
+            let host = host.transaction().await.unwrap();
+            let rename = "update enroll.contacts set name = 'host' where external_id = 'crm-1'";
+            host.batch_execute(rename).await.unwrap();
+            let enrolled = tokio::spawn(async move { (request.enroll(&mut repository).await, repository.refused) });
+            until_blocked(&other, pid).await;
+            // The key of a new contact of the request moves to one that exists.
+            let take = "update enroll.contacts set phone = '+12025550002' where external_id = 'crm-0'";
+            host.batch_execute(take).await.unwrap();
+            host.commit().await.unwrap();
+
+            let (report, refused) = enrolled.await.unwrap();
+            assert_eq!(refused.first().map(String::as_str), Some("40P01"), "{refused:?}");
+            assert_eq!(report.unwrap().outcomes.len(), count);
+            assert_eq!(dump(&mut connect(&url).await, organization()).await.unwrap().check_unique(), Ok(()));
+        }
+    });
+}
+
+/// More recipients than are inserted as arrays.
+const COPIED: usize = 2100;
+
+/// Returns the connection of a host. PostgreSQL ends the other transaction of a deadlock, because its timeout is shorter.
+async fn host(url: &str) -> Client {
+    let host = connect(url).await;
+    host.batch_execute("set deadlock_timeout = '1min'").await.unwrap();
+    host
+}
+
+async fn assert_contacts(url: &str, count: usize) {
+    let stored = dump(&mut connect(url).await, organization()).await.unwrap();
+    assert_eq!((stored.contacts.len(), stored.check_unique()), (count, Ok(())));
 }
 
 #[test]
