@@ -3,7 +3,7 @@
 mod memory;
 
 use enroll::seed::{HostWrite, Seed};
-use enroll::testing::conformance::Fixture;
+use enroll::testing::conformance::{Fixture, InboxFixture};
 use enroll::testing::{Blocking, block_on};
 use enroll::{DynAsyncInbox, InMemoryRepository, OrganizationId, RepositoryError};
 use memory::Memory;
@@ -33,6 +33,12 @@ macro_rules! fixture {
 
             async fn dump(&self, organization_id: OrganizationId) -> Seed {
                 self.0.dump(organization_id)
+            }
+        }
+
+        impl InboxFixture for $name {
+            async fn remove_failed_commands(&self) {
+                self.0.remove_failed_commands();
             }
         }
     };

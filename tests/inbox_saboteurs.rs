@@ -6,10 +6,10 @@ use enroll::changes::CompletionMode;
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::seed::{HostWrite, Seed};
 use enroll::testing::Blocking;
-use enroll::testing::conformance::{BlockOn, Fixture, all_inbox_cases};
+use enroll::testing::conformance::{BlockOn, Fixture, InboxFixture, all_inbox_cases};
 use enroll::{
     ChangeSet, EnrollmentCommand, EnrollmentId, InMemoryRepository, Inbox, OrganizationId, ReferenceData,
-    ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
+    ReferenceQuery, Repository, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
 };
 use memory::Memory;
 use std::marker::PhantomData;
@@ -119,6 +119,12 @@ impl<S: Saboteur> Fixture for Sabotage<S> {
     }
 }
 
+impl<S: Saboteur> InboxFixture for Sabotage<S> {
+    async fn remove_failed_commands(&self) {
+        self.0.remove_failed_commands();
+    }
+}
+
 struct BlockingRuntime;
 
 impl BlockOn for BlockingRuntime {
@@ -135,6 +141,41 @@ fn tamper(inner: &InMemoryRepository, organization_id: OrganizationId, tamper: i
     }
 }
 
+/// Claims for both organizations, keeps one of the claims, and gives the others back.
+fn claim_one(
+    inner: &mut InMemoryRepository,
+    lease: Duration,
+    choose: impl FnOnce(&mut InMemoryRepository, &[Claim]) -> Option<Claim>,
+) -> Answer<Option<Claim>> {
+    let mut claims = Vec::new();
+    for _ in 0..2 {
+        claims.extend(inner.claim(lease)?);
+    }
+    let chosen = choose(inner, &claims);
+    let kept = chosen.map(|claim| claim.organization_id);
+    for other in claims.iter().filter(|claim| Some(claim.organization_id) != kept) {
+        inner.release(other, Duration::ZERO)?;
+    }
+    Ok(chosen)
+}
+
+/// Returns the enrollment of a claim.
+fn claimed(inner: &mut InMemoryRepository, claim: &Claim) -> Answer<InboxEntry> {
+    Ok(inner.find(claim.organization_id, claim.enrollment_id)?.unwrap())
+}
+
+/// Leases the enrollment of an answered claim once more, also before its delay ends.
+fn claim_again(inner: &mut InMemoryRepository, answered: &Claim) -> Answer<Option<Claim>> {
+    inner.set_time(Timestamp::from_millis(1 << 40).unwrap());
+    let again = inner.claim(Duration::ZERO)?;
+    inner.set_time(Timestamp::EPOCH);
+    let is_next = |again: &Claim| again.enrollment_id == answered.enrollment_id && again.lease == answered.lease + 1;
+    if let Some(other) = again.filter(|again| !is_next(again)) {
+        inner.release(&other, Duration::ZERO)?;
+    }
+    Ok(again.filter(is_next))
+}
+
 /// Returns the id of the organization of the cases.
 fn first_organization() -> OrganizationId {
     OrganizationId::from_uuid(Uuid::from_u64_pair(1 << 16 | 0x4000, 1 << 63 | 1))
@@ -143,6 +184,11 @@ fn first_organization() -> OrganizationId {
 /// Returns the id of the first enrollment in the cases.
 fn first_enrollment() -> EnrollmentId {
     EnrollmentId::from_uuid(Uuid::from_u64_pair(13 << 16 | 0x4000, 1 << 63 | 1))
+}
+
+/// Returns true for an instant long after those of most requests in the cases.
+fn is_future(at: Timestamp) -> bool {
+    at.millis() > 1 << 42
 }
 
 /// Runs the suite of the inbox, and checks that the given case fails.
@@ -156,14 +202,14 @@ fn assert_detected<S: Saboteur>(by: &str) {
     assert!(failed.iter().any(|case| case == by), "`{by}` does not fail; these cases do: {failed:#?}");
 }
 
-/// Defines saboteurs: the test, the type, the case that must fail, and the wrong method.
+/// Defines saboteurs: the test, the type, the case that must fail, and the wrong methods.
 macro_rules! saboteurs {
-    ($($(#[doc = $doc:literal])* $test:ident, $name:ident, $by:literal => { $method:item })*) => {$(
+    ($($(#[doc = $doc:literal])* $test:ident, $name:ident, $by:literal => { $($method:item)* })*) => {$(
         $(#[doc = $doc])*
         struct $name;
 
         impl Saboteur for $name {
-            $method
+            $($method)*
         }
 
         #[test]
@@ -220,6 +266,53 @@ saboteurs! {
         }
     }
 
+    /// Clause 2: a plan from before an erasure is committed.
+    unnoticed_erasure, UnnoticedErasure, "completion_commits_with_its_data::a_plan_from_before_an_erasure_conflicts" => {
+        fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
+            let stored = inner.find(changes.organization_id(), changes.completion().enrollment.id)?;
+            let erased = stored.map_or(0, |entry| entry.enrollment.erased_recipients);
+            let mut value = serde_json::to_value(changes).unwrap();
+            value["completion"]["enrollment"]["erased_recipients"] = erased.into();
+            inner.commit(&serde_json::from_value(value).unwrap())
+        }
+    }
+
+    /// Clause 2: a completion counts no attempt.
+    uncounted_completion, UncountedCompletion, "one_worker_per_lease::a_completed_enrollment_is_not_claimed" => {
+        fn find(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
+            let entry = inner.find(of, id)?;
+            Ok(entry.map(|mut entry| {
+                if entry.enrollment.state.as_str() == "completed" {
+                    entry.attempts -= 1;
+                }
+                entry
+            }))
+        }
+    }
+
+    /// Clause 2: a rejection counts no attempt.
+    uncounted_rejection, UncountedRejection,
+    "completion_commits_with_its_data::an_archived_sequence_rejects_the_enrollment" => {
+        fn find(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
+            let entry = inner.find(of, id)?;
+            Ok(entry.map(|mut entry| {
+                if entry.enrollment.state.as_str() == "rejected" {
+                    entry.attempts -= 1;
+                }
+                entry
+            }))
+        }
+    }
+
+    /// Clause 2: a completion keeps the lease of the organization.
+    completion_keeps_the_lease, CompletionKeepsTheLease, "one_worker_per_lease::an_organization_has_one_lease" => {
+        fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
+            inner.commit(changes)?;
+            // A claim that nobody processes has the lease instead.
+            inner.claim(Duration::MAX).map(drop)
+        }
+    }
+
     /// Clause 3: a lease ends at once.
     lease_given_twice, LeaseGivenTwice, "one_worker_per_lease::a_leased_enrollment_is_not_claimed_before_the_lease_ends" => {
         fn claim(inner: &mut InMemoryRepository, _: Duration) -> Answer<Option<Claim>> {
@@ -259,16 +352,16 @@ saboteurs! {
     /// Clause 4: the organization with the smallest id is always first.
     no_turns, NoTurns, "organizations_take_turns::organizations_alternate" => {
         fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
-            // Claims for both organizations, and gives the other one back.
-            let mut claims: Vec<Claim> = Vec::new();
-            for _ in 0..2 {
-                claims.extend(inner.claim(lease)?);
-            }
-            let first = claims.iter().map(|claim| claim.organization_id).min();
-            for other in claims.iter().filter(|claim| Some(claim.organization_id) != first) {
-                inner.release(other, Duration::ZERO)?;
-            }
-            Ok(claims.into_iter().find(|claim| Some(claim.organization_id) == first))
+            claim_one(inner, lease, |_, claims| claims.iter().copied().min_by_key(|claim| claim.organization_id))
+        }
+    }
+
+    /// Clause 4: the oldest enrollment of all organizations is first.
+    oldest_of_all, OldestOfAll, "organizations_take_turns::work_that_arrives_waits_for_its_turn" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            claim_one(inner, lease, |inner, claims| {
+                claims.iter().copied().min_by_key(|claim| (claimed(inner, claim).unwrap().enrollment.at, claim.enrollment_id))
+            })
         }
     }
 
@@ -311,6 +404,43 @@ saboteurs! {
         }
     }
 
+    /// Clause 5: a claim that was released is released again.
+    released_twice, ReleasedTwice, "answers_belong_to_leases::an_answered_claim_has_no_second_answer" => {
+        fn release(inner: &mut InMemoryRepository, claim: &Claim, delay: Duration) -> Answer<()> {
+            inner.release(claim, delay)?;
+            // The second release of the case has no delay. A first one without a delay only gets a second lease.
+            if delay.is_zero()
+                && let Some(again) = claim_again(inner, claim)?
+            {
+                inner.release(&again, delay)?;
+            }
+            Ok(())
+        }
+    }
+
+    /// Clause 5: a claim that was answered is given up.
+    failed_after_an_answer, FailedAfterAnAnswer, "answers_belong_to_leases::an_answered_claim_has_no_second_answer" => {
+        fn record_failure(inner: &mut InMemoryRepository, claim: &Claim, failure: &Failure) -> Answer<()> {
+            inner.record_failure(claim, failure)?;
+            match claim_again(inner, claim)? {
+                Some(again) => inner.record_failure(&again, failure),
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// Clause 5: an answer after the end of the lease is ignored.
+    ignored_late_answer, IgnoredLateAnswer, "answers_belong_to_leases::a_late_answer_counts_if_no_claim_followed" => {
+        fn release(inner: &mut InMemoryRepository, claim: &Claim, delay: Duration) -> Answer<()> {
+            // Another claim gets the enrollment only if the lease has ended.
+            match inner.claim(Duration::ZERO)? {
+                Some(next) if next.enrollment_id == claim.enrollment_id => Ok(()),
+                Some(other) => inner.release(&other, Duration::ZERO),
+                None => inner.release(claim, delay),
+            }
+        }
+    }
+
     /// Clause 6: a release counts as a failed attempt.
     release_that_counts, ReleaseThatCounts, "only_failures_count::a_release_is_no_attempt" => {
         fn release(inner: &mut InMemoryRepository, claim: &Claim, delay: Duration) -> Answer<()> {
@@ -348,6 +478,91 @@ saboteurs! {
         }
     }
 
+    /// Clause 6: a failure counts no attempt.
+    uncounted_failure, UncountedFailure, "answers_belong_to_leases::a_failure_is_stored_until_the_next_attempt" => {
+        fn find(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<Option<InboxEntry>> {
+            let entry = inner.find(of, id)?;
+            Ok(entry.map(|mut entry| {
+                entry.attempts = 0;
+                entry
+            }))
+        }
+
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            let claim = inner.claim(lease)?;
+            Ok(claim.map(|mut claim| {
+                claim.attempts = 0;
+                claim
+            }))
+        }
+    }
+
+    /// Clause 6: a failure keeps the lost leases.
+    failure_keeps_lost_leases, FailureKeepsLostLeases, "only_failures_count::lost_leases_are_counted_until_an_answer" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            let claim = inner.claim(lease)?;
+            Ok(claim.map(|mut claim| {
+                if claim.attempts > 0 {
+                    claim.lost_leases = u32::try_from(claim.lease - 1).unwrap();
+                }
+                claim
+            }))
+        }
+    }
+
+    /// Clause 6: a release keeps the lost leases.
+    release_keeps_lost_leases, ReleaseKeepsLostLeases,
+    "answers_belong_to_leases::a_late_answer_counts_if_no_claim_followed" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            let claim = inner.claim(lease)?;
+            Ok(claim.map(|mut claim| {
+                if claim.attempts == 0 {
+                    claim.lost_leases = u32::try_from(claim.lease - 1).unwrap();
+                }
+                claim
+            }))
+        }
+    }
+
+    /// Clauses 6 and 7: neither the last failure nor the retry resets the lost leases.
+    retry_keeps_lost_leases, RetryKeepsLostLeases, "only_failures_count::lost_leases_are_counted_until_an_answer" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            let Some(mut claim) = inner.claim(lease)? else { return Ok(None) };
+            // An error without an attempt: it was retried.
+            if claim.attempts == 0 && claimed(inner, &claim)?.error.is_some() {
+                claim.lost_leases = u32::try_from(claim.lease - 1).unwrap();
+            }
+            Ok(Some(claim))
+        }
+    }
+
+    /// Clause 7: a retry keeps the attempts.
+    retry_keeps_attempts, RetryKeepsAttempts,
+    "retries_reset_the_attempts::a_failed_enrollment_is_accepted_again_without_attempts" => {
+        fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<bool> {
+            let attempts = inner.find(of, id)?.map_or(0, |entry| entry.attempts);
+            let retried = inner.retry(of, id)?;
+            for _ in 0..if retried { attempts } else { 0 } {
+                let claim = inner.claim(Duration::ZERO)?.unwrap();
+                inner.record_failure(&claim, &Failure::new("again", Some(Duration::ZERO)))?;
+            }
+            Ok(retried)
+        }
+    }
+
+    /// Clause 7: an enrollment is retried although its command was removed.
+    retry_without_a_command, RetryWithoutACommand,
+    "retries_reset_the_attempts::an_enrollment_without_its_command_is_not_retried" => {
+        fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<bool> {
+            let _no_organization = inner.edit(of, |snapshot| {
+                if let Some(stored) = snapshot.reference.enrollments.get_mut(&id) {
+                    Arc::make_mut(stored).removed_at = None;
+                }
+            });
+            inner.retry(of, id)
+        }
+    }
+
     /// Clause 7: every retry is reported as successful.
     retry_of_anything, RetryOfAnything, "retries_reset_the_attempts::only_a_failed_enrollment_is_retried" => {
         fn retry(inner: &mut InMemoryRepository, of: OrganizationId, id: EnrollmentId) -> Answer<bool> {
@@ -362,6 +577,51 @@ saboteurs! {
             found.transpose()
         }
     }
+
+    /// Clause 9: an enrollment is due at the instant of its request.
+    due_at_its_instant, DueAtItsInstant, "one_clock::a_request_instant_in_the_future_is_due_now" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            let Some(claim) = inner.claim(lease)? else { return Ok(None) };
+            if is_future(claimed(inner, &claim)?.enrollment.at) {
+                return inner.release(&claim, lease).map(|()| None);
+            }
+            Ok(Some(claim))
+        }
+    }
+
+    /// Clause 9: the clock is the instant of the latest request. So a request of a caller with a fast clock ends leases.
+    clock_of_the_callers, ClockOfTheCallers, "one_clock::instants_of_requests_change_no_lease" => {
+        fn insert(inner: &mut InMemoryRepository, command: &EnrollmentCommand) -> Answer<Option<StoredEnrollment>> {
+            inner.set_time(command.at());
+            Inbox::insert(inner, command)
+        }
+    }
+
+    /// Clause 9: the same clock ends delays.
+    delays_by_the_clock_of_the_callers, DelaysByTheClockOfTheCallers, "one_clock::instants_of_requests_change_no_delay" => {
+        fn insert(inner: &mut InMemoryRepository, command: &EnrollmentCommand) -> Answer<Option<StoredEnrollment>> {
+            inner.set_time(command.at());
+            Inbox::insert(inner, command)
+        }
+    }
+
+    /// Clause 9: the turn is an instant of requests: the organization with the oldest one is next.
+    turns_by_the_clock_of_the_callers, TurnsByTheClockOfTheCallers, "one_clock::instants_of_requests_change_no_turn" => {
+        fn claim(inner: &mut InMemoryRepository, lease: Duration) -> Answer<Option<Claim>> {
+            claim_one(inner, lease, |inner, claims| {
+                claims.iter().copied().min_by_key(|claim| claimed(inner, claim).unwrap().enrollment.at)
+            })
+        }
+    }
+
+    /// Clause 9: the clock is that of the worker that completed an enrollment.
+    clock_of_the_workers, ClockOfTheWorkers, "one_clock::instants_of_completions_change_no_lease" => {
+        fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
+            inner.commit(changes)?;
+            changes.completion().enrollment.completed_at.iter().for_each(|at| inner.set_time(*at));
+            Ok(())
+        }
+    }
 }
 
 /// The same fixture without sabotage passes, so that the failures above come from the saboteurs.
@@ -371,5 +631,5 @@ fn a_correct_inbox_passes() {
     impl Saboteur for Correct {}
     let cases = all_inbox_cases::<Sabotage<Correct>, BlockingRuntime>();
     cases.iter().for_each(enroll::testing::conformance::Case::run);
-    assert!(cases.len() >= 40);
+    assert!(cases.len() >= 46);
 }

@@ -14,8 +14,8 @@ use crate::stored_enrollment::StoredEnrollment;
 ///
 /// # Contract
 /// That of [`Repository`], and:
-/// 1. *Inserted once.* `insert` stores an enrollment that has no row. If a row exists, it changes nothing and returns
-///    that row. Of two concurrent inserts, one stores.
+/// 1. *Inserted once.* `insert` stores an enrollment that has no row, as [`EnrollmentCommand::accepted`] returns it. If a
+///    row exists, it changes nothing and returns that row. Of two concurrent inserts, one stores.
 /// 2. *Completion commits with its data.* A commit that finishes an enrollment requires an accepted one, with the
 ///    `erased_recipients` of the change set; otherwise it returns `Conflict`. Afterwards the enrollment keeps its final
 ///    state. The commit counts an attempt, and ends the lease of the enrollment.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::changes::{ChangeSet, KeyHolders};
 use crate::command::EnrollmentCommand;
 use crate::ids::{EnrollmentId, OrganizationId};
-use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
+use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry, Removed, Retention};
 use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::repository::{AsyncRepository, Repository, RepositoryError};
 use crate::snapshot::{ReferenceData, Snapshot, Versioned};
@@ -54,7 +54,7 @@ struct Organization {
 /// What the inbox stores besides the enrollment.
 #[derive(Debug)]
 struct InboxRow {
-    /// Present while it is accepted or failed.
+    /// Present while it is accepted, or failed and not removed.
     command: Option<EnrollmentCommand>,
     attempts: u32,
     error: Option<String>,
@@ -64,6 +64,8 @@ struct InboxRow {
     lease: u64,
     /// The number of leases in a row without an answer.
     unanswered: u32,
+    /// When it was given up.
+    failed_at: Timestamp,
 }
 
 impl Organization {
@@ -131,6 +133,37 @@ impl InMemoryRepository {
     /// Sets the instant that leases and delays are measured by. It is [`Timestamp::EPOCH`] at first.
     pub fn set_time(&self, now: Timestamp) {
         self.lock().now = now;
+    }
+
+    /// Removes all commands and outcomes that are too old. The rows of the enrollments stay.
+    #[expect(clippy::must_use_candidate, reason = "it removes, and the numbers are for logs")]
+    pub fn remove_expired(&self, retention: &Retention) -> Removed {
+        let mut state = self.lock();
+        let State { organizations, now, .. } = &mut *state;
+        let is_due =
+            |ended_at: Timestamp, age: Option<Duration>| age.is_some_and(|age| ended_at.saturating_add(age) <= *now);
+        let mut removed = Removed::default();
+        for Organization { snapshot, inbox, .. } in organizations.values_mut() {
+            let kept = snapshot.reference.enrollments.iter_mut().filter(|(_, stored)| stored.removed_at.is_none());
+            for (id, stored) in kept {
+                match (&stored.state, inbox.get_mut(id)) {
+                    (EnrollmentState::Failed, Some(row)) if is_due(row.failed_at, retention.failed) => {
+                        row.command = None;
+                        removed.commands += 1;
+                    }
+                    (EnrollmentState::Completed { report }, _)
+                        if stored.completed_at.is_some_and(|at| is_due(at, retention.completed)) =>
+                    {
+                        let report = report.without_outcomes();
+                        Arc::make_mut(stored).state = EnrollmentState::Completed { report };
+                        removed.reports += 1;
+                    }
+                    _ => continue,
+                }
+                Arc::make_mut(stored).removed_at = Some(*now);
+            }
+        }
+        removed
     }
 
     /// Changes rows without the engine, as the rest of a host does. Every aggregate that `edit` changes gets a new
@@ -236,6 +269,7 @@ impl Inbox for InMemoryRepository {
             due_at: Timestamp::EPOCH,
             lease: 0,
             unanswered: 0,
+            failed_at: Timestamp::EPOCH,
         };
         organization.inbox.insert(command.enrollment_id(), row);
         Ok(None)
@@ -288,7 +322,10 @@ impl Inbox for InMemoryRepository {
             (row.attempts, row.unanswered) = (row.attempts.saturating_add(1), 0);
             match failure.retry_after {
                 Some(delay) => row.due_at = now.saturating_add(delay),
-                None => Arc::make_mut(stored).state = EnrollmentState::Failed,
+                None => {
+                    Arc::make_mut(stored).state = EnrollmentState::Failed;
+                    row.failed_at = *now;
+                }
             }
             organization.end_lease(claim.enrollment_id);
         }
@@ -313,7 +350,7 @@ impl Inbox for InMemoryRepository {
         let stored = organization.snapshot.reference.enrollments.get_mut(&enrollment_id);
         let row = organization.inbox.get_mut(&enrollment_id);
         let (Some(stored), Some(row)) = (stored, row) else { return Ok(false) };
-        if stored.state != EnrollmentState::Failed {
+        if stored.state != EnrollmentState::Failed || stored.removed_at.is_some() {
             return Ok(false);
         }
         Arc::make_mut(stored).state = EnrollmentState::Accepted;
@@ -495,6 +532,23 @@ mod tests {
         let refused = commit(&mut repository, &creation(id(3), id(1), contact(1, PHONE)));
         assert_eq!(refused, Err(RepositoryErrorKind::Conflict));
         assert_eq!(repository.organizations(), [id(1), id(2)]);
+    }
+
+    #[test]
+    fn outcomes_older_than_the_retention_are_removed_once() {
+        let mut repository = repository();
+        let changes = creation(id(1), id(1), contact(2, OTHER_PHONE));
+        commit(&mut repository, &changes).unwrap();
+        let mut retention = Retention::keep();
+        retention.completed = Some(Duration::from_secs(60));
+        repository.set_time(changes.at().saturating_add(Duration::from_secs(59)));
+        assert_eq!(repository.remove_expired(&retention), Removed::default());
+        let removed_at = changes.at().saturating_add(Duration::from_secs(60));
+        repository.set_time(removed_at);
+        assert_eq!(repository.remove_expired(&retention).reports, 1);
+        assert_eq!(repository.remove_expired(&retention), Removed::default());
+        let enrollments = repository.snapshot(id(1)).unwrap().reference.enrollments;
+        assert_eq!(enrollments[&id(1)].removed_at, Some(removed_at));
     }
 
     #[test]

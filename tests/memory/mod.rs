@@ -1,7 +1,9 @@
 //! Seeds, host writes and dumps of the repository in memory.
 
+use enroll::inbox::Retention;
 use enroll::seed::{HostWrite, Seed};
 use enroll::{InMemoryRepository, OrganizationId, ReferenceData, RepositoryError, RepositoryErrorKind, Snapshot};
+use std::time::Duration;
 
 /// The repository in memory as a database.
 pub(crate) struct Memory(pub(crate) InMemoryRepository);
@@ -20,6 +22,13 @@ impl Memory {
         }
         let written = self.0.edit(organization_id, |snapshot| write.apply(snapshot)).unwrap();
         written.map_err(|e| RepositoryError::new(RepositoryErrorKind::Other, e))
+    }
+
+    #[allow(dead_code, reason = "not all tests use the inbox")]
+    pub(crate) fn remove_failed_commands(&self) {
+        let mut retention = Retention::keep();
+        retention.failed = Some(Duration::ZERO);
+        self.0.remove_expired(&retention);
     }
 
     pub(crate) fn dump(&self, organization_id: OrganizationId) -> Seed {

@@ -25,12 +25,13 @@ pub(crate) async fn insert(
     let (sequence, at) = (command.sequence_id().as_uuid(), command.at().as_datetime());
     let fingerprint = command.fingerprint();
     let (fingerprint, accepted) = (&fingerprint.as_bytes()[..], Json(command));
+    let erased = i64::from(command.erased_recipients());
     let ids = vec![id];
     let transaction = client.begin().await?;
     let [insert_queue, share_queue, wake_queue] = wake(statements, &organization);
     let queries: [Bound<'_>; 6] = [
         (&statements.add_organization, vec![&organization]),
-        (&statements.insert_accepted, vec![&organization, &id, &sequence, &fingerprint, &at, &accepted]),
+        (&statements.insert_accepted, vec![&organization, &id, &sequence, &fingerprint, &at, &accepted, &erased]),
         (&statements.enrollment, vec![&organization, &ids]),
         insert_queue,
         share_queue,

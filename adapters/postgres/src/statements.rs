@@ -352,8 +352,8 @@ statements! {
 
     // The inbox.
     insert_accepted = "insert into enroll.enrollments
-        (organization_id, id, sequence_id, fingerprint, at, state, command, due_at)
-        values ($1, $2, $3, $4, $5, 'accepted', $6, 'epoch')
+        (organization_id, id, sequence_id, fingerprint, at, state, command, erased_recipients, due_at)
+        values ($1, $2, $3, $4, $5, 'accepted', $6, $7, 'epoch')
         on conflict (organization_id, id) do nothing returning id";
     find = format!("select attempts, error, command, {ENROLLMENT} from enroll.enrollments
         where organization_id = $1 and id = $2");

@@ -5,13 +5,15 @@
 mod row_counts;
 mod support;
 
+use enroll::inbox::Retention;
 use enroll::seed::{HostWrite, Seed};
-use enroll::testing::conformance::Fixture;
+use enroll::testing::conformance::{Fixture, InboxFixture};
 use enroll::{OrganizationId, RepositoryError};
-use enroll_postgres::PostgresClient;
 use enroll_postgres::needs_postgres;
 use enroll_postgres::seed;
 use enroll_postgres::testing::{self, Server};
+use enroll_postgres::{PostgresClient, PostgresRepository};
+use std::time::Duration;
 use support::connect;
 
 struct PostgresFixture {
@@ -42,6 +44,14 @@ impl Fixture for PostgresFixture {
         let wrong = client.query(&row_counts::wrong_counts("postgres"), &[]).await.unwrap();
         assert!(wrong.is_empty(), "the counts of rows are right: {wrong:?}");
         seed::dump(&mut client, organization_id).await.unwrap()
+    }
+}
+
+impl InboxFixture for PostgresFixture {
+    async fn remove_failed_commands(&self) {
+        let mut retention = Retention::keep();
+        retention.failed = Some(Duration::ZERO);
+        PostgresRepository::connect(&self.url, 1).await.unwrap().remove_expired(&retention).await.unwrap();
     }
 }
 

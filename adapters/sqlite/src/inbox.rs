@@ -24,6 +24,7 @@ pub(crate) fn insert(
         command.fingerprint().as_bytes(),
         command.at().millis(),
         serde_json::to_string(command)?,
+        command.erased_recipients(),
     ])?;
     if inserted == 0 {
         return read::enrollment(connection, organization_id, id);
@@ -142,8 +143,8 @@ fn lease_number(claim: &Claim) -> i64 {
 const INSERT_ORGANIZATION: &str = "insert into enroll_organizations values (?1) on conflict do nothing";
 /// The enrollment is due immediately, even if its request has a later time.
 const INSERT: &str = "insert into enroll_enrollments \
-     (organization_id, id, sequence_id, fingerprint, at, command, state, due_at) \
-     values (?1, ?2, ?3, ?4, ?5, ?6, 'accepted', 0) on conflict (organization_id, id) do nothing";
+     (organization_id, id, sequence_id, fingerprint, at, command, erased_recipients, state, due_at) \
+     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'accepted', 0) on conflict (organization_id, id) do nothing";
 const FIND: &str = concat!(
     "select attempts, error, command, ",
     enrollments!(columns),

@@ -4,11 +4,13 @@
 #[path = "../../../tests/row_counts/mod.rs"]
 mod row_counts;
 
+use enroll::inbox::Retention;
 use enroll::seed::{HostWrite, Seed};
 use enroll::testing::Blocking;
-use enroll::testing::conformance::Fixture;
+use enroll::testing::conformance::{Fixture, InboxFixture};
 use enroll::{OrganizationId, RepositoryError};
 use enroll_sqlite::{SqliteRepository, seed, testing};
+use std::time::Duration;
 use tempfile::TempDir;
 
 struct SqliteFixture {
@@ -48,6 +50,14 @@ impl Fixture for SqliteFixture {
         let wrong = repository.connection().prepare(&row_counts::wrong_counts("sqlite")).unwrap().exists([]).unwrap();
         assert!(!wrong, "the counts of rows are right");
         seed::dump(repository.connection(), organization_id).unwrap()
+    }
+}
+
+impl InboxFixture for SqliteFixture {
+    async fn remove_failed_commands(&self) {
+        let mut retention = Retention::keep();
+        retention.failed = Some(Duration::ZERO);
+        self.repository().remove_expired(&retention).unwrap();
     }
 }
 

@@ -11,11 +11,12 @@ use super::setup::{
     BOB, BOBS_PHONE, FAYS_PHONE, NEW_PHONE, ORGANIZATION, OTHER_NEW_PHONE, OTHER_ORGANIZATION, Setup, TestRequest,
     assert_same, chain, commit, enrollment, given, id, load, opt_in, plan,
 };
-use super::{BlockOn, Fixture};
+use super::{BlockOn, Fixture, InboxFixture};
 use crate::answer::{EnrollError, ProcessOutcome, Receipt};
 use crate::command::{EnrollmentCommand, Retry, StoredCommand};
+use crate::contact::{ContactKeys, KeyKind};
 use crate::enroll::process_async;
-use crate::ids::EnrollmentId;
+use crate::ids::{EnrollmentId, OrganizationId};
 use crate::inbox::{AsyncInbox, Claim, Failure, InboxEntry};
 use crate::model::{Sequence, SequenceStatus};
 use crate::report::EnrollmentReport;
@@ -181,6 +182,22 @@ pub mod completion_commits_with_its_data {
         assert_same(&before, &setup.dump().await, "a second row");
     }
 
+    /// The row counts the recipients that were erased from the command. The plan still has them.
+    pub async fn a_plan_from_before_an_erasure_conflicts<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let request = TestRequest::phones(1, &[NEW_PHONE, FAYS_PHONE]);
+        let mut handle = setup.open().await;
+        let stale = finishing_changes(&request, &mut handle).await;
+        let mut command = request.command(&mut handle).await;
+        assert_eq!(command.erase(&ContactKeys::from_iter([(KeyKind::Phone, NEW_PHONE)])), 1);
+        assert_eq!(ok(handle.insert(&command).await), None);
+        assert_eq!(found(&setup, request.id).await.enrollment.erased_recipients, 1);
+        let before = setup.dump().await;
+        assert_eq!(commit(&mut handle, &stale).await, CONFLICT);
+        assert_same(&before, &setup.dump().await, "a plan with an erased recipient");
+        assert_eq!(processed(&setup, request.id, at(1)).await.outcomes.len(), 1);
+    }
+
     /// The next attempt completes the enrollment.
     pub async fn a_refused_completion_leaves_the_enrollment_accepted<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
@@ -217,7 +234,7 @@ pub mod completion_commits_with_its_data {
         assert_eq!(ended(&setup, request.id, at(2)).await, replayed);
         let entry = found(&setup, request.id).await;
         assert_eq!(entry.enrollment.state, EnrollmentState::Rejected { rejection: rejection.clone() });
-        assert_eq!((entry.enrollment.completed_at, entry.command), (Some(at(1)), None));
+        assert_eq!((entry.enrollment.completed_at, entry.command, entry.attempts), (Some(at(1)), None, 1));
         assert_eq!(claimed(&setup).await, None);
     }
 
@@ -303,15 +320,6 @@ pub mod one_worker_per_lease {
         processed(&setup, enrollment(1), at(1)).await;
         assert_eq!(found(&setup, enrollment(1)).await.attempts, 1);
         assert_eq!(claimed(&setup).await, None);
-    }
-
-    /// The clock of a caller can be ahead of the clock of the storage.
-    pub async fn a_request_instant_in_the_future_is_due_now<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
-        let setup = Setup::<F, B>::new().await;
-        let mut request = request_with_everything(1);
-        request.at = at(10 * 365 * 86400);
-        accepted(&setup, &request).await;
-        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(1)));
     }
 
     pub async fn an_empty_inbox_has_no_claim<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
@@ -627,6 +635,26 @@ pub mod retries_reset_the_attempts {
         assert!(!ok(handle.retry(ORGANIZATION, enrollment(2)).await), "nothing");
         assert_eq!(found(&setup, enrollment(1)).await.enrollment.state.as_str(), "completed");
     }
+
+    pub async fn an_enrollment_without_its_command_is_not_retried<F: InboxFixture, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let request = request_with_everything(1);
+        accepted(&setup, &request).await;
+        accepted(&setup, &TestRequest::phones(2, &[NEW_PHONE])).await;
+        let claim = claimed(&setup).await;
+        give_up(&setup, claim, "broken").await;
+        setup.fixture.remove_failed_commands().await;
+        assert!(!ok(setup.open().await.retry(ORGANIZATION, enrollment(1)).await));
+        let entry = found(&setup, enrollment(1)).await;
+        assert_eq!((entry.enrollment.state, entry.command), (EnrollmentState::Failed, None));
+        assert!(entry.enrollment.removed_at.is_some());
+        assert_eq!((entry.attempts, entry.error.as_deref()), (1, Some("broken")));
+        assert!(accepted(&setup, &request).await.replayed, "the request is recognized");
+        // Only failed enrollments lose their command.
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(2)));
+        assert_eq!(processed(&setup, enrollment(2), at(1)).await.outcomes.len(), 1);
+        assert_eq!(claimed(&setup).await, None);
+    }
 }
 
 /// Clause 8.
@@ -656,11 +684,94 @@ pub mod inbox_organizations_are_separate {
     }
 }
 
+/// Clause 9. The instants of requests and completions come from the clocks of callers and workers.
+#[doc(hidden)]
+pub mod one_clock {
+    use super::*;
+
+    pub async fn a_request_instant_in_the_future_is_due_now<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        let mut request = request_with_everything(1);
+        request.at = future();
+        accepted(&setup, &request).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(1)));
+    }
+
+    pub async fn instants_of_requests_change_no_lease<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let claim = claimed(&setup).await;
+        accepted_at(&setup, 2, future(), ORGANIZATION).await;
+        assert_eq!(claimed(&setup).await, None, "the lease ended");
+        release(&setup, claim, ENDED).await;
+        let claim = claimed_for(&setup, ENDED).await;
+        assert_eq!(claim.map(|claim| claim.enrollment_id), Some(enrollment(1)));
+        accepted_at(&setup, 3, PAST, ORGANIZATION).await;
+        // The ended lease has ended also for the oldest request, and the next one lasts.
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(3)));
+        assert_eq!(claimed(&setup).await, None);
+    }
+
+    pub async fn instants_of_requests_change_no_delay<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted(&setup, &request_with_everything(1)).await;
+        let claim = claimed(&setup).await;
+        release(&setup, claim, LEASE).await;
+        accepted_at(&setup, 2, future(), ORGANIZATION).await;
+        let claim = claimed(&setup).await;
+        assert_eq!(claim.map(|claim| claim.enrollment_id), Some(enrollment(2)), "the delay ended");
+        fail(&setup, claim, "the network", Some(LEASE)).await;
+        accepted_at(&setup, 3, future(), ORGANIZATION).await;
+        accepted_at(&setup, 4, PAST, OTHER_ORGANIZATION).await;
+        // The organization that was never claimed for comes first. The two older requests of the other one still wait.
+        for n in [4, 3] {
+            assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(n)), "a delay ended");
+        }
+    }
+
+    pub async fn instants_of_requests_change_no_turn<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        accepted_at(&setup, 1, future(), ORGANIZATION).await;
+        let first = claimed(&setup).await;
+        // The organization of the first claim has the oldest request now, and the other one was never claimed for.
+        accepted_at(&setup, 2, PAST, ORGANIZATION).await;
+        accepted_at(&setup, 3, future(), OTHER_ORGANIZATION).await;
+        release(&setup, first, LEASE).await;
+        for n in [3, 2] {
+            assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(n)));
+        }
+        assert_eq!(claimed(&setup).await, None);
+    }
+
+    /// The clock of a worker gives the instants of its completions.
+    pub async fn instants_of_completions_change_no_lease<F: Fixture<Repository: AsyncInbox>, B: BlockOn>() {
+        let setup = Setup::<F, B>::new().await;
+        for n in [1, 2, 3] {
+            accepted(&setup, &TestRequest::phones(n, &[NEW_PHONE])).await;
+        }
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(1)));
+        for (n, completed_at) in [(2, future()), (3, PAST)] {
+            processed(&setup, enrollment(n), completed_at).await;
+            assert_eq!(claimed(&setup).await, None, "the lease ended");
+        }
+        processed(&setup, enrollment(1), PAST).await;
+        accepted(&setup, &TestRequest::phones(4, &[NEW_PHONE])).await;
+        assert_eq!(claimed(&setup).await.map(|claim| claim.enrollment_id), Some(enrollment(4)), "the lease holds");
+    }
+}
+
 /// A lease or a delay that does not end during a case.
 const LEASE: Duration = Duration::from_secs(3600);
 /// A lease that has ended when it begins, or no delay.
 const ENDED: Duration = Duration::ZERO;
+/// An instant before all clocks.
+const PAST: Timestamp = Timestamp::EPOCH;
 const CONFLICT: Result<(), RepositoryErrorKind> = Err(RepositoryErrorKind::Conflict);
+
+/// Returns an instant after all clocks.
+fn future() -> Timestamp {
+    at(500 * 365 * 86400)
+}
 
 /// Returns the instant of the requests plus a number of seconds.
 #[expect(clippy::expect_used, reason = "the case fails")]
@@ -693,6 +804,18 @@ async fn accepted<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
     request: &TestRequest,
 ) -> Receipt {
     ok(request.accept(&mut setup.open().await).await)
+}
+
+/// Accepts a request with a number and an instant.
+async fn accepted_at<F: Fixture<Repository: AsyncInbox>, B: BlockOn>(
+    setup: &Setup<F, B>,
+    n: u64,
+    at: Timestamp,
+    organization_id: OrganizationId,
+) {
+    let mut request = TestRequest::phones(n, &[NEW_PHONE]).in_organization(organization_id);
+    request.at = at;
+    accepted(setup, &request).await;
 }
 
 #[expect(clippy::expect_used, reason = "the case fails")]

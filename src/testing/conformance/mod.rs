@@ -40,6 +40,12 @@ pub trait Fixture: Sized + Sync {
     fn dump(&self, organization_id: OrganizationId) -> impl Future<Output = Seed>;
 }
 
+/// The operations that the suite needs to test an inbox too.
+pub trait InboxFixture: Fixture<Repository: AsyncInbox> {
+    /// Removes the commands of all failed enrollments, as the inbox does with those that are too old.
+    fn remove_failed_commands(&self) -> impl Future<Output = ()>;
+}
+
 /// Runs the futures of a [`Fixture`] and of its handles, with the `block_on` of their runtime.
 pub trait BlockOn {
     /// Runs a future to its end. Several threads call it at the same time, but never inside another future.
@@ -74,7 +80,7 @@ macro_rules! conformance_tests {
     };
 }
 
-/// Makes a test of each case of the inbox. Call [`conformance_tests!`](crate::conformance_tests) first: this macro uses
+/// Makes a test of each case of the inbox, for an [`InboxFixture`](crate::testing::conformance::InboxFixture). Call [`conformance_tests!`](crate::conformance_tests) first: this macro uses
 /// its runtime and exemptions.
 #[macro_export]
 macro_rules! inbox_conformance_tests {
@@ -121,7 +127,7 @@ pub fn all_cases<F: Fixture + 'static, B: BlockOn + 'static>() -> Vec<Case> {
 
 /// Returns all cases of the inbox as values.
 #[must_use]
-pub fn all_inbox_cases<F: Fixture<Repository: AsyncInbox> + 'static, B: BlockOn + 'static>() -> Vec<Case> {
+pub fn all_inbox_cases<F: InboxFixture + 'static, B: BlockOn + 'static>() -> Vec<Case> {
     crate::__inbox_conformance_cases! { [as_values] }
 }
 
@@ -195,7 +201,7 @@ impl std::fmt::Debug for Case {
 }
 
 /// The clauses without exemptions.
-const WITHOUT_EXEMPTIONS: [&str; 7] = [
+const WITHOUT_EXEMPTIONS: [&str; 8] = [
     "all_or_nothing",
     "guards_hold",
     "unique_keys",
@@ -203,6 +209,7 @@ const WITHOUT_EXEMPTIONS: [&str; 7] = [
     "inserted_once",
     "completion_commits_with_its_data",
     "one_worker_per_lease",
+    "one_clock",
 ];
 
 #[doc(hidden)]
@@ -210,7 +217,7 @@ pub mod cases {
     pub use super::guarding::{guards_hold, one_version_per_aggregate};
     pub use super::inbox::{
         answers_belong_to_leases, completion_commits_with_its_data, inbox_organizations_are_separate, inserted_once,
-        one_worker_per_lease, only_failures_count, organizations_take_turns, retries_reset_the_attempts,
+        one_clock, one_worker_per_lease, only_failures_count, organizations_take_turns, retries_reset_the_attempts,
     };
     pub use super::reading::{
         byte_exact_keys, complete_load, empty_input, organizations_are_separate, read_what_was_written,
@@ -388,6 +395,7 @@ macro_rules! __inbox_conformance_cases {
                 the_second_worker_conflicts_then_returns_the_first_report,
                 only_an_accepted_enrollment_can_be_finished,
                 creating_an_accepted_enrollment_conflicts,
+                a_plan_from_before_an_erasure_conflicts,
                 a_refused_completion_leaves_the_enrollment_accepted,
                 an_archived_sequence_rejects_the_enrollment,
                 a_deleted_sequence_rejects_the_enrollment,
@@ -398,7 +406,6 @@ macro_rules! __inbox_conformance_cases {
                 an_organization_has_one_lease,
                 another_completion_does_not_end_the_lease,
                 a_completed_enrollment_is_not_claimed,
-                a_request_instant_in_the_future_is_due_now,
                 an_empty_inbox_has_no_claim,
                 many_workers_complete_each_enrollment_once,
             }
@@ -425,9 +432,17 @@ macro_rules! __inbox_conformance_cases {
             retries_reset_the_attempts {
                 a_failed_enrollment_is_accepted_again_without_attempts,
                 only_a_failed_enrollment_is_retried,
+                an_enrollment_without_its_command_is_not_retried,
             }
             inbox_organizations_are_separate {
                 an_enrollment_belongs_to_its_organization,
+            }
+            one_clock {
+                a_request_instant_in_the_future_is_due_now,
+                instants_of_requests_change_no_lease,
+                instants_of_requests_change_no_delay,
+                instants_of_requests_change_no_turn,
+                instants_of_completions_change_no_lease,
             }
         }
     };
