@@ -298,10 +298,10 @@ fn rows_to_fix_are_written_to_a_file(folder: &Folder, base: &TestDatabase) {
     assert!(wrote.starts_with("wrote 3 rows to fix to "), "{wrote}");
     assert_eq!(
         std::fs::read_to_string(&to_fix).unwrap(),
-        "\u{feff}Name,Phone,Opted out,Default Channel ID,problem\r\n\
-         Bob,12,,,phone number is not valid: not a number of its country\r\n\
-         Dee,2025550189,,x,`Default Channel ID`: is not a uuid\r\n\
-         Total,,,,\"has no phone number, which the step needs\"\r\n"
+        "\u{feff}Name,Phone,Opted out,Default Channel ID,row,problem\r\n\
+         Bob,12,,,3,phone number is not valid: not a number of its country\r\n\
+         Dee,2025550189,,x,5,Default Channel ID: is not a uuid\r\n\
+         Total,,,,6,\"has no phone number, which the step needs\"\r\n"
     );
     // A file that exists can be the list itself.
     let refused = error_line(&base.run(&list, &[&by_hand[..], &["--to-fix", path(&list)]].concat()));

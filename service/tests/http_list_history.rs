@@ -202,18 +202,18 @@ fn files_of_a_list_run_no_cell(service: &mut Service) {
     let rows = service.get(&format!("/v1/lists/{id}/rows.csv"));
     assert_eq!(rows.status, 200, "{rows:?}");
     let lines: Vec<&str> = rows.text.split_terminator("\r\n").collect();
-    assert_eq!(lines[0], "\u{feff}Phone,Name,Unsubscribed,Memo,outcome,reasons,notes");
-    assert_eq!(lines[1], "'+1 202 555 0140,Ann,,'=1+1,added,,");
-    assert!(lines[2].starts_with("junk,Bo,,,ignored,phone number is not valid"), "{}", lines[2]);
-    assert_eq!(lines[3], "'+1 202 555 0141,Cy,yes,,set_aside,`Unsubscribed`: the person opted out,");
-    assert_eq!(lines[4], "'+1 202 555 0140,Ann again,,\"a, \"\"b\"\"\",duplicate,,");
+    assert_eq!(lines[0], "\u{feff}Phone,Name,Unsubscribed,Memo,row,outcome,reasons,notes");
+    assert_eq!(lines[1], "'+1 202 555 0140,Ann,,'=1+1,2,Added,,");
+    assert!(lines[2].starts_with("junk,Bo,,,3,Ignored,phone number is not valid"), "{}", lines[2]);
+    assert_eq!(lines[3], "'+1 202 555 0141,Cy,yes,,5,Set aside,Unsubscribed: the person opted out,");
+    assert_eq!(lines[4], "'+1 202 555 0140,Ann again,,\"a, \"\"b\"\"\",6,Duplicate,the same person as row 2,");
     assert_eq!(lines.len(), 6);
 
     // Who opted out or is blocked is not a row to fix.
     let to_fix = service.get(&format!("/v1/lists/{id}/to_fix.csv"));
     let lines: Vec<&str> = to_fix.text.split_terminator("\r\n").collect();
-    assert_eq!(lines[0], "\u{feff}Phone,Name,Unsubscribed,Memo,problem");
-    assert!(lines[1].starts_with("junk,Bo,,,phone number is not valid"), "{}", lines[1]);
+    assert_eq!(lines[0], "\u{feff}Phone,Name,Unsubscribed,Memo,row,problem");
+    assert!(lines[1].starts_with("junk,Bo,,,3,phone number is not valid"), "{}", lines[1]);
     assert_eq!(lines.len(), 2);
 
     // It is a list again, in which the cells are as before.

@@ -287,6 +287,23 @@ fn a_list_that_was_accepted_before_has_its_outcomes(service: &mut Service) {
     // Another list of the same people would process them again.
     let other = previewed(service, &LIST.replace("Company", "Firm"), None);
     assert_eq!((&other["counts"]["reprocessed"], other.get("accepted_before")), (&json!(2), None));
+    // It names the request that enrolled them. A list over HTTP has its file too.
+    let earlier = |preview: &Value| preview["enrolled_before"].as_array().cloned().unwrap_or_default();
+    let of_run =
+        json!({"enrollment_id": before["list_id"], "accepted_at": report["reports"][0]["at"], "recipients": 2});
+    assert_eq!((earlier(&other), after.get("enrolled_before")), (vec![of_run], None));
+    assert_eq!(
+        service
+            .upload(&format!("/v1/lists?sequence_id={ACTIVE}"), "second.csv", LIST.replace("Company", "Firm"), None)
+            .status,
+        202
+    );
+    enroll(&["work", "--until-empty", "--database", &service.database], &[]);
+    let third = earlier(&previewed(service, &LIST.replace("Company", "Trade"), None));
+    assert_eq!((third.len(), &third[0]["file"], &third[0]["recipients"]), (1, &json!("second.csv"), &json!(2)));
+    assert_eq!(third[0]["list_id"], other["list_id"]);
+    // The numbers of an accepted list are those of the contacts.
+    assert_eq!(after["rows"][0]["read_as"], before["rows"][0]["read_as"]);
 }
 
 /// Returns a list of people. Each third person of the last half came before.

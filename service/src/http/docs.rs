@@ -338,6 +338,10 @@ pub(crate) struct ListPreviewDoc {
     /// have one.
     #[schema(nullable = false)]
     accepted_before: Option<AcceptedBeforeDoc>,
+    /// The lists and requests that put the people into the step who would be reprocessed: those with the most people,
+    /// the newest first. Absent if there are none, or if the list was accepted before.
+    #[schema(nullable = false)]
+    enrolled_before: Option<Vec<EarlierListDoc>>,
     inspection: InspectionDoc,
     /// The number of enrollment requests that the list needs.
     requests: usize,
@@ -358,6 +362,23 @@ pub(crate) struct AcceptedBeforeDoc {
     #[schema(format = DateTime)]
     accepted_at: String,
     state: ListStateDoc,
+}
+
+/// A list or a request that enrolled people of this list before.
+#[derive(ToSchema)]
+#[schema(as = EarlierList)]
+pub(crate) struct EarlierListDoc {
+    enrollment_id: Uuid,
+    /// Absent if it was not sent as a list over HTTP, or if the list was removed.
+    #[schema(nullable = false)]
+    list_id: Option<Uuid>,
+    /// The name of the file of the list.
+    #[schema(nullable = false)]
+    file: Option<String>,
+    #[schema(format = DateTime)]
+    accepted_at: String,
+    /// How many of the people it enrolled.
+    recipients: u64,
 }
 
 /// The state of a list: `accepted` until all of its requests have ended; then `failed` if one failed or was rejected.
@@ -456,6 +477,8 @@ pub(crate) struct PreviewJobDoc {
     list_id: Option<Uuid>,
     #[schema(nullable = false)]
     accepted_before: Option<AcceptedBeforeDoc>,
+    #[schema(nullable = false)]
+    enrolled_before: Option<Vec<EarlierListDoc>>,
     #[schema(nullable = false)]
     inspection: Option<InspectionDoc>,
     #[schema(nullable = false)]

@@ -31,7 +31,7 @@ use super::{App, sequence_not_found};
 use crate::audit;
 use crate::keys::Caller;
 use crate::run::enrolled_json;
-use crate::sql::{self, EnrollmentResult, EnrollmentRow, OutcomeFilter};
+use crate::sql::{self, EnrollmentResult, EnrollmentRow, NamedContact, OutcomeFilter};
 
 /// A response with one object.
 #[derive(Debug, Serialize, ToSchema)]
@@ -98,6 +98,8 @@ pub(crate) struct EnrollmentDetail {
     warnings: Vec<Warning>,
     #[schema(value_type = Vec<OutcomeDoc>)]
     outcomes: Vec<Outcome>,
+    /// The contacts of these outcomes, as they are stored now.
+    contacts: Vec<NamedContact>,
     /// The number of outcomes that match the filters.
     total: u64,
 }
@@ -105,7 +107,8 @@ pub(crate) struct EnrollmentDetail {
 impl EnrollmentDetail {
     fn without_report(summary: EnrollmentSummary) -> Self {
         let (accepted_keys, warnings, outcomes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { summary, counts: None, upload_tag: None, accepted_keys, warnings, outcomes, total: 0 }
+        let contacts = Vec::new();
+        Self { summary, counts: None, upload_tag: None, accepted_keys, warnings, outcomes, contacts, total: 0 }
     }
 }
 
@@ -268,6 +271,8 @@ pub(crate) async fn show(
     let filter = OutcomeFilter { dispositions, reasons };
     let all = if summary.removed_at.is_some() { 0 } else { counts.total() };
     let page = sql::outcomes(handle.handle()?, caller.organization_id, id, &filter, &pagination, all).await?;
+    let ids = page.data.iter().filter_map(|outcome| Some(outcome.contact_id?.as_uuid()));
+    let contacts = sql::named_contacts(handle.handle()?, caller.organization_id, ids).await?;
     let detail = EnrollmentDetail {
         summary,
         counts: Some(counts),
@@ -275,6 +280,7 @@ pub(crate) async fn show(
         accepted_keys: report.accepted_keys,
         warnings: report.warnings,
         outcomes: page.data,
+        contacts,
         total: page.total,
     };
     Ok(Json(Data { data: detail }))

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use enroll::report::{Counts, UploadTag};
-use enroll::{AsyncInbox, EnrollmentId, EnrollmentState, RepositoryError, SequenceId, Timestamp};
+use enroll::{AsyncInbox, ContactId, EnrollmentId, EnrollmentState, RepositoryError, SequenceId, Timestamp};
 
 use super::App;
 use super::cursor::{ListPage, Scope};
@@ -38,6 +38,7 @@ use crate::keys::Caller;
 use crate::people_lists::csv::ListFile;
 use crate::people_lists::rows::{ListedRow, RowFilter, StoredRows};
 use crate::sql::people_lists::{self, ListRow, ListState, ListTexts, RequestRow};
+use crate::sql::{self, NamedContact};
 
 /// A list of people, with the progress of its requests.
 #[derive(Debug, Serialize, ToSchema)]
@@ -89,6 +90,8 @@ pub(crate) struct ListDetail {
     enrollments: Vec<ListEnrollment>,
     /// A page of the rows that match the filters.
     rows: Vec<RowView>,
+    /// The contacts of these rows, as they are stored now.
+    contacts: Vec<NamedContact>,
     /// The number of rows that match the filters.
     total: u64,
 }
@@ -140,6 +143,10 @@ pub(crate) struct RowView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     column: Option<String>,
+    /// The contact that was enrolled, or that the row is ignored for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>, nullable = false)]
+    contact_id: Option<ContactId>,
     /// The row of the same person, of which this one is a duplicate.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -171,7 +178,7 @@ impl From<ListRow> for ListSummary {
 impl From<ListedRow> for RowView {
     fn from(row: ListedRow) -> Self {
         let (reasons, notes, problems) = (row.reasons_json(), row.notes(), row.problems());
-        let ListedRow { row, disposition, set_aside, texts, repeats_row, .. } = row;
+        let ListedRow { row, disposition, outcome, set_aside, texts, repeats_row } = row;
         let (mut phone, mut email, mut name) = (None, None, None);
         let cells = texts.map(|texts| {
             (phone, email, name) = (texts.phone, texts.email, texts.name);
@@ -188,6 +195,7 @@ impl From<ListedRow> for RowView {
             notes,
             description: (!problems.is_empty()).then(|| problems.join("; ")),
             column: set_aside.map(|row| row.column),
+            contact_id: outcome.and_then(|outcome| outcome.contact_id),
             repeats_row,
         }
     }
@@ -259,6 +267,9 @@ pub(crate) async fn show(
     let ListTexts { options, inspection, key_name, .. } = texts.ok_or_else(not_found)?;
     let rows = StoredRows::read(handle, caller.organization_id, row.id).await?;
     let (page, total) = rows.page(handle, &filter, &pagination).await?;
+    let outcomes = page.iter().filter_map(|row| row.outcome.as_ref());
+    let ids = outcomes.filter_map(|outcome| Some(outcome.contact_id?.as_uuid()));
+    let contacts = sql::named_contacts(handle, caller.organization_id, ids).await?;
     let enrollments = rows.requests.into_iter().filter_map(|RequestRow { enrollment, recipients, .. }| {
         Some(ListEnrollment { summary: enrollment?.into(), recipients })
     });
@@ -269,6 +280,7 @@ pub(crate) async fn show(
         inspection,
         enrollments: enrollments.collect(),
         rows: page.into_iter().map(Into::into).collect(),
+        contacts,
         total,
     };
     Ok(Json(Data { data: detail }))

@@ -1,6 +1,7 @@
 //! What a list would do: a rehearsal of its requests, and its rows with their outcomes.
 
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -9,11 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
+use enroll::contact::{Email, PhoneNumber};
 use enroll::report::Counts;
 use enroll::{
     AsyncRepository, ChangeSet, Disposition, Engine, EnrollError, Enrolled, Enrollment, EnrollmentId, EnrollmentKey,
-    EnrollmentState, OrganizationId, Outcome, Reason, ReferenceData, ReferenceQuery, Rehearsal, RepositoryError,
-    RepositoryErrorKind, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp, enroll_contacts_async,
+    EnrollmentState, OrganizationId, Outcome, ReadAs, Reason, ReferenceData, ReferenceQuery, Rehearsal,
+    RepositoryError, RepositoryErrorKind, Snapshot, SnapshotQuery, StepContactId, StoredEnrollment, Timestamp,
+    enroll_contacts_async,
 };
 use enroll_import::{RowCells, SetAside, SetAsideReason};
 
@@ -25,6 +28,8 @@ use super::lists::inspection_json;
 use crate::handles::HandlePool;
 use crate::list_request::add_counts;
 use crate::repeated_contacts::RepeatedContacts;
+use crate::sql;
+use crate::sql::people_lists::{EarlierList, earlier_lists};
 
 /// What a list would do. Its rows are in a temporary file.
 pub(crate) struct ListPreview {
@@ -106,7 +111,12 @@ impl ListPreview {
             return Err(ApiError::invalid("too_many", "/file".to_owned(), problem));
         }
         let mut rehearsed = Rehearsed::new()?;
-        let reads = PooledReads { handles: Arc::clone(&app.handles), organization_id: list.target.organization_id };
+        let enrolled_by = EnrolledBy::default();
+        let reads = PooledReads {
+            handles: Arc::clone(&app.handles),
+            organization_id: list.target.organization_id,
+            enrolled_by: Arc::clone(&enrolled_by),
+        };
         let mut rehearsal = Rehearsal::new(reads);
         let organization_id = list.target.organization_id;
         let mut requests = list.requests()?;
@@ -118,12 +128,17 @@ impl ListPreview {
                 Pace::Shared => Some(app.limits.share_of_checks(organization_id, MAX_BODY).await),
             };
             let Some(request) = requests.next().transpose()? else { break };
-            let enrolled = rehearse(&mut rehearsal, &engine, target, &request, &mut rehearsed).await?;
+            let mut enrolled = rehearse(&mut rehearsal, &engine, target, &request, &mut rehearsed).await?;
+            rehearsed.count_earlier(&enrolled, &enrolled_by);
+            if enrolled.read_as.is_empty() {
+                enrolled.read_as = stored_addresses(app, organization_id, &enrolled).await?;
+            }
             rehearsed.add(&request, &enrolled)?;
             done.fetch_add(request.request.to.len() as u64, Ordering::Relaxed);
         }
         drop(requests);
         drop(rehearsal);
+        rehearsed.find_earlier(app, organization_id).await?;
         let _share = match pace {
             Pace::Held => None,
             Pace::Shared => Some(app.limits.share_of_checks(organization_id, MAX_BODY).await),
@@ -202,6 +217,9 @@ struct Rehearsed {
     /// The disposition and the reasons of each recipient.
     filters: Vec<(u8, u32)>,
     before: Vec<State>,
+    /// For each earlier enrollment, the number of people that it enrolled and that would be reprocessed.
+    earlier: BTreeMap<EnrollmentId, u64>,
+    earlier_lists: Vec<EarlierList>,
 }
 
 /// The state of a request that was accepted before.
@@ -222,6 +240,8 @@ impl Rehearsed {
             outcomes: BufWriter::new(tempfile::tempfile().map_err(temporary_file)?),
             filters: Vec::new(),
             before: Vec::new(),
+            earlier: BTreeMap::new(),
+            earlier_lists: Vec::new(),
         })
     }
 
@@ -231,6 +251,27 @@ impl Rehearsed {
             EnrollmentState::Completed { .. } => State::Completed,
             _ => State::Failed,
         }));
+    }
+
+    /// Counts the people that another enrollment put into the step, by that enrollment.
+    fn count_earlier(&mut self, enrolled: &Enrolled, enrolled_by: &EnrolledBy) {
+        let enrolled_by = std::mem::take(&mut *enrolled_by.lock().unwrap_or_else(PoisonError::into_inner));
+        let outcomes = enrolled.report.outcomes.iter().filter(|o| o.disposition == Disposition::Reprocessed);
+        for id in outcomes.filter_map(|outcome| enrolled_by.get(&outcome.step_contact_id?)) {
+            *self.earlier.entry(*id).or_default() += 1;
+        }
+    }
+
+    /// Reads the lists of the earlier enrollments.
+    async fn find_earlier(&mut self, app: &App, organization_id: OrganizationId) -> Result<(), ApiError> {
+        let mut earlier: Vec<_> = std::mem::take(&mut self.earlier).into_iter().collect();
+        earlier.sort_by_key(|(_, people)| std::cmp::Reverse(*people));
+        earlier.truncate(MAX_EARLIER);
+        if !earlier.is_empty() {
+            let mut handle = app.handles.acquire(organization_id).await?;
+            self.earlier_lists = earlier_lists(handle.handle()?, organization_id, &earlier).await?;
+        }
+        Ok(())
     }
 
     fn add(&mut self, request: &RequestOfList, enrolled: &Enrolled) -> Result<(), ApiError> {
@@ -279,7 +320,7 @@ impl Rehearsed {
 
     /// Reads the list again, and writes each row with its outcome.
     fn finish(self, list: &mut UploadedList) -> Result<ListPreview, ApiError> {
-        let Self { requests, counts, warnings, outcomes, filters, before, .. } = self;
+        let Self { requests, counts, warnings, outcomes, filters, before, earlier_lists, .. } = self;
         let mut head = json!({
             "list_id": list.target.id,
             "inspection": inspection_json(&list.target.file_name, list.bytes, list.list.inspection()),
@@ -291,6 +332,8 @@ impl Rehearsed {
         });
         if let Some(before) = accepted_before(&before, requests, list.target.first.as_deref()) {
             head["accepted_before"] = before;
+        } else if !earlier_lists.is_empty() {
+            head["enrolled_before"] = json!(earlier_lists);
         }
         let mut outcomes = outcomes.into_inner().map_err(|e| temporary_file(e.into_error()))?;
         outcomes.rewind().map_err(temporary_file)?;
@@ -388,10 +431,34 @@ fn cut(text: &str) -> String {
     }
 }
 
+/// Returns the addresses of the contacts of a report that was stored.
+async fn stored_addresses(
+    app: &App,
+    organization_id: OrganizationId,
+    enrolled: &Enrolled,
+) -> Result<Vec<ReadAs>, ApiError> {
+    let ids = enrolled.report.outcomes.iter().filter_map(|outcome| Some(outcome.contact_id?.as_uuid()));
+    let mut handle = app.handles.acquire(organization_id).await?;
+    let contacts = sql::named_contacts(handle.handle()?, organization_id, ids).await?;
+    let contacts: BTreeMap<Uuid, _> = contacts.into_iter().map(|contact| (contact.id, contact)).collect();
+    let read_as = enrolled.report.outcomes.iter().map(|outcome| {
+        let contact = outcome.contact_id.and_then(|id| contacts.get(&id.as_uuid()));
+        let mut read_as = ReadAs::default();
+        read_as.phone = contact.and_then(|contact| PhoneNumber::parse(contact.phone.as_deref()?, None).ok());
+        read_as.email = contact.and_then(|contact| Email::parse(contact.email.as_deref()?).ok());
+        read_as
+    });
+    Ok(read_as.collect())
+}
+
+/// The enrollment that wrote a step contact last, for the step contacts that were read.
+type EnrolledBy = Arc<Mutex<BTreeMap<StepContactId, EnrollmentId>>>;
+
 /// Reads with a handle of the pool for each call, so that a long preview keeps no handle.
 struct PooledReads {
     handles: Arc<HandlePool<OrganizationId>>,
     organization_id: OrganizationId,
+    enrolled_by: EnrolledBy,
 }
 
 impl AsyncRepository for PooledReads {
@@ -402,7 +469,11 @@ impl AsyncRepository for PooledReads {
 
     async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
         let mut handle = self.handles.acquire(self.organization_id).await?;
-        handle.handle()?.inbox().load(query).await
+        let snapshot = handle.handle()?.inbox().load(query).await?;
+        let step_contacts = snapshot.contacts.values().flat_map(|contact| &contact.step_contacts);
+        let ids = step_contacts.filter_map(|step_contact| Some((step_contact.id, step_contact.enrollment_id?)));
+        self.enrolled_by.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+        Ok(snapshot)
     }
 
     async fn commit(&mut self, _: &ChangeSet) -> Result<(), RepositoryError> {
@@ -426,6 +497,8 @@ fn temporary_database(error: rusqlite::Error) -> ApiError {
 const SET_ASIDE: &str = "set_aside";
 /// The number of recipients that a preview can have. It keeps their contacts in memory.
 const MAX_RECIPIENTS: u64 = 250_000;
+/// The number of earlier enrollments that a preview looks up: those with the most people.
+const MAX_EARLIER: usize = 50;
 /// The number of bytes after which an answer gets no more rows.
 const MAX_ANSWER: usize = 16 << 20;
 /// The number of cells of a row, and of characters of a text, that an answer has.

@@ -15,8 +15,8 @@ impl ListFile {
     /// Returns the header: the titles of the list, then the columns of this file.
     pub(crate) fn header(self, titles: &[String]) -> String {
         let own: &[&str] = match self {
-            Self::Rows => &["outcome", "reasons", "notes"],
-            Self::ToFix => &["problem"],
+            Self::Rows => &["row", "outcome", "reasons", "notes"],
+            Self::ToFix => &["row", "problem"],
         };
         // Spreadsheets recognize UTF-8 by a byte order mark.
         let mut text = "\u{feff}".to_owned();
@@ -30,19 +30,43 @@ impl ListFile {
         if self == Self::ToFix && !row.can_be_fixed() {
             return true;
         }
-        let problems = row.problems().join("; ");
+        let number = row.row.to_string();
+        let mut problems = row.problems();
+        problems.extend(row.repeats_row.map(|first| format!("the same person as row {first}")));
+        let problems = for_people(&problems.join("; "));
         let notes: Vec<String> =
             row.notes().iter().filter_map(|note| Some(note["description"].as_str()?.to_owned())).collect();
-        let notes = notes.join("; ");
+        let notes = for_people(&notes.join("; "));
         let own: &[&str] = match self {
-            Self::Rows => &[row.disposition.unwrap_or_default(), &problems, &notes],
-            Self::ToFix => &[&problems],
+            Self::Rows => &[&number, row.disposition.map_or("", outcome_word), &problems, &notes],
+            Self::ToFix => &[&number, &problems],
         };
         // A cell beyond the header would move the columns of this file.
         let cells = texts.cells.iter().map(String::as_str).chain(std::iter::repeat("")).take(columns);
         push_line(text, cells.chain(own.iter().copied()));
         true
     }
+}
+
+/// Returns the words of a disposition. They are those of the page (`texts.js`).
+fn outcome_word(disposition: &'static str) -> &'static str {
+    match disposition {
+        "added" => "Added",
+        "re_added" => "Added again",
+        "reprocessed" => "Starts again",
+        "ignored" => "Ignored",
+        "duplicate" => "Duplicate",
+        "set_aside" => "Set aside",
+        "pending" => "Waiting",
+        "failed" => "Failed",
+        "erased" => "Erased",
+        other => other,
+    }
+}
+
+/// Replaces the marks of code, which mean nothing in a spreadsheet.
+fn for_people(text: &str) -> String {
+    text.replace('`', "'")
 }
 
 fn push_line<'c>(text: &mut String, cells: impl Iterator<Item = &'c str>) {

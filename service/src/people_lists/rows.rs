@@ -52,7 +52,7 @@ impl ListedRow {
     pub(crate) fn problems(&self) -> Vec<String> {
         let of_outcome = self.outcome.iter().flat_map(|outcome| &outcome.reasons).map(ToString::to_string);
         let set_aside = self.set_aside.as_ref();
-        of_outcome.chain(set_aside.map(|row| format!("`{}`: {}", row.column, row.description))).collect()
+        of_outcome.chain(set_aside.map(|row| format!("{}: {}", row.column, row.description))).collect()
     }
 
     /// Returns the notes of the outcome, and those of the cells if the texts are kept.

@@ -1,7 +1,7 @@
 //! The lists of the HTTP API. Every statement filters by organization.
 
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 use enroll::contact::{Address, BirthDate};
@@ -119,6 +119,36 @@ pub(crate) struct NamedContact {
     pub(crate) email: Option<String>,
     pub(crate) phone: Option<String>,
     pub(crate) external_id: Option<String>,
+}
+
+/// Returns the names and the keys of contacts. A contact that does not exist is absent.
+pub(crate) async fn named_contacts(
+    handle: &mut Handle,
+    organization_id: OrganizationId,
+    ids: impl Iterator<Item = Uuid>,
+) -> Result<Vec<NamedContact>, RepositoryError> {
+    let ids: BTreeSet<Uuid> = ids.collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut params = vec![Param::Id(organization_id.as_uuid())];
+    params.extend(ids.into_iter().map(Param::Id));
+    let places: Vec<String> = (2..=params.len()).map(|number| format!("${number}")).collect();
+    let sql = format!(
+        "select c.id, c.name, c.email, c.phone, c.external_id from enroll.contacts c
+        where c.organization_id = $1 and c.id in ({})",
+        places.join(", ")
+    );
+    let contacts = handle.query(&sql, &params, |row| {
+        Ok(NamedContact {
+            id: not_null(row.id()?)?,
+            name: row.text()?,
+            email: row.text()?,
+            phone: row.text()?,
+            external_id: row.text()?,
+        })
+    });
+    contacts.await
 }
 
 /// Returns a page of the contacts of a sequence, the newest first.

@@ -22,8 +22,8 @@ use uuid::Uuid;
 
 pub(crate) use self::enrollment::{EnrollmentResult, OutcomeFilter, enrollment, outcomes};
 pub(crate) use self::lists::{
-    ContactFilter, ContactRow, EnrollmentRow, SequenceRow, StepContactRow, contacts, enrollments, has_sequence,
-    sequences, step_contacts,
+    ContactFilter, ContactRow, EnrollmentRow, NamedContact, SequenceRow, StepContactRow, contacts, enrollments,
+    has_sequence, named_contacts, sequences, step_contacts,
 };
 pub(crate) use self::reference::{
     ChannelRow, CustomObjectRow, SequenceTitle, channels, custom_objects, sequence_titles,

@@ -233,6 +233,62 @@ async fn add_progress(
     Ok(())
 }
 
+/// A list or a request that enrolled people before.
+#[derive(Debug, Serialize)]
+pub(crate) struct EarlierList {
+    /// The enrollment, or the first one that was found of a list.
+    pub(crate) enrollment_id: EnrollmentId,
+    /// Absent if it was not sent as a list over HTTP, or if the list was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) list_id: Option<EnrollmentId>,
+    /// The name of the file of the list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
+    pub(crate) accepted_at: Timestamp,
+    /// How many of the people it enrolled.
+    pub(crate) recipients: u64,
+}
+
+/// Returns the lists of enrollments with their numbers of people, the newest first.
+pub(crate) async fn earlier_lists(
+    handle: &mut Handle,
+    organization_id: OrganizationId,
+    enrollments: &[(EnrollmentId, u64)],
+) -> Result<Vec<EarlierList>, RepositoryError> {
+    let mut params = vec![Param::Id(organization_id.as_uuid())];
+    params.extend(enrollments.iter().map(|(id, _)| Param::Id(id.as_uuid())));
+    let places: Vec<String> = (2..=params.len()).map(|number| format!("${number}")).collect();
+    let sql = format!(
+        "select e.id, e.at, l.id, l.file, l.at from enroll.enrollments e
+        left join enroll_service.list_requests r on r.organization_id = e.organization_id and r.enrollment_id = e.id
+        left join enroll_service.lists l on l.organization_id = r.organization_id and l.id = r.list_id
+        where e.organization_id = $1 and e.id in ({}) order by e.at, e.id, l.id",
+        places.join(", ")
+    );
+    let found = handle.query(&sql, &params, |row| {
+        let enrollment_id = EnrollmentId::from_uuid(not_null(row.id()?)?);
+        let accepted_at = not_null(row.instant()?)?;
+        let (list_id, file) = (row.id()?.map(EnrollmentId::from_uuid), row.text()?);
+        let accepted_at = instant(row)?.unwrap_or(accepted_at);
+        let people = enrollments.iter().find(|(id, _)| *id == enrollment_id);
+        let recipients = people.map_or(0, |(_, people)| *people);
+        Ok(EarlierList { enrollment_id, list_id, file, accepted_at, recipients })
+    });
+    let mut lists: Vec<EarlierList> = Vec::new();
+    for row in found.await? {
+        // One enrollment can be a request of two lists.
+        if lists.iter().any(|list| list.enrollment_id == row.enrollment_id) {
+            continue;
+        }
+        match lists.iter_mut().find(|list| row.list_id.is_some() && list.list_id == row.list_id) {
+            Some(list) => list.recipients += row.recipients,
+            None => lists.push(row),
+        }
+    }
+    lists.reverse();
+    Ok(lists)
+}
+
 /// What a list keeps next to its rows, as JSON.
 #[derive(Debug)]
 pub(crate) struct ListTexts {
