@@ -1,12 +1,15 @@
 // A list that was accepted: its progress, its result, and its downloads.
 
-import { ServiceError, call, download } from './api.js';
+import { PAGE_LIMIT, ServiceError, call, download } from './api.js';
 import { announce, count, fill, h, instant, notice, number, people, sentence, sleep } from './dom.js';
 import { badge, countsText, enrolledOf } from './history.js';
 import { organization, sequenceTitle, stepPosition } from './organization.js';
-import { PagedPeople, personOfRow } from './people.js';
+import { AllPeople, PagedPeople, personOfRow } from './people.js';
 import { PeopleTable, allTexts } from './people_table.js';
 import { CHANNEL_KINDS } from './texts.js';
+
+/** The number of people that can be searched and sorted in the browser. */
+const MOST_IN_MEMORY = 4000;
 
 export async function acceptedList(main, { parameters: [id], signal }) {
   const path = `/v1/lists/${id}`;
@@ -59,7 +62,7 @@ export async function acceptedList(main, { parameters: [id], signal }) {
     title.textContent = `Enrolled: ${enrolledOf(counts, all)}`;
     document.title = `${title.textContent} · enroll`;
     const tag = list.upload_tag?.name ?? list.upload_tag;
-    lead.append(h('br'), `File ${list.file}. ${countsText(list.counts)}${tag ? ` Their tag is “${tag}”.` : ''}`);
+    lead.append(h('br'), `File ${list.file}. ${countsText(list.counts)}${tag ? ` In your contacts, these people have the tag “${tag}”.` : ''}`);
     const problems = (list.enrollments ?? []).filter(({ state }) => state === 'failed' || state === 'rejected')
       .map(({ state, recipients, error }) => h('p', {}, `${people(recipients)} were not enrolled: the request ${state === 'failed' ? 'failed' : 'was rejected'}. `, (error?.errors ?? []).map(({ description }) => sentence(description)).join(' ')));
     fill(notices, ...(problems.length ? [notice('bad', problems)] : []));
@@ -68,13 +71,29 @@ export async function acceptedList(main, { parameters: [id], signal }) {
       list.state === 'failed' ? h('button', { type: 'button', class: 'primary', on: { click: retry } }, 'Retry what failed') : '',
       saver('rows.csv', `${name}-result.csv`, 'Download all rows'), saver('to_fix.csv', `${name}-to-fix.csv`, 'Download the rows to fix'),
       h('a', { class: 'button', href: '#/new' }, 'New list'));
-    const context = { step: (step) => stepPosition(own, step), acceptedKeys: list.accepted_keys };
+    const context = { step: (step) => stepPosition(own, step), acceptedKeys: list.accepted_keys, isEnrolled: true };
     const columns = list.inspection?.columns ?? [];
-    const source = new PagedPeople(async (filter) => {
-      const page = await read(filter);
-      return { people: page.rows.map((row) => personOfRow(row, columns, context)), total: page.total };
-    });
-    const table = new PeopleTable({ source, counts, caption: `What became of ${people(all)}`, phone: 'Phone', details: allTexts });
+    const peopleOf = (page) => {
+      const contacts = new Map(page.contacts.map((contact) => [contact.id, contact]));
+      return page.rows.map((row) => personOfRow(row, columns, { ...context, contacts }));
+    };
+    let source;
+    if (all <= MOST_IN_MEMORY) {
+      const everyone = [];
+      do {
+        const page = await read({ limit: PAGE_LIMIT, offset: everyone.length });
+        if (!page.rows.length) break;
+        everyone.push(...peopleOf(page));
+      } while (everyone.length < all);
+      counts.noted = everyone.filter(({ notes }) => notes.length).length;
+      source = new AllPeople(everyone);
+    } else {
+      source = new PagedPeople(async (filter) => {
+        const page = await read(filter);
+        return { people: peopleOf(page), total: page.total };
+      });
+    }
+    const table = new PeopleTable({ source, counts, caption: `What became of ${people(all)}`, phone: 'Number used', details: allTexts });
     fill(place, table.element);
     signal.addEventListener('abort', () => table.stop());
     await table.start();
@@ -108,7 +127,7 @@ export async function acceptedList(main, { parameters: [id], signal }) {
     const { request = {}, edits = [] } = options;
     const step = request.step_id && own.sequences.flatMap(({ steps }) => steps).find((each) => each.id === request.step_id);
     const parts = [step && `step ${step.position} by ${CHANNEL_KINDS[step.channel_kind] ?? step.channel_kind}`, request.from && `from ${request.from}`,
-      request.schedule_at && `scheduled for ${instant(request.schedule_at)}`, edits.length > 0 && `with ${count(edits.length, 'change')} of rows`,
+      request.schedule_at && `scheduled for ${instant(request.schedule_at)}`, edits.length > 0 && `with changes in ${count(new Set(edits.map(({ row }) => row)).size, 'row')}`,
       requests > 1 && `in ${number(requests)} parts`].filter(Boolean);
     return parts.length ? sentence(parts.join(', ')) : '';
   }

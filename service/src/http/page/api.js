@@ -3,7 +3,7 @@
 import { announce, count, sleep } from './dom.js';
 
 const KEY_HEADER = document.querySelector('meta[name=key-header]').content;
-const PAGE_LIMIT = 500;
+export const PAGE_LIMIT = 500;
 const ATTEMPTS = 8;
 
 /** The key of this tab. It is kept until the tab is closed. */

@@ -1,12 +1,12 @@
 // The step in which each column of the file gets a field.
 
 import { organization } from './organization.js';
-import { announce, bytes, count, field, fill, h, notice, number, people, select, sentence, showFieldError } from './dom.js';
+import { announce, count, field, fill, h, notice, number, people, select, sentence, showFieldError } from './dom.js';
 import { changed, draft, fieldOf, keep } from './draft.js';
 import { FIELDS, FORMATS, KEY_FIELDS, fieldName } from './texts.js';
-import { inspect, placeErrors } from './new_list.js';
+import { NO_ROWS, inspect, placeErrors } from './new_list.js';
 
-const DELIMITERS = [{ value: '', text: 'Found in the file' }, { value: ',', text: 'Comma' }, { value: ';', text: 'Semicolon' }, { value: 'tab', text: 'Tab' }, { value: '|', text: 'Vertical bar' }];
+const DELIMITERS = [{ value: ',', text: 'Comma' }, { value: ';', text: 'Semicolon' }, { value: 'tab', text: 'Tab' }, { value: '|', text: 'Vertical bar' }];
 const ENCODINGS = ['utf-8', 'windows-1252', 'iso-8859-2', 'windows-1250', 'windows-1251', 'macintosh', 'utf-16le', 'utf-16be', 'shift_jis', 'gb18030', 'big5', 'euc-kr'];
 
 export async function columns(content, { signal }) {
@@ -14,14 +14,16 @@ export async function columns(content, { signal }) {
   const own = await organization();
   const known = inspection.columns.filter((column) => column.title || column.samples.length);
   const problem = h('div');
+  const notes = h('div');
   const rows = known.map((column) => row(column));
   const unread = known.filter((column) => !fieldOf(column) && !column.consent).length;
 
-  fill(content, h('h1', {}, 'What is in the columns?'), h('p', { class: 'lead' }, facts(inspection)), problem, warnings(), reading(),
+  fill(content, h('h1', {}, 'What is in the columns?'), h('p', { class: 'lead' }, facts(inspection)), problem, notes, reading(),
     h('table', { class: 'rows columns' }, h('caption', {}, `${count(known.length, 'column')} of ${draft.name}${unread ? `. ${count(unread, 'column')} not used, since no field is known for the title.` : ''}`),
       h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Column'), h('th', { scope: 'col' }, 'First values'), h('th', { scope: 'col' }, 'Used as'))),
       h('tbody', {}, rows)),
     firstRows(), h('div', { class: 'actions' }, h('button', { type: 'button', class: 'primary', on: { click: next } }, 'Continue'), h('a', { class: 'button', href: '#/new' }, 'Another file')));
+  fill(notes, warnings());
   for (const error of draft.errors.filter((each) => each.step === 'columns' && each.field)) {
     const control = document.getElementById(error.field);
     if (control) { control.closest('details').open = true; showFieldError(control, sentence(error.text)); control.focus(); }
@@ -69,13 +71,20 @@ export async function columns(content, { signal }) {
     menu.closest('tr').classList.toggle('unused', !menu.value);
     fill(problem);
     changed();
+    fill(notes, warnings());
   }
 
   function next() {
+    if (!inspection.rows) { fill(problem, notice('bad', sentence(NO_ROWS))); return; }
     const used = known.map(fieldOf);
     const undecided = known.filter((column) => column.consent && !draft.mapping[column.position]);
     if (!used.some((each) => KEY_FIELDS.includes(each))) return refuse('Choose which column is the phone, the email or the external id.', known[0]);
-    if (undecided.length) return refuse(`Choose what “${undecided[0].title}” means before you continue.`, undecided[0]);
+    if (undecided.length) {
+      refuse(`Choose what “${undecided[0].title}” means before you continue.`, undecided[0]);
+      // The box above says it.
+      fill(notes, warnings(undecided[0]));
+      return;
+    }
     location.hash = '#/new/options';
   }
 
@@ -84,8 +93,11 @@ export async function columns(content, { signal }) {
     document.getElementById(`column-${column.position}`)?.focus();
   }
 
-  function warnings() {
-    return inspection.warnings.filter(({ code }) => !['unknown_column', 'no_key_column'].includes(code)).map((warning) => {
+  /** The notices that still ask for something. */
+  function warnings(except) {
+    const decided = (position) => draft.mapping[position] || position === except?.position;
+    const open = ({ code, position }) => !['unknown_column', 'no_key_column'].includes(code) && !(code === 'consent_not_mapped' && decided(position));
+    return inspection.warnings.filter(open).map((warning) => {
       if (warning.code === 'encoding_guessed') {
         const examples = warning.examples.map(({ row: line, text }) => h('li', {}, `Row ${line}: ${text}`));
         return notice('warn', h('p', {}, `The file does not say how its letters are written. Check that these cells are right. If not, choose another encoding below.`), h('ul', {}, examples));
@@ -102,7 +114,7 @@ export async function columns(content, { signal }) {
     const again = (name) => async (event) => {
       draft.options[name] = event.target.value;
       // Another sheet or delimiter has other columns.
-      if (name !== 'encoding') Object.assign(draft, { mapping: {}, edits: [] });
+      if (name !== 'encoding') Object.assign(draft, { mapping: {}, edits: [], undo: [] });
       changed();
       announce('Reading the file again…');
       try {
@@ -125,7 +137,7 @@ export async function columns(content, { signal }) {
       const names = [...new Set([inspection.encoding.toLowerCase(), ...ENCODINGS])];
       parts.push(field('Encoding', select(names.map((value) => ({ value, text: value.toUpperCase() })), inspection.encoding.toLowerCase(), { id: 'encoding', on: { change: again('encoding') } })));
     }
-    if (inspection.delimiter) parts.push(field('Separator of the cells', select(DELIMITERS, draft.options.delimiter ?? '', { id: 'delimiter', on: { change: again('delimiter') } })));
+    if (inspection.delimiter) parts.push(field('Separator of the cells', select(DELIMITERS, { '\t': 'tab' }[inspection.delimiter] ?? inspection.delimiter, { id: 'delimiter', on: { change: again('delimiter') } })));
     if (!parts.length) return null;
     return h('details', { open: sheets.length > 1 || inspection.encoding_guessed }, h('summary', {}, 'How the file is read'), h('div', { class: 'pair' }, parts));
   }
@@ -134,14 +146,14 @@ export async function columns(content, { signal }) {
     if (!inspection.sample_rows?.length) return null;
     const heads = inspection.columns.map(({ title, position }) => h('th', { scope: 'col' }, title || String(position)));
     const lines = inspection.sample_rows.map(({ row: line, cells }) => h('tr', {}, h('th', { scope: 'row' }, line), inspection.columns.map((_, n) => h('td', {}, cells[n] ?? ''))));
-    return h('details', {}, h('summary', {}, `The first ${count(inspection.sample_rows.length, 'row')} of the file`),
+    return h('details', {}, h('summary', {}, inspection.sample_rows.length === 1 ? 'The first row of the file' : `The first ${count(inspection.sample_rows.length, 'row')} of the file`),
       h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'The first rows of the file' }, h('table', { class: 'plain' }, h('caption', { class: 'unseen' }, 'The first rows of the file'), h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Row'), heads)), h('tbody', {}, lines))));
   }
 }
 
 function facts(inspection) {
-  const parts = [people(inspection.rows), FORMATS[inspection.format] ?? inspection.format.toUpperCase(), bytes(inspection.bytes)];
+  const parts = [`${people(inspection.rows)} in ${FORMATS[inspection.format] ?? inspection.format.toUpperCase()}`];
   if (inspection.sheet) parts.push(`sheet “${inspection.sheet}”`);
   if (inspection.header_row > 1) parts.push(`titles in row ${number(inspection.header_row)}`);
-  return `${parts.join(', ')}. The service suggests what each column is. Check it, and change it where it is wrong.`;
+  return `${parts.join(', ')}. Check what each column is used as.`;
 }

@@ -28,7 +28,8 @@ export function capitalize(text) { return text.charAt(0).toUpperCase() + text.sl
 
 /** Returns a text as a sentence. */
 export function sentence(text) {
-  const trimmed = String(text ?? '').trim();
+  // The service marks names with the marks of code.
+  const trimmed = String(text ?? '').trim().replace(/`([^`]*)`/g, '“$1”');
   return trimmed && capitalize(/[.!?…]$/.test(trimmed) ? trimmed : `${trimmed}.`);
 }
 

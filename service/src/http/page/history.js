@@ -7,8 +7,8 @@ import { STATES } from './texts.js';
 
 const PAGE = 25;
 const KINDS = {
-  lists: { path: '/v1/lists', title: 'Lists', states: ['accepted', 'completed', 'failed'], empty: 'No list was enrolled yet.' },
-  enrollments: { path: '/v1/enrollments', title: 'Enrollments', states: ['accepted', 'completed', 'rejected', 'failed'], empty: 'No one was enrolled yet.' },
+  lists: { path: '/v1/lists', title: 'Lists', word: 'list', states: ['accepted', 'completed', 'failed'], empty: 'No list was enrolled yet with this page or over the API.' },
+  enrollments: { path: '/v1/enrollments', title: 'Enrollments', word: 'enrollment', states: ['accepted', 'completed', 'rejected', 'failed'], empty: 'No one was enrolled yet.' },
 };
 
 export async function history(main, { parameters: [name], signal }) {
@@ -32,7 +32,7 @@ export async function history(main, { parameters: [name], signal }) {
     cursor = page.metadata?.next_cursor ?? null;
     more.hidden = !cursor;
     table.hidden = !body.children.length;
-    total.textContent = body.children.length ? `${number(body.children.length)} of ${number(page.total)}` : kind.empty;
+    total.textContent = body.children.length ? `${number(body.children.length)} of ${count(page.total, kind.word)}` : kind.empty;
     if (first) body.children[first]?.querySelector('a')?.focus();
   }
 
@@ -50,12 +50,12 @@ export async function history(main, { parameters: [name], signal }) {
 
   function listRow(list) {
     const counts = list.counts ?? {};
-    const parts = [['added', 'added'], ['re_added', 'added again'], ['reprocessed', 'reprocessed'], ['ignored', 'ignored'], ['duplicate', 'duplicate']];
+    const parts = [['added', 'added'], ['re_added', 'added again'], ['reprocessed', 'started again'], ['ignored', 'ignored'], ['duplicate', 'duplicate']];
     const texts = parts.filter(([code]) => counts[code]).map(([code, text]) => `${number(counts[code])} ${text}`);
     if (list.set_aside) texts.push(`${number(list.set_aside)} set aside`);
     return h('tr', {}, cell('File', h('a', { href: `#/lists/${list.id}` }, list.file)), cell('Sequence', sequenceTitle(own, list.sequence_id)),
-      cell('State', badge(list.state), list.state === 'accepted' && h('span', { class: 'soft' }, ` ${number(list.requests_completed)} of ${number(list.requests)}`)),
-      cell('People', h('strong', {}, number(list.recipients)), texts.length > 0 && h('span', { class: 'soft' }, texts.join(', '))),
+      cell('State', badge(list.state), list.state === 'accepted' && h('span', { class: 'soft' }, ` ${number(list.requests_completed)} of ${count(list.requests, 'part')}`)),
+      cell('People', h('strong', {}, people(list.recipients + list.set_aside)), texts.length > 0 && h('span', { class: 'soft' }, texts.join(', '))),
       cell('Accepted', instant(list.accepted_at)), cell('', list.state === 'failed' && retryButton(`/v1/lists/${list.id}/retry`, list.file)));
   }
 
@@ -76,7 +76,7 @@ export async function history(main, { parameters: [name], signal }) {
 
   const tab = (key, text) => h('a', { href: key === 'lists' ? '#/history' : `#/history/${key}`, 'aria-current': KINDS[key] === kind ? 'page' : undefined }, text);
   const view = [h('h1', {}, 'History'), h('nav', { class: 'tabs', 'aria-label': 'Kind of history' }, tab('lists', 'Lists'), tab('enrollments', 'All enrollments')),
-    h('p', { class: 'hint' }, kind === KINDS.lists ? 'Files that were enrolled with this page or over the API.' : 'Every request over the API. A list has one for each 4,000 people.'),
+    h('p', { class: 'hint' }, kind === KINDS.lists ? 'Files that were enrolled with this page or over the API. The command line has its lists under “All enrollments”.' : 'Every request, from this page, the API or the command line. A list has one for each 4,000 people.'),
     problem, h('div', { class: 'filters' }, h('div', { class: 'field' }, h('label', { for: 'state' }, 'State'), state)), total, table, h('div', { class: 'actions' }, more)];
   await read().catch((error) => { if (!(error instanceof ServiceError) || error.status === 401) throw error; failed(error); });
   fill(main, ...view);

@@ -2,11 +2,12 @@
 
 import { ServiceError, upload } from './api.js';
 import { announce, bytes, fill, h, notice, people, sentence } from './dom.js';
-import { draft, keep, readingOptions, restore, take } from './draft.js';
+import { draft, keep, kept, readingOptions, refuse, restore, take } from './draft.js';
 import { columns } from './columns.js';
 import { options } from './options.js';
 import { preview } from './preview.js';
 
+export const NO_ROWS = 'the file has titles, but no rows with people below them; add rows, or choose another file';
 const STEPS = [['', 'File', file], ['columns', 'Columns', columns], ['options', 'Options', options], ['preview', 'Preview', preview]];
 
 export async function newList(main, { parameters: [step = '', previewId], signal }) {
@@ -77,9 +78,9 @@ async function file(content, { signal }) {
   const next = h('a', { class: 'button primary', href: '#/new/columns', hidden: !draft.file || !draft.inspection }, 'Continue');
   fill(content, h('h1', {}, 'Enroll a list'),
     h('p', { class: 'lead' }, 'Add people to a step of a sequence. A preview shows what would become of each person, and writes nothing.'),
-    waiting && notice('warn', h('p', {}, h('strong', {}, `Choose ${draft.name} again.`), ' A browser does not keep a file when the page is loaded again. Your choices for it are kept.')),
+    waiting && h('div', { id: 'waiting' }, notice('warn', h('p', {}, h('strong', {}, `Choose ${draft.name} again.`), ' A browser does not keep a file when the page is loaded again. Your choices for it are kept.'))),
     drop, input, progress, problem,
-    h('p', { class: 'hint' }, 'The first rows need titles, such as Phone, Email or Name, in any of seven languages. ',
+    h('p', { class: 'hint' }, 'The columns need titles, such as Phone, Email or Name, in English, German, French, Spanish, Portuguese, Italian or Dutch. ',
       h('a', { href: '/sample.csv', download: 'sample.csv' }, 'Download a sample file')),
     h('div', { class: 'actions' }, next));
   if (draft.file) showFile();
@@ -89,6 +90,15 @@ async function file(content, { signal }) {
   window.addEventListener('dragleave', (event) => { if (!event.relatedTarget) over(false)(); }, { signal });
   window.addEventListener('drop', (event) => { over(false)(); choose(event.dataTransfer.files[0]); }, { signal });
 
+  function refused(chosen, before, texts) {
+    refuse(before);
+    document.getElementById('file-name').textContent = 'Choose another list of people';
+    document.getElementById('file-facts').textContent = 'or drop it here: CSV, Excel, OpenDocument or JSON';
+    next.hidden = true;
+    fill(problem, notice('bad', h('p', {}, h('strong', {}, `${chosen.name} cannot be used.`)), texts.map((text) => h('p', {}, sentence(text)))));
+    drop.focus();
+  }
+
   function showFile() {
     document.getElementById('file-name').textContent = draft.file.name;
     const rows = draft.inspection ? `${people(draft.inspection.rows)} · ` : '';
@@ -97,7 +107,9 @@ async function file(content, { signal }) {
 
   async function choose(chosen) {
     if (!chosen) return;
+    const before = waiting && !draft.file ? kept() : {};
     take(chosen);
+    document.getElementById('waiting')?.remove();
     showFile();
     fill(problem);
     progress.hidden = false;
@@ -105,14 +117,13 @@ async function file(content, { signal }) {
     announce(`Reading ${chosen.name}…`);
     try {
       await inspect(signal, (part) => { progress.value = part; });
+      // Another sheet can have people: the next step has the choice.
+      if (!draft.inspection.rows && !(draft.inspection.sheets?.length > 1)) return refused(chosen, before, [NO_ROWS]);
       location.hash = '#/new/columns';
     } catch (error) {
       if (signal.aborted) return;
       placeErrors(error);
-      const lines = draft.errors.map(({ text }) => h('p', {}, sentence(text)));
-      draft.errors = [];
-      fill(problem, notice('bad', lines));
-      drop.focus();
+      refused(chosen, before, draft.errors.map(({ text }) => text));
     } finally {
       progress.hidden = true;
       announce('');

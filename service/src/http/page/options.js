@@ -22,7 +22,7 @@ export async function options(content) {
   const step = h('select', { id: 'step_id', on: { change: () => { chosen.step_id = step.value; chosen.from = ''; changed(); fillSenders(); } } });
   const from = h('select', { id: 'from', on: on('from') });
   const region = select([{ value: '', text: 'The country of the sender' }, ...regions()], chosen.default_region ?? '', { id: 'default_region', on: on('default_region') });
-  const schedule = h('input', { id: 'schedule_at', type: 'datetime-local', value: draft.schedule, disabled: !draft.schedule, 'aria-label': 'Date and time', on: { change: () => { draft.schedule = schedule.value; changed(); } } });
+  const schedule = h('input', { id: 'schedule_at', type: 'datetime-local', value: draft.schedule, hidden: !draft.schedule, 'aria-label': 'Date and time', on: { change: () => { draft.schedule = schedule.value; changed(); } } });
   const used = (draft.inspection?.columns ?? []).map(fieldOf);
   const parts = [
     field('Sequence', sequence), field('Step', step), field('Sender', from, { hint: 'The channel that contacts these people.' }),
@@ -65,14 +65,16 @@ export async function options(content) {
   function when() {
     const radio = (text, later) => {
       const input = h('input', { type: 'radio', name: 'when', checked: later === Boolean(draft.schedule), on: { change: () => {
-        schedule.disabled = !later;
+        schedule.hidden = !later;
+        zoneHint.hidden = !later;
         if (later) schedule.focus(); else { draft.schedule = ''; schedule.value = ''; changed(); showFieldError(schedule, ''); }
       } } });
       return h('label', { class: 'choice' }, input, text);
     };
     const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    const zoneHint = h('p', { class: 'hint', hidden: !draft.schedule }, `In your time zone, ${zone.replaceAll('_', ' ')}.`);
     return h('fieldset', { class: 'field' }, h('legend', {}, 'When'), h('div', { class: 'choices' }, radio('At once', false), radio('Later', true)), schedule,
-      h('p', { class: 'hint' }, `In your time zone, ${zone.replaceAll('_', ' ')}.`), h('p', { class: 'error', id: 'schedule_at-error', role: 'alert', hidden: true }));
+      zoneHint, h('p', { class: 'error', id: 'schedule_at-error', role: 'alert', hidden: true }));
   }
 
   function custom() {

@@ -12,23 +12,30 @@ export function personOfRow(row, columns, context) {
     return found.find(Boolean) ?? '';
   };
   const parts = [cell('first_name'), cell('middle_name'), cell('last_name')].filter(Boolean).join(' ');
-  // A preview has the number as it was read. The rows of an accepted list have it as it was given.
-  const phone = row.read_as ? row.read_as.phone ?? '' : row.phone ?? '';
-  const given = [row.read_as || !phone ? cell('phone') : '', row.email || cell('email'), cell('external_id')].filter((text) => text && text !== phone);
+  // The number as it was read: that of a preview, or of the contact that was enrolled.
+  const contact = context.contacts?.get(row.contact_id);
+  const phone = row.read_as?.phone ?? contact?.phone ?? '';
+  const given = [row.phone || cell('phone'), row.email || cell('email'), cell('external_id')].filter((text) => text && text !== phone);
   const name = row.name || cell('name') || parts;
   const person = {
     row: row.row, disposition: row.disposition, cells: row.cells,
-    name: name || given[0] || phone || '(blank)', contact: (name ? given : given.slice(1)).join(' · '),
-    phone, email: row.read_as?.email ?? '',
+    name: name || given[0] || phone || 'Without a name', contact: (name ? given : given.slice(1)).join(' · '),
+    phone, email: row.read_as?.email ?? contact?.email ?? '',
   };
   if (row.disposition === 'set_aside') {
-    const code = [row.reasons ?? row.reason].flat()[0];
-    const known = describe(SET_ASIDE, { code, description: row.description }, context);
-    person.reasons = [{ ...known, text: row.column ? `${row.column}: ${known.text}` : known.text }];
+    const known = describe(SET_ASIDE, { ...row.reasons?.[0], description: row.description }, context);
+    person.reasons = [{ ...known, text: row.column ? `${row.column}: ${known.text}` : known.text, column: row.column }];
   } else {
     person.reasons = (row.reasons ?? []).map((reason) => describe(REASONS, reason, context));
   }
   person.notes = (row.notes ?? []).map((note) => describe(IMPORT_NOTES.has(note.code ?? note) ? READING_NOTES : NOTES, note, context));
+  const isBlank = !name && !given.length && !phone;
+  if (isBlank && person.reasons.some(({ code }) => code.startsWith('missing_'))) {
+    person.reasons = person.reasons.map((reason) => (reason.code.startsWith('missing_')
+      ? { ...reason, text: 'The row has no name, no phone number and no email address.', remedy: `Leave the row out, or add ${reason.code === 'missing_email' ? 'an email address' : 'a phone number'}.` } : reason));
+  }
+  // A row that was enrolled must not be sent again: the person would get the message a second time.
+  if (context.isEnrolled && row.disposition !== 'ignored') person.notes = person.notes.map((note) => ({ ...note, remedy: '' }));
   const repeated = row.repeats_row ?? row.duplicate_of_row;
   if (repeated) person.reasons.push({ code: 'duplicate', text: `The same person as row ${repeated}.`, remedy: '' });
   return searchable(person);
@@ -36,14 +43,17 @@ export function personOfRow(row, columns, context) {
 
 /** Reads an outcome of an enrollment that was not sent as a list. */
 export function personOfOutcome(outcome, context) {
+  const contact = context.contacts?.get(outcome.contact_id);
   const reasons = (outcome.reasons ?? []).map((reason) => describe(REASONS, reason, context));
   if (typeof outcome.duplicate_of === 'number') {
     reasons.push({ code: 'duplicate', text: `The same person as recipient ${outcome.duplicate_of + 1}.`, remedy: '' });
   }
   return searchable({
-    row: outcome.index + 1, disposition: outcome.disposition, name: outcome.contact_id ? `Contact ${outcome.contact_id}` : 'No contact',
-    contact: outcome.contact_created ? 'New contact' : '', phone: outcome.read_as?.phone ?? '', email: outcome.read_as?.email ?? '',
-    reasons, notes: (outcome.notes ?? []).map((note) => describe(NOTES, note, context)),
+    row: outcome.index + 1, disposition: outcome.disposition,
+    name: contact?.name || contact?.email || contact?.phone || (outcome.contact_id ? 'A contact without a name' : 'Not in the contacts'),
+    contact: [contact?.name && contact.email, outcome.contact_created && 'New contact'].filter(Boolean).join(' · '),
+    phone: contact?.phone ?? '', email: contact?.email ?? '',
+    reasons, notes: (outcome.notes ?? []).map((note) => ({ ...describe(NOTES, note, context), remedy: '' })),
   });
 }
 

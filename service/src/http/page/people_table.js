@@ -1,7 +1,7 @@
 // The table of people: tiles and a bar of the outcomes, filters, and rows that are rendered in windows.
 
 import { capitalize, count, h, number, people as countPeople, select, sentence } from './dom.js';
-import { DISPOSITIONS, DISPOSITION_HINTS, NOTES, REASONS, SET_ASIDE, SHORT } from './texts.js';
+import { DISPOSITIONS, DISPOSITION_HINTS, NOTES, READING_NOTES, REASONS, SET_ASIDE, SHORT } from './texts.js';
 
 /** The number of rows above and below the window that are rendered too. */
 const MARGIN = 12;
@@ -29,7 +29,7 @@ export function outcomeTiles(counts, onChoose) {
  */
 export class PeopleTable {
   constructor({ source, counts, caption, word = 'row', phone = 'Number as read', details }) {
-    Object.assign(this, { source, caption, word, phone, details, open: null, rows: new Map() });
+    Object.assign(this, { source, caption, word, phone, details, open: null, rows: new Map(), hasSetAside: counts.set_aside > 0 });
     this.filter = { disposition: 'all', reason: '', search: '', sort: 'row', descending: false };
     this.tiles = outcomeTiles(counts, (disposition) => this.change({ disposition }));
     this.shown = h('p', { class: 'shown', role: 'status' });
@@ -80,7 +80,8 @@ export class PeopleTable {
       return { label, options: codes.map((code) => ({ value: code, text: (SHORT[code] ?? code) + (counts ? ` (${number(counts.get(code))})` : '') })) };
     };
     // The service filters by the reasons of recipients.
-    const groups = counts ? [of(REASONS, 'Not enrolled'), of(SET_ASIDE, 'Set aside'), of(NOTES, 'Notes')] : [{ label: 'Not enrolled', options: of(REASONS, '').options.filter(({ value }) => value !== 'duplicate') }];
+    const groups = counts ? [of(REASONS, 'Not enrolled'), of(SET_ASIDE, 'Set aside'), of({ ...NOTES, ...READING_NOTES }, 'Notes')]
+      : [{ label: 'Not enrolled', options: of(REASONS, '').options.filter(({ value }) => value !== 'duplicate') }, ...(this.hasSetAside ? [of(SET_ASIDE, 'Set aside')] : [])];
     const reason = select([{ value: '', text: 'All reasons' }, ...groups.filter(({ options }) => options.length)], '',
       { id: 'reason', on: { change: () => this.change({ reason: reason.value }) } });
     const boxes = [h('div', { class: 'field' }, h('label', { for: 'reason' }, 'Reason'), reason)];
@@ -127,19 +128,29 @@ export class PeopleTable {
     const style = getComputedStyle(this.table);
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     const pixels = (name) => Math.round(parseFloat(style.getPropertyValue(name)) * rem);
-    this.heights = { low: pixels('--low'), tall: pixels('--tall') };
+    // For each number of lines of reasons and remedies, the height of a row.
+    this.heights = [0, 1, 2, 3, 4].map((lines) => pixels(`--lines-${lines}`));
+    const head = this.table.querySelector('.head .reason');
+    const width = head.offsetParent ? head.clientWidth : this.table.clientWidth - 2 * rem;
+    // A conservative mean, since lines end at words.
+    this.characters = Math.max(Math.floor(width / (rem * 0.49)), 20);
   }
 
-  isTall(person) { return !this.source.canSearch || person.reasons.length > 0 || person.notes.length > 0; }
+  /** Returns the number of lines of what stands under "why". The rows of a page that is not read yet have the same height. */
+  lines(person) {
+    if (!this.source.canSearch || !person) return 3;
+    const of = (texts) => Math.min(Math.ceil(texts.filter(Boolean).join(' ').length / this.characters), 2);
+    const why = [...person.reasons, ...person.notes];
+    return of(why.map(({ text }) => text)) + of([...new Set(why.map(({ remedy }) => remedy))]);
+  }
 
   /** Computes where each row begins. */
   layOut() {
     const { total } = this.source;
     this.tops = new Float64Array(total + 1);
     for (let index = 0; index < total; index += 1) {
-      const tall = !this.source.canSearch || this.isTall(this.source.at(index));
       const more = this.open?.index === index ? this.open.height : 0;
-      this.tops[index + 1] = this.tops[index] + (tall ? this.heights.tall : this.heights.low) + more;
+      this.tops[index + 1] = this.tops[index] + this.heights[this.lines(this.source.canSearch ? this.source.at(index) : null)] + more;
     }
     this.table.setAttribute('aria-rowcount', total + 1);
   }
@@ -188,7 +199,7 @@ export class PeopleTable {
     const isOpen = this.open?.index === index;
     const cell = (name, ...content) => h('div', { role: 'cell', class: name }, content);
     const attributes = { role: 'row', 'aria-rowindex': index + 2, data: { index } };
-    if (!person) return h('div', { ...attributes, class: 'entry tall loading' }, cell('row', ''), cell('name', 'Loading…'), cell('phone'), cell('disposition'), cell('reason'), cell('more'));
+    if (!person) return h('div', { ...attributes, class: 'entry loading', style: { height: `${this.heights[3]}px` } }, cell('row', ''), cell('name', 'Loading…'), cell('phone'), cell('disposition'), cell('reason'), cell('more'));
     const why = [...person.reasons, ...person.notes.map((note) => ({ ...note, isNote: true }))];
     const texts = why.map(({ text, isNote }) => h('span', { class: isNote ? 'note' : undefined }, text, ' '));
     const remedies = [...new Set(why.map(({ remedy }) => remedy).filter(Boolean))].join(' ');
@@ -202,7 +213,8 @@ export class PeopleTable {
       cell('reason', texts.length > 0 && h('p', {}, texts), remedies && h('p', { class: 'remedy' }, remedies)),
       cell('more', name),
     ];
-    const row = h('div', { ...attributes, class: `entry ${this.isTall(person) ? 'tall' : 'low'} ${isOpen ? 'open' : ''}` }, parts);
+    const row = h('div', { ...attributes, class: `entry ${isOpen ? 'open' : ''}` }, parts);
+    row.style.setProperty('--height', `${this.heights[this.lines(person)]}px`);
     if (isOpen) {
       this.open.element ??= h('div', { role: 'cell', class: 'details' }, this.details(person, this));
       row.append(this.open.element);
@@ -224,7 +236,7 @@ export class PeopleTable {
     if (this.open) this.open.height = this.open.element.offsetHeight;
     this.layOut();
     this.fill();
-    const focus = this.open ? this.open.element.querySelector('input') : null;
+    const focus = this.open ? this.open.element.querySelector('[aria-invalid]') ?? this.open.element.querySelector('input, textarea') : null;
     (focus ?? this.rows.get(index)?.querySelector('.toggle'))?.focus({ preventScroll: true });
     if (this.open) this.open.element.scrollIntoView({ block: 'nearest' });
   }
@@ -238,9 +250,10 @@ export class PeopleTable {
 export function allTexts(person) {
   const line = ({ text, remedy }, kind) => h('li', { class: kind }, sentence(text), remedy && h('span', { class: 'remedy' }, ` ${remedy}`));
   const facts = [
-    DISPOSITION_HINTS[person.disposition] && h('li', {}, `${DISPOSITIONS[person.disposition]}: ${DISPOSITION_HINTS[person.disposition].toLowerCase()}.`),
+    DISPOSITION_HINTS[person.disposition] && person.disposition !== 'ignored' && h('li', {}, `${DISPOSITIONS[person.disposition]}: ${DISPOSITION_HINTS[person.disposition].charAt(0).toLowerCase()}${DISPOSITION_HINTS[person.disposition].slice(1)}.`),
     ...person.reasons.map((reason) => line(reason, 'reason')), ...person.notes.map((note) => line(note, 'note')),
-    (person.phone || person.email) && h('li', {}, `Phone and email: ${[person.phone, person.email].filter(Boolean).join(', ')}`),
+    person.phone && h('li', {}, `Phone: ${person.phone}`),
+    person.email && h('li', {}, `Email: ${person.email}`),
   ];
   return h('ul', { class: 'texts' }, facts);
 }

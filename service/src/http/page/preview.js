@@ -2,7 +2,7 @@
 
 import { call, upload } from './api.js';
 import { announce, capitalize, count, fill, h, instant, notice, number, people, plural, sentence, sleep } from './dom.js';
-import { draft, fieldOf, finish, keep, listOptions } from './draft.js';
+import { draft, edit as replaceEdits, fieldOf, finish, listOptions, undo } from './draft.js';
 import { placeErrors } from './new_list.js';
 import { countsText, enrolledOf } from './history.js';
 import { organization, sequenceTitle, stepPosition } from './organization.js';
@@ -104,7 +104,7 @@ export async function preview(content, { signal, previewId }) {
     const box = notice('bad', texts.slice(0, 12).map((text) => h('p', {}, sentence(text))), more > 0 && h('p', {}, `And ${count(more, 'more problem')}.`));
     fill(notices, box);
     fill(actions, draft.file ? h('button', { type: 'button', class: 'primary', on: { click: () => { fill(notices); run(); } } }, 'Try again')
-      : h('a', { class: 'button', href: '#/new' }, 'Choose the file again'), draft.edits.length ? undoButton() : '');
+      : h('a', { class: 'button', href: '#/new' }, 'Choose the file again'), draft.file && h('a', { class: 'button', href: '#/new' }, 'Another file'), draft.edits.length ? undoButton() : '');
     box.focus();
   }
 
@@ -128,12 +128,12 @@ export async function preview(content, { signal, previewId }) {
       source = new AllPeople(everyone);
     }
     // A list that was accepted before has the outcomes of that time.
-    title.textContent = data.accepted_before ? `Accepted before: ${enrolledOf(counts, total)}` : `Preview: ${enrolledOf(counts, total)} would be enrolled`;
+    title.textContent = data.accepted_before ? `Accepted before: ${enrolledOf(counts, total)} were enrolled` : `Preview: ${enrolledOf(counts, total)} would be enrolled`;
     document.title = `${title.textContent} · enroll`;
-    lead.textContent = `Into “${sequenceTitle(own, draft.sequenceId)}”${draft.schedule ? `, on ${instant(draft.schedule)}` : ''}. ${data.accepted_before ? '' : 'Nothing has been written yet. '}${countsText(counts)}`;
+    lead.textContent = `Into “${sequenceTitle(own, draft.sequenceId)}”${draft.schedule ? `, on ${instant(draft.schedule)}` : ''}. ${data.accepted_before ? 'If you leave this page now, nothing more happens.' : `Nothing has been written yet. ${countsText(counts)}`}`;
     fill(notices, ...warnings(data), ...(shown.id && !draft.file ? [chooseAgain()] : []));
     showChanges(false);
-    showActions(data, enrolled);
+    showActions(data, enrolled, counts.reprocessed ?? 0);
     busy('');
     if (table && !shown.id) {
       await table.replace(source, counts);
@@ -155,7 +155,23 @@ export async function preview(content, { signal, previewId }) {
       list.unshift(notice('warn', h('p', {}, h('strong', {}, `This list was accepted before, on ${instant(at)}.`), ` State: ${(STATES[state] ?? state).toLowerCase()}. These are its outcomes. The same list is not enrolled twice, unless you choose to.`),
         h('p', {}, h('a', { href: `#/lists/${data.list_id}` }, 'Show the result'))));
     }
+    if (data.counts.reprocessed && !data.accepted_before) list.unshift(inStepAlready(data));
     return list;
+  }
+
+  /** Says how many people are in the step already, which lists enrolled them, and offers to leave them out. */
+  function inStepAlready(data) {
+    const { reprocessed } = data.counts;
+    const from = (data.enrolled_before ?? []).slice(0, 5).map(({ list_id: listId, enrollment_id: id, file, accepted_at: at, recipients }) => h('li', {},
+      h('a', { href: listId ? `#/lists/${listId}` : `#/enrollments/${id}` }, `${file ? `${file}, ` : ''}enrolled on ${instant(at)}`), `: ${people(recipients)}`));
+    const again = data.rows.filter(({ disposition }) => disposition === 'reprocessed');
+    const leaveOut = draft.file && again.length === reprocessed && h('p', {}, h('button', { type: 'button', id: 'leave-out', on: { click: () => {
+      const rows = new Set(again.map(({ row }) => row));
+      replaceEdits([...draft.edits.filter(({ row }) => !rows.has(row)), ...again.map(({ row }) => ({ edit: 'drop_row', row }))]);
+      changedRows();
+    } } }, `Leave out ${reprocessed === 1 ? 'this person' : `these ${number(reprocessed)} people`}`));
+    return notice('warn', h('p', {}, h('strong', {}, `${people(reprocessed)} of this list ${reprocessed === 1 ? 'is' : 'are'} in this step already.`),
+      ' If you enroll the list, they start the step again, and can get its message a second time.'), from.length > 0 && h('ul', {}, from), leaveOut);
   }
 
   function chooseAgain() {
@@ -163,11 +179,11 @@ export async function preview(content, { signal, previewId }) {
       h('p', {}, h('a', { href: '#/new' }, 'Choose the file')));
   }
 
-  function showActions(data, enrolled) {
+  function showActions(data, enrolled, reprocessed) {
     const parts = [];
     if (draft.file && enrolled > 0) {
       const again = Boolean(data.accepted_before);
-      parts.push(h('button', { type: 'button', id: 'enroll', class: again ? '' : 'primary', on: { click: () => enroll(again) } }, again ? 'Enroll the list once more' : `Enroll ${people(enrolled)}`));
+      parts.push(h('button', { type: 'button', id: 'enroll', class: again || reprocessed === enrolled ? '' : 'primary', on: { click: () => enroll(again) } }, again ? 'Enroll the list once more' : `Enroll ${people(enrolled)}${reprocessed ? `, ${reprocessed === enrolled ? '' : `${number(reprocessed)} of them `}again` : ''}`));
     }
     parts.push(h('a', { class: 'button', href: '#/new/options' }, 'Change the options'));
     fill(actions, ...parts);
@@ -195,7 +211,11 @@ export async function preview(content, { signal, previewId }) {
     const used = data.inspection.columns.filter((column) => fieldOf(column) || person.cells[column.position - 1]?.trim());
     const inputs = used.map((column) => {
       const value = person.cells[column.position - 1] ?? '';
-      return { column, value, input: h('input', { id: `cell-${column.position}`, value, autocomplete: 'off', spellcheck: 'false' }) };
+      // A text field removes line breaks.
+      const lines = value.split(/\r\n|\r|\n/);
+      const kind = lines.length > 1 ? { name: 'textarea', rows: Math.min(lines.length, 6) } : { name: 'input' };
+      const isFaulty = [...person.reasons, ...person.notes].some((each) => each.remedy && (each.column ? each.column === column.title : each.field && each.field === fieldOf(column)));
+      return { column, value, shown: lines.join('\n'), input: h(kind.name, { id: `cell-${column.position}`, value: lines.join('\n'), rows: kind.rows, 'aria-invalid': isFaulty && 'true', autocomplete: 'off', spellcheck: 'false' }) };
     });
     const form = h('form', { novalidate: true, on: { submit: (event) => { event.preventDefault(); save(); } } },
       h('div', { class: 'cells' }, inputs.map(({ column, input }) => h('div', { class: 'field' }, h('label', { for: input.id }, column.title || `Column ${column.position}`), input))),
@@ -204,24 +224,22 @@ export async function preview(content, { signal, previewId }) {
     return [allTexts(person), form];
 
     function save() {
-      const changedCells = inputs.filter(({ input, value }) => input.value !== value);
+      const changedCells = inputs.filter(({ input, shown }) => input.value !== shown);
       if (!changedCells.length) return table.close();
-      for (const { column, input } of changedCells) {
-        draft.edits = draft.edits.filter((each) => !(each.row === person.row && each.column === column.position));
-        draft.edits.push({ edit: 'set_cell', row: person.row, column: column.position, text: input.value });
-      }
+      const positions = new Set(changedCells.map(({ column }) => column.position));
+      const others = draft.edits.filter((each) => !(each.row === person.row && positions.has(each.column)));
+      replaceEdits([...others, ...changedCells.map(({ column, input }) => ({ edit: 'set_cell', row: person.row, column: column.position, text: input.value }))]);
       return changedRows();
     }
 
     function drop() {
-      draft.edits = [...draft.edits.filter((each) => each.row !== person.row), { edit: 'drop_row', row: person.row }];
+      replaceEdits([...draft.edits.filter((each) => each.row !== person.row), { edit: 'drop_row', row: person.row }]);
       return changedRows();
     }
   }
 
   /** A small list is checked again at once. For a large one, a person decides when. */
   async function changedRows() {
-    keep();
     if (draft.preview?.id) {
       table.close();
       showChanges(true);
@@ -232,7 +250,7 @@ export async function preview(content, { signal, previewId }) {
   }
 
   function undoButton() {
-    return h('button', { type: 'button', on: { click: () => { draft.edits = draft.edits.slice(0, -1); changedRows(); } } }, 'Undo the last change');
+    return h('button', { type: 'button', on: { click: () => { undo(); changedRows(); } } }, 'Undo the last change');
   }
 
   function showChanges(pending) {
@@ -243,6 +261,6 @@ export async function preview(content, { signal, previewId }) {
     fill(changes, h('p', {}, texts, pending && h('strong', {}, ' The preview does not show this yet.')),
       h('div', { class: 'actions' }, pending && h('button', { type: 'button', class: 'primary', on: { click: () => { draft.preview = null; run(); } } }, 'Check again'),
         draft.edits.length > 0 && undoButton(),
-        draft.edits.length > 1 && h('button', { type: 'button', on: { click: () => { draft.edits = []; changedRows(); } } }, 'Undo all changes')));
+        draft.edits.length > 1 && h('button', { type: 'button', on: { click: () => { replaceEdits([]); changedRows(); } } }, 'Undo all changes')));
   }
 }

@@ -59,31 +59,31 @@ export const REASONS = {
 /** What did not prevent the enrollment. */
 export const NOTES = {
   default_channel_unknown: {
-    text: 'The default channel is unknown, so it was not stored.',
+    text: 'The default channel is unknown, and is left out.',
     remedy: 'Correct or remove default_channel_id.',
   },
   phone_dropped: {
-    text: 'The phone number was not stored: {fault}.',
+    text: 'The phone number is left out: {fault}.',
     remedy: 'Correct or remove the phone number.',
   },
   email_dropped: {
-    text: 'The email address was not stored: {fault}.',
+    text: 'The email address is left out: {fault}.',
     remedy: 'Correct or remove the email address.',
   },
   identity_conflict: {
-    text: 'The {key} belongs to another contact and was not moved.',
+    text: 'The {key} belongs to another contact, and is not moved.',
     remedy: 'Remove the {key}, or merge the two contacts.',
   },
   key_taken: {
-    text: 'The {key} was not stored: {recipient} added it to another contact.',
+    text: 'The {key} is left out: {recipient} has it for another contact.',
     remedy: 'Use the {key} for only one of the two.',
   },
   key_mismatch: {
-    text: 'The {key} differs from the stored one, which was kept.',
+    text: 'The {key} differs from the stored one, which is kept.',
     remedy: 'If the new one is correct, change the {key} of the contact.',
   },
   custom_data_invalid: {
-    text: 'The custom data was not stored: {faults}{more}. The object has {accepted}.',
+    text: 'The custom data is left out: {faults}{more}. The object has {accepted}.',
     remedy: 'Correct these properties.',
   },
 };
@@ -92,7 +92,7 @@ export const NOTES = {
 export const SET_ASIDE = {
   opted_out_in_list: {
     text: 'The list says that the person opted out.',
-    remedy: 'Leave the row out. Only the person can opt in again.',
+    remedy: 'The row is not enrolled. Only the person can opt in again.',
   },
   consent_unclear: {
     text: 'The column about consent says neither yes nor no.',
@@ -111,7 +111,7 @@ export const SET_ASIDE = {
 /** What was changed or left out when a row was read. */
 export const READING_NOTES = {
   several_values: { text: 'The cell “{column}” has several values. The first one counts.', remedy: '' },
-  birth_date_left_out: { text: 'The birth date was left out: “{value}” is not a date.', remedy: 'Write it as YYYY-MM-DD, or choose the format of dates.' },
+  birth_date_left_out: { text: 'The birth date is left out: “{value}” is not a date in the chosen format.', remedy: 'Write it as YYYY-MM-DD, or choose the format of dates in the options.' },
   birth_year_left_out: { text: 'The birth year {year} is a placeholder. Only the day and the month are kept.', remedy: '' },
   digits_lost: { text: 'The number in “{column}” has more digits than a spreadsheet keeps.', remedy: 'Format the column as text, and enter the number again.' },
 };
@@ -125,8 +125,8 @@ export const SHORT = {
   max_adds_reached: 'Added too often', duplicate: 'Repeated in the list', opted_out_in_list: 'Opted out in the list',
   consent_unclear: 'Consent not clear', beyond_header: 'Cell without a title', invalid_uuid: 'Not an id', too_long: 'Text too long',
   invalid_character: 'Character not valid', not_text: 'Not text', default_channel_unknown: 'Default channel unknown',
-  phone_dropped: 'Phone number not stored', email_dropped: 'Email address not stored', key_taken: 'Key of an earlier row',
-  key_mismatch: 'Key differs', custom_data_invalid: 'Custom data not stored', several_values: 'Several values',
+  phone_dropped: 'Phone number left out', email_dropped: 'Email address left out', key_taken: 'Key of an earlier row',
+  key_mismatch: 'Key differs', custom_data_invalid: 'Custom data left out', several_values: 'Several values',
   birth_date_left_out: 'Birth date left out', birth_year_left_out: 'Birth year left out', digits_lost: 'Digits lost',
 };
 
@@ -146,22 +146,22 @@ const PROBLEMS = {
 
 /** What became of a person, or would become. The order is that of the tiles. */
 export const DISPOSITIONS = {
-  added: 'Added', re_added: 'Added again', reprocessed: 'Reprocessed', ignored: 'Ignored', duplicate: 'Duplicate',
+  added: 'Added', re_added: 'Added again', reprocessed: 'Starts again', ignored: 'Ignored', duplicate: 'Duplicate',
   set_aside: 'Set aside', pending: 'Waiting', failed: 'Failed', erased: 'Erased',
 };
 
 /** What each disposition means. */
 export const DISPOSITION_HINTS = {
   added: 'New in the sequence', re_added: 'Was in the sequence before, and runs through it again',
-  reprocessed: 'Is in this step, and is processed once more', ignored: 'Cannot be enrolled for a reason',
+  reprocessed: 'Is in this step already, and starts it again, so that the person can get its message a second time', ignored: 'Cannot be enrolled for a reason',
   duplicate: 'The same person as an earlier row', set_aside: 'The row cannot be read as a person', pending: 'Not processed yet',
   failed: 'Was in a request that failed', erased: 'Was erased on request',
 };
 
 export const STATES = { accepted: 'In progress', completed: 'Completed', rejected: 'Rejected', failed: 'Failed', running: 'Running' };
-export const CHANNEL_KINDS = { phone: 'phone', email: 'email', whatsapp: 'WhatsApp', fax: 'fax' };
+export const CHANNEL_KINDS = { phone: 'phone (call or text message)', email: 'email', whatsapp: 'WhatsApp', fax: 'fax' };
 export const FORMATS = {
-  csv: 'text with separators', text: 'text with separators', xlsx: 'Excel', xls: 'Excel 97–2003', ods: 'OpenDocument', json: 'JSON',
+  csv: 'a CSV file', text: 'a CSV file', xlsx: 'an Excel file', xls: 'an Excel 97–2003 file', ods: 'an OpenDocument file', json: 'a JSON file',
 };
 
 /** The fields of columns, in groups. */
@@ -172,7 +172,7 @@ export const FIELDS = [
     'birth_date.year': 'Birth year', default_channel_id: 'Id of the default channel' }],
   ['Address', { address_line_one: 'Address', address_line_two: 'Address, second line', city: 'City', state: 'State',
     post_code: 'Post code', country: 'Country' }],
-  ['Consent', { opted_out: 'Opted out: leave out rows with “yes”', opted_in: 'Opted in: leave out rows with “no”' }],
+  ['Consent', { opted_out: 'Opted out: leave out “yes”', opted_in: 'Opted in: leave out “no”' }],
 ];
 
 export const KEY_FIELDS = ['phone', 'email', 'external_id'];
@@ -198,8 +198,10 @@ export function describe(table, coded, context) {
     accepted: () => context.acceptedKeys?.map((key) => `“${key}”`).join(', ') || 'other properties',
   };
   const fill = (text) => text.replace(/\{(\w+)\}/g, (_, name) => String(format[name]?.(each[name]) ?? each[name] ?? '…'));
-  if (!entry) return { code: each.code, text: each.description ?? each.code, remedy: '', fixable: false };
-  return { code: each.code, text: fill(entry.text), remedy: fill(entry.remedy), fixable: Boolean(entry.fixable) };
+  // The field that a person would correct.
+  const field = each.key ?? (/phone/.test(each.code) ? 'phone' : /email/.test(each.code) ? 'email' : undefined);
+  if (!entry) return { code: each.code, text: each.description ?? each.code, remedy: '', fixable: false, field };
+  return { code: each.code, text: fill(entry.text), remedy: fill(entry.remedy), fixable: Boolean(entry.fixable), field };
 }
 
 function describeFault({ key, problem, given, wanted }) {
