@@ -43,7 +43,7 @@ pub(crate) enum ChannelRole {
 
 /// Returns the fault that prevents the use of a channel in a step of a kind.
 ///
-/// `name` is the channel's id, or the text of `from`. `kind` is absent if the step is unknown.
+/// `name` is the channel's id, or the text of `from`, with its quotes. `kind` is absent if the step is unknown.
 pub(crate) fn channel_fault(
     channel: Option<&Channel>,
     kind: Option<ChannelKind>,
@@ -55,18 +55,16 @@ pub(crate) fn channel_fault(
         ChannelRole::Step => ("/step_id", " of the step", "give the step another channel or set `from`"),
     };
     let Some(channel) = channel else {
-        let description = format!("channel `{name}`{of_step} does not exist in this organization; {other}");
+        let description = format!("channel {name}{of_step} does not exist in this organization; {other}");
         return Some(Fault::new(FaultCode::ChannelNotFound, path, description));
     };
     if !channel.enabled {
-        let description = format!("channel `{name}`{of_step} is disabled; enable it, or {other}");
+        let description = format!("channel {name}{of_step} is disabled; enable it, or {other}");
         return Some(Fault::new(FaultCode::ChannelDisabled, path, description));
     }
     let kind = kind.filter(|kind| *kind != channel.kind)?;
-    let description = format!(
-        "channel `{name}`{of_step} has the kind `{}`, but the step has the kind `{kind}`; {other}",
-        channel.kind
-    );
+    let description =
+        format!("channel {name}{of_step} has the kind `{}`, but the step has the kind `{kind}`; {other}", channel.kind);
     Some(Fault::new(FaultCode::ChannelKindMismatch, path, description))
 }
 

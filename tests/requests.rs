@@ -80,6 +80,23 @@ fn faults_of_the_body_come_in_its_order_before_faults_of_references() {
 }
 
 #[test]
+fn an_unknown_from_is_reported_with_the_number_that_was_read() {
+    for (from, reported) in [
+        ("+1 202 555 9999", "`+1 202 555 9999`, read as `+12025559999`, does not exist"),
+        ("+12025559999", "`+12025559999` does not exist"),
+        ("202 555 9999", "`202 555 9999`, read as `+12025559999`, does not exist"),
+        ("front desk", "`front desk` does not exist"),
+    ] {
+        let body = format!(r#"{{"from": "{from}", "to": [{{"phone": "+12025550123"}}]}}"#);
+        let refused = enroll(&mut repository(), "k", &EnrollmentRequest::from_json(body.as_bytes()));
+        let Err(EnrollError::Rejected(rejection)) = refused else { panic!("{refused:?}") };
+        let [fault] = rejection.errors() else { panic!("{rejection:?}") };
+        assert_eq!((fault.code, &*fault.path), (FaultCode::ChannelNotFound, "/from"));
+        assert!(fault.description.contains(reported), "{fault:?}");
+    }
+}
+
+#[test]
 fn hostile_bodies_are_refused_and_never_panic() {
     let deep = "[".repeat(100_000);
     let bodies: [&[u8]; 10] = [

@@ -61,7 +61,7 @@ impl EnrollmentCommand {
             check_values(request, &mut faults.of_body);
         }
         let step = find_step(reference, sequence_id, request, &mut faults);
-        let channel = find_channel(reference, step, request, engine.phones, &mut faults);
+        let channel = find_channel(reference, step, request, engine, &mut faults);
         let region = engine.region(reference, channel);
         faults.of_references.extend(request.custom_object_id().and_then(|id| custom_object_fault(reference, id)));
         if let Some(options) = request.voice_options {
@@ -177,7 +177,7 @@ fn find_channel<'c>(
     reference: &'c ReferenceData,
     step: Option<&Step>,
     request: &EnrollmentRequest<'_>,
-    phones: &dyn PhoneNormalizer,
+    engine: &Engine<'_>,
     faults: &mut Faults,
 ) -> Option<&'c Channel> {
     if faults.has_fault_at("/from") {
@@ -187,15 +187,32 @@ fn find_channel<'c>(
     let Some(from) = non_blank(request.from.as_ref()) else {
         let id = step?.channel_id?;
         let channel = reference.channels.get(&id).map(|channel| &*channel.value);
-        return usable(channel, kind, ChannelRole::Step, id, faults);
+        return usable(channel, kind, ChannelRole::Step, format_args!("`{id}`"), faults);
     };
-    let address = ChannelAddress::read(from, phones);
-    let shared: Vec<&Channel> =
-        reference.channels.values().map(|channel| &*channel.value).filter(|channel| address.matches(channel)).collect();
+    let address = ChannelAddress::read(from, engine.phones);
+    let shared: Vec<&Channel> = reference
+        .channels
+        .values()
+        .map(|channel| &*channel.value)
+        .filter(|channel| address.matches(channel, engine.phones))
+        .collect();
+    if let (ChannelAddress::Dialled(_), Some((first, others))) = (&address, shared.split_first())
+        && let Some(other) = others.iter().find(|channel| channel.address != first.address)
+    {
+        let description = format!(
+            "`{from}` is the number of several channels: `{}` and `{}`; send one of these",
+            first.address, other.address
+        );
+        faults.of_references.push(Fault::new(FaultCode::ChannelAmbiguous, "/from", description));
+        return None;
+    }
     let fits = |channel: &&&Channel| channel.enabled && kind.is_none_or(|kind| channel.kind == kind);
     // A channel that fits, else an enabled one of another kind, else any. The iteration is in the order of ids.
     let best = shared.iter().find(fits).or_else(|| shared.iter().find(|c| c.enabled)).or_else(|| shared.first());
-    usable(best.copied(), kind, ChannelRole::From, from, faults)
+    let number = address.number(|| engine.region(reference, None), engine.phones);
+    let number = number.filter(|number| number.as_str() != from);
+    let read_as = number.map(|number| format!(", read as `{number}`,")).unwrap_or_default();
+    usable(best.copied(), kind, ChannelRole::From, format_args!("`{from}`{read_as}"), faults)
 }
 
 /// Returns the channel if it is usable for the step. Otherwise it adds the fault.
@@ -213,29 +230,60 @@ fn usable<'c>(
 }
 
 /// The text of `from`, read as the address of a channel.
-enum ChannelAddress {
+enum ChannelAddress<'t> {
     Phone(PhoneNumber),
+    /// A phone without `+`. Only the address of a channel says which number is meant.
+    Dialled(&'t str),
     Email(Email),
     None,
 }
 
-impl ChannelAddress {
-    fn read(from: &str, phones: &dyn PhoneNormalizer) -> Self {
+impl<'t> ChannelAddress<'t> {
+    fn read(from: &'t str, phones: &dyn PhoneNormalizer) -> Self {
         if from.contains('@') {
-            return Self::Email(Email::stored(from));
+            Self::Email(Email::stored(from))
+        } else if !from.starts_with(['+', FULLWIDTH_PLUS]) {
+            Self::Dialled(from)
+        } else {
+            let phone = PhoneNumber::from_e164(from).or_else(|| PhoneNumber::read(from, None, phones).ok());
+            phone.map_or(Self::None, Self::Phone)
         }
-        let phone = PhoneNumber::from_e164(from)
-            .or_else(|| from.starts_with(['+', FULLWIDTH_PLUS]).then(|| PhoneNumber::read(from, None, phones).ok())?);
-        phone.map_or(Self::None, Self::Phone)
     }
 
-    fn matches(&self, channel: &Channel) -> bool {
+    fn matches(&self, channel: &Channel, phones: &dyn PhoneNormalizer) -> bool {
         match self {
             Self::Phone(phone) => channel.kind.is_phone() && *channel.address == *phone.as_str(),
+            Self::Dialled(text) if channel.kind.is_phone() => {
+                let is_address = |phone: PhoneNumber| *phone.as_str() == *channel.address;
+                let dialled = || {
+                    let address = PhoneNumber::from_e164(&channel.address)?;
+                    PhoneNumber::read(text, Some(&phones.region(&address)?), phones).ok()
+                };
+                with_plus(text).is_some_and(is_address) || dialled().is_some_and(is_address)
+            }
             Self::Email(email) => !channel.kind.is_phone() && Email::stored(&channel.address).key() == email.key(),
-            Self::None => false,
+            Self::Dialled(_) | Self::None => false,
         }
     }
+
+    /// Returns the number that was read, for a message. `region` is the region of phones without `+`.
+    fn number(&self, region: impl FnOnce() -> Option<Region>, phones: &dyn PhoneNormalizer) -> Option<PhoneNumber> {
+        match self {
+            Self::Phone(phone) => Some(phone.clone()),
+            Self::Dialled(text) => {
+                let dialled = region().and_then(|region| PhoneNumber::read(text, Some(&region), phones).ok());
+                dialled.or_else(|| with_plus(text))
+            }
+            Self::Email(_) | Self::None => None,
+        }
+    }
+}
+
+/// Returns the number that the digits of a text make after a `+`. It does not check the numbering plan, since a host can
+/// have channels outside of it.
+fn with_plus(text: &str) -> Option<PhoneNumber> {
+    let is_separator = |character: char| matches!(character, ' ' | '-' | '(' | ')' | '.');
+    PhoneNumber::from_e164(&format!("+{}", text.replace(is_separator, "")))
 }
 
 const FULLWIDTH_PLUS: char = '\u{ff0b}';

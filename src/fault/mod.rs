@@ -87,6 +87,7 @@ codes! {
     SequenceHasNoSteps = "sequence_has_no_steps", 422, "The sequence has no steps.";
     StepNotFound = "step_not_found", 422, "The sequence has no such step.";
     ChannelNotFound = "channel_not_found", 422, "The organization has no such channel.";
+    ChannelAmbiguous = "channel_ambiguous", 422, "A phone without `+` names channels with different addresses.";
     ChannelDisabled = "channel_disabled", 422, "The channel is disabled.";
     ChannelKindMismatch = "channel_kind_mismatch", 422, "The channel is of another kind than the step.";
     CustomObjectNotFound = "custom_object_not_found", 422, "The organization has no such custom object.";

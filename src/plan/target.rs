@@ -31,7 +31,12 @@ impl<'a> Target<'a> {
         if let Some(used) = command.channel() {
             channel = reference.channels.get(&used.id).map(|channel| &*channel.value);
             let role = if used.from_request { ChannelRole::From } else { ChannelRole::Step };
-            faults.extend(channel_fault(channel, step.map(|step| step.channel_kind), role, used.id));
+            faults.extend(channel_fault(
+                channel,
+                step.map(|step| step.channel_kind),
+                role,
+                format_args!("`{}`", used.id),
+            ));
         }
         let mut custom_data = None;
         if let Some((id, resource)) = command.custom_data() {

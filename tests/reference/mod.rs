@@ -120,7 +120,12 @@ impl<'a> Planner<'a> {
         let email_key = |address: &str| (self.addresses.stored_email)(address);
         let matches_from = |channel: &&Value| match text(channel, "kind") {
             "email" => email_key(from).is_some_and(|key| email_key(text(channel, "address")) == Some(key)),
-            _ => phone.as_deref() == Some(text(channel, "address")),
+            _ if from.starts_with('+') => phone.as_deref() == Some(text(channel, "address")),
+            // Without `+`: as dialled in the region of the channel.
+            _ => {
+                let region = (self.addresses.region)(text(channel, "address"));
+                (self.addresses.phone)(from, region.as_deref()).as_deref() == Some(text(channel, "address"))
+            }
         };
         (self.rows("channels").iter().filter(matches_from))
             .filter(|channel| channel["kind"] == step["channel_kind"])

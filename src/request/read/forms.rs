@@ -233,7 +233,11 @@ impl<'de> Form<'de> for CustomDataForm {
         faults: &Faults,
     ) -> Result<Option<Self::Out>, A::Error> {
         let mut parts = CustomDataParts::default();
+        let before = faults.len();
         fill(&mut parts, members, at, faults)?;
+        if parts.is_blank() && faults.len() == before {
+            return Ok(None);
+        }
         if parts.custom_object_id.is_none() {
             required(at, "custom_object_id", faults);
         }
@@ -251,6 +255,10 @@ struct CustomDataParts {
 }
 
 impl CustomDataParts {
+    fn is_blank(&self) -> bool {
+        self.custom_object_id.is_none() && self.resource.is_none()
+    }
+
     fn whole(self) -> Option<CustomData> {
         let Self { custom_object_id, resource } = self;
         custom_object_id.zip(resource).map(|(custom_object_id, resource)| CustomData { custom_object_id, resource })
@@ -282,10 +290,8 @@ impl<'de> Form<'de> for VoiceOptionsForm {
     ) -> Result<Option<Self::Out>, A::Error> {
         let mut parts = VoiceOptionsParts::default();
         fill(&mut parts, members, at, faults)?;
+        // Its only member is blank, so it is absent, or it has a fault.
         let VoiceOptionsParts(call_flow) = parts;
-        if call_flow.is_none() {
-            required(at, "default_call_flow_id", faults);
-        }
         Ok(call_flow.map(|default_call_flow_id| VoiceOptions { default_call_flow_id }))
     }
 }

@@ -324,7 +324,7 @@ fn past() -> impl Strategy<Value = i64> {
 }
 
 fn request() -> impl Strategy<Value = GeneratedRequest> {
-    let from = option::weighted(0.4, (0..4_usize, 0..4_usize));
+    let from = option::weighted(0.4, (0..4_usize, 0..5_usize));
     let schedule = option::weighted(0.4, (select(&[-DAY, 0, 1, DAY, 60 * DAY][..]), any::<bool>()));
     let custom_data = option::weighted(0.5, select(&["contact", " step_contact "][..]));
     let call_flow = option::weighted(0.3, 1..3_usize);

@@ -12,6 +12,7 @@ pub(super) fn spell(address: &str, spelling: usize) -> String {
         0 => format!("  {address} "),
         1 => address.to_uppercase(),
         2 if address.starts_with('+') => format!("{} {}-{}", &address[..4], &address[4..7], &address[7..]),
+        3 => address.trim_start_matches('+').to_owned(),
         _ => address.to_owned(),
     }
 }
