@@ -368,6 +368,9 @@ fn unknown_parameters_are_refused_and_empty_ones_are_absent(service: &mut Servic
         ("/v1/sequences?colour=", "?colour", "use one of `limit`, `offset`"),
         (&format!("{enroll_at}?step_id={STEP}"), "?step_id", "did you mean `step_ids`?"),
         ("/v1/enrollments?state=failed&state=", "?state", "must be one of"),
+        ("/v1/contacts?search=ann", "?search", "is not supported"),
+        ("/v1/contacts?channels[]=sms", "?channels[]", "is not supported"),
+        (&format!("{enroll_at}?responded=true"), "?responded", "is not supported"),
         (&format!("/v1/enrollments/{}?reasons=blocked", id(1)), "?reasons", "did you mean `reason`?"),
     ] {
         let answer = service.get(path);
@@ -395,6 +398,8 @@ fn responses_forbid_caching_and_guessing(service: &mut Service) {
     for (path, status, headers) in [
         ("/v1/contacts", 200, &key[..]),
         ("/v1/contacts", 401, &[]),
+        ("/v1/nothing", 401, &[]),
+        ("/v1/nothing", 404, &key),
         ("/v1/contacts?x=1", 422, &key),
         ("/v1/contacts/x", 404, &key),
         ("/v1/enrollments/x", 404, &key),
@@ -417,6 +422,11 @@ fn writes_above_the_rate_limit_get_429_with_retry_after(service: &mut Service) {
     let answer = service.enroll(&two_people(), &[("Idempotency-Key", "k")]);
     answer.assert_error(429, "rate_limited", "");
     assert!((1..=60).contains(&answer.retry_after.unwrap()));
+    let body = two_people().to_string();
+    let limited = service.raw((service.enroll_head(body.len()) + &body).as_bytes());
+    let (_, remaining) = limited.split_once("x-ratelimit-remaining-interval-milliseconds: ").unwrap();
+    let remaining: u32 = remaining.lines().next().unwrap().parse().unwrap();
+    assert!((1..=60_000).contains(&remaining), "{limited}");
     // Reads, previews and other keys are not limited.
     assert_eq!(service.get("/v1/contacts").status, 200);
     let preview = format!("/v1/sequences/{ACTIVE}/contacts?preview=1");

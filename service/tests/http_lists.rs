@@ -266,6 +266,9 @@ fn totals_follow_the_writes_of_a_host(service: &mut Service) {
     service.batch_execute("update enroll.step_contacts set status = 'moved' where status = 'finished'");
     let by_status: BTreeMap<&str, u64> =
         STATUSES.into_iter().map(|status| (status, total(&format!("{list}?status={status}")))).collect();
+    for (documented, status) in [("complete", "finished"), ("in-active", "inactive")] {
+        assert_eq!(total(&format!("{list}?status={documented}")), by_status[status], "{documented}");
+    }
     assert_eq!((by_status["finished"], by_status["moved"], by_status["active"]), (0, 20, 10));
     assert_eq!(total(&format!("{list}?status=moved,active")), 30);
     assert_eq!(total(&format!("{list}?step_ids={STEP},{}", id(0x24))), before + 50);

@@ -23,7 +23,7 @@ use crate::sql::{self, ContactFilter, ContactRow, StepContactRow};
     get, path = "/v1/sequences/{id}/contacts", operation_id = "list_sequence_contacts", tag = "contacts",
     params(
         ("id" = Uuid, Path, description = "The sequence"),
-        ("status" = Option<Vec<StatusDoc>>, Query, description = "Only contacts with one of these statuses. Separate them with commas, or repeat the parameter"),
+        ("status" = Option<Vec<StatusDoc>>, Query, description = "Only contacts with one of these statuses. Separate them with commas, or repeat the parameter. `complete` is read as `finished`, and `in-active` as `inactive`"),
         ("step_ids" = Option<Vec<Uuid>>, Query, max_items = 100, description = "Only contacts in one of these steps. Separate them with commas, or repeat the parameter"),
         PaginationDoc,
         CursorDoc,
@@ -41,7 +41,9 @@ pub(crate) async fn list_for_sequence(
     RawQuery(query): RawQuery,
 ) -> Result<Json<ListPage<StepContactRow>>, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref());
-    let statuses = parameters.one_of("status", &StepContactStatus::ALL.map(StepContactStatus::as_str));
+    let known = StepContactStatus::ALL.map(StepContactStatus::as_str);
+    // The documented words of the original API.
+    let statuses = parameters.one_of_spelled("status", &known, &[("complete", "finished"), ("in-active", "inactive")]);
     let steps = parameters.step_ids("step_ids");
     let sequence_id: Option<SequenceId> = parse_id(sequence);
     let scope = Scope::new(caller.organization_id, "step_contacts", &(sequence_id, &statuses, &steps));

@@ -1,9 +1,10 @@
 //! The response of a failed request. It always has the documented body, and no internal details.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 use enroll::{EnrollError, Rejection, RepositoryError, RepositoryErrorKind};
@@ -15,6 +16,8 @@ use crate::causes;
 pub(crate) struct ApiError {
     body: ErrorBody,
     retry_after: Option<u32>,
+    /// How many milliseconds remain until a rate limit allows the next request.
+    remaining_interval: Option<u64>,
 }
 
 /// An error response.
@@ -87,12 +90,19 @@ impl ApiError {
 
     /// Returns an error with several problems.
     pub(crate) fn with_items(status: StatusCode, errors: Vec<ErrorItem>) -> Self {
-        Self { body: ErrorBody::new(status, errors), retry_after: None }
+        Self { body: ErrorBody::new(status, errors), retry_after: None, remaining_interval: None }
     }
 
     /// Adds a `Retry-After` header, in seconds.
     pub(crate) fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// Adds the headers of a rate limit: how long to wait, in seconds and in milliseconds.
+    pub(crate) fn rate_limited(self, wait: Duration) -> Self {
+        let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let seconds = u32::try_from(milliseconds.div_ceil(1000)).unwrap_or(u32::MAX);
+        Self { remaining_interval: Some(milliseconds), ..self.retry_after(seconds) }
     }
 
     pub(crate) fn not_authenticated(problem: &str, key_header: &str) -> Self {
@@ -120,7 +130,7 @@ impl ApiError {
 
 impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
-        Self { body: ErrorBody::from_rejection(&rejection), retry_after: None }
+        Self { body: ErrorBody::from_rejection(&rejection), retry_after: None, remaining_interval: None }
     }
 }
 
@@ -175,6 +185,11 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(milliseconds) = self.remaining_interval {
+            response.headers_mut().insert(REMAINING_INTERVAL, HeaderValue::from(milliseconds));
+        }
         response
     }
 }
+
+const REMAINING_INTERVAL: HeaderName = HeaderName::from_static("x-ratelimit-remaining-interval-milliseconds");

@@ -212,11 +212,11 @@ impl RateLimit {
         }
         match counted.front() {
             Some(first) if counted.len() >= self.limit => {
-                let wait = MINUTE.saturating_sub(now.duration_since(*first)).as_millis().div_ceil(1000);
+                let wait = MINUTE.saturating_sub(now.duration_since(*first));
+                let seconds = wait.as_millis().div_ceil(1000);
                 let problem =
-                    format!("this key has made {} {kind} in the last minute; try again in {wait} s", self.limit);
-                let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", problem);
-                Err(error.retry_after(u32::try_from(wait).unwrap_or(60)))
+                    format!("this key has made {} {kind} in the last minute; try again in {seconds} s", self.limit);
+                Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", problem).rate_limited(wait))
             }
             _ => {
                 counted.push_back(now);

@@ -90,7 +90,22 @@ impl Parameters {
     /// Returns the values of a parameter, each of which must be known. They are separated by commas, or the parameter is
     /// repeated.
     pub(crate) fn one_of(&mut self, name: &'static str, known: &[&str]) -> Vec<String> {
+        self.one_of_spelled(name, known, &[])
+    }
+
+    /// The same with other spellings of known values.
+    pub(crate) fn one_of_spelled(
+        &mut self,
+        name: &'static str,
+        known: &[&str],
+        spellings: &[(&str, &str)],
+    ) -> Vec<String> {
         let mut words = self.list(name);
+        for word in &mut words {
+            if let Some((_, meant)) = spellings.iter().find(|(spelling, _)| spelling == word) {
+                *word = (*meant).to_owned();
+            }
+        }
         words.sort();
         words.dedup();
         if words.iter().any(|word| !known.contains(&&**word)) {
@@ -161,6 +176,9 @@ impl Parameters {
     }
 
     fn unknown_problem(&self, name: &str) -> String {
+        if NOT_SUPPORTED.contains(&name.trim_end_matches("[]")) {
+            return "is not supported: this service has no such filter; remove it".to_owned();
+        }
         let similarity = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
         let nearest = self.known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
         match nearest.filter(|known| similarity(known) > MIN_SIMILARITY) {
@@ -188,6 +206,9 @@ impl Parameters {
         self.faults.push(ErrorItem::new("invalid_parameter", path(name), problem));
     }
 }
+
+/// Documented filters of the original API that need data which this service does not have.
+const NOT_SUPPORTED: [&str; 6] = ["channels", "clicked_link", "removed", "responded", "search", "unsubscribed"];
 
 /// Returns the place of a parameter in an error. The name is cut.
 fn path(name: &str) -> String {
