@@ -6,7 +6,7 @@ use enroll::repository::BoxFuture;
 use enroll::{
     AsyncInbox, AsyncRepository, ChangeSet, DynAsyncInbox, Engine, EnrollmentCommand, EnrollmentId, Inbox,
     OrganizationId, ReferenceData, ReferenceQuery, Repository, RepositoryError, RepositoryErrorKind, Snapshot,
-    SnapshotQuery, StoredEnrollment,
+    SnapshotQuery, StoredEnrollment, Timestamp,
 };
 use enroll_postgres::PostgresRepository;
 use enroll_sqlite::{SqliteError, SqliteFile, SqliteRepository};
@@ -27,6 +27,8 @@ pub(crate) struct HandleFactory {
     /// The name from the command line, without a password.
     pub(crate) name: String,
     backend: Backend,
+    /// The handles for requests that no request uses. All pools share them.
+    idle: Arc<Mutex<Vec<Handle>>>,
 }
 
 #[derive(Clone)]
@@ -49,7 +51,7 @@ impl HandleFactory {
             Address::File(_) => Backend::Sqlite(Arc::new(block_in_place(|| Database::open(name)?.into_file())?)),
             Address::Memory => return Err(Failure::new(shown, "ends with the command, so nothing can share it")),
         };
-        Ok(Self { name: shown, backend })
+        Ok(Self { name: shown, backend, idle: Arc::default() })
     }
 
     /// Opens a handle for requests.
@@ -75,6 +77,22 @@ impl HandleFactory {
             }
             Backend::Postgres(repository) => Ok(Handle(Box::new(repository.clone()))),
         }
+    }
+
+    /// Keeps a handle for the next request. If its file was moved, deleted or replaced, closes it and all idle handles.
+    fn keep(&self, handle: Handle) {
+        if self.is_current() {
+            self.idle().push(handle);
+        } else {
+            // Outside of the lock, because closing takes time.
+            let idle = std::mem::take(&mut *self.idle());
+            drop((handle, idle));
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Handle>> {
+        // A panic cannot leave the list half changed.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns false if the handles are of no use any more: their file was moved, deleted or replaced.
@@ -109,30 +127,24 @@ const WORKER_CACHE: i64 = 16;
 /// A pool of handles that users share: see [`Shares`].
 pub(crate) struct HandlePool<U: Ord + Clone> {
     factory: HandleFactory,
-    idle: Mutex<Vec<Handle>>,
     shares: Arc<Shares<U>>,
 }
 
 impl<U: Ord + Clone> HandlePool<U> {
     pub(crate) fn new(factory: HandleFactory, size: usize) -> Arc<Self> {
-        Arc::new(Self { factory, idle: Mutex::default(), shares: Shares::new(size, 1) })
+        Arc::new(Self { factory, shares: Shares::new(size, 1) })
     }
 
     /// Waits for a handle.
     pub(crate) async fn acquire(self: &Arc<Self>, user: U) -> Result<PooledHandle<U>, RepositoryError> {
         let unavailable = |e: Failure| RepositoryError::new(RepositoryErrorKind::Unavailable, e.to_string());
         let share = self.shares.acquire(user, 1).await;
-        let idle = self.idle().pop();
+        let idle = self.factory.idle().pop();
         let handle = match idle {
             Some(handle) => handle,
             None => self.factory.handle().map_err(unavailable)?,
         };
         Ok(PooledHandle { handle: Some(handle), pool: Arc::clone(self), _share: share })
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Handle>> {
-        // A panic cannot leave the list half changed.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -154,9 +166,8 @@ impl<U: Ord + Clone> PooledHandle<U> {
 impl<U: Ord + Clone> Drop for PooledHandle<U> {
     fn drop(&mut self) {
         // After a panic, a handle may be in the middle of a transaction. It does not return to the pool.
-        let is_usable = !std::thread::panicking() && self.pool.factory.is_current();
-        if let Some(handle) = self.handle.take().filter(|_| is_usable) {
-            self.pool.idle().push(handle);
+        if let Some(handle) = self.handle.take().filter(|_| !std::thread::panicking()) {
+            self.pool.factory.keep(handle);
         }
     }
 }
@@ -286,6 +297,11 @@ impl Handle {
     /// Runs a statement. Returns the number of rows that it wrote.
     pub(crate) async fn execute(&mut self, sql: &str, params: &[Param]) -> Result<u64, RepositoryError> {
         self.0.execute(sql, params).await
+    }
+
+    /// Returns the time by the clock of the database.
+    pub(crate) async fn now(&mut self) -> Result<Timestamp, RepositoryError> {
+        self.0.now().await
     }
 
     /// Writes a row, and undoes that. Returns an error if the database cannot be written.

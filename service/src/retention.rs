@@ -9,7 +9,6 @@ use enroll::{RepositoryError, Timestamp};
 use crate::args::RetentionArgs;
 use crate::causes;
 use crate::handles::HandleFactory;
-use crate::import_job::current_time;
 use crate::sql::people_lists;
 use crate::work::Event;
 
@@ -90,7 +89,7 @@ async fn remove_lists(handles: &HandleFactory, retention: Retention) -> Result<R
     if !handle.has_tables().await.map_err(failed)? {
         return Ok(removed);
     }
-    let now = current_time().map_err(|e| e.to_string())?;
+    let now = handle.now().await.map_err(failed)?;
     let before = |age: Duration| {
         let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         Timestamp::from_millis(now.millis().saturating_sub(millis)).unwrap_or(Timestamp::EPOCH)

@@ -512,6 +512,25 @@ fn cells_and_lists_are_removed_by_age(service: &mut Service) {
     assert_eq!((accepted(&again), &again.json["data"]["replayed"]), (id, &json!(true)));
 }
 
+support::on_postgresql! {
+    // The clock of the worker shows that the list is new.
+    fn a_list_gets_old_by_the_clock_of_the_database() {
+        let service = Service::on_postgresql("list-clock", &["--workers", "0", "--retain-failed", "never"]);
+        accepted(&upload(&service, PEOPLE));
+        work(&service, &[]);
+        // Shadows `clock_timestamp()` for all later connections.
+        service.batch_execute(
+            "create schema shifted;
+            create function shifted.clock_timestamp() returns timestamptz language sql volatile
+                return pg_catalog.clock_timestamp() + interval '31 days';
+            do $$ begin
+                execute format('alter database %I set search_path = shifted, pg_catalog', current_database());
+            end $$;",
+        );
+        assert_eq!(work(&service, &[]), "removed the cells of 1 lists, and 0 whole lists, by age\n");
+    }
+}
+
 fn an_erasure_removes_the_cells_of_the_lists_with_the_person(service: &mut Service) {
     let with = accepted(&upload_with_key(service, PEOPLE, "with"));
     let without = accepted(&upload_with_key(service, "Phone,Name\n+1 202 555 0150,Gus\n", "without"));

@@ -51,6 +51,37 @@ fn a_moved_deleted_or_replaced_file_gives_503_until_it_is_back() {
     assert_eq!(service.wait_for(&during)["counts"]["reprocessed"], 1);
 }
 
+/// Each worker keeps its handle, and the service two: while they are open, no new file gets the number of the old one. SQLite
+/// closes the descriptors of the file with the last handle, but each handle closes its descriptor of the log itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn idle_handles_on_a_replaced_file_are_closed() {
+    for workers in [0, 1] {
+        let service = Service::on_sqlite("replaced", &["--workers", &workers.to_string(), "--retain-failed", "never"]);
+        let file = PathBuf::from(&service.database);
+        // Requests at the same time, so that the pool has several idle handles.
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20).for_each(|_| assert_eq!(service.get("/v1/contacts").status, 200)));
+            }
+        });
+        assert_eq!(service.get("/readyz").status, 200);
+        let copy = with_suffix(&file, ".copy");
+        fs::copy(&file, &copy).unwrap();
+        fs::rename(&copy, &file).unwrap();
+        // The kernel marks a file that has no name.
+        let (deleted, log) = (with_suffix(&file, " (deleted)"), with_suffix(&file, "-wal"));
+        let open = |path: &Path| service.open_files().iter().filter(|open| *open == path).count();
+        let kept = 2 + workers;
+        assert!(open(&deleted) > kept && open(&log) > kept, "{:?}", service.open_files());
+
+        service.get("/readyz").assert_error(503, "unavailable", "");
+        service.get("/v1/contacts").assert_error(503, "unavailable", "");
+        assert_eq!(open(&log), kept, "{:?}", service.open_files());
+        assert_eq!(open(&file), 0, "nothing is answered from two files: {:?}", service.open_files());
+    }
+}
+
 #[test]
 fn a_read_only_database_is_read_and_gives_503_for_writes() {
     let mut service = Service::on_sqlite("read-only", &["--workers", "1"]);

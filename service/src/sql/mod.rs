@@ -102,6 +102,9 @@ pub(crate) trait SqlConnection {
     /// Runs a statement. Returns the number of rows that it wrote.
     fn execute<'a>(&'a mut self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<u64, RepositoryError>>;
 
+    /// Returns the time by the clock of the database.
+    fn now(&mut self) -> BoxFuture<'_, Result<Timestamp, RepositoryError>>;
+
     /// Writes a row, and undoes that.
     fn check_write(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>>;
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use enroll::repository::BoxFuture;
 use enroll::{Engine, EnrollError, Enrollment, Receipt, RepositoryError, Timestamp, accept_async};
 
-use super::{OnRow, Param, Row, SqlConnection, invalid_data};
+use super::{OnRow, Param, Row, SqlConnection, invalid_data, not_null};
 use crate::handles::StoreList;
 use crate::people_lists::store::{ListTransaction, NewList, StoreError, StoredList, store};
 
@@ -36,6 +36,14 @@ impl SqlConnection for PostgresRepository {
             let exists = "select pg_catalog.to_regclass('enroll_service.list_pieces') is not null";
             let rows = PostgresRepository::query(self, exists, &[]).await?;
             rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(storage_error)
+        })
+    }
+
+    fn now(&mut self) -> BoxFuture<'_, Result<Timestamp, RepositoryError>> {
+        Box::pin(async move {
+            let rows = PostgresRepository::query(self, "select clock_timestamp()", &[]).await?;
+            let row = rows.first().ok_or_else(|| invalid_data("the clock of the database returned no row"))?;
+            not_null(Columns { row, next_column: 0 }.instant()?)
         })
     }
 

@@ -13,6 +13,7 @@ use enroll_sqlite::{SqliteError, SqliteTransaction};
 
 use super::{OnRow, Param, Row, SqlConnection, invalid_data};
 use crate::handles::{SqliteHandle, StoreList};
+use crate::import_job::current_time;
 use crate::people_lists::store::{ListTransaction, NewList, StoreError, StoredList, store};
 
 impl SqlConnection for SqliteHandle {
@@ -35,6 +36,11 @@ impl SqlConnection for SqliteHandle {
 
     fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>> {
         Box::pin(async move { self.call(|repository| repository.read(has_tables)) })
+    }
+
+    /// All processes that use a file are on one machine, so they share its clock.
+    fn now(&mut self) -> BoxFuture<'_, Result<Timestamp, RepositoryError>> {
+        Box::pin(async { current_time().map_err(|e| invalid_data(e.to_string())) })
     }
 
     fn check_write(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {

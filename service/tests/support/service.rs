@@ -225,6 +225,13 @@ impl Service {
         )
     }
 
+    /// Returns the targets of the open files of the process.
+    pub(crate) fn open_files(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        // A file that was closed in between has no target.
+        files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok()).collect()
+    }
+
     /// Returns the highest resident memory of the process so far, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
