@@ -11,7 +11,8 @@ use uuid::Uuid;
 /// Each [`RepositoryError`] of this crate contains one: use [`RepositoryError::inner`] and `downcast_ref`.
 ///
 /// The text names SQLite's code, the table, and the column or the constraint. It contains no value of a row, so a host can
-/// log it. SQLite's own messages are not part of it: a trigger of the host may quote a row in them.
+/// log it. It has SQLite's own message only for six codes of constraints: in other messages, a trigger of the host may quote a
+/// row.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SqliteError {
@@ -201,8 +202,6 @@ fn describe(error: &rusqlite::Error) -> String {
         rusqlite::Error::SqliteFailure(_, Some(message)) if OWN_MESSAGES.contains(&code) => {
             format!("{message}; {text}")
         }
-        // The statement could not be prepared, so no row was read.
-        rusqlite::Error::SqlInputError { msg, .. } => format!("{msg}; {text}"),
         _ => text,
     }
 }
@@ -222,3 +221,42 @@ const OWN_MESSAGES: [i32; 6] = [
     ffi::SQLITE_CONSTRAINT_PRIMARYKEY,
     ffi::SQLITE_CONSTRAINT_UNIQUE,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    #[test]
+    fn the_messages_of_sqlite_that_are_shown_quote_no_value() {
+        let connection = Connection::open_in_memory().unwrap();
+        let schema = "pragma foreign_keys = on;
+            create table parents (id integer primary key, name text unique);
+            create table children (
+                id integer primary key, name text not null check (length(name) < 9), parent integer references parents
+            );
+            create table strict_rows (number integer) strict;
+            insert into parents values (7151, 'secret');";
+        connection.execute_batch(schema).unwrap();
+        for (sql, code) in [
+            ("insert into children (name) values ('secret' || 'ive')", ffi::SQLITE_CONSTRAINT_CHECK),
+            ("insert into strict_rows values ('sec' || 'ret')", ffi::SQLITE_CONSTRAINT_DATATYPE),
+            ("insert into children (name, parent) values ('secret', 7152)", ffi::SQLITE_CONSTRAINT_FOREIGNKEY),
+            ("insert into children (id, parent) values (7151, 7151)", ffi::SQLITE_CONSTRAINT_NOTNULL),
+            ("insert into parents values (7151, 'other')", ffi::SQLITE_CONSTRAINT_PRIMARYKEY),
+            ("insert into parents values (7152, 'secret')", ffi::SQLITE_CONSTRAINT_UNIQUE),
+        ] {
+            let error = connection.execute(sql, []).unwrap_err();
+            assert_eq!(extended_code(&error), Some(code), "{sql}: {error:?}");
+            assert!(OWN_MESSAGES.contains(&code));
+            let texts = [describe(&error), RepositoryError::from(SqliteError::from(error)).to_string()];
+            println!("{texts:?}");
+            for value in ["secret", "7151", "7152"] {
+                assert!(texts.iter().all(|text| !text.contains(value)), "{texts:?}");
+            }
+        }
+        // A statement that cannot be prepared is not quoted either: a host may have written a value into it.
+        let error = connection.execute("delete from parents where name = secret", []).unwrap_err();
+        assert_eq!(describe(&error), "its driver refused the statement");
+    }
+}
