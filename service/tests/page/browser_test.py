@@ -654,6 +654,12 @@ def the_counts_of_a_result_agree(page, run):
     assert page.has(".lead", "With changes in 1 row") and page.has(".entry .phone", "+14155550193")
     assert "`" not in page.js("document.getElementById('main').innerText")
     assert page.js("[...document.querySelectorAll('.entry .reason')].map((e) => e.innerText.split('Unsubscribed').length - 1)") == [0, 0, 1, 0, 0]
+    page.size(390, 800)
+    heights = "[...document.querySelectorAll('.entry')].map((e) => e.offsetHeight)"
+    page.until(lambda: page.js(heights)[0] < 110 < page.js(heights)[2], "rows as high as their texts")
+    cut = """[...document.querySelectorAll('.entry > *, .entry .reason p')].filter((e) => e.scrollHeight > e.clientHeight + 1).map((e) => e.innerText)"""
+    assert page.js(cut) == [], page.js(cut)
+    page.size(1280, 800)
     run.leads = page.js("location.hash")
     page.go("#/history")
     page.until(lambda: page.has("table.rows", "leads.csv"), "the history")
