@@ -9,6 +9,8 @@ use crate::inbox::AsyncInbox;
 use crate::repository::{AsyncRepository, RepositoryError};
 mod guarding;
 mod inbox;
+mod inbox_setup;
+mod leases;
 mod reading;
 mod setup;
 mod writers;
@@ -216,8 +218,10 @@ const WITHOUT_EXEMPTIONS: [&str; 8] = [
 pub mod cases {
     pub use super::guarding::{guards_hold, one_version_per_aggregate};
     pub use super::inbox::{
-        answers_belong_to_leases, completion_commits_with_its_data, inbox_organizations_are_separate, inserted_once,
-        one_clock, one_worker_per_lease, only_failures_count, organizations_take_turns, retries_reset_the_attempts,
+        completion_commits_with_its_data, inbox_organizations_are_separate, inserted_once, retries_reset_the_attempts,
+    };
+    pub use super::leases::{
+        answers_belong_to_leases, one_clock, one_worker_per_lease, only_failures_count, organizations_take_turns,
     };
     pub use super::reading::{
         byte_exact_keys, complete_load, empty_input, organizations_are_separate, read_what_was_written,
