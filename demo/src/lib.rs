@@ -144,20 +144,7 @@ impl Demo {
         text.push('\n');
         let mut listing = Listing::new(all, false);
         for (entry, outcome) in request.to.iter().zip(&report.outcomes) {
-            let number = outcome.index;
-            let (first_row, row_notes, read_as, phone_column, region) = (None, Vec::new(), None, None, None);
-            let rows = &[];
-            listing.add(&RecipientLine {
-                number,
-                rows,
-                entry,
-                outcome,
-                first_row,
-                row_notes,
-                read_as,
-                phone_column,
-                region,
-            });
+            listing.add(&RecipientLine::new(entry, outcome));
         }
         text.push_str(&listing.table("recipient"));
         let _infallible = writeln!(text, "\n{} recipients in {times}", report.outcomes.len());

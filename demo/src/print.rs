@@ -33,6 +33,24 @@ pub struct RecipientLine<'p> {
     pub region: Option<Region>,
 }
 
+impl<'p> RecipientLine<'p> {
+    /// Returns the line of a recipient that comes from no list.
+    #[must_use]
+    pub fn new(entry: &'p Recipient<'p>, outcome: &'p Outcome) -> Self {
+        Self {
+            number: outcome.index,
+            rows: &[],
+            entry,
+            outcome,
+            first_row: None,
+            row_notes: Vec::new(),
+            read_as: None,
+            phone_column: None,
+            region: None,
+        }
+    }
+}
+
 /// Returns one line: the sequence, the step and the channel.
 #[must_use]
 pub fn target(report: &EnrollmentReport, reference: &ReferenceData) -> String {
