@@ -308,7 +308,7 @@ saboteurs! {
     completion_keeps_the_lease, CompletionKeepsTheLease, "one_worker_per_lease::an_organization_has_one_lease" => {
         fn commit(inner: &mut InMemoryRepository, changes: &ChangeSet) -> Answer<()> {
             inner.commit(changes)?;
-            // A claim that nobody processes has the lease instead.
+            // A claim that no worker processes has the lease instead.
             inner.claim(Duration::MAX).map(drop)
         }
     }

@@ -1,8 +1,7 @@
 //! Ends the work for a client that is gone.
 //!
-//! A call of SQLite blocks its thread, so dropping its future cannot end it. [`for_client`] runs a request in a task of its
-//! own, and tells the calls of this task when nobody waits for the response. [`run_interruptible`] then interrupts the
-//! statement.
+//! A call of SQLite blocks its thread, so dropping its future cannot end it. [`for_client`] runs a request in a separate
+//! task, and cancels a token of the task when its client disconnects. [`run_interruptible`] then interrupts the statement.
 
 use rusqlite::InterruptHandle;
 use std::panic::resume_unwind;
@@ -13,12 +12,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 tokio::task_local! {
-    /// Is cancelled when nobody waits for the result of this task.
+    /// Is cancelled when the caller of this task is gone.
     static ABANDONED: CancellationToken;
 }
 
-/// Runs a request in a task of its own. If the returned future is dropped, the task ends when it next waits, and its calls
-/// of SQLite are interrupted.
+/// Runs a request in a separate task. If the returned future is dropped, the task ends when it next waits, and its calls of
+/// SQLite are interrupted.
 pub(crate) async fn for_client<T: Send + 'static>(request: impl Future<Output = T> + Send + 'static) -> T {
     let abandoned = CancellationToken::new();
     let mut task = Task(tokio::spawn(with_token(abandoned.clone(), request)));
@@ -36,8 +35,8 @@ pub(crate) fn with_token<F: Future>(abandoned: CancellationToken, work: F) -> im
     ABANDONED.scope(abandoned, work)
 }
 
-/// Runs a call on the current thread; the runtime moves other tasks to other threads. Interrupts its statement if nobody
-/// waits for it any more, or after the limit.
+/// Runs a call on the current thread; the runtime moves other tasks to other threads. Interrupts its statement when the
+/// caller is gone, or after the limit.
 pub(crate) fn run_interruptible<T>(interrupt: InterruptHandle, limit: Option<Duration>, call: impl FnOnce() -> T) -> T {
     let abandoned = ABANDONED.try_with(CancellationToken::clone).ok();
     let is_needed = abandoned.is_some() || limit.is_some();

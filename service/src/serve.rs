@@ -104,7 +104,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             retention::repeat(&factory, args.retention.retention(), stop.clone(), on_event).await;
             Ok(())
         };
-        // In a task of its own: a call of SQLite blocks the whole task.
+        // In a separate task: a call of SQLite blocks the whole task.
         let accepting = tokio::spawn(accept_connections(listener, connections(args), Arc::clone(&app), stop.clone()));
         let serving = async {
             accepting.await.map_err(|e| Failure::from_error("serve", &e))?;

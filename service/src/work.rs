@@ -255,7 +255,7 @@ impl<F: Fn(Event) + Send> Worker<F> {
     }
 }
 
-/// Ends the waits of workers. The workers of a process share it with whatever gives them work.
+/// Ends the waits of workers. The workers of a process share it with the routes that accept work.
 #[derive(Default)]
 pub(crate) struct Wake {
     notify: Notify,
@@ -356,7 +356,7 @@ mod tests {
         let minutes = Duration::from_secs(600);
         assert_eq!(waited(&pauses, minutes, || ()).await, minutes);
         assert_eq!(waited(&pauses, minutes, || _ = other.after_success()).await, Duration::ZERO);
-        // There is no outage any more.
+        // The outage has ended.
         assert_eq!(waited(&pauses, minutes, || wake.after_success()).await, minutes);
         assert_eq!(waited(&pauses, minutes, || wake.one()).await, Duration::ZERO);
         assert_eq!(waited(&pauses, minutes, || wake.all()).await, Duration::ZERO);

@@ -339,7 +339,7 @@ pub(crate) struct ListPreviewDoc {
     #[schema(nullable = false)]
     accepted_before: Option<AcceptedBeforeDoc>,
     /// The lists and requests that put the people into the step who would be reprocessed: those with the most people,
-    /// the newest first. Absent if there are none, or if the list was accepted before.
+    /// the newest first. Absent if no person is in the step already, or if the list was accepted before.
     #[schema(nullable = false)]
     enrolled_before: Option<Vec<EarlierListDoc>>,
     inspection: InspectionDoc,
