@@ -14,6 +14,23 @@ use crate::time::Timestamp;
 use crate::value::{Properties, Value};
 use crate::words::words;
 
+/// A tenant. Its id is the organization of all its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Organization {
+    /// The name for people. The engine does not read it.
+    pub name: Text,
+}
+
+impl Organization {
+    /// Creates an organization.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into() }
+    }
+}
+
 /// A channel of an organization: an address that messages are sent from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

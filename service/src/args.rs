@@ -228,6 +228,9 @@ pub(crate) enum KeysCommand {
         /// A name that describes the use of the key.
         #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         name: String,
+        /// Also give the organization this name, in place of an earlier one. `GET /v1/organization` shows it.
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+        organization_name: Option<String>,
         /// The instant from which on requests with the key get status 401. Default: never.
         #[arg(long, value_name = "INSTANT")]
         expires: Option<Timestamp>,

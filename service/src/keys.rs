@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::args::KeysCommand;
 use crate::database::{Database, without_password};
 use crate::handles::{Handle, with_handle};
-use crate::sql::{Param, invalid_data, not_null};
+use crate::sql::{Param, invalid_data, not_null, rename_organization};
 use crate::{Failure, import_job, print_to_stdout};
 
 pub(crate) fn run(options: &KeysCommand) -> Result<ExitCode, Failure> {
@@ -28,13 +28,16 @@ pub(crate) fn run(options: &KeysCommand) -> Result<ExitCode, Failure> {
     let name = Database::resolve_name(at_database.database.as_deref())?;
     let now = import_job::current_time()?;
     match options {
-        KeysCommand::Create { organization, name: key_name, expires, .. } => {
+        KeysCommand::Create { organization, name: key_name, organization_name, expires, .. } => {
             if let Some(expires) = expires.filter(|expires| *expires <= now) {
                 return Err(Failure::new("--expires", format!("`{expires}` has passed; give a later instant")));
             }
             let organization_id = import_job::organization(&mut Database::open(&name)?, *organization, None)?;
             let key = with_handle(&name, async |handle: &mut Handle| {
                 handle.create_tables().await?;
+                if let Some(name) = organization_name {
+                    rename_organization(handle, organization_id, name).await?;
+                }
                 create(handle, organization_id, key_name, now, *expires).await
             })?;
             print_to_stdout(&format!("{}\n", key.as_str()))?;

@@ -103,11 +103,9 @@ fn row_key(write: &HostWrite) -> RowKey {
 /// Returns a line with the number of rows of each kind.
 fn row_counts(seed: &Seed) -> String {
     let steps = seed.sequences.iter().map(|row| row.row.steps.len()).sum();
-    let organizations: HashSet<OrganizationId> =
-        seed.inserts().iter().map(|insert| insert.organization_id).chain([seed.organization_id]).collect();
     let mut text = String::new();
     for (count, one, many) in [
-        (organizations.len(), "organization", "organizations"),
+        (seed.organization_ids().len(), "organization", "organizations"),
         (seed.channels.len(), "channel", "channels"),
         (seed.call_flows.len(), "call flow", "call flows"),
         (seed.custom_objects.len(), "custom object", "custom objects"),

@@ -56,7 +56,7 @@ const TEXTS: &[(&str, &str)] = &[
 
 /// All other columns. They have no personal data.
 const NOT_PERSONAL: &[(&str, &str)] = &[
-    ("organizations", "organization_id"),
+    ("organizations", "organization_id name"),
     ("channels", "organization_id id version kind address enabled name"),
     ("call_flows", "organization_id id version name"),
     ("custom_objects", "organization_id id version key properties"),

@@ -41,7 +41,7 @@ fn the_served_document_equals_the_file() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 23);
+    assert_eq!(operations, 24);
 
     for method in document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap()) {
         let tag = &method.1["tags"][0];

@@ -200,6 +200,7 @@ fn numbers(random: &mut Random) -> Vec<String> {
 fn organization(at: Timestamp, phones: &[String], random: &mut Random) -> Result<Seed, SeedError> {
     let mut given = Seed::new(ORGANIZATION);
     given.now = Some(at);
+    given.name_organization(ORGANIZATION, "Acme");
     given.channels.push(Channel::new(PHONE, ChannelKind::Phone, "+12025550100").into());
     given.channels.push(Channel::new(EMAIL, ChannelKind::Email, "hello@acme.example").into());
 

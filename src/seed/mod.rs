@@ -4,6 +4,7 @@
 //!
 //! | List | Fields of a row |
 //! |---|---|
+//! | `organizations` | `name` |
 //! | `channels` | `id`, `kind`, `address`, `enabled` (default `true`), `name` |
 //! | `sequences` | `id`, `title`, `status`, `settings`, `steps: [{id, position, channel_kind, channel_id?}]` |
 //! | `contacts` | the fields of a [`Contact`]; only `id` is required |
@@ -19,6 +20,7 @@
 //!
 //! - `?` marks an optional field. All lists are optional. Unknown keys are refused.
 //! - `organization_id` of the object is required. A row of another organization has its own `organization_id`.
+//! - A name in `organizations` also replaces that of an existing organization. An [`InMemoryRepository`] has no names.
 //! - `now` is the default instant of requests, and `policy` an [`EnrollmentPolicy`].
 //! - The `settings` of a sequence are
 //!   `{on_re_add, max_runs?, max_adds_per_period?: {count, seconds}, default_call_flow_id?}`.
@@ -63,7 +65,7 @@ use crate::contact::{Contact, KeyKind};
 use crate::ids::{ChannelId, ContactId, OrganizationId, StepContactId};
 use crate::model::{
     CallFlow, Channel, ChannelKind, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord,
-    Resource, Run, Sequence, StepContact, Tag,
+    Organization, Resource, Run, Sequence, StepContact, Tag,
 };
 use crate::policy::EnrollmentPolicy;
 use crate::snapshot::{ContactAggregate, ReferenceData, Snapshot, Version, Versioned};
@@ -82,6 +84,9 @@ pub struct Seed {
     /// The policy of requests. A database does not store it.
     #[serde(default)]
     pub policy: EnrollmentPolicy,
+    /// The names of the organizations.
+    #[serde(default)]
+    pub organizations: Vec<SeedRow<Organization>>,
     /// The channels.
     #[serde(default)]
     pub channels: Vec<SeedRow<Channel>>,
@@ -139,6 +144,7 @@ impl Seed {
             organization_id,
             now: None,
             policy: EnrollmentPolicy::default(),
+            organizations: Vec::new(),
             channels: Vec::new(),
             sequences: Vec::new(),
             contacts: Vec::new(),
@@ -220,7 +226,7 @@ impl Seed {
         Ok(())
     }
 
-    /// Returns all rows of the snapshots as a seed of `organization_id`.
+    /// Returns all rows of the snapshots as a seed of `organization_id`. Snapshots have no names of organizations.
     ///
     /// Rows of other organizations have an `organization_id` of their own.
     #[must_use]
@@ -253,6 +259,20 @@ impl Seed {
             }
         }
         seed
+    }
+
+    /// Adds the name of an organization.
+    pub fn name_organization(&mut self, id: OrganizationId, name: &str) {
+        let other = (id != self.organization_id).then_some(id);
+        self.organizations.push(SeedRow { organization_id: other, row: Organization::new(name) });
+    }
+
+    /// Returns the id of each organization with a name or a row, and that of the seed.
+    #[must_use]
+    pub fn organization_ids(&self) -> BTreeSet<OrganizationId> {
+        let of_rows = self.inserts().into_iter().map(|write| write.organization_id);
+        let named = self.organizations.iter().map(|row| self.organization(row));
+        of_rows.chain(named).chain([self.organization_id]).collect()
     }
 
     fn organization<T>(&self, row: &SeedRow<T>) -> OrganizationId {

@@ -22,7 +22,7 @@
 //! // The host writes the reference data: an organization with a sequence of one step.
 //! let [organization, sequence, step] = [1, 2, 3].map(Uuid::from_u128);
 //! let connection = repository.pool().get().await?;
-//! connection.execute("insert into enroll.organizations values ($1)", &[&organization]).await?;
+//! connection.execute("insert into enroll.organizations (organization_id) values ($1)", &[&organization]).await?;
 //! connection
 //!     .execute(
 //!         "insert into enroll.sequences (organization_id, id, status) values ($1, $2, 'active')",

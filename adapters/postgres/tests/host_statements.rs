@@ -51,7 +51,7 @@ impl Host {
         let url = Server::shared().database().await.unwrap();
         let (client, repository) = (connect(&url).await, PostgresClient::new(connect(&url).await));
         let mut host = Self { url, client, repository, policy: EnrollmentPolicy::default(), enrollments: 100 };
-        host.run("create-organization", &[&ORGANIZATION]).await;
+        host.run("create-organization", &[&ORGANIZATION, &"Acme"]).await;
         host.run("create-channel", &[&ORGANIZATION, &CHANNEL, &"phone", &"+12025550100"]).await;
         host.run("create-sequence", &[&ORGANIZATION, &SEQUENCE, &"Welcome", &serde_json::json!({})]).await;
         for (position, step) in [(1, FIRST), (2, SECOND), (3, THIRD)] {

@@ -140,7 +140,8 @@ fn lease_number(claim: &Claim) -> i64 {
     i64::try_from(claim.lease).unwrap_or(i64::MAX)
 }
 
-const INSERT_ORGANIZATION: &str = "insert into enroll_organizations values (?1) on conflict do nothing";
+const INSERT_ORGANIZATION: &str =
+    "insert into enroll_organizations (organization_id) values (?1) on conflict do nothing";
 /// The enrollment is due immediately, even if its request has a later time.
 const INSERT: &str = "insert into enroll_enrollments \
      (organization_id, id, sequence_id, fingerprint, at, command, erased_recipients, state, due_at) \

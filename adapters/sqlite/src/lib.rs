@@ -21,7 +21,7 @@
 //! // The host writes the reference data: an organization with a sequence of one step.
 //! let [organization, sequence, step] = [1, 2, 3].map(Uuid::from_u128);
 //! let connection = repository.connection();
-//! connection.execute("insert into enroll_organizations values (?1)", [organization])?;
+//! connection.execute("insert into enroll_organizations (organization_id) values (?1)", [organization])?;
 //! connection.execute(
 //!     "insert into enroll_sequences (organization_id, id, status) values (?1, ?2, 'active')",
 //!     [organization, sequence],

@@ -37,7 +37,7 @@ use crate::{inbox, read, schema, write};
 /// enroll_sqlite::migrate(&connection)?;
 /// connection.execute_batch(
 ///     "create table orders (id integer primary key);
-///      insert into enroll_organizations values (x'00000000000000000000000000000001');
+///      insert into enroll_organizations (organization_id) values (x'00000000000000000000000000000001');
 ///      insert into enroll_sequences (organization_id, id, status)
 ///          values (x'00000000000000000000000000000001', x'00000000000000000000000000000002', 'active');
 ///      insert into enroll_steps (organization_id, sequence_id, id, position, channel_kind)

@@ -42,7 +42,7 @@ impl Host {
     fn new() -> Self {
         let repository = SqliteRepository::open_in_memory().unwrap();
         let host = Self { repository, policy: EnrollmentPolicy::default(), enrollments: 100 };
-        host.run("create-organization", &[&ORGANIZATION]);
+        host.run("create-organization", &[&ORGANIZATION, &"Acme"]);
         host.run("create-channel", &[&ORGANIZATION, &CHANNEL, &"phone", &"+12025550100"]);
         host.run("create-sequence", &[&ORGANIZATION, &SEQUENCE, &"Welcome", &"{}"]);
         for (position, step) in [(1, FIRST), (2, SECOND), (3, THIRD)] {

@@ -153,8 +153,7 @@ impl Database {
 
     /// Deletes the organizations of a seed with all their rows.
     pub(crate) fn remove(&mut self, seed: &Seed) -> Result<(), Failure> {
-        let organizations = seed.inserts().into_iter().map(|insert| insert.organization_id);
-        let organizations: Vec<_> = organizations.chain([seed.organization_id]).collect();
+        let organizations: Vec<_> = seed.organization_ids().into_iter().collect();
         let Self { name, backend } = self;
         let removed = match backend {
             Backend::Memory(_) | Backend::Sqlite(_) => {

@@ -21,6 +21,7 @@ mod list_preview;
 mod lists;
 pub(crate) mod metrics;
 mod openapi;
+mod organization;
 mod page;
 pub(crate) mod previews;
 mod query;
@@ -71,6 +72,7 @@ pub(crate) struct App {
 /// Returns the router of the service.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let api = Router::new()
+        .route("/v1/organization", get(organization::show))
         .route("/v1/sequences", get(reference::sequences))
         .route("/v1/channels", get(reference::channels))
         .route("/v1/custom_objects", get(reference::custom_objects))

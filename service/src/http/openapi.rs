@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::docs::{DispositionDoc, ReasonDoc, StateDoc, StatusDoc};
-use super::{contacts, enrollments, erase, health, list_history, lists, metrics, reference, retry};
+use super::{contacts, enrollments, erase, health, list_history, lists, metrics, organization, reference, retry};
 
 /// The default header for API keys.
 pub(crate) const KEY_HEADER: &str = "X-WHIPPY-KEY";
@@ -37,6 +37,7 @@ pub(crate) fn document(key_header: &str) -> Value {
         contacts::list_for_sequence,
         contacts::list,
         erase::erase,
+        organization::show,
         reference::sequences,
         reference::channels,
         reference::custom_objects,
@@ -59,6 +60,7 @@ pub(crate) fn document(key_header: &str) -> Value {
         (name = "lists", description = "Enroll people from files, and read what became of each row"),
         (name = "sequences", description = "What people are enrolled into"),
         (name = "contacts", description = "The people"),
+        (name = "organization", description = "Whose data the API key reads"),
         (name = "operations", description = "For the operator: health and metrics"),
     ),
     components(schemas(DispositionDoc, ReasonDoc, StateDoc, StatusDoc))

@@ -7,6 +7,7 @@
 mod enrollment;
 mod list;
 mod lists;
+mod organization;
 pub(crate) mod people_lists;
 mod postgres;
 mod reference;
@@ -25,6 +26,7 @@ pub(crate) use self::lists::{
     ContactFilter, ContactRow, EnrollmentRow, NamedContact, SequenceRow, StepContactRow, contacts, enrollments,
     has_sequence, named_contacts, sequences, step_contacts,
 };
+pub(crate) use self::organization::{organization_name, rename_organization};
 pub(crate) use self::reference::{
     ChannelRow, CustomObjectRow, SequenceTitle, channels, custom_objects, sequence_titles,
 };

@@ -19,7 +19,8 @@ create function enroll.held(key text) returns text
 
 -- A commit locks the organization's row, so that one commit per organization runs at a time.
 create table enroll.organizations (
-    organization_id uuid primary key
+    organization_id uuid primary key,
+    name text not null default ''
 );
 
 create table enroll.channels (

@@ -11,7 +11,7 @@ use crate::fields::ColumnReader;
 use crate::read::{Aggregates, read_contact, related_records, related_rows};
 use crate::tables::{ENROLLMENT, Table, names, read_enrollment};
 use crate::{PostgresError, Timeouts};
-use enroll::contact::Contact;
+use enroll::contact::{Contact, Text};
 
 /// Reads all rows of all organizations, as one snapshot of the database.
 ///
@@ -22,14 +22,20 @@ use enroll::contact::Contact;
 pub async fn dump(client: &mut Client, organization_id: OrganizationId) -> Result<Seed, PostgresError> {
     let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
     transaction.batch_execute(&Timeouts::for_long_statements().set_local()).await?;
-    let organizations = "select organization_id from enroll.organizations order by organization_id";
-    let mut snapshots = Vec::new();
-    for row in transaction.query_typed(organizations, &[]).await? {
-        let organization_id = ColumnReader::new(&row).read()?;
+    let sql = "select organization_id, name from enroll.organizations order by organization_id";
+    let (mut snapshots, mut names) = (Vec::new(), Vec::new());
+    for row in transaction.query_typed(sql, &[]).await? {
+        let mut columns = ColumnReader::new(&row);
+        let (organization_id, name): (OrganizationId, Text) = (columns.read()?, columns.read()?);
         snapshots.push(OrganizationReader { transaction: &transaction, organization_id }.snapshot().await?);
+        names.push((organization_id, name));
     }
     transaction.commit().await?;
-    Ok(Seed::dump(&snapshots, organization_id))
+    let mut seed = Seed::dump(&snapshots, organization_id);
+    for (organization_id, name) in names.iter().filter(|(_, name)| !name.is_empty()) {
+        seed.name_organization(*organization_id, name);
+    }
+    Ok(seed)
 }
 
 struct OrganizationReader<'t> {

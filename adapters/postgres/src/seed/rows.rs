@@ -3,7 +3,6 @@
 use enroll::model::{Conversation, Step};
 use enroll::seed::{HostRow, HostWrite, Seed, WriteKind};
 use enroll::{OrganizationId, SequenceId};
-use std::collections::BTreeSet;
 use std::iter::once;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
@@ -12,20 +11,23 @@ use crate::fields::{Array, Arrays};
 use crate::tables::Table;
 use crate::{PostgresError, Timeouts};
 
-/// Inserts all rows of a seed, with their organizations, in one transaction.
+/// Inserts all rows of a seed, with their organizations, in one transaction. A name replaces that of an existing
+/// organization.
 ///
 /// # Errors
 /// [`PostgresError`] if a row cannot be stored. Then nothing is written.
 pub async fn load(client: &mut Client, seed: &Seed) -> Result<(), PostgresError> {
-    let writes = seed.inserts();
-    let organizations = writes.iter().map(|write| write.organization_id).chain([seed.organization_id]);
-    let organizations: BTreeSet<OrganizationId> = organizations.collect();
     let transaction = client.transaction().await?;
     transaction.batch_execute(&Timeouts::for_long_statements().set_local()).await?;
-    for organization_id in organizations {
+    for organization_id in seed.organization_ids() {
         add_organization(&transaction, organization_id).await?;
     }
-    for write in &writes {
+    for row in &seed.organizations {
+        let id = row.organization_id.unwrap_or(seed.organization_id).as_uuid();
+        let sql = "update enroll.organizations set name = $2 where organization_id = $1";
+        transaction.execute_typed(sql, &[(&id, Type::UUID), (&&*row.row.name, Type::TEXT)]).await?;
+    }
+    for write in &seed.inserts() {
         write_row(&transaction, write).await?;
     }
     Ok(transaction.commit().await?)

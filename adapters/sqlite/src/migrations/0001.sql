@@ -14,7 +14,8 @@ create table enroll_engine (
 insert into enroll_engine values (1, 0);
 
 create table enroll_organizations (
-    organization_id blob not null primary key
+    organization_id blob not null primary key,
+    name text not null default ''
 ) strict;
 
 create table enroll_channels (

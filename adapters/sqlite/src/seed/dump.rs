@@ -1,6 +1,6 @@
 //! Reads all rows of a database.
 
-use enroll::contact::Contact;
+use enroll::contact::{Contact, Text};
 use enroll::model::{
     CallFlow, Channel, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord, Run, Sequence,
     Step, StepContact, Tag,
@@ -23,25 +23,26 @@ use crate::tables::Row;
 /// # Errors
 /// [`RepositoryError`] if the rows cannot be read.
 pub fn dump(connection: &Connection, organization_id: OrganizationId) -> Result<Seed, RepositoryError> {
-    let snapshots = snapshots(connection)?;
-    Ok(Seed::dump(&snapshots, organization_id))
-}
-
-fn snapshots(connection: &Connection) -> Result<Vec<Snapshot>, SqliteError> {
     if !connection.is_autocommit() {
-        return within_transaction(connection);
+        return Ok(within_transaction(connection, organization_id)?);
     }
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
-    within_transaction(&transaction)
+    let transaction =
+        Transaction::new_unchecked(connection, TransactionBehavior::Deferred).map_err(SqliteError::from)?;
+    Ok(within_transaction(&transaction, organization_id)?)
 }
 
-fn within_transaction(connection: &Connection) -> Result<Vec<Snapshot>, SqliteError> {
-    let mut organizations: Vec<Uuid> = Vec::new();
-    for_each_row(connection, "select organization_id from enroll_organizations order by 1", [], |columns| {
-        organizations.push(columns.read()?);
+fn within_transaction(connection: &Connection, organization_id: OrganizationId) -> Result<Seed, SqliteError> {
+    let mut organizations: Vec<(Uuid, Text)> = Vec::new();
+    for_each_row(connection, "select organization_id, name from enroll_organizations order by 1", [], |columns| {
+        organizations.push((columns.read()?, columns.read()?));
         Ok(())
     })?;
-    organizations.into_iter().map(|organization| snapshot(connection, organization)).collect()
+    let snapshots = organizations.iter().map(|(organization, _)| snapshot(connection, *organization));
+    let mut seed = Seed::dump(&snapshots.collect::<Result<Vec<_>, _>>()?, organization_id);
+    for (organization, name) in organizations.iter().filter(|(_, name)| !name.is_empty()) {
+        seed.name_organization(OrganizationId::from_uuid(*organization), name);
+    }
+    Ok(seed)
 }
 
 fn snapshot(connection: &Connection, organization: Uuid) -> Result<Snapshot, SqliteError> {

@@ -4,13 +4,14 @@ use enroll::model::{Conversation, CustomRecord, Resource, Step};
 use enroll::seed::{HostRow, HostWrite, HostWriteError, Seed, WriteKind};
 use enroll::{OrganizationId, RepositoryError, RepositoryErrorKind, SequenceId};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params, params_from_iter};
 use uuid::Uuid;
 
 use crate::error::SqliteError;
 use crate::tables::Row;
 
-/// Inserts all rows of a seed, with their organizations, in one transaction.
+/// Inserts all rows of a seed, with their organizations, in one transaction. A name replaces that of an existing
+/// organization.
 ///
 /// If a transaction is open on the connection, the rows become part of it.
 ///
@@ -18,7 +19,12 @@ use crate::tables::Row;
 /// `Conflict` if a unique constraint refuses a row, `Other` if any other constraint does.
 pub fn load(connection: &Connection, seed: &Seed) -> Result<(), RepositoryError> {
     in_transaction(connection, |connection| {
-        add_organization(connection, seed.organization_id)?;
+        seed.organization_ids().into_iter().try_for_each(|id| add_organization(connection, id))?;
+        for row in &seed.organizations {
+            let id = row.organization_id.unwrap_or(seed.organization_id);
+            let sql = "update enroll_organizations set name = ?2 where organization_id = ?1";
+            connection.execute(sql, params![id.as_uuid(), &*row.row.name]).map_err(SqliteError::from)?;
+        }
         seed.inserts().iter().try_for_each(|insert| write(connection, insert))
     })
 }
@@ -57,7 +63,7 @@ fn write(connection: &Connection, write: &HostWrite) -> Result<(), RepositoryErr
 }
 
 fn add_organization(connection: &Connection, id: OrganizationId) -> Result<(), SqliteError> {
-    connection.execute("insert or ignore into enroll_organizations values (?1)", [id.as_uuid()])?;
+    connection.execute("insert or ignore into enroll_organizations (organization_id) values (?1)", [id.as_uuid()])?;
     Ok(())
 }
 
