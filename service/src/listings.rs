@@ -19,12 +19,12 @@ use crate::{Failure, import_job, print_to_stdout};
 /// Lists sequences.
 pub(crate) fn sequences(args: &ListingArgs) -> Result<ExitCode, Failure> {
     let page = read(args, async |handle, organization_id, pagination| {
-        sql::sequences(handle, organization_id, &pagination).await
+        sql::sequences(handle, organization_id, None, &pagination).await
     })?;
     if args.json {
         return print_json(&page_json(&page.data, page.total));
     }
-    let lines = page.data.iter().map(|SequenceRow { id, title, status, steps }| {
+    let lines = page.data.iter().map(|SequenceRow { id, title, status, steps, .. }| {
         let steps: Vec<&str> = steps.iter().map(|step| &*step.channel_kind).collect();
         [id.to_string(), plain(title), status.clone(), steps.join(", ")]
     });

@@ -191,12 +191,19 @@ fn another_organization_cannot_read_or_write(service: &mut Service) {
 }
 
 fn unknown_routes_and_methods_return_the_error_body(service: &mut Service) {
-    for path in ["/v1", "/v2/contacts", "/v1/contacts/", "/v1/sequences/x", "/%ff", "/docs/x"] {
+    for path in ["/v1", "/v2/contacts", "/v1/contacts/", "/v1/sequences/", "/v1/sequences/x/y", "/%ff", "/docs/x"] {
         service.get(path).assert_error(404, "route_not_found", "");
     }
     service.post("/v1/contacts", "", &[]).assert_error(405, "method_not_allowed", "");
     service.post("/healthz", "", &[]).assert_error(405, "method_not_allowed", "");
     service.get("/v1/enrollments/x").assert_error(404, "enrollment_not_found", "");
+    for x in ["x", "%ff", "x%2Fy", "runs"] {
+        service.get(&format!("/v1/sequences/{x}")).assert_error(404, "sequence_not_found", "");
+        service.get(&format!("/v1/contacts/{x}")).assert_error(404, "contact_not_found", "");
+    }
+    for path in ["/v1/contacts/search", "/v1/contacts/erase"] {
+        service.get(path).assert_error(405, "method_not_allowed", "");
+    }
     let page = service.raw(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     assert!(page.starts_with("HTTP/1.1 200 OK") && page.contains("content-security-policy: default-src 'none'"));
 }

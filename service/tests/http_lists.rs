@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use support::service::{ACTIVE, FIRST, STEP, Service, id, on_both};
-use support::{PostgresClient, enroll, on_postgresql, path, text};
+use support::service::{ACTIVE, STEP, Service, id, on_both};
+use support::{PostgresClient, on_postgresql};
 
 on_both! {
     contacts_are_walked_by_name_while_rows_come_and_go;
@@ -61,14 +61,6 @@ const READ_ROWS: &str = "select (select coalesce(sum(seq_tup_read), 0) from pg_s
     ('contacts', 'step_contacts', 'runs', 'enrollments')) + (select coalesce(sum(idx_tup_read), 0) from pg_stat_user_indexes
     where relname in ('contacts', 'step_contacts', 'runs', 'enrollments'))";
 
-/// Loads rows into the first organization, as a host would write them.
-fn load(service: &Service, rows: &Value) {
-    let mut seed = rows.clone();
-    seed["organization_id"] = json!(FIRST);
-    let file = service.file("more.json", &seed.to_string());
-    text(&enroll(&["seed", path(&file), "--database", &service.database], &[]));
-}
-
 /// Deletes a row of a table.
 fn delete(service: &Service, table: &str, id: &str) {
     let is_postgres = service.database.starts_with("postgres");
@@ -119,7 +111,7 @@ fn contacts_are_walked_by_name_while_rows_come_and_go(service: &mut Service) {
         let name = ["Ann", "c", "😁"][n as usize % 3];
         json!({"id": id(0x2000 + n), "name": name})
     };
-    load(service, &json!({"contacts": rows.chain((0..12).map(gone)).collect::<Vec<_>>()}));
+    service.load(&json!({"contacts": rows.chain((0..12).map(gone)).collect::<Vec<_>>()}));
     let mut sorted = contacts.clone();
     // Byte by byte, and by the first 255 characters.
     sorted.sort_by_key(|(id, name)| {
@@ -135,7 +127,7 @@ fn contacts_are_walked_by_name_while_rows_come_and_go(service: &mut Service) {
             if pages.is_multiple_of(2) && next < before + 4 {
                 delete(service, "contacts", &id(0x2000 + next));
                 let (new, name) = (id(0x3000 + next), ["A", "Ann", "zz", "😂"][next as usize % 4]);
-                load(service, &json!({"contacts": [{"id": new, "name": name}]}));
+                service.load(&json!({"contacts": [{"id": new, "name": name}]}));
                 next += 1;
             }
         });
@@ -175,7 +167,7 @@ fn step_contacts(numbers: impl Iterator<Item = u32> + Clone) -> Value {
 }
 
 fn the_contacts_of_a_sequence_are_walked_while_rows_come_and_go(service: &mut Service) {
-    load(service, &step_contacts(0x1000..0x1040));
+    service.load(&step_contacts(0x1000..0x1040));
     let list = format!("/v1/sequences/{ACTIVE}/contacts");
     let before: Vec<String> = (0x1000..0x1040).rev().map(|n| id(0x10_0000 + n)).collect();
     let mut next = 0;
@@ -186,7 +178,7 @@ fn the_contacts_of_a_sequence_are_walked_while_rows_come_and_go(service: &mut Se
         let change =
             format!("update enroll.step_contacts set status = '{status}' where times_processed % 5 = {}", next % 5);
         service.batch_execute(&change);
-        load(service, &step_contacts([0x800 + next, 0x1800 + next].into_iter()));
+        service.load(&step_contacts([0x800 + next, 0x1800 + next].into_iter()));
         next += 1;
     });
     assert!(next >= 10);
@@ -242,7 +234,7 @@ fn sequences_are_walked_by_title_while_rows_come_and_go(service: &mut Service) {
     let sequence = |n: u32, title: &str| json!({"id": id(n), "title": title, "status": "draft"});
     let titles = ["Same", "Same", "Same", "a", "ä", ""];
     let rows: Vec<Value> = titles.iter().zip(0x1000..).map(|(title, n)| sequence(n, title)).collect();
-    load(service, &json!({"sequences": rows}));
+    service.load(&json!({"sequences": rows}));
     let before = service.get("/v1/sequences?limit=500").json;
     let before = before["data"].as_array().unwrap();
     let mut sorted = before.clone();
@@ -251,7 +243,7 @@ fn sequences_are_walked_by_title_while_rows_come_and_go(service: &mut Service) {
     let gone = id(0x1001);
     let walked = walk(service, "/v1/sequences", 2, |page| {
         delete(service, "sequences", &gone);
-        load(service, &json!({"sequences": [sequence(0x2000 + u32::try_from(page).unwrap(), "Same")]}));
+        service.load(&json!({"sequences": [sequence(0x2000 + u32::try_from(page).unwrap(), "Same")]}));
     });
     let stayed: Vec<String> = ids(before).into_iter().filter(|id| *id != gone).collect();
     assert_has_each_once(&walked, &stayed);
@@ -261,7 +253,7 @@ fn totals_follow_the_writes_of_a_host(service: &mut Service) {
     let list = format!("/v1/sequences/{ACTIVE}/contacts");
     let total = |path: &str| service.get(path).json["total"].as_u64().unwrap();
     let (contacts, before) = (total("/v1/contacts"), total(&list));
-    load(service, &step_contacts(0x1000..0x1032));
+    service.load(&step_contacts(0x1000..0x1032));
     assert_eq!((total("/v1/contacts"), total(&list)), (contacts + 50, before + 50));
     service.batch_execute("update enroll.step_contacts set status = 'moved' where status = 'finished'");
     let by_status: BTreeMap<&str, u64> =
@@ -283,7 +275,7 @@ fn totals_follow_the_writes_of_a_host(service: &mut Service) {
 }
 
 fn a_cursor_works_only_for_its_list_and_its_filters(service: &mut Service) {
-    load(service, &step_contacts(0x1000..0x1014));
+    service.load(&step_contacts(0x1000..0x1014));
     let list = format!("/v1/sequences/{ACTIVE}/contacts");
     let cursor_of = |path: &str| {
         let page = service.get(path).json;

@@ -1,22 +1,24 @@
-//! The routes that list contacts.
+//! The routes that read contacts.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, State};
+use axum::http::HeaderMap;
 use std::sync::Arc;
 
-use enroll::SequenceId;
-use enroll::contact::{Email, PhoneNumber};
 use enroll::model::StepContactStatus;
+use enroll::{ContactId, SequenceId};
 
+use super::contact_search::{ContactSearch, ContactSearchDoc};
 use super::cursor::{ListPage, Scope};
 use super::docs::{CommonErrors, CursorDoc, PaginationDoc, StatusDoc};
-use super::enrollments::parse_id;
+use super::enrollments::{Data, parse_id};
 use super::errors::{ApiError, ErrorBody};
 use super::query::Parameters;
-use super::{App, sequence_not_found};
+use super::{App, body, sequence_not_found};
 use crate::keys::Caller;
-use crate::sql::{self, ContactFilter, ContactRow, StepContactRow};
+use crate::sql::{self, ContactRow, StepContactRow};
 
 /// List the contacts of a sequence, newest first
 #[utoipa::path(
@@ -61,13 +63,14 @@ pub(crate) async fn list_for_sequence(
 
 /// List contacts, ordered by name, then id
 ///
-/// Names are compared by their bytes. Contacts without a name come last. A contact is listed if it has all the given keys.
+/// Names are compared by their bytes. Contacts without a name come last. A contact is listed if it has all that is given.
 #[utoipa::path(
     get, path = "/v1/contacts", operation_id = "list_contacts", tag = "contacts",
     params(
-        ("phone" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "In international format with `+`, or exactly as stored"),
+        ("phone" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "As in a request to enroll people, or exactly as stored"),
         ("email" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "Case is ignored"),
         ("external_id" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "The sender's own id"),
+        ("name" = Option<String>, Query, pattern = r"^[^\x00]*$", description = "A part of the name. The case of ASCII letters is ignored"),
         PaginationDoc,
         CursorDoc,
     ),
@@ -79,43 +82,74 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<ListPage<ContactRow>>, ApiError> {
     let mut parameters = Parameters::parse(query.as_deref());
-    let filter = ContactFilter {
-        phone: parameters.text("phone").map(stored_phone),
-        email_key: parameters.text("email").map(email_key),
-        external_id: parameters.text("external_id").map(|id| id.trim().to_owned()),
-    };
-    let scope = Scope::new(caller.organization_id, "contacts", &filter);
+    let search = ContactSearch::from_query(&mut parameters);
+    let scope = Scope::new(caller.organization_id, "contacts", &search);
     let pagination = parameters.page(&scope);
     parameters.finish()?;
     let mut handle = app.handles.acquire(caller.organization_id).await?;
-    let page = sql::contacts(handle.handle()?, caller.organization_id, filter, &pagination).await?;
+    let handle = handle.handle()?;
+    let filter = search.filter(handle, &app.policy, caller.organization_id).await?;
+    let page = sql::contacts(handle, caller.organization_id, filter, &pagination).await?;
     Ok(Json(ListPage::new(page, &scope)))
 }
 
-/// Returns a phone number in the stored form. In a query, an unescaped `+` is a space.
-fn stored_phone(text: &str) -> String {
-    let text = match text.strip_prefix(' ') {
-        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => format!("+{rest}"),
-        _ => text.trim().to_owned(),
-    };
-    PhoneNumber::parse(&text, None).map_or(text, |phone| phone.as_str().to_owned())
+/// Search contacts by keys in a body
+///
+/// The same list as `GET /v1/contacts`, without cursors. A member that is `null` or blank is absent.
+#[utoipa::path(
+    post, path = "/v1/contacts/search", operation_id = "search_contacts", tag = "contacts",
+    request_body(content = ContactSearchDoc, examples(
+        ("By phone" = (summary = "By phone", value = json!({"phone": "+12025550123"}))),
+        ("By name" = (summary = "By a part of the name", value = json!({"name": "ann", "limit": 10}))),
+    )),
+    responses(
+        (status = 200, description = "A part of the list", body = ListPage<ContactRow>),
+        (status = 408, description = "The body did not arrive in time", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body has a content encoding", body = ErrorBody),
+        CommonErrors,
+    ),
+)]
+pub(crate) async fn search(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<ListPage<ContactRow>>, ApiError> {
+    Parameters::parse(query.as_deref()).finish()?;
+    let body = body::read(&app.limits.bodies, caller.organization_id, &headers, body, app.limits.timeout).await?;
+    let mut parameters = Parameters::parse_body(&body.bytes, &ContactSearch::NAMES, &["limit", "offset"])?;
+    let search = ContactSearch::from_body(&mut parameters);
+    let pagination = parameters.pagination();
+    parameters.finish()?;
+    let mut handle = app.handles.acquire(caller.organization_id).await?;
+    let handle = handle.handle()?;
+    let filter = search.filter(handle, &app.policy, caller.organization_id).await?;
+    let page = sql::contacts(handle, caller.organization_id, filter, &pagination).await?;
+    Ok(Json(ListPage::without_cursor(page)))
 }
 
-fn email_key(text: &str) -> String {
-    let text = text.trim();
-    Email::parse(text).unwrap_or_else(|_| Email::stored(text)).key().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_searched_in_their_stored_form() {
-        for text in ["+12025550123", " 12025550123", "+1 (202) 555-0123"] {
-            assert_eq!(stored_phone(text), "+12025550123");
-        }
-        assert_eq!(stored_phone(" n/a "), "n/a");
-        assert_eq!(email_key(" Ann@Example.ORG"), "ann@example.org");
-    }
+/// Get a contact
+#[utoipa::path(
+    get, path = "/v1/contacts/{id}", operation_id = "get_contact", tag = "contacts",
+    params(("id" = Uuid, Path, description = "The contact")),
+    responses(
+        (status = 200, description = "The contact, as in the list", body = Data<ContactRow>),
+        (status = 404, description = "The organization has no contact with this id", body = ErrorBody),
+        CommonErrors,
+    ),
+)]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    contact: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Data<ContactRow>>, ApiError> {
+    Parameters::parse(query.as_deref()).finish()?;
+    let not_found = || ApiError::not_found("contact_not_found", "contact");
+    let id: ContactId = parse_id(contact).ok_or_else(not_found)?;
+    let mut handle = app.handles.acquire(caller.organization_id).await?;
+    let found = sql::contact(handle.handle()?, caller.organization_id, id).await?;
+    Ok(Json(Data { data: found.ok_or_else(not_found)? }))
 }

@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 pub(crate) mod connections;
+mod contact_search;
 mod contacts;
 mod cursor;
 pub(crate) mod docs;
@@ -74,6 +75,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let api = Router::new()
         .route("/v1/organization", get(organization::show))
         .route("/v1/sequences", get(reference::sequences))
+        .route("/v1/sequences/{id}", get(reference::sequence))
         .route("/v1/channels", get(reference::channels))
         .route("/v1/custom_objects", get(reference::custom_objects))
         .route("/v1/sequences/{id}/contacts", post(enrollments::create).get(contacts::list_for_sequence))
@@ -82,6 +84,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/enrollments/retry", post(retry::all))
         .route("/v1/enrollments/{id}/retry", post(retry::one))
         .route("/v1/contacts", get(contacts::list))
+        .route("/v1/contacts/{id}", get(contacts::show))
+        .route("/v1/contacts/search", post(contacts::search))
         .route("/v1/contacts/erase", post(erase::erase))
         .route("/v1/lists/previews/{id}", get(lists::show_preview).delete(lists::cancel_preview))
         .route("/v1/lists/{id}", get(list_history::show))

@@ -1,7 +1,8 @@
-//! Query parameters. All problems are reported in one response.
+//! Query parameters, also those in a body. All problems are reported in one response.
 
 use axum::http::StatusCode;
 use enroll::{StepId, Timestamp};
+use serde_json::{Map, Value};
 
 use super::cursor::Scope;
 use super::errors::{ApiError, ErrorItem};
@@ -12,6 +13,7 @@ use crate::sql::Pagination;
 ///
 /// A route knows a parameter if it reads it before [`finish`](Self::finish).
 pub(crate) struct Parameters {
+    place: Place,
     pairs: Vec<(String, String)>,
     known: Vec<&'static str>,
     faults: Vec<ErrorItem>,
@@ -24,13 +26,50 @@ impl Parameters {
         let mut kept = Vec::new();
         for (name, value) in pairs {
             if value.contains('\0') {
-                let problem = "must not contain U+0000; remove it".to_owned();
-                faults.push(ErrorItem::new("invalid_character", path(&name), problem));
+                faults.push(Place::Query.contains_nul(&name));
             } else {
                 kept.push((name.into_owned(), value.into_owned()));
             }
         }
-        Self { pairs: kept, known: Vec::new(), faults }
+        Self { place: Place::Query, pairs: kept, known: Vec::new(), faults }
+    }
+
+    /// Reads the members of a JSON object as parameters: texts, and the numbers with these names. A member that is
+    /// `null`, blank or empty is absent.
+    pub(crate) fn parse_body(body: &[u8], texts: &[&'static str], numbers: &[&'static str]) -> Result<Self, ApiError> {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        let members: Map<String, Value> = serde_json::from_slice(body).map_err(|_| {
+            let problem = "the body must be a JSON object, such as `{}`".to_owned();
+            ApiError::invalid("invalid_type", String::new(), problem)
+        })?;
+        let (mut kept, mut faults) = (Vec::new(), Vec::new());
+        for (name, value) in members {
+            let is_text = texts.contains(&&*name);
+            let value = match value {
+                Value::Null => continue,
+                Value::String(text) if text.trim().is_empty() => continue,
+                Value::Array(items) if items.is_empty() && !is_text => continue,
+                Value::Object(members) if members.is_empty() && !is_text => continue,
+                Value::String(text) if text.contains('\0') => {
+                    faults.push(Place::Body.contains_nul(&name));
+                    continue;
+                }
+                Value::String(text) => text.trim().to_owned(),
+                _ if is_text => {
+                    let problem = "must be a text".to_owned();
+                    faults.push(ErrorItem::new("invalid_type", Place::Body.path(&name), problem));
+                    continue;
+                }
+                // `10.0` is a whole number in JSON.
+                Value::Number(number) if numbers.contains(&&*name) => {
+                    let text = number.to_string();
+                    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+                }
+                other => other.to_string(),
+            };
+            kept.push((name, value));
+        }
+        Ok(Self { place: Place::Body, pairs: kept, known: Vec::new(), faults })
     }
 
     /// Returns a text that is not blank.
@@ -166,7 +205,8 @@ impl Parameters {
         unknown.sort_unstable();
         unknown.dedup();
         let unknown = unknown.into_iter().take(MAX_UNKNOWN);
-        let unknown = unknown.map(|name| ErrorItem::new("invalid_parameter", path(name), self.unknown_problem(name)));
+        let unknown =
+            unknown.map(|name| ErrorItem::new("invalid_parameter", self.place.path(name), self.unknown_problem(name)));
         let unknown: Vec<_> = unknown.collect();
         self.faults.extend(unknown);
         if self.faults.is_empty() {
@@ -203,21 +243,38 @@ impl Parameters {
     }
 
     fn invalid(&mut self, name: &str, problem: String) {
-        self.faults.push(ErrorItem::new("invalid_parameter", path(name), problem));
+        self.faults.push(ErrorItem::new("invalid_parameter", self.place.path(name), problem));
     }
 }
 
 /// Documented filters of the original API that need data which this service does not have.
 const NOT_SUPPORTED: [&str; 6] = ["channels", "clicked_link", "removed", "responded", "search", "unsubscribed"];
 
-/// Returns the place of a parameter in an error. The name is cut.
-fn path(name: &str) -> String {
-    let mut path = format!("?{name}").replace('\0', "");
-    if let Some((end, _)) = path.char_indices().nth(MAX_NAME) {
-        path.truncate(end);
-        path.push('…');
+/// Where the parameters are.
+#[derive(Clone, Copy)]
+enum Place {
+    Query,
+    Body,
+}
+
+impl Place {
+    /// Returns the path of a parameter in an error. The name is cut.
+    fn path(self, name: &str) -> String {
+        let path = match self {
+            Self::Query => format!("?{name}"),
+            Self::Body => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+        };
+        let mut path = path.replace('\0', "");
+        if let Some((end, _)) = path.char_indices().nth(MAX_NAME) {
+            path.truncate(end);
+            path.push('…');
+        }
+        path
     }
-    path
+
+    fn contains_nul(self, name: &str) -> ErrorItem {
+        ErrorItem::new("invalid_character", self.path(name), "must not contain U+0000; remove it".to_owned())
+    }
 }
 
 const DEFAULT_LIMIT: u32 = 50;

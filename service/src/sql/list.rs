@@ -56,6 +56,13 @@ impl List {
         }
     }
 
+    /// Keeps only rows whose column contains a text. The case of ASCII letters does not matter.
+    pub(super) fn filter_contains(&mut self, column: &str, text: &str) {
+        // Both databases change only ASCII letters here: the columns have the collation `C` on PostgreSQL.
+        let text = self.param(Param::Text(text.to_ascii_lowercase()));
+        self.filter(&format!("strpos(lower({column}), {text}) > 0"));
+    }
+
     /// Adds a part: the rows that meet a condition.
     pub(super) fn part(&mut self, condition: String) {
         self.parts.push(condition);

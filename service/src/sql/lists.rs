@@ -1,10 +1,9 @@
 //! The lists of the HTTP API. Every statement filters by organization.
 
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-use enroll::contact::{Address, BirthDate};
 use enroll::model::StepContactStatus;
 use enroll::{
     EnrollmentId, EnrollmentState, OrganizationId, Rejection, RepositoryError, SequenceId, StepId, Timestamp,
@@ -12,9 +11,8 @@ use enroll::{
 use uuid::Uuid;
 
 use super::list::{List, Shape, total};
-use super::{Page, Pagination, Param, Position, Row, Sort, invalid_data, not_null};
+use super::{Page, Pagination, Param, Position, Row, Sort, id_places, invalid_data, not_null};
 use crate::handles::Handle;
-use crate::http::docs::{AddressDoc, BirthDateDoc};
 
 /// The state of an enrollment.
 #[derive(Debug)]
@@ -132,12 +130,10 @@ pub(crate) async fn named_contacts(
         return Ok(Vec::new());
     }
     let mut params = vec![Param::Id(organization_id.as_uuid())];
-    params.extend(ids.into_iter().map(Param::Id));
-    let places: Vec<String> = (2..=params.len()).map(|number| format!("${number}")).collect();
+    let places = id_places(&mut params, ids);
     let sql = format!(
         "select c.id, c.name, c.email, c.phone, c.external_id from enroll.contacts c
-        where c.organization_id = $1 and c.id in ({})",
-        places.join(", ")
+        where c.organization_id = $1 and c.id in ({places})"
     );
     let contacts = handle.query(&sql, &params, |row| {
         Ok(NamedContact {
@@ -221,201 +217,6 @@ pub(crate) async fn step_contacts(
         })
     };
     list.read(handle, pagination, total, decode, position).await
-}
-
-/// A contact.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ContactRow {
-    pub(crate) id: Uuid,
-    pub(crate) external_id: Option<String>,
-    pub(crate) phone: Option<String>,
-    pub(crate) email: Option<String>,
-    pub(crate) name: Option<String>,
-    pub(crate) first_name: Option<String>,
-    pub(crate) last_name: Option<String>,
-    pub(crate) language: Option<String>,
-    pub(crate) default_channel_id: Option<Uuid>,
-    #[schema(value_type = Option<AddressDoc>)]
-    pub(crate) address: Option<Address>,
-    #[schema(value_type = Option<BirthDateDoc>)]
-    pub(crate) birth_date: Option<BirthDate>,
-    pub(crate) state: String,
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) created_at: Option<Timestamp>,
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) updated_at: Option<Timestamp>,
-}
-
-/// The contact keys to search for.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct ContactFilter {
-    pub(crate) phone: Option<String>,
-    /// In the form that is compared.
-    pub(crate) email_key: Option<String>,
-    pub(crate) external_id: Option<String>,
-}
-
-/// Returns a page of contacts, by name, then id. Contacts without a name come last.
-pub(crate) async fn contacts(
-    handle: &mut Handle,
-    organization_id: OrganizationId,
-    filter: ContactFilter,
-    pagination: &Pagination,
-) -> Result<Page<ContactRow>, RepositoryError> {
-    let mut list = List::new(
-        organization_id,
-        Shape {
-            table: "enroll.contacts t",
-            keys: "t.id, substr(t.name, 1, 255) as name",
-            order: "substr(t.name, 1, 255), t.id",
-            merged_order: "case when k.name is null then 1 else 0 end, k.name, k.id",
-            columns: "c.id, c.external_id, c.phone, c.email, c.name, c.first_name, c.last_name, c.language, c.default_channel_id,
-            cast(c.address as text), cast(c.birth_day as bigint), cast(c.birth_month as bigint),
-            cast(c.birth_year as bigint), c.state, c.created_at, c.updated_at",
-            joins: "join enroll.contacts c on c.organization_id = $1 and c.id = k.id",
-        },
-    );
-    let ContactFilter { phone, email_key, external_id } = filter;
-    let is_filtered = phone.is_some() || email_key.is_some() || external_id.is_some();
-    for (column, key) in [("t.held_phone", phone), ("t.held_email", email_key), ("t.held_external_id", external_id)] {
-        list.filter_one_of(column, key.map(Param::Text));
-    }
-    let total = if is_filtered {
-        list.count(handle).await?
-    } else {
-        total(handle, organization_id, "contacts", |_| {}).await?
-    };
-    let unnamed = format!("{LISTED_NAME} is null");
-    match &pagination.after {
-        None => {
-            // Each name is one of these. SQLite does not search an index by `is not null`.
-            list.part(format!("{LISTED_NAME} >= ''"));
-            list.part(unnamed);
-        }
-        Some(Position { sort: Sort::Text(name), id }) => {
-            list.part_after_text(LISTED_NAME, name, *id);
-            list.part(unnamed);
-        }
-        Some(Position { id, .. }) => {
-            let id = list.param(Param::Id(*id));
-            list.part(format!("{unnamed} and t.id > {id}"));
-        }
-    }
-    let position = |row: &ContactRow| {
-        let sort = row.name.as_deref().map_or(Sort::None, |name| Sort::Text(sort_text(name)));
-        Position { sort, id: row.id }
-    };
-    let decode = |row: &mut dyn Row| {
-        Ok(ContactRow {
-            id: not_null(row.id()?)?,
-            external_id: row.text()?,
-            phone: row.text()?,
-            email: row.text()?,
-            name: row.text()?,
-            first_name: row.text()?,
-            last_name: row.text()?,
-            language: row.text()?,
-            default_channel_id: row.id()?,
-            address: json(row.text()?.as_deref())?,
-            birth_date: BirthDate::new(row.number()?, row.number()?, row.number()?).filter(|date| !date.is_empty()),
-            state: not_null(row.text()?)?,
-            created_at: row.instant()?,
-            updated_at: row.instant()?,
-        })
-    };
-    list.read(handle, pagination, total, decode, position).await
-}
-
-/// A sequence.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct SequenceRow {
-    pub(crate) id: Uuid,
-    pub(crate) title: String,
-    pub(crate) status: String,
-    pub(crate) steps: Vec<StepRow>,
-}
-
-/// A step of a sequence.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct StepRow {
-    pub(crate) id: Uuid,
-    pub(crate) position: i64,
-    pub(crate) channel_kind: String,
-}
-
-/// Returns a page of sequences, ordered by title, then id. It counts all of them: an organization has few.
-pub(crate) async fn sequences(
-    handle: &mut Handle,
-    organization_id: OrganizationId,
-    pagination: &Pagination,
-) -> Result<Page<SequenceRow>, RepositoryError> {
-    let mut list = List::new(
-        organization_id,
-        Shape {
-            table: "enroll.sequences t",
-            keys: "t.id, substr(t.title, 1, 255) as title",
-            order: "substr(t.title, 1, 255), t.id",
-            merged_order: "k.title, k.id",
-            columns: "s.id, s.title, s.status",
-            joins: "join enroll.sequences s on s.organization_id = $1 and s.id = k.id",
-        },
-    );
-    let total = list.count(handle).await?;
-    match &pagination.after {
-        Some(Position { sort: Sort::Text(title), id }) => {
-            list.part_after_text("substr(t.title, 1, 255)", title, *id);
-        }
-        _ => list.part("substr(t.title, 1, 255) is not null".to_owned()),
-    }
-    let position = |row: &SequenceRow| Position { sort: Sort::Text(sort_text(&row.title)), id: row.id };
-    let decode = |row: &mut dyn Row| {
-        let (id, title, status) = (not_null(row.id()?)?, not_null(row.text()?)?, not_null(row.text()?)?);
-        Ok(SequenceRow { id, title, status, steps: Vec::new() })
-    };
-    let mut page = list.read(handle, pagination, total, decode, position).await?;
-    if page.data.is_empty() {
-        return Ok(page);
-    }
-    let mut params = vec![Param::Id(organization_id.as_uuid())];
-    params.extend(page.data.iter().map(|sequence| Param::Id(sequence.id)));
-    let places: Vec<String> = (2..=params.len()).map(|number| format!("${number}")).collect();
-    let sql = format!(
-        "select s.sequence_id, s.id, cast(s.position as bigint), s.channel_kind from enroll.steps s
-        where s.organization_id = $1 and s.sequence_id in ({}) order by s.position, s.id",
-        places.join(", ")
-    );
-    let steps = handle.query(&sql, &params, |row| {
-        let (sequence, id) = (not_null(row.id()?)?, not_null(row.id()?)?);
-        Ok((sequence, StepRow { id, position: not_null(row.number()?)?, channel_kind: not_null(row.text()?)? }))
-    });
-    let steps = steps.await?;
-    let mut steps_of: BTreeMap<Uuid, Vec<StepRow>> = BTreeMap::new();
-    for (sequence, step) in steps {
-        steps_of.entry(sequence).or_default().push(step);
-    }
-    for sequence in &mut page.data {
-        sequence.steps = steps_of.remove(&sequence.id).unwrap_or_default();
-    }
-    Ok(page)
-}
-
-/// Returns true if the organization has the sequence.
-pub(crate) async fn has_sequence(
-    handle: &mut Handle,
-    organization_id: OrganizationId,
-    sequence_id: SequenceId,
-) -> Result<bool, RepositoryError> {
-    let sql = "select id from enroll.sequences where organization_id = $1 and id = $2";
-    let params = [Param::Id(organization_id.as_uuid()), Param::Id(sequence_id.as_uuid())];
-    Ok(!handle.query(sql, &params, |row| row.id()).await?.is_empty())
-}
-
-/// The part of a name by which contacts are ordered. On SQLite it is a column.
-pub(super) const LISTED_NAME: &str = "substr(t.name, 1, 255)";
-
-/// The part of a text by which a list is ordered: an index entry has no room for more on PostgreSQL.
-fn sort_text(text: &str) -> String {
-    text.chars().take(255).collect()
 }
 
 pub(super) fn json<T: serde::de::DeserializeOwned>(text: Option<&str>) -> Result<Option<T>, RepositoryError> {

@@ -2,8 +2,9 @@
 //! the check that the database can be written.
 //!
 //! Each statement is written once, for both databases. In a statement, `enroll.contacts` becomes `enroll_contacts` on
-//! SQLite, and `$1` becomes `?1`.
+//! SQLite, `$1` becomes `?1`, and `strpos` becomes `instr`.
 
+mod contacts;
 mod enrollment;
 mod list;
 mod lists;
@@ -11,6 +12,7 @@ mod organization;
 pub(crate) mod people_lists;
 mod postgres;
 mod reference;
+mod sequences;
 mod sqlite;
 
 use chrono::{DateTime, Utc};
@@ -21,15 +23,14 @@ use enroll::repository::BoxFuture;
 use enroll::{RepositoryError, RepositoryErrorKind, Timestamp};
 use uuid::Uuid;
 
+pub(crate) use self::contacts::{ContactFilter, ContactRow, contact, contacts};
 pub(crate) use self::enrollment::{EnrollmentResult, OutcomeFilter, enrollment, outcomes};
-pub(crate) use self::lists::{
-    ContactFilter, ContactRow, EnrollmentRow, NamedContact, SequenceRow, StepContactRow, contacts, enrollments,
-    has_sequence, named_contacts, sequences, step_contacts,
-};
+pub(crate) use self::lists::{EnrollmentRow, NamedContact, StepContactRow, enrollments, named_contacts, step_contacts};
 pub(crate) use self::organization::{organization_name, rename_organization};
 pub(crate) use self::reference::{
     ChannelRow, CustomObjectRow, SequenceTitle, channels, custom_objects, sequence_titles,
 };
+pub(crate) use self::sequences::{SequenceRow, has_sequence, sequence, sequences};
 
 /// A page of a list.
 #[derive(Debug)]
@@ -115,6 +116,19 @@ pub(crate) trait SqlConnection {
 
     /// Creates the service's own tables.
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>>;
+}
+
+/// Adds ids to the parameters. Returns their placeholders, separated by commas.
+fn id_places(params: &mut Vec<Param>, ids: impl IntoIterator<Item = Uuid>) -> String {
+    let first = params.len() + 1;
+    params.extend(ids.into_iter().map(Param::Id));
+    let places: Vec<String> = (first..=params.len()).map(|number| format!("${number}")).collect();
+    places.join(", ")
+}
+
+/// Returns the part of a text by which a list is ordered: an index entry has no room for more on PostgreSQL.
+fn sort_text(text: &str) -> String {
+    text.chars().take(255).collect()
 }
 
 /// Returns the value of a column that is `not null` in the schema.

@@ -110,7 +110,7 @@ fn has_tables(connection: &Connection) -> Result<bool, RepositoryError> {
 
 fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<Statement<'c>, RepositoryError> {
     let sql = sql.replace("enroll.", "enroll_").replace("enroll_service.", "enroll_service_").replace('$', "?");
-    let sql = sql.replace(super::lists::LISTED_NAME, "t.listed_name");
+    let sql = sql.replace(super::contacts::LISTED_NAME, "t.listed_name").replace("strpos(", "instr(");
     connection.prepare(&sql).map_err(storage_error)
 }
 

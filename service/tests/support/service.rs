@@ -126,6 +126,19 @@ impl Service {
         self.folder.file(name, text)
     }
 
+    /// Loads rows into the first organization, as a host would write them.
+    pub(crate) fn load(&self, rows: &Value) {
+        self.load_into(FIRST, rows);
+    }
+
+    /// Loads rows into an organization.
+    pub(crate) fn load_into(&self, organization: &str, rows: &Value) {
+        let mut seed = rows.clone();
+        seed["organization_id"] = json!(organization);
+        let file = self.file("more.json", &seed.to_string());
+        text(&enroll(&["seed", path(&file), "--database", &self.database], &[]));
+    }
+
     /// Runs SQL on the database, next to the service. Tables are named as on PostgreSQL.
     pub(crate) fn batch_execute(&self, sql: &str) {
         if !self.database.starts_with("postgres") {
