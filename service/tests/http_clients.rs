@@ -308,7 +308,7 @@ fn phones_are_found_in_other_spellings(service: &mut Service) {
     for email in ["ann+tag@example.org", "ann%2Btag@EXAMPLE.org", "ann%20tag@example.org"] {
         assert_eq!(ids(&service.get(&format!("/v1/contacts?email={email}"))), [id(0x42)], "{email}");
     }
-    // The other organization has no channel of its own in the same country.
+    // The same number, in an organization without the contact.
     let theirs = service.post_as(&service.other_key, "/v1/contacts/search", r#"{"phone": "2025550124"}"#, &[]);
     assert_eq!(theirs.json, json!({"data": [], "total": 0}));
 }

@@ -169,7 +169,7 @@ pub(crate) async fn contacts(
     );
     let ContactFilter { phones, email_key, external_id, name } = filter;
     let is_filtered = !phones.is_empty() || email_key.is_some() || external_id.is_some() || name.is_some();
-    list.filter_one_of("t.held_phone", phones.into_iter().map(Param::Text));
+    list.filter_one_of("t.held_phone", phones.iter().cloned().map(Param::Text));
     list.filter_one_of("t.held_email", email_key.map(Param::Text));
     list.filter_one_of("t.held_external_id", external_id.map(Param::Text));
     if let Some(name) = &name {
@@ -180,20 +180,30 @@ pub(crate) async fn contacts(
     } else {
         total(handle, organization_id, "contacts", |_| {}).await?
     };
-    let unnamed = format!("{LISTED_NAME} is null");
-    match &pagination.after {
-        None => {
+    // SQLite searches the index of the phones for one phone. For one of several, it would read the whole list.
+    let mut phones: Vec<String> = phones.into_iter().map(|phone| list.param(Param::Text(phone))).collect();
+    phones.iter_mut().for_each(|phone| *phone = format!("t.held_phone = {phone} and "));
+    if phones.is_empty() {
+        phones.push(String::new());
+    }
+    for of_phone in phones {
+        let unnamed = format!("{of_phone}{LISTED_NAME} is null");
+        match &pagination.after {
             // Each name is one of these. SQLite does not search an index by `is not null`.
-            list.part(format!("{LISTED_NAME} >= ''"));
-            list.part(unnamed);
+            None => list.part(format!("{of_phone}{LISTED_NAME} >= ''")),
+            Some(Position { sort: Sort::Text(name), id }) => {
+                let after = list.after_text(LISTED_NAME, name, *id);
+                list.part(format!("{of_phone}{after}"));
+            }
+            Some(Position { id, .. }) => {
+                let id = list.param(Param::Id(*id));
+                list.part(format!("{unnamed} and t.id > {id}"));
+                continue;
+            }
         }
-        Some(Position { sort: Sort::Text(name), id }) => {
-            list.part_after_text(LISTED_NAME, name, *id);
+        // A contact without a name has no part of one.
+        if name.is_none() {
             list.part(unnamed);
-        }
-        Some(Position { id, .. }) => {
-            let id = list.param(Param::Id(*id));
-            list.part(format!("{unnamed} and t.id > {id}"));
         }
     }
     let position = |row: &ContactRow| {

@@ -68,10 +68,10 @@ impl List {
         self.parts.push(condition);
     }
 
-    /// Adds the part after a position in the order by a text, then by id.
-    pub(super) fn part_after_text(&mut self, column: &str, text: &str, id: Uuid) {
+    /// Returns the condition of the rows after a position in the order by a text, then by id.
+    pub(super) fn after_text(&mut self, column: &str, text: &str, id: Uuid) -> String {
         let (text, id) = (self.param(Param::Text(text.to_owned())), self.param(Param::Id(id)));
-        self.part(format!("({column}, t.id) > ({text}, {id})"));
+        format!("({column}, t.id) > ({text}, {id})")
     }
 
     /// Returns the number of rows that meet the filters. It reads all of them.

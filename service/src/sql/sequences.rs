@@ -98,7 +98,8 @@ pub(crate) async fn sequences(
     let total = list.count(handle).await?;
     match &pagination.after {
         Some(Position { sort: Sort::Text(title), id }) => {
-            list.part_after_text("substr(t.title, 1, 255)", title, *id);
+            let after = list.after_text("substr(t.title, 1, 255)", title, *id);
+            list.part(after);
         }
         _ => list.part("substr(t.title, 1, 255) is not null".to_owned()),
     }

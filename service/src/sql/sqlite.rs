@@ -297,4 +297,20 @@ mod tests {
             );
         }
     }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_contact_with_one_of_two_phones_is_found_by_the_index() {
+        let mut found = Vec::new();
+        for length in [2000, 20_000] {
+            let (mut handle, steps) = handle_on_lists(length);
+            let organization_id = OrganizationId::from_uuid(lists::ORGANIZATION);
+            let phones = ["+12100000007", "12100000007"].map(str::to_owned).to_vec();
+            let filter = ContactFilter { phones, ..ContactFilter::default() };
+            let before = steps.load(Ordering::Relaxed);
+            let first = Pagination { limit: 50, offset: 0, after: None };
+            let page = sql::contacts(&mut handle, organization_id, filter, &first).await.unwrap();
+            assert_eq!((page.data.len(), page.total), (1, 1));
+            found.push(steps.load(Ordering::Relaxed) - before);
+        }
+        assert!(found[1] <= found[0] + found[0] / 5, "{found:?} steps");
+    }
 }
