@@ -9,10 +9,11 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-use support::service::{Answer, FORM, Part, SECOND, Service, form, id, on_both};
+use support::service::{ACTIVE, Answer, FORM, Part, SECOND, Service, form, id, on_both};
 
 on_both! {
     nothing_of_another_organization_is_seen;
+    the_same_ids_in_two_organizations_are_different_rows;
 }
 
 /// A route that reads: a GET, or a search.
@@ -222,4 +223,39 @@ fn nothing_of_another_organization_is_seen(service: &mut Service) {
             filtered(read, our_id);
         }
     }
+}
+
+fn the_same_ids_in_two_organizations_are_different_rows(service: &mut Service) {
+    let (contact, sequence) = (format!("/v1/contacts/{}", id(9)), format!("/v1/sequences/{ACTIVE}"));
+    let of_sequence = format!("{sequence}/contacts");
+    let paths = [&*contact, &*sequence, &*of_sequence, "/v1/contacts", "/v1/sequences", "/v1/contacts?name=zo"];
+    let read = |key: &str| paths.map(|path| service.get_as(key, path).text);
+    let before = read(&service.key);
+    service.load_into(
+        SECOND,
+        &json!({
+            "channels": [{"id": id(2), "kind": "fax", "address": "+12025550108"}],
+            "sequences": [{"id": ACTIVE, "title": "Theirs", "status": "draft",
+                "steps": [{"id": id(0xb6), "position": 1, "channel_kind": "fax"}]}],
+            "contacts": [{"id": id(9), "name": "Zoom Theirs"}],
+            "tags": [{"id": id(0xba), "name": "Theirs", "system_created": false}],
+            "contact_tags": [{"contact_id": id(9), "tag_id": id(0xba)}],
+            "communication_preferences": [{"contact_id": id(9), "channel_id": id(2), "opt_in": false}],
+            "conversations": [{"id": id(0xbb), "contact_id": id(9), "channel_id": id(2), "status": "open"}],
+            "runs": [{"id": id(0xbc), "contact_id": id(9), "sequence_id": ACTIVE, "status": "active",
+                "started_at": "2026-02-01T15:00:00Z"}],
+            "step_contacts": [{"id": id(0xbd), "contact_id": id(9), "run_id": id(0xbc), "sequence_id": ACTIVE,
+                "step_id": id(0xb6), "status": "active", "scheduled_at": "2026-02-01T15:00:00Z"}],
+        }),
+    );
+    assert_eq!(read(&service.key), before);
+    let theirs = read(&service.other_key);
+    for (path, text) in paths.iter().zip(&theirs) {
+        assert!(text.contains("Theirs") && !text.contains("Zo\u{eb}") && !text.contains("Welcome"), "{path}: {text}");
+    }
+    let contact: Value = serde_json::from_str(&theirs[0]).unwrap();
+    let contact = &contact["data"];
+    assert_eq!(contact["contact_tags"][0]["tag"]["name"], "Theirs");
+    assert_eq!(contact["communication_preferences"][0]["opt_in"], false);
+    assert_eq!(contact["conversations"][0]["channel_type"], "fax");
 }
