@@ -60,6 +60,13 @@ impl Pages {
             ("step contacts, finished", format!("{in_sequence}?status=finished"), json!("None"), id("c0", length / 4)),
             ("contacts", "/v1/contacts".to_owned(), json!({"Text": "Person 5"}), id("a0", 0)),
             ("enrollments", "/v1/enrollments".to_owned(), json!({"Instant": lists::AT}), id("d0", length / 2)),
+            ("runs", "/v1/sequence_runs".to_owned(), json!({"Instant": lists::AT}), id("b0", length / 2)),
+            (
+                "runs of a sequence, finished",
+                format!("/v1/sequences/{}/sequence_runs?status=finished", Scene::empty().sequence_id),
+                json!({"Instant": lists::AT}),
+                id("b0", length / 4),
+            ),
         ] {
             let separator = if list.contains('?') { '&' } else { '?' };
             let cursor = get(&list)["metadata"]["next_cursor"].as_str().map(|first| moved(first, sort, &id));
@@ -70,6 +77,11 @@ impl Pages {
         // The oldest rows.
         pages.push(("step contacts, inactive: first".to_owned(), format!("{in_sequence}?status=inactive")));
         pages.push(("step contacts: first 500".to_owned(), format!("{in_sequence}?limit=500")));
+        pages.push((
+            "runs after an instant: first".to_owned(),
+            "/v1/sequence_runs?after=2026-03-01T00:00:00Z".to_owned(),
+        ));
+        pages.push(("runs of a phone: first".to_owned(), "/v1/sequence_runs?phone=%2B12100000007".to_owned()));
         pages.push(("contacts by phone".to_owned(), "/v1/contacts?phone=%2B12100000007".to_owned()));
         let rounds = if is_test() { 3 } else { 200 };
         let mut times: Vec<Vec<Duration>> = vec![Vec::new(); pages.len()];

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+use support::pages::{delete, ids, walk};
 use support::service::{ACTIVE, STEP, Service, id, on_both};
 use support::{PostgresClient, on_postgresql};
 
@@ -32,6 +33,8 @@ on_postgresql! {
             (format!("{in_sequence}&status=finished"), 5000),
             ("/v1/contacts?limit=10".to_owned(), 10_000),
             ("/v1/enrollments?limit=10".to_owned(), 1000),
+            ("/v1/sequence_runs?limit=10".to_owned(), 10_000),
+            (format!("/v1/sequences/{ACTIVE}/sequence_runs?limit=10&status=finished"), 5000),
         ] {
             let middle = service.get(&format!("{list}&offset={offset}")).json;
             let cursor = middle["metadata"]["next_cursor"].as_str().unwrap();
@@ -60,39 +63,6 @@ const IDLE: &[&str] = &["--workers", "0", "--retain-failed", "never"];
 const READ_ROWS: &str = "select (select coalesce(sum(seq_tup_read), 0) from pg_stat_user_tables where relname in
     ('contacts', 'step_contacts', 'runs', 'enrollments')) + (select coalesce(sum(idx_tup_read), 0) from pg_stat_user_indexes
     where relname in ('contacts', 'step_contacts', 'runs', 'enrollments'))";
-
-/// Deletes a row of a table.
-fn delete(service: &Service, table: &str, id: &str) {
-    let is_postgres = service.database.starts_with("postgres");
-    let id = if is_postgres { format!("'{id}'") } else { format!("x'{}'", id.replace('-', "")) };
-    // A host on SQLite enables foreign keys on each connection.
-    let foreign_keys = if is_postgres { "" } else { "pragma foreign_keys = on; " };
-    service.batch_execute(&format!("{foreign_keys}delete from enroll.{table} where id = {id}"));
-}
-
-/// Reads all pages. Calls `between` with the number of pages so far, before the next page. Returns all rows.
-fn walk(service: &Service, list: &str, limit: usize, mut between: impl FnMut(usize)) -> Vec<Value> {
-    let (mut rows, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
-    loop {
-        let separator = if list.contains('?') { '&' } else { '?' };
-        let answer = service.get(&format!("{list}{separator}limit={limit}&cursor={cursor}"));
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let page = answer.json["data"].as_array().unwrap();
-        rows.extend(page.iter().cloned());
-        pages += 1;
-        let Some(next) = answer.json["metadata"]["next_cursor"].as_str() else {
-            assert_eq!(answer.json.get("metadata"), None, "the last page has no cursor");
-            return rows;
-        };
-        assert_eq!(page.len(), limit, "only the last page is shorter");
-        next.clone_into(&mut cursor);
-        between(pages);
-    }
-}
-
-fn ids(rows: &[Value]) -> Vec<String> {
-    rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
-}
 
 /// Checks that the walk has each of these rows once, and in this order.
 fn assert_has_each_once(walked: &[Value], stayed: &[String]) {

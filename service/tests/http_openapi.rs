@@ -41,7 +41,7 @@ fn the_served_document_equals_the_file() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 27);
+    assert_eq!(operations, 31);
 
     for method in document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap()) {
         let tag = &method.1["tags"][0];
@@ -93,10 +93,13 @@ fn schemathesis_finds_no_failure() {
     let service = Service::on_sqlite("schemathesis", &[]);
     let enrollment = service.enroll(&json!({"to": [{"phone": "+12025550187"}]}), &[]).accepted();
     let contact = id(9);
+    service.wait_for(&enrollment);
+    let run = service.get("/v1/sequence_runs").json["data"][0]["id"].as_str().unwrap().to_owned();
     let program = std::env::var("SCHEMATHESIS").unwrap_or_else(|_| "schemathesis".to_owned());
     // Use existing ids. A schema cannot express that a referenced id must exist, that a page returned the cursor, or that a
     // parameter without a value is absent.
-    let lists = ["/v1/contacts", "/v1/sequences", "/v1/channels", "/v1/custom_objects", "/v1/enrollments"];
+    let lists =
+        ["/v1/contacts", "/v1/sequences", "/v1/channels", "/v1/custom_objects", "/v1/enrollments", "/v1/sequence_runs"];
     let lists = lists.map(|list| {
         format!(
             "[[operations]]\ninclude-path = \"{list}\"\nchecks.positive_data_acceptance.enabled = false\n\
@@ -106,6 +109,11 @@ fn schemathesis_finds_no_failure() {
     let config = format!(
         "[[operations]]\ninclude-path = \"/v1/sequences/{{id}}/contacts\"\nparameters = {{ id = \"{ACTIVE}\" }}\n\
          checks.positive_data_acceptance.enabled = false\nchecks.negative_data_rejection.enabled = false\n\
+         [[operations]]\ninclude-path = \"/v1/sequences/{{id}}/sequence_runs\"\nparameters = {{ id = \"{ACTIVE}\" }}\n\
+         checks.positive_data_acceptance.enabled = false\nchecks.negative_data_rejection.enabled = false\n\
+         [[operations]]\ninclude-path = \"/v1/sequences/{{id}}/sequence_runs/{{run_id}}\"\n\
+         parameters = {{ id = \"{ACTIVE}\", run_id = \"{run}\" }}\n\
+         [[operations]]\ninclude-path = \"/v1/sequence_runs/{{id}}\"\nparameters = {{ id = \"{run}\" }}\n\
          [[operations]]\ninclude-path = \"/v1/enrollments/retry\"\nchecks.negative_data_rejection.enabled = false\n\
          [[operations]]\ninclude-path = \"/v1/contacts/erase\"\nchecks.positive_data_acceptance.enabled = false\n\
          [[operations]]\ninclude-path = \"/v1/sequences/{{id}}\"\nparameters = {{ id = \"{ACTIVE}\" }}\n\

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{ChangeSet, CompletionMode};
 use crate::ids::{SequenceId, StepId};
-use crate::model::StepContactStatus;
+use crate::model::{RunStatus, StepContactStatus};
 use crate::stored_enrollment::EnrollmentState;
 use uuid::Uuid;
 
@@ -13,13 +13,13 @@ use uuid::Uuid;
 /// Exhaustive, because its fields are the columns of one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CountChange {
-    /// The list: `contacts`, `enrollments` or `step_contacts`.
+    /// The list: `contacts`, `enrollments`, `runs` or `step_contacts`.
     pub list: &'static str,
-    /// The sequence of step contacts; nil for other lists.
+    /// The sequence of runs and step contacts; nil for other lists.
     pub sequence_id: SequenceId,
     /// The step of step contacts; nil for other lists.
     pub step_id: StepId,
-    /// The status of step contacts, the state of enrollments; empty for contacts.
+    /// The status of runs and step contacts, the state of enrollments; empty for contacts.
     pub status: &'static str,
     /// The number of added rows. It is negative if more are removed, and never zero.
     pub entries: i64,
@@ -46,23 +46,31 @@ impl ChangeSet {
     /// not need them.
     #[must_use]
     pub fn count_changes(&self, replaced: &[ReplacedStatus]) -> Vec<CountChange> {
-        let (sequence, step) = (SequenceId::from_uuid(Uuid::nil()), StepId::from_uuid(Uuid::nil()));
+        let (no_sequence, no_step) = (SequenceId::from_uuid(Uuid::nil()), StepId::from_uuid(Uuid::nil()));
         let mut counts = BTreeMap::new();
         let mut add = |list, sequence, step, status, entries: i64| {
             *counts.entry((list, sequence, step, status)).or_default() += entries;
         };
         let completion = self.completion();
-        add("enrollments", sequence, step, completion.enrollment.state.as_str(), 1);
+        add("enrollments", no_sequence, no_step, completion.enrollment.state.as_str(), 1);
         if completion.mode == CompletionMode::Finish {
-            add("enrollments", sequence, step, EnrollmentState::Accepted.as_str(), -1);
+            add("enrollments", no_sequence, no_step, EnrollmentState::Accepted.as_str(), -1);
         }
         let created = i64::try_from(self.rows().contacts_created.len()).unwrap_or(i64::MAX);
-        add("contacts", sequence, step, "", created);
+        add("contacts", no_sequence, no_step, "", created);
+        for row in &self.rows().runs_created {
+            add("runs", row.sequence_id, no_step, row.status.as_str(), 1);
+        }
+        // The guards of the contacts ensure that these runs are finished.
+        let sequence = completion.enrollment.sequence_id;
+        for _ in &self.rows().runs_reactivated {
+            add("runs", sequence, no_step, RunStatus::Finished.as_str(), -1);
+            add("runs", sequence, no_step, RunStatus::Active.as_str(), 1);
+        }
         for row in &self.rows().step_contacts_created {
             add("step_contacts", row.sequence_id, row.step_id, row.status.as_str(), 1);
         }
         for ReplacedStatus { step_id, before, after } in replaced {
-            let sequence = completion.enrollment.sequence_id;
             add("step_contacts", sequence, *step_id, before.as_str(), -1);
             add("step_contacts", sequence, *step_id, after.as_str(), 1);
         }

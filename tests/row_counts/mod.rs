@@ -6,6 +6,7 @@ pub(crate) fn wrong_counts(database: &str) -> String {
             select organization_id, list, sequence_id, step_id, status, entries from enroll.counts
             union all select organization_id, 'contacts', NIL, NIL, '', -1 from enroll.contacts
             union all select organization_id, 'enrollments', NIL, NIL, state, -1 from enroll.enrollments
+            union all select organization_id, 'runs', sequence_id, NIL, status, -1 from enroll.runs
             union all select organization_id, 'step_contacts', sequence_id, step_id, status, -1 from enroll.step_contacts
         ) as r group by r.organization_id, r.list, r.sequence_id, r.step_id, r.status having sum(r.entries) <> 0";
     match database {

@@ -32,16 +32,24 @@ fn commits_count_rows_that_are_created_and_change_their_status() {
             assert_eq!(counted(&client, "contacts", "").await, rows);
             assert_eq!(counted(&client, "step_contacts", "active").await, rows);
             assert_eq!(counted(&client, "enrollments", "completed").await, 1);
-            let finish = "update enroll.step_contacts set status = 'finished'
-                where id in (select id from enroll.step_contacts order by id limit $1)";
-            client.execute(finish, &[&(rows / 2)]).await.unwrap();
-            assert_eq!(counted(&client, "step_contacts", "finished").await, rows / 2);
+            // A third of the runs has ended too.
+            for (table, ended) in [("step_contacts", rows / 2), ("runs", rows / 3)] {
+                let finish = format!(
+                    "update enroll.{table} set status = 'finished'
+                    where id in (select id from enroll.{table} order by id limit {ended})"
+                );
+                client.batch_execute(&finish).await.unwrap();
+                assert_eq!(counted(&client, table, "finished").await, ended);
+            }
             Request::new(2, &body(0, size + 2)).enroll(&mut repository).await.unwrap();
             assert_eq!(counted(&client, "step_contacts", "finished").await, 0);
             assert_eq!(counted(&client, "step_contacts", "active").await, rows + 2);
+            assert_eq!(counted(&client, "runs", "finished").await, 0);
+            assert_eq!(counted(&client, "runs", "active").await, rows + 2);
             let delete = "delete from enroll.contacts where id in (select id from enroll.contacts order by id limit 2)";
             client.execute(delete, &[]).await.unwrap();
             assert_eq!(counted(&client, "step_contacts", "active").await, rows);
+            assert_eq!(counted(&client, "runs", "active").await, rows);
             assert_eq!(counted(&client, "contacts", "").await, rows);
             client.execute("delete from enroll.organizations", &[]).await.unwrap();
             let left: i64 = client.query_one("select count(*) from enroll.counts", &[]).await.unwrap().get(0);

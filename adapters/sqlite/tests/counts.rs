@@ -32,15 +32,22 @@ fn commits_count_rows_that_are_created_and_change_their_status() {
         TestRequest::new("first", 0..size).enroll(&mut repository).unwrap();
         assert_eq!(counted(repository.connection(), "contacts", ""), rows);
         assert_eq!(counted(repository.connection(), "step_contacts", "active"), rows);
+        assert_eq!(counted(repository.connection(), "runs", "active"), rows);
         assert_eq!(counted(repository.connection(), "enrollments", "completed"), 1);
-        // Reprocessed, with the same status and with another one.
-        let finish = "update enroll_step_contacts set status = 'finished'
-            where id in (select id from enroll_step_contacts order by id limit ?1)";
-        repository.connection().execute(finish, [rows / 2]).unwrap();
-        assert_eq!(counted(repository.connection(), "step_contacts", "finished"), rows / 2);
+        // Reprocessed, with the same status and with another one. A third of the runs has ended too.
+        for (table, ended) in [("step_contacts", rows / 2), ("runs", rows / 3)] {
+            let finish = format!(
+                "update enroll_{table} set status = 'finished'
+                where id in (select id from enroll_{table} order by id limit {ended})"
+            );
+            repository.connection().execute_batch(&finish).unwrap();
+            assert_eq!(counted(repository.connection(), table, "finished"), ended);
+        }
         TestRequest::new("again", 0..size + 2).enroll(&mut repository).unwrap();
         assert_eq!(counted(repository.connection(), "step_contacts", "finished"), 0);
         assert_eq!(counted(repository.connection(), "step_contacts", "active"), rows + 2);
+        assert_eq!(counted(repository.connection(), "runs", "finished"), 0);
+        assert_eq!(counted(repository.connection(), "runs", "active"), rows + 2);
         assert_eq!(counted(repository.connection(), "contacts", ""), rows + 2);
     }
 }
@@ -73,6 +80,7 @@ fn deleted_contacts_and_organizations_are_counted_with_their_rows() {
     assert_eq!(connection.execute(delete, []).unwrap(), 5);
     assert_eq!(counted(connection, "contacts", ""), 15);
     assert_eq!(counted(connection, "step_contacts", "active"), 15);
+    assert_eq!(counted(connection, "runs", "active"), 15);
     // A host that ignores conflicts, or updates instead.
     for conflict in ["insert or ignore into", "insert into"] {
         let insert = format!(

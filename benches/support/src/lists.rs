@@ -53,18 +53,20 @@ pub fn rows(dialect: Dialect, sequence_id: Uuid, length: u32) -> String {
     }
 }
 
-/// The instant of the enrollments: 1769958000000 milliseconds after 1970.
+/// The instant of the enrollments and of the runs: 1769958000000 milliseconds after 1970.
 pub const AT: &str = "2026-02-01T15:00:00Z";
 /// The organization of the rows.
 pub const ORGANIZATION: Uuid = Uuid::from_u128(1);
-/// Names and phones are not in the order of the ids. The oldest step contacts are inactive, then they are finished.
+/// Names and phones are not in the order of the ids. The oldest runs are finished. The oldest step contacts are inactive, then
+/// they are finished.
 const ROWS: &str = "
 insert into enroll.contacts (organization_id, id, phone, name, version)
     select ORGANIZATION, ID_A, '+12' || (100000000 + cast(n as bigint) * 7919 % LENGTH),
         case when n % 10 = 0 then null else 'Person ' || (cast(n as bigint) * 104729 % LENGTH) end, 1
     from NUMBERS;
 insert into enroll.runs (organization_id, id, sequence_id, contact_id, status, started_at)
-    select ORGANIZATION, ID_B, SEQUENCE, ID_A, 'active', NOW from NUMBERS;
+    select ORGANIZATION, ID_B, SEQUENCE, ID_A, case when n < LENGTH / 2 then 'finished' else 'active' end, NOW
+    from NUMBERS;
 insert into enroll.step_contacts
         (organization_id, id, run_id, sequence_id, step_id, contact_id, status, scheduled_at)
     select ORGANIZATION, ID_C, ID_B, SEQUENCE, SEQUENCE, ID_A,
@@ -77,6 +79,8 @@ insert into enroll.counts (organization_id, list, sequence_id, step_id, status, 
     select organization_id, 'contacts', NIL, NIL, '', count(*) from enroll.contacts group by organization_id
     union all select organization_id, 'enrollments', NIL, NIL, state, count(*) from enroll.enrollments
         group by organization_id, state
+    union all select organization_id, 'runs', sequence_id, NIL, status, count(*) from enroll.runs
+        group by organization_id, sequence_id, status
     union all select organization_id, 'step_contacts', sequence_id, step_id, status, count(*) from enroll.step_contacts
         group by organization_id, sequence_id, step_id, status;
 ";

@@ -84,7 +84,7 @@ impl ContactSearch {
 }
 
 /// Returns the phone as the engine reads it, and as it was written: a stored phone can be no valid number.
-async fn stored_forms(
+pub(super) async fn stored_forms(
     phone: String,
     handle: &mut Handle,
     policy: &EnrollmentPolicy,
@@ -116,7 +116,7 @@ fn email_key(text: &str) -> String {
 }
 
 /// Returns a phone of a query with its `+`.
-fn with_plus_of_phone(text: &str) -> String {
+pub(super) fn with_plus_of_phone(text: &str) -> String {
     match text.strip_prefix(' ') {
         Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit() || c == '(') => format!("+{}", rest.trim_end()),
         _ => text.trim().to_owned(),

@@ -58,6 +58,28 @@ pub(crate) struct CursorDoc {
     cursor: Option<String>,
 }
 
+/// The runs of a list. A run is listed if it meets all conditions.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RunFilterDoc {
+    /// Only runs of this contact
+    contact_id: Option<Uuid>,
+    /// Only runs of the contact with this phone, as in a request to enroll people, or exactly as stored
+    #[param(pattern = r"^[^\x00]*$")]
+    phone: Option<String>,
+    /// Only runs with a step contact on this channel
+    channel_id: Option<Uuid>,
+    /// Only runs with one of these statuses. Separate them with commas, or repeat the parameter
+    #[param(inline)]
+    status: Option<Vec<RunStatusDoc>>,
+    /// Only runs that started at this instant or earlier: RFC 3339, such as `2026-02-01T15:00:00Z`
+    #[param(format = DateTime)]
+    before: Option<String>,
+    /// Only runs that started at this instant or later
+    #[param(format = DateTime)]
+    after: Option<String>,
+}
+
 /// A request to enroll people.
 #[derive(ToSchema)]
 #[schema(as = EnrollmentRequest)]
@@ -687,6 +709,13 @@ pub(crate) enum StatusDoc {
     Active,
     Inactive,
     Moved,
+    Finished,
+}
+
+#[derive(ToSchema)]
+#[schema(as = SequenceRunStatus, rename_all = "snake_case")]
+pub(crate) enum RunStatusDoc {
+    Active,
     Finished,
 }
 

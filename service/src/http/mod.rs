@@ -28,6 +28,7 @@ pub(crate) mod previews;
 mod query;
 mod reference;
 mod retry;
+mod runs;
 mod upload;
 pub(crate) mod write_timeout;
 
@@ -79,6 +80,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/channels", get(reference::channels))
         .route("/v1/custom_objects", get(reference::custom_objects))
         .route("/v1/sequences/{id}/contacts", post(enrollments::create).get(contacts::list_for_sequence))
+        .route("/v1/sequences/{id}/sequence_runs", get(runs::list_for_sequence))
+        .route("/v1/sequences/{id}/sequence_runs/{run_id}", get(runs::show_for_sequence))
+        .route("/v1/sequence_runs", get(runs::list))
+        .route("/v1/sequence_runs/{id}", get(runs::show))
+        // Another name of the list, in third-party descriptions of the original API.
+        .route("/v1/sequences/runs", get(runs::list))
         .route("/v1/enrollments", get(enrollments::list))
         .route("/v1/enrollments/{id}", get(enrollments::show))
         .route("/v1/enrollments/retry", post(retry::all))

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::docs::{DispositionDoc, ReasonDoc, StateDoc, StatusDoc};
-use super::{contacts, enrollments, erase, health, list_history, lists, metrics, organization, reference, retry};
+use super::docs::{DispositionDoc, ReasonDoc, RunStatusDoc, StateDoc, StatusDoc};
+use super::{contacts, enrollments, erase, health, list_history, lists, metrics, organization, reference, retry, runs};
 
 /// The default header for API keys.
 pub(crate) const KEY_HEADER: &str = "X-WHIPPY-KEY";
@@ -38,6 +38,10 @@ pub(crate) fn document(key_header: &str) -> Value {
         contacts::list,
         contacts::show,
         contacts::search,
+        runs::list,
+        runs::show,
+        runs::list_for_sequence,
+        runs::show_for_sequence,
         erase::erase,
         organization::show,
         reference::sequences,
@@ -66,6 +70,6 @@ pub(crate) fn document(key_header: &str) -> Value {
         (name = "organization", description = "Whose data the API key reads"),
         (name = "operations", description = "For the operator: health and metrics"),
     ),
-    components(schemas(DispositionDoc, ReasonDoc, StateDoc, StatusDoc))
+    components(schemas(DispositionDoc, ReasonDoc, RunStatusDoc, StateDoc, StatusDoc))
 )]
 struct Api;

@@ -187,9 +187,12 @@ impl Parameters {
         ids
     }
 
-    /// Reads an instant.
+    /// Reads an instant. An unescaped `+` of its offset is a space.
     pub(crate) fn instant(&mut self, name: &'static str) -> Option<Timestamp> {
-        match self.one(name)?.parse() {
+        let text = self.one(name)?;
+        let with_plus = text.rsplit_once(' ').filter(|(_, offset)| offset.len() == "01:00".len());
+        let with_plus = with_plus.map(|(instant, offset)| format!("{instant}+{offset}"));
+        match with_plus.as_deref().unwrap_or(text).parse() {
             Ok(at) => Some(at),
             Err(e) => {
                 self.invalid(name, format!("is {e}"));

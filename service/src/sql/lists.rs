@@ -101,6 +101,13 @@ pub(crate) struct StepContactRow {
     #[schema(value_type = String, format = DateTime)]
     pub(crate) scheduled_at: Timestamp,
     pub(crate) times_processed: u32,
+    pub(crate) run_id: Uuid,
+    /// When its run started.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) run_created_at: Option<Timestamp>,
+    /// The instant of the last request that enrolled one of the run's step contacts. Absent if a host wrote them.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) run_updated_at: Option<Timestamp>,
     /// When its run started.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) created_at: Option<Timestamp>,
@@ -119,6 +126,19 @@ pub(crate) struct NamedContact {
     pub(crate) external_id: Option<String>,
 }
 
+impl NamedContact {
+    /// Reads the columns in the order of the fields.
+    pub(super) fn read(row: &mut dyn Row) -> Result<Self, RepositoryError> {
+        Ok(Self {
+            id: not_null(row.id()?)?,
+            name: row.text()?,
+            email: row.text()?,
+            phone: row.text()?,
+            external_id: row.text()?,
+        })
+    }
+}
+
 /// Returns the names and the keys of contacts. A contact that does not exist is absent.
 pub(crate) async fn named_contacts(
     handle: &mut Handle,
@@ -135,16 +155,7 @@ pub(crate) async fn named_contacts(
         "select c.id, c.name, c.email, c.phone, c.external_id from enroll.contacts c
         where c.organization_id = $1 and c.id in ({places})"
     );
-    let contacts = handle.query(&sql, &params, |row| {
-        Ok(NamedContact {
-            id: not_null(row.id()?)?,
-            name: row.text()?,
-            email: row.text()?,
-            phone: row.text()?,
-            external_id: row.text()?,
-        })
-    });
-    contacts.await
+    handle.query(&sql, &params, NamedContact::read).await
 }
 
 /// Returns a page of the contacts of a sequence, the newest first.
@@ -175,7 +186,18 @@ pub(crate) async fn step_contacts(
             order: "t.status desc, t.id desc",
             merged_order: "k.id desc",
             columns: "s.id, s.status, s.step_id, s.sequence_id, c.id, c.name, c.email, c.phone, c.external_id,
-            s.channel_id, s.scheduled_at, cast(s.times_processed as bigint), r.started_at, e.at",
+            s.channel_id, s.scheduled_at, cast(s.times_processed as bigint), s.run_id, r.started_at, (
+                select max(o.at) from (
+                    select f.at from enroll.step_contacts o join enroll.enrollments f
+                        on f.organization_id = $1 and f.id = o.enrollment_id
+                    where o.organization_id = $1 and o.contact_id = s.contact_id and o.sequence_id = s.sequence_id
+                        and o.run_id = s.run_id and o.status in ('pending', 'active')
+                    union all select f.at from enroll.step_contacts o join enroll.enrollments f
+                        on f.organization_id = $1 and f.id = o.enrollment_id
+                    where o.organization_id = $1 and o.contact_id = s.contact_id and o.sequence_id = s.sequence_id
+                        and o.run_id = s.run_id and o.status not in ('pending', 'active')
+                ) o
+            ), e.at",
             joins:
                 "join enroll.step_contacts s on s.organization_id = $1 and s.id = k.id and s.contact_id = k.contact_id
                 and s.sequence_id = k.sequence_id
@@ -202,21 +224,20 @@ pub(crate) async fn step_contacts(
             status: not_null(row.text()?)?,
             step_id: not_null(row.id()?)?,
             sequence_id: not_null(row.id()?)?,
-            contact: NamedContact {
-                id: not_null(row.id()?)?,
-                name: row.text()?,
-                email: row.text()?,
-                phone: row.text()?,
-                external_id: row.text()?,
-            },
+            contact: NamedContact::read(row)?,
             channel_id: row.id()?,
             scheduled_at: not_null(row.instant()?)?,
             times_processed: to_u32(row.number()?)?,
-            created_at: row.instant()?,
+            run_id: not_null(row.id()?)?,
+            run_created_at: row.instant()?,
+            run_updated_at: row.instant()?,
+            created_at: None,
             updated_at: row.instant()?,
         })
     };
-    list.read(handle, pagination, total, decode, position).await
+    let mut page = list.read(handle, pagination, total, decode, position).await?;
+    page.data.iter_mut().for_each(|row| row.created_at = row.run_created_at);
+    Ok(page)
 }
 
 pub(super) fn json<T: serde::de::DeserializeOwned>(text: Option<&str>) -> Result<Option<T>, RepositoryError> {

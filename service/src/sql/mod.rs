@@ -12,6 +12,7 @@ mod organization;
 pub(crate) mod people_lists;
 mod postgres;
 mod reference;
+mod runs;
 mod sequences;
 mod sqlite;
 
@@ -30,6 +31,7 @@ pub(crate) use self::organization::{organization_name, rename_organization};
 pub(crate) use self::reference::{
     ChannelRow, CustomObjectRow, SequenceTitle, channels, custom_objects, sequence_titles,
 };
+pub(crate) use self::runs::{RunFilter, RunRow, run, runs};
 pub(crate) use self::sequences::{SequenceRow, has_sequence, sequence, sequences};
 
 /// A page of a list.

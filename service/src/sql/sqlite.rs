@@ -237,7 +237,7 @@ create table if not exists enroll_service_write_checks (filler text not null) st
 mod tests {
     use super::*;
     use crate::handles::Handle;
-    use crate::sql::{self, ContactFilter, Pagination};
+    use crate::sql::{self, ContactFilter, Pagination, RunFilter};
     use enroll::OrganizationId;
     use enroll_bench::lists::{self, Dialect};
     use enroll_bench::people::Scene;
@@ -284,6 +284,10 @@ mod tests {
         measure!("step contacts", sql::step_contacts, sequence_id, &[], &[]);
         measure!("finished step contacts", sql::step_contacts, sequence_id, &["finished".to_owned()], &[]);
         measure!("enrollments", sql::enrollments, &[]);
+        measure!("runs", sql::runs, RunFilter::default());
+        let of_sequence = || RunFilter { sequence_id: Some(sequence_id), ..RunFilter::default() };
+        measure!("runs of a sequence", sql::runs, of_sequence());
+        measure!("finished runs", sql::runs, RunFilter { statuses: vec!["finished".to_owned()], ..of_sequence() });
         found
     }
 

@@ -1,6 +1,7 @@
 //! Shared code of the tests of the binary.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod pages;
 pub(crate) mod service;
 
 use serde_json::Value;

@@ -264,6 +264,9 @@ create table enroll.runs (
 );
 
 create index runs_of_contact on enroll.runs (organization_id, contact_id, sequence_id);
+-- A page of a list merges the rows of its statuses, each in the order of one of these indexes: for one sequence, or for all.
+create index runs_of_sequence on enroll.runs (organization_id, sequence_id, status, started_at, id);
+create index runs_listed on enroll.runs (organization_id, status, started_at, id);
 
 create table enroll.step_contacts (
     organization_id uuid not null,
@@ -311,8 +314,8 @@ create table enroll.custom_records (
 
 create index custom_records_of_contact on enroll.custom_records (organization_id, contact_id, custom_object_id);
 
--- The number of rows of each list, so that a page reads its total instead of counting. `list` is `contacts`, `enrollments` or
--- `step_contacts`. Contacts are counted together, with an empty status. An id that a list does not need is nil.
+-- The number of rows of each list, so that a page reads its total instead of counting. `list` is `contacts`, `enrollments`,
+-- `runs` or `step_contacts`. Contacts are counted together, with an empty status. An id that a list does not need is nil.
 -- A key can have several rows, and their sum counts: a transaction inserts its differences, and updates no row of another
 -- one. So no writer waits for another. The trigger below merges rows.
 create table enroll.counts (
@@ -590,6 +593,41 @@ create trigger count_inserted after insert on enroll.contacts
     referencing new table as new_rows for each statement execute function enroll.count_contacts();
 create trigger count_deleted after delete on enroll.contacts
     referencing old table as old_rows for each statement execute function enroll.count_contacts();
+
+create function enroll.count_runs() returns trigger
+    language plpgsql set search_path = '' as $$
+begin
+    if pg_catalog.current_setting('enroll.engine', true) = 'on' then
+        return null;
+    end if;
+    if tg_op = 'UPDATE' then
+        insert into enroll.counts (organization_id, list, sequence_id, step_id, status, entries)
+            select r.organization_id, 'runs', r.sequence_id, '00000000-0000-0000-0000-000000000000', r.status,
+                pg_catalog.sum(r.entries)
+            from (
+                select organization_id, sequence_id, status, 1 as entries from new_rows
+                union all select organization_id, sequence_id, status, -1 from old_rows
+            ) as r group by r.organization_id, r.sequence_id, r.status having pg_catalog.sum(r.entries) <> 0;
+    elsif tg_op = 'INSERT' then
+        insert into enroll.counts (organization_id, list, sequence_id, step_id, status, entries)
+            select r.organization_id, 'runs', r.sequence_id, '00000000-0000-0000-0000-000000000000', r.status,
+                pg_catalog.count(*)
+            from new_rows r group by r.organization_id, r.sequence_id, r.status;
+    else
+        insert into enroll.counts (organization_id, list, sequence_id, step_id, status, entries)
+            select r.organization_id, 'runs', r.sequence_id, '00000000-0000-0000-0000-000000000000', r.status,
+                -pg_catalog.count(*)
+            from old_rows r group by r.organization_id, r.sequence_id, r.status;
+    end if;
+    return null;
+end $$;
+
+create trigger count_inserted after insert on enroll.runs
+    referencing new table as new_rows for each statement execute function enroll.count_runs();
+create trigger count_updated after update on enroll.runs
+    referencing new table as new_rows old table as old_rows for each statement execute function enroll.count_runs();
+create trigger count_deleted after delete on enroll.runs
+    referencing old table as old_rows for each statement execute function enroll.count_runs();
 
 create function enroll.count_step_contacts() returns trigger
     language plpgsql set search_path = '' as $$

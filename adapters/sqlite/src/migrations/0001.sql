@@ -168,6 +168,9 @@ create table enroll_runs (
     unique (organization_id, id),
     foreign key (organization_id, contact_id) references enroll_contacts on delete cascade
 ) strict, without rowid;
+-- A page of a list merges the rows of its statuses, each in the order of one of these indexes: for one sequence, or for all.
+create index enroll_runs_of_sequence on enroll_runs (organization_id, sequence_id, status, started_at, id);
+create index enroll_runs_listed on enroll_runs (organization_id, status, started_at, id);
 
 create table enroll_step_contacts (
     organization_id blob not null,
@@ -309,8 +312,8 @@ create table enroll_queues (
 ) strict;
 create index enroll_queues_turn on enroll_queues (turn);
 
--- The number of rows of each list, so that a page reads its total instead of counting. `list` is `contacts`, `enrollments` or
--- `step_contacts`. Contacts are counted together, with an empty status. An id that a list does not need is zero.
+-- The number of rows of each list, so that a page reads its total instead of counting. `list` is `contacts`, `enrollments`,
+-- `runs` or `step_contacts`. Contacts are counted together, with an empty status. An id that a list does not need is zero.
 -- A commit of the engine writes one difference for each key. The triggers below count all other writes.
 create table enroll_counts (
     organization_id blob not null,
@@ -349,6 +352,23 @@ end;
 create trigger enroll_enrollments_counted_delete after delete on enroll_enrollments
 when (select writing from enroll_engine) = 0 begin
     insert into enroll_counts values (old.organization_id, 'enrollments', zeroblob(16), zeroblob(16), old.state, -1)
+    on conflict do update set entries = entries - 1;
+end;
+create trigger enroll_runs_counted_insert after insert on enroll_runs
+when (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts values (new.organization_id, 'runs', new.sequence_id, zeroblob(16), new.status, 1)
+    on conflict do update set entries = entries + 1;
+end;
+create trigger enroll_runs_counted_update after update of sequence_id, status on enroll_runs
+when (old.sequence_id, old.status) <> (new.sequence_id, new.status) and (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts values (old.organization_id, 'runs', old.sequence_id, zeroblob(16), old.status, -1)
+    on conflict do update set entries = entries - 1;
+    insert into enroll_counts values (new.organization_id, 'runs', new.sequence_id, zeroblob(16), new.status, 1)
+    on conflict do update set entries = entries + 1;
+end;
+create trigger enroll_runs_counted_delete after delete on enroll_runs
+when (select writing from enroll_engine) = 0 begin
+    insert into enroll_counts values (old.organization_id, 'runs', old.sequence_id, zeroblob(16), old.status, -1)
     on conflict do update set entries = entries - 1;
 end;
 create trigger enroll_step_contacts_counted_insert after insert on enroll_step_contacts
