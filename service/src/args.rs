@@ -13,6 +13,7 @@ use enroll::{EnrollmentId, OrganizationId, Timestamp};
 use uuid::Uuid;
 
 pub(crate) use self::import::{ImportArgs, ReadingArgs, RequestArgs, RunArgs, SubmitArgs};
+use crate::log::LogFilter;
 use crate::retention::Age;
 
 /// Enroll people into outreach sequences.
@@ -196,9 +197,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", env = "ENROLL_TIMEOUT", default_value_t = 30,
         value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) timeout: u32,
+    /// What the log contains: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), and levels of single targets, such
+    /// as `info,enroll::requests=warn`. Each line of the log names its target.
+    #[arg(long, value_name = "FILTER", env = "ENROLL_LOG", default_value = "info")]
+    pub(crate) log: LogFilter,
     /// The format of the log on standard error.
-    #[arg(long, value_enum, env = "ENROLL_LOG", default_value = "text")]
-    pub(crate) log: LogFormat,
+    #[arg(long, value_enum, env = "ENROLL_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
     /// Load the demo organization, if it does not exist. Print its API key, the same at each start, and an example `curl`
     /// command.
     #[arg(long, env = "ENROLL_DEMO")]

@@ -25,6 +25,7 @@ use crate::retention::{self, RemovedLists};
 use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
 use crate::work::{Event, Settings};
+use crate::work_metrics::WorkMetrics;
 use crate::{Failure, print_to_stderr, print_to_stdout};
 use enroll_demo::print;
 
@@ -99,8 +100,8 @@ pub(crate) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
         let shared = Arc::clone(&tally);
         let on_event = move |event| shared.record_event(&event);
         let retention = args.retention.retention();
-        let wake = Arc::default();
-        let working = crate::work::work(&handles, settings, &stop, &wake, on_event.clone());
+        let (wake, metrics) = (Arc::default(), WorkMetrics::default());
+        let working = crate::work::work(&handles, settings, &stop, &wake, &metrics, on_event.clone());
         if settings.until_empty {
             let worked = working.await;
             retention::run(&handles, retention, &on_event).await;

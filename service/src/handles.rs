@@ -18,7 +18,7 @@ use crate::Failure;
 use crate::cancel::run_interruptible;
 use crate::database::{Address, Database, without_password};
 use crate::people_lists::store::{NewList, StoreError, StoredList};
-use crate::shares::{Share, Shares};
+use crate::shares::{Share, Shares, Usage};
 use crate::sql::{OnRow, Param, Row, SqlConnection};
 
 /// Opens handles on one database.
@@ -90,6 +90,14 @@ impl HandleFactory {
         }
     }
 
+    /// Returns the connections of the pool. `None` on SQLite, where each handle has its own connection.
+    pub(crate) fn connections(&self) -> Option<Usage> {
+        let Backend::Postgres(repository) = &self.backend else { return None };
+        let status = repository.pool().status();
+        let in_use = status.size.saturating_sub(status.available);
+        Some(Usage { limit: status.max_size, in_use, waiting: status.waiting })
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<Handle>> {
         // A panic cannot leave the list half changed.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,6 +141,16 @@ pub(crate) struct HandlePool<U: Ord + Clone> {
 impl<U: Ord + Clone> HandlePool<U> {
     pub(crate) fn new(factory: HandleFactory, size: usize) -> Arc<Self> {
         Arc::new(Self { factory, shares: Shares::new(size, 1) })
+    }
+
+    /// Returns how many handles are in use.
+    pub(crate) fn usage(&self) -> Usage {
+        self.shares.usage()
+    }
+
+    /// Returns how many connections the handles use: see [`HandleFactory::connections`].
+    pub(crate) fn connections(&self) -> Option<Usage> {
+        self.factory.connections()
     }
 
     /// Waits for a handle.

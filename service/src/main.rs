@@ -17,6 +17,7 @@ mod list_file;
 mod list_report;
 mod list_request;
 mod listings;
+mod log;
 mod manual;
 mod people_lists;
 mod repeated_contacts;
@@ -31,6 +32,7 @@ mod sql;
 mod to_fix;
 mod vectors;
 mod work;
+mod work_metrics;
 
 use clap::Parser;
 use std::error::Error;

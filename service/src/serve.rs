@@ -18,7 +18,7 @@ use tokio::task::block_in_place;
 use enroll::inbox::Removed;
 use enroll::{OrganizationId, SequenceId};
 
-use crate::args::{LogFormat, ServeArgs};
+use crate::args::ServeArgs;
 use crate::cancel::for_client;
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, HandlePool};
@@ -33,14 +33,14 @@ use crate::http::{self, App};
 use crate::keys::{self, RecordedUses};
 use crate::retention::RemovedLists;
 use crate::work::{Event, Settings};
-use crate::{Failure, background, demo, import_job, input, print_to_stdout, retention};
+use crate::{Failure, background, demo, import_job, input, log, print_to_stdout, retention};
 
 /// Serves until Ctrl-C or SIGTERM. Finishes the running requests and enrollments first.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let policy = args.policy.as_deref().map(input::policy).transpose()?.unwrap_or_default();
     let name = Database::resolve_name(args.database.as_deref())?;
     let key_header: HeaderName = args.key_header.parse().map_err(|e| Failure::from_error(&args.key_header, &e))?;
-    start_log(args.log);
+    log::start(args.log_format, &args.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::from_error("serve", &e))?;
     runtime.block_on(async {
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             readiness: Probe::new(check_factory.clone(), Duration::ZERO, health::check_write),
             queue: Probe::new(check_factory, metrics::MIN_INTERVAL, Queue::read),
             recorded_uses: RecordedUses::default(),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(factory.connections().is_some()),
             previews: Previews::default(),
             wake: Arc::default(),
         });
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         };
         let shared = Arc::clone(&app);
         let on_event = move |event| record_event(&shared, &event);
-        let working = crate::work::work(&factory, settings, &stop, &app.wake, on_event.clone());
+        let working = crate::work::work(&factory, settings, &stop, &app.wake, &app.metrics.work, on_event.clone());
         let retaining = async {
             retention::repeat(&factory, args.retention.retention(), stop.clone(), on_event).await;
             Ok(())
@@ -223,6 +223,7 @@ fn record_event(app: &App, event: &Event) {
             app.metrics.record_completed(report, *took);
             let counts = report.counts();
             tracing::info!(
+                target: WORK,
                 added = counts.added,
                 re_added = counts.re_added,
                 reprocessed = counts.reprocessed,
@@ -234,33 +235,27 @@ fn record_event(app: &App, event: &Event) {
         }
         Event::Rejected(_, rejection) => {
             let codes: Vec<&str> = rejection.errors().iter().map(|fault| fault.code.code()).collect();
-            tracing::warn!(codes = codes.join(","), "rejected");
+            tracing::warn!(target: WORK, codes = codes.join(","), "rejected");
         }
         Event::Postponed(_, error, delay) => {
-            tracing::warn!(error, retry_seconds = delay.as_secs_f32(), "attempt failed");
+            tracing::warn!(target: WORK, error, retry_seconds = delay.as_secs_f32(), "attempt failed");
         }
-        Event::GivenUp(_, error) => tracing::error!(error, "enrollment failed in every attempt"),
-        Event::Released(_, error) => tracing::warn!(error, "left for later"),
+        Event::GivenUp(_, error) => tracing::error!(target: WORK, error, "enrollment failed in every attempt"),
+        Event::Released(_, error) => tracing::warn!(target: WORK, error, "left for later"),
         Event::Removed(Removed { commands, reports, .. }) => {
-            tracing::info!(requests = commands, reports, "removed what was too old");
+            tracing::info!(target: WORK, requests = commands, reports, "removed what was too old");
         }
         Event::ListsRemoved(RemovedLists { texts, lists }) => {
-            tracing::info!(texts, lists, "removed lists that were too old");
+            tracing::info!(target: WORK, texts, lists, "removed lists that were too old");
         }
         Event::DatabaseError(error) => {
-            tracing::warn!(error, "database error, the worker tries again");
+            tracing::warn!(target: WORK, error, "database error, the worker tries again");
         }
     }
 }
 
-fn start_log(format: LogFormat) {
-    let to = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
-    match format {
-        LogFormat::Json => to.json().init(),
-        LogFormat::Text => to.with_ansi(false).init(),
-    }
-}
-
+/// The target of the events of workers, as of their spans.
+const WORK: &str = "enroll::work";
 /// The number of requests that find an API key in the database at a time.
 const KEY_HANDLES: usize = 2;
 /// The longest head of a request, in bytes. Each connection can have a buffer of this size.

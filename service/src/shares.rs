@@ -34,6 +34,15 @@ pub(crate) struct Share<U: Ord + Clone> {
     units: usize,
 }
 
+/// How much of a resource is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) limit: usize,
+    pub(crate) in_use: usize,
+    /// The number of calls that wait for a part of it.
+    pub(crate) waiting: usize,
+}
+
 /// What prevents a grant.
 #[derive(PartialEq, Eq)]
 enum Obstacle {
@@ -61,6 +70,13 @@ impl<U: Ord + Clone> Shares<U> {
             // A sender is dropped only after its receiver.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Returns how much is in use.
+    pub(crate) fn usage(&self) -> Usage {
+        let state = self.state();
+        let waiting = state.waiting.iter().filter(|waiter| !waiter.granted.is_closed()).count();
+        Usage { limit: self.total, in_use: state.used.values().sum(), waiting }
     }
 
     /// Gives units to those who wait and can have them.
@@ -185,6 +201,7 @@ mod tests {
         let mut other = pin!(shares.acquire(2, 1));
         assert!(poll(more.as_mut()).is_none());
         assert!(poll(other.as_mut()).is_some());
+        assert_eq!(shares.usage(), Usage { limit: 4, in_use: 3, waiting: 1 });
         drop(flood);
         assert!(poll(more.as_mut()).is_some());
     }

@@ -17,6 +17,7 @@ use enroll::{
 use crate::handles::{Handle, HandleFactory};
 use crate::import_job::current_time;
 use crate::retention::RemovedLists;
+use crate::work_metrics::{AttemptResult, ClaimResult, WorkMetrics};
 use crate::{Failure, causes};
 
 /// The options of workers.
@@ -58,10 +59,12 @@ pub(crate) async fn work(
     settings: Settings,
     stop: &watch::Receiver<bool>,
     wake: &Arc<Wake>,
+    metrics: &WorkMetrics,
     on_event: impl Fn(Event) + Clone + Send + 'static,
 ) -> Result<(), Failure> {
     let mut workers = JoinSet::new();
     let left = Arc::default();
+    metrics.workers.set(settings.workers.into());
     for _ in 0..settings.workers {
         let worker = Worker {
             handle: handles.worker_handle()?,
@@ -70,6 +73,7 @@ pub(crate) async fn work(
             pauses: Pauses { wake: Arc::clone(wake), failures: 0 },
             left: Arc::clone(&left),
             unreleased: None,
+            metrics: metrics.clone(),
             on_event: on_event.clone(),
         };
         workers.spawn(worker.run(stop.clone()));
@@ -91,6 +95,7 @@ struct Worker<F> {
     left: Arc<Mutex<BTreeSet<(OrganizationId, EnrollmentId)>>>,
     /// A claim that an outage kept from being given back.
     unreleased: Option<Claim>,
+    metrics: WorkMetrics,
     on_event: F,
 }
 
@@ -158,15 +163,27 @@ impl<F: Fn(Event) + Send> Worker<F> {
     /// Claims and processes one enrollment. Returns false if none waits.
     async fn process_next(&mut self) -> Result<bool, String> {
         self.release_pending().await?;
-        let claimed = self.handle.inbox().claim(self.settings.lease).await.map_err(|e| causes(&e))?;
-        let Some(claim) = claimed else { return Ok(false) };
+        let claimed = self.handle.inbox().claim(self.settings.lease).await;
+        self.metrics.count_claim(match &claimed {
+            Ok(Some(_)) => ClaimResult::Claimed,
+            Ok(None) => ClaimResult::None,
+            Err(_) => ClaimResult::Error,
+        });
+        let Some(claim) = claimed.map_err(|e| causes(&e))? else { return Ok(false) };
+        self.metrics.busy.inc();
+        let processed = self.process(claim).await;
+        self.metrics.busy.dec();
+        processed.map(|()| true)
+    }
+
+    async fn process(&mut self, claim: Claim) -> Result<(), String> {
         if claim.lost_leases >= MAX_LOST_LEASES {
             let lost = claim.lost_leases;
-            self.give_up(claim, format!("the worker processes of the last {lost} leases ended without an answer"))
-                .await?;
-            return Ok(true);
+            let error = format!("the worker processes of the last {lost} leases ended without an answer");
+            return self.give_up(claim, error).await;
         }
-        let span = tracing::info_span!(
+        // At the level of errors, so that the lines of every level have the ids.
+        let span = tracing::error_span!(
             "enrollment",
             organization = %claim.organization_id,
             enrollment = %claim.enrollment_id,
@@ -174,11 +191,11 @@ impl<F: Fn(Event) + Send> Worker<F> {
             sequence = field::Empty,
             recipients = field::Empty,
         );
-        self.attempt(claim).instrument(span).await?;
-        Ok(true)
+        self.attempt(claim).instrument(span).await
     }
 
     async fn attempt(&mut self, claim: Claim) -> Result<(), String> {
+        tracing::debug!(lost_leases = claim.lost_leases, "claimed");
         let start = Instant::now();
         let (organization_id, id) = (claim.organization_id, claim.enrollment_id);
         let now = current_time().map_err(|e| e.to_string())?;
@@ -186,28 +203,34 @@ impl<F: Fn(Event) + Send> Worker<F> {
             Ok(ProcessOutcome::Completed(Enrolled { report, replayed: false, .. })) => {
                 let span = tracing::Span::current();
                 span.record("sequence", field::display(report.sequence_id)).record("recipients", report.outcomes.len());
+                self.metrics.count_attempt(AttemptResult::Completed);
                 (self.on_event)(Event::Completed(claim, Box::new(report), start.elapsed()));
             }
             Ok(ProcessOutcome::Rejected { rejection, replayed: false }) => {
+                self.metrics.count_attempt(AttemptResult::Rejected);
                 (self.on_event)(Event::Rejected(claim, rejection));
             }
             // Another worker finished it and has counted it, or a host deleted it.
             Ok(_)
-            | Err(EnrollError::NotFound(_) | EnrollError::Unfinished { .. } | EnrollError::ReportRemoved { .. }) => {}
+            | Err(EnrollError::NotFound(_) | EnrollError::Unfinished { .. } | EnrollError::ReportRemoved { .. }) => {
+                self.metrics.count_attempt(AttemptResult::Superseded);
+            }
             Err(EnrollError::Repository(e)) if e.kind() == RepositoryErrorKind::Unavailable => {
-                self.unreleased = Some(claim);
-                return Err(causes(&e));
+                return Err(self.keep(claim, &e));
             }
             Err(e @ EnrollError::NewerVersion { .. }) => {
                 self.left().insert((organization_id, id));
-                self.release(claim, NEWER_WAIT, &e).await?;
+                self.release(claim, NEWER_WAIT, &e, AttemptResult::NewerVersion).await?;
             }
-            Err(e @ EnrollError::Contended { .. }) => self.release(claim, backoff(1), &e).await?,
+            Err(e @ EnrollError::Contended { .. }) => {
+                self.release(claim, backoff(1), &e, AttemptResult::Contended).await?;
+            }
             Err(e) if claim.attempts + 1 >= self.settings.attempts => self.give_up(claim, causes(&e)).await?,
             Err(e) => {
                 let error = causes(&e);
                 let delay = backoff(claim.attempts + 1);
                 self.record_failure(claim, error.clone(), Some(delay)).await?;
+                self.metrics.count_attempt(AttemptResult::Retried);
                 (self.on_event)(Event::Postponed(claim, error, delay));
             }
         }
@@ -215,9 +238,16 @@ impl<F: Fn(Event) + Send> Worker<F> {
     }
 
     /// Gives a claim back: the enrollment is not at fault.
-    async fn release(&mut self, claim: Claim, delay: Duration, reason: &EnrollError) -> Result<(), String> {
+    async fn release(
+        &mut self,
+        claim: Claim,
+        delay: Duration,
+        reason: &EnrollError,
+        result: AttemptResult,
+    ) -> Result<(), String> {
         let released = self.handle.inbox().release(&claim, delay).await;
         released.map_err(|e| self.keep(claim, &e))?;
+        self.metrics.count_attempt(result);
         (self.on_event)(Event::Released(claim, causes(reason)));
         Ok(())
     }
@@ -233,6 +263,7 @@ impl<F: Fn(Event) + Send> Worker<F> {
 
     async fn give_up(&mut self, claim: Claim, error: String) -> Result<(), String> {
         self.record_failure(claim, error.clone(), None).await?;
+        self.metrics.count_attempt(AttemptResult::Failed);
         (self.on_event)(Event::GivenUp(claim, error));
         Ok(())
     }
@@ -248,8 +279,9 @@ impl<F: Fn(Event) + Send> Worker<F> {
         recorded.map_err(|e| self.keep(claim, &e))
     }
 
-    /// Keeps a claim whose answer the database did not take, to give it back later.
+    /// Keeps a claim that an outage interrupted, to give it back later.
     fn keep(&mut self, claim: Claim, error: &RepositoryError) -> String {
+        self.metrics.count_attempt(AttemptResult::Unavailable);
         self.unreleased = Some(claim);
         causes(error)
     }

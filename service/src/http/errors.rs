@@ -8,6 +8,8 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 use enroll::{EnrollError, Rejection, RepositoryError, RepositoryErrorKind};
+use enroll_postgres::PostgresError;
+use enroll_sqlite::SqliteError;
 
 use crate::causes;
 
@@ -138,6 +140,11 @@ impl From<RepositoryError> for ApiError {
     fn from(error: RepositoryError) -> Self {
         let message = causes(&error);
         match error.kind() {
+            // Another process serves the database with a newer build.
+            _ if is_newer_schema(&error) => {
+                tracing::error!(error = message, "the database needs a newer build");
+                Self::unavailable()
+            }
             RepositoryErrorKind::Conflict | RepositoryErrorKind::Unavailable => {
                 tracing::warn!(error = message, "the database is unavailable");
                 Self::unavailable()
@@ -148,6 +155,12 @@ impl From<RepositoryError> for ApiError {
             }
         }
     }
+}
+
+fn is_newer_schema(error: &RepositoryError) -> bool {
+    let inner = error.inner();
+    matches!(inner.downcast_ref(), Some(PostgresError::NewerSchema { .. }))
+        || matches!(inner.downcast_ref(), Some(SqliteError::NewerSchema { .. }))
 }
 
 impl From<EnrollError> for ApiError {

@@ -21,7 +21,9 @@ use super::App;
 use super::errors::ApiError;
 use crate::handles::Handle;
 use crate::import_job::current_time;
+use crate::shares::Usage;
 use crate::sql::not_null;
+use crate::work_metrics::WorkMetrics;
 
 /// The metrics of the service.
 pub(crate) struct Metrics {
@@ -32,6 +34,41 @@ pub(crate) struct Metrics {
     enrollment_seconds: Histogram,
     enrollments: Family<StateLabels, Gauge>,
     queue_age: Gauge<f64, AtomicU64>,
+    queue_organizations: Gauge,
+    database_up: Gauge,
+    handles: UsageGauges<Family<PoolLabels, Gauge>>,
+    connections: UsageGauges<Gauge>,
+    pub(crate) work: WorkMetrics,
+}
+
+/// The use of a limited resource.
+#[derive(Clone, Default)]
+struct UsageGauges<G> {
+    limit: G,
+    in_use: G,
+    waiting: G,
+}
+
+impl UsageGauges<Gauge> {
+    fn set(&self, usage: Usage) {
+        for (gauge, value) in [(&self.limit, usage.limit), (&self.in_use, usage.in_use), (&self.waiting, usage.waiting)]
+        {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+impl UsageGauges<Family<PoolLabels, Gauge>> {
+    fn set(&self, pool: &'static str, usage: Usage) {
+        let of_pool = |family: &Family<PoolLabels, Gauge>| family.get_or_create(&PoolLabels { pool }).clone();
+        let [limit, in_use, waiting] = [&self.limit, &self.in_use, &self.waiting].map(of_pool);
+        UsageGauges { limit, in_use, waiting }.set(usage);
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PoolLabels {
+    pool: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -59,7 +96,8 @@ struct StateLabels {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// `has_connections` is true if the handles take connections from a pool.
+    pub(crate) fn new(has_connections: bool) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let mut metrics = Self {
             registry: Registry::default(),
@@ -69,6 +107,11 @@ impl Metrics {
             enrollment_seconds: seconds(),
             enrollments: Family::default(),
             queue_age: Gauge::default(),
+            queue_organizations: Gauge::default(),
+            database_up: Gauge::default(),
+            handles: UsageGauges::default(),
+            connections: UsageGauges::default(),
+            work: WorkMetrics::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("enroll_http_requests", "HTTP requests", metrics.requests.clone());
@@ -81,6 +124,21 @@ impl Metrics {
         registry.register("enroll_enrollments", "Enrollments in the database, by state", metrics.enrollments.clone());
         let help = "Age of the oldest waiting enrollment; 0 if none waits";
         registry.register("enroll_queue_age_seconds", help, metrics.queue_age.clone());
+        let help = "Organizations with waiting enrollments, which take turns";
+        registry.register("enroll_queue_organizations", help, metrics.queue_organizations.clone());
+        let help = "1 if the metrics of the database were read for this answer, 0 if they are older";
+        registry.register("enroll_database_up", help, metrics.database_up.clone());
+        let UsageGauges { limit, in_use, waiting } = metrics.handles.clone();
+        registry.register("enroll_handles_limit", "Most handles on the database, by pool", limit);
+        registry.register("enroll_handles_in_use", "Handles that a request uses, by pool", in_use);
+        registry.register("enroll_handles_waiting", "Requests that wait for a handle, by pool", waiting);
+        if has_connections {
+            let UsageGauges { limit, in_use, waiting } = metrics.connections.clone();
+            registry.register("enroll_connections_limit", "Most connections to the database", limit);
+            registry.register("enroll_connections_in_use", "Connections to the database that a call uses", in_use);
+            registry.register("enroll_connections_waiting", "Calls that wait for a connection", waiting);
+        }
+        metrics.work.register(registry);
         metrics
     }
 
@@ -104,6 +162,15 @@ impl Metrics {
             let age = queue.oldest.map_or(0, |at| now.millis().saturating_sub(at.millis()).max(0));
             self.queue_age.set(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
         }
+        self.queue_organizations.set(queue.organizations);
+    }
+
+    fn record_pools(&self, app: &App) {
+        self.handles.set("requests", app.handles.usage());
+        self.handles.set("keys", app.key_handles.usage());
+        if let Some(usage) = app.handles.connections() {
+            self.connections.set(usage);
+        }
     }
 
     fn record_request(&self, method: &'static str, route: String, status: u16, took: Duration) {
@@ -120,8 +187,11 @@ pub(crate) async fn measure(State(app): State<Arc<App>>, request: Request, next:
     let method = method_name(request.method());
     let response = next.run(request).await;
     let (status, took) = (response.status().as_u16(), start.elapsed());
+    let milliseconds = u64::try_from(took.as_millis()).ok();
     if route.starts_with("/v1/") {
-        tracing::info!(method, route, status, milliseconds = u64::try_from(took.as_millis()).ok(), "request");
+        tracing::info!(target: REQUESTS, method, route, status, milliseconds, "request");
+    } else {
+        tracing::debug!(target: REQUESTS, method, route, status, milliseconds, "request");
     }
     app.metrics.record_request(method, route, status, took);
     response
@@ -141,9 +211,12 @@ fn method_name(method: &Method) -> &'static str {
 )]
 pub(crate) async fn show(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     // Without the database, return the metrics of this process.
-    if let Some(queue) = app.queue.result().await {
+    let queue = app.queue.result().await;
+    app.metrics.database_up.set(queue.is_some().into());
+    if let Some(queue) = queue {
         app.metrics.record_queue(&queue);
     }
+    app.metrics.record_pools(&app);
     let mut body = String::new();
     text::encode(&mut body, &app.metrics.registry).map_err(|_| ApiError::internal())?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -157,6 +230,8 @@ pub(crate) struct Queue {
     counts: Vec<(String, i64)>,
     /// When the oldest waiting enrollment was accepted.
     oldest: Option<Timestamp>,
+    /// The number of organizations with waiting enrollments.
+    organizations: i64,
 }
 
 impl Queue {
@@ -167,10 +242,14 @@ impl Queue {
             let counts = handle.query(sql, &[], |row| Ok((not_null(row.text()?)?, not_null(row.number()?)?))).await?;
             let sql = "select min(at) from enroll.enrollments where state = 'accepted'";
             let oldest = handle.query(sql, &[], |row| row.instant()).await?.into_iter().flatten().next();
-            Ok(Self { counts, oldest })
+            let sql = "select count(*) from enroll.queues where due_at is not null";
+            let organizations = handle.query(sql, &[], |row| row.number()).await?.into_iter().flatten().sum();
+            Ok(Self { counts, oldest, organizations })
         })
     }
 }
 
+/// The target of the lines of requests.
+const REQUESTS: &str = "enroll::requests";
 /// How long the metrics from the database are used again. Frequent scrapes do not load the database.
 pub(crate) const MIN_INTERVAL: Duration = Duration::from_secs(1);

@@ -48,7 +48,11 @@ impl SqlConnection for PostgresRepository {
     }
 
     fn check_write(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
-        Box::pin(check_write(self.pool()))
+        Box::pin(async move {
+            // A query checks the version of the schema, too: a newer build may have migrated it.
+            PostgresRepository::query(self, "select 1", &[]).await?;
+            check_write(self.pool()).await
+        })
     }
 
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {

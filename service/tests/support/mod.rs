@@ -103,10 +103,16 @@ macro_rules! on_postgresql {
 #[allow(unused_imports, reason = "each test uses a part of it")]
 pub(crate) use on_postgresql;
 
-/// Creates an empty database on a real PostgreSQL, and returns its URL.
+/// Creates a database with the tables and no rows on a real PostgreSQL, and returns its URL.
 pub(crate) fn postgres() -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(enroll_postgres::testing::Server::shared().database()).unwrap()
+}
+
+/// Creates a database without tables on a real PostgreSQL, and returns its URL.
+pub(crate) fn empty_postgres(name: &str) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(enroll_postgres::testing::Server::shared().empty_database(name)).unwrap()
 }
 
 /// A connection to PostgreSQL for the statements of a test.

@@ -300,7 +300,7 @@ impl Drop for Service {
 
 fn start(database: &str, more: &[&str]) -> (Child, JoinHandle<String>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_enroll"))
-        .args(["serve", "--database", database, "--listen", "127.0.0.1:0", "--lease", "1", "--log", "json"])
+        .args(["serve", "--database", database, "--listen", "127.0.0.1:0", "--lease", "1", "--log-format", "json"])
         .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
