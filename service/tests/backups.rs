@@ -43,7 +43,7 @@ fn restore(service: &mut Service, backup: &PathBuf) {
 
 fn run(program: &PathBuf, args: &[&str]) {
     let output = Command::new(program).args(args).output().unwrap();
-    assert!(output.status.success(), "{program:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
 }
 
 /// Returns the newest installed program of PostgreSQL, or the one on the path.
