@@ -9,7 +9,7 @@ mod support;
 
 use enroll::request::MAX_RECIPIENTS;
 use enroll_bench::people::strangers;
-use enroll_postgres::{PostgresError, PostgresRepository};
+use enroll_postgres::{ConnectOptions, PostgresError};
 use serde::Serialize;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ impl Waits {
             .expect("the runtime can be built");
         let run = |sql: &str| {
             let ran: Result<_, PostgresError> = runtime.block_on(async {
-                let client = PostgresRepository::pool_at(database, 1)?.get().await?;
+                let client = ConnectOptions::new(database)?.pool(1)?.get().await?;
                 Ok(client.simple_query(sql).await?.len())
             });
             ran.expect("the statement is valid")

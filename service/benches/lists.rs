@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use enroll_bench::lists::{self, Dialect};
 use enroll_bench::people::Scene;
-use enroll_postgres::{PostgresError, PostgresRepository};
+use enroll_postgres::{ConnectOptions, PostgresError};
 use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ fn fill(database: &str, length: u32) {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime can be built");
     let filled: Result<(), PostgresError> = runtime.block_on(async {
-        let client = PostgresRepository::pool_at(database, 1)?.get().await?;
+        let client = ConnectOptions::new(database)?.pool(1)?.get().await?;
         client.batch_execute(&lists::rows(Dialect::Postgres, sequence, length)).await?;
         client.batch_execute("vacuum analyze").await?;
         Ok(())

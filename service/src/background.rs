@@ -96,7 +96,7 @@ pub(crate) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
     let tally = Arc::new(Tally::default());
     let worked = runtime.block_on(async {
         let stop = shutdown_signal();
-        let handles = HandleFactory::open(&name, usize::from(settings.workers) + 2).await?;
+        let handles = HandleFactory::open(&name, usize::from(settings.workers) + 2)?;
         let shared = Arc::clone(&tally);
         let on_event = move |event| shared.record_event(&event);
         let retention = args.retention.retention();

@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 
 use crate::Failure;
 use crate::cancel::run_interruptible;
-use crate::database::{Address, Database, without_password};
+use crate::database::{Address, Database, postgres, without_password};
 use crate::people_lists::store::{NewList, StoreError, StoredList};
 use crate::shares::{Share, Shares, Usage};
 use crate::sql::{OnRow, Param, Row, SqlConnection};
@@ -39,13 +39,14 @@ enum Backend {
 
 impl HandleFactory {
     /// Opens an existing database for at most `handles` handles at a time.
-    pub(crate) async fn open(name: &str, handles: usize) -> Result<Self, Failure> {
+    pub(crate) fn open(name: &str, handles: usize) -> Result<Self, Failure> {
         // `Database` reports a database without the tables of `enroll`, with the same message as the other commands.
         let shown = without_password(name);
         let backend = match Address::parse(name)? {
             Address::Postgres(url) => {
                 block_in_place(|| Database::open(name).map(drop))?;
-                let opened = PostgresRepository::connect(url, handles).await;
+                let opened =
+                    postgres::options(url).and_then(|options| PostgresRepository::with_options(&options, handles));
                 Backend::Postgres(opened.map_err(|e| Failure::from_error(&shown, &e))?)
             }
             Address::File(_) => Backend::Sqlite(Arc::new(block_in_place(|| Database::open(name)?.into_file())?)),
@@ -120,7 +121,7 @@ pub(crate) fn with_handle<T>(
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|e| Failure::from_error(name, &e))?;
     runtime.block_on(async {
-        let handles = HandleFactory::open(name, 1).await?;
+        let handles = HandleFactory::open(name, 1)?;
         let mut handle = handles.handle()?;
         work(&mut handle).await.map_err(|e| Failure::from_error(&handles.name, &e))
     })

@@ -47,9 +47,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         // Create the database, or update its tables.
         block_in_place(|| Database::open_or_create(&name).map(drop))?;
         let handles = usize::from(args.handles);
-        let factory = HandleFactory::open(&name, usize::from(args.workers) + handles + KEY_HANDLES + 1).await?;
+        let factory = HandleFactory::open(&name, usize::from(args.workers) + handles + KEY_HANDLES + 1)?;
         // The checks have connections of their own: they work while all others are in use.
-        let check_factory = HandleFactory::open(&name, 2).await?;
+        let check_factory = HandleFactory::open(&name, 2)?;
         let mut handle = factory.handle()?;
         handle.create_tables().await.map_err(|e| Failure::from_error(&factory.name, &e))?;
         let demo = if args.demo { Some(Demo::create(&name, &factory, &mut handle).await?) } else { None };

@@ -7,6 +7,8 @@ use std::error::Error;
 use std::{fmt, io, iter};
 use tokio_postgres::error::{DbError, SqlState};
 
+use crate::connect::{AddressError, ServerVersion, TlsError, connect_error};
+
 /// An error of the database, with what to do about it.
 ///
 /// Each [`RepositoryError`] of this crate contains one: use [`RepositoryError::inner`] and `downcast_ref`. The text
@@ -45,6 +47,18 @@ pub enum PostgresError {
         /// The error of the driver.
         source: DriverError,
     },
+    /// The address, or a variable of the environment, is not valid.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The connection cannot be encrypted, or the server cannot be verified.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The server is too old.
+    #[error("the server is PostgreSQL {found}, but `enroll` needs {} or later: upgrade the server", ServerVersion::OLDEST.major)]
+    OldServer {
+        /// The version of the server.
+        found: ServerVersion,
+    },
     /// The connection failed or was lost. A commit may have happened.
     #[error("PostgreSQL cannot be reached: check that it runs and that the address is correct, then try again")]
     Unreachable(#[source] DriverError),
@@ -73,6 +87,11 @@ pub enum PostgresError {
     /// The server refused the login, or has no such database.
     #[error("PostgreSQL refused the connection: check the user, the password and the database of the address")]
     Refused(#[source] DriverError),
+    /// The server asks for a password, and there is none.
+    #[error(
+        "the server asks for a password: set `PGPASSWORD`, or add it to the password file (`~/.pgpass`) or the address"
+    )]
+    NoPassword,
     /// The role lacks a privilege.
     #[error("the role lacks a privilege: grant it usage of the schema `enroll` and its tables, or use the owner")]
     Denied(#[source] DriverError),
@@ -222,8 +241,13 @@ impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
             Some(database) => classify(&database.clone(), DriverError(error)),
-            None if error.is_closed() || is_io(&error) => Self::Unreachable(DriverError(error)),
-            None => Self::Postgres(DriverError(error)),
+            None => connect_error(&error).unwrap_or_else(|| {
+                if error.is_closed() || is_io(&error) {
+                    Self::Unreachable(DriverError(error))
+                } else {
+                    Self::Postgres(DriverError(error))
+                }
+            }),
         }
     }
 }

@@ -54,6 +54,10 @@
 //! # }
 //! ```
 //!
+//! # Connections
+//! [`ConnectOptions`] reads an address and the environment as `psql` does, and encrypts connections. PostgreSQL must have
+//! version 14 or later.
+//!
 //! # Tables
 //! [`migrate`] creates the PostgreSQL schema `enroll` with all tables; [`PostgresRepository::connect`] calls it. Hosts read
 //! and write the tables with their own SQL. The schema is in `src/migrations/`, with comments.
@@ -89,6 +93,7 @@
 //! # Features
 //! | Feature | Effect |
 //! |---|---|
+//! | `tls` (default) | encrypts connections, with rustls |
 //! | `seed` | adds [`seed`]: loads rows from JSON, and reads all rows |
 //! | `testing` | adds [`testing`]: writes single rows as a host does, and starts a temporary server |
 //!
@@ -100,6 +105,7 @@
 
 mod begin;
 mod client;
+mod connect;
 mod erase;
 mod error;
 mod fields;
@@ -120,6 +126,7 @@ mod transaction;
 mod write;
 
 pub use client::PostgresClient;
+pub use connect::{AddressError, ConnectOptions, ConnectionInfo, FileProblem, ServerVersion, TlsError, TlsVersion};
 pub use deadpool_postgres;
 pub use error::{DriverError, PostgresError};
 pub use repository::PostgresRepository;

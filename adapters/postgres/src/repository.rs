@@ -1,6 +1,6 @@
 //! A repository on a pool of connections.
 
-use deadpool_postgres::{Manager, Object, ObjectId, Pool, Runtime, StatementCache};
+use deadpool_postgres::{Object, ObjectId, Pool, StatementCache};
 use enroll::erase::{EraseError, EraseMode, Erased, PersonQuery};
 use enroll::inbox::{Claim, Failure, InboxEntry, Removed, Retention};
 use enroll::{
@@ -16,10 +16,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{CancelToken, Config, NoTls, Row, Socket};
+use tokio_postgres::{CancelToken, NoTls, Row, Socket};
 
 use crate::begin::{Begin, BeginSql, Session};
-use crate::{PostgresError, Statements, Timeouts, erase, inbox, migrate, read, retention, write};
+use crate::connect::TlsUser;
+use crate::{ConnectOptions, PostgresError, Statements, Timeouts, erase, inbox, migrate, read, retention, write};
 
 /// A repository and inbox on a pool of connections. A clone is another handle on the same pool.
 ///
@@ -69,33 +70,31 @@ pub struct PostgresRepository {
 }
 
 impl PostgresRepository {
-    /// Connects without TLS, with at most `connections` connections, and upgrades the schema.
+    /// Connects with at most `connections` connections, and upgrades the schema.
     ///
-    /// The timeouts are those of [`pool_at`](Self::pool_at) and [`Timeouts`].
+    /// The address and the environment say how: see [`ConnectOptions::new`]. The timeouts are those of
+    /// [`with_options`](Self::with_options) and [`Timeouts`].
     ///
     /// # Errors
-    /// [`PostgresError::Unreachable`] if no server answers. [`PostgresError::Postgres`] if the address is not valid. The
-    /// errors of [`migrate`].
-    pub async fn connect(url: &str, connections: usize) -> Result<Self, PostgresError> {
-        let pool = Self::pool_at(url, connections)?;
-        migrate(&mut *pool.get().await?).await?;
-        Ok(Self::new(pool))
+    /// [`PostgresError::Address`] if the address is not valid. [`PostgresError::Unreachable`] if no server answers.
+    /// [`PostgresError::Tls`] if the connection cannot be encrypted as the address asks. The errors of [`migrate`].
+    pub async fn connect(address: &str, connections: usize) -> Result<Self, PostgresError> {
+        let repository = Self::with_options(&ConnectOptions::new(address)?, connections)?;
+        migrate(&mut *repository.pool.get().await?).await?;
+        Ok(repository)
     }
 
-    /// Builds a pool of at most `connections` connections without TLS. It does not connect yet.
+    /// Creates a repository on a new pool of at most `connections` connections to a database that has the schema: see
+    /// [`migrate`]. It does not connect yet.
     ///
     /// A call waits up to 30 s for a connection. Unless the address has other values, the timeouts are:
     /// - 10 s for a new connection
     /// - 30 s until a server that no longer answers counts as lost
     ///
-    /// For TLS, or other settings, build the pool with [`deadpool_postgres`] and use [`new`](Self::new).
-    ///
     /// # Errors
-    /// [`PostgresError::Postgres`] if the address is not valid. [`PostgresError::Build`] if the pool cannot be built.
-    pub fn pool_at(url: &str, connections: usize) -> Result<Pool, PostgresError> {
-        let manager = Manager::new(with_timeouts(url.parse()?), NoTls);
-        let pool = Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).wait_timeout(Some(WAIT));
-        Ok(pool.build()?)
+    /// [`PostgresError::Build`] if the pool cannot be built.
+    pub fn with_options(options: &ConnectOptions, connections: usize) -> Result<Self, PostgresError> {
+        Ok(Self { cancel: options.with_tls(NewCancel), ..Self::new(options.pool(connections)?) })
     }
 
     /// Creates a repository on a pool of connections to a database that has the schema: see [`migrate`].
@@ -115,8 +114,8 @@ impl PostgresRepository {
         Self { begin: Arc::new(BeginSql::new(timeouts)), ..self }
     }
 
-    /// Sends requests to cancel with TLS. PostgreSQL also takes them without, but the driver sends none without TLS if the
-    /// address has `sslmode=require`.
+    /// Sends requests to cancel with TLS, for a pool that the host built. PostgreSQL also takes them without, but the driver
+    /// sends none without TLS if the address has `sslmode=require`.
     #[must_use]
     pub fn with_tls<T>(self, tls: T) -> Self
     where
@@ -294,6 +293,22 @@ impl Cancel {
     }
 }
 
+struct NewCancel;
+
+impl TlsUser for NewCancel {
+    type Output = Cancel;
+
+    fn call<T>(self, tls: T) -> Cancel
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::TlsConnect: Send,
+        T::Stream: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    {
+        Cancel::new(tls)
+    }
+}
+
 impl fmt::Debug for Cancel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Cancel")
@@ -365,23 +380,3 @@ impl AsyncInbox for PostgresRepository {
         Ok(lease.end(answer)?)
     }
 }
-
-/// Adds the timeouts that the address does not set.
-fn with_timeouts(mut config: Config) -> Config {
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(Duration::from_secs(10));
-    }
-    if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(WAIT);
-    }
-    // The driver's default of two hours counts as not set.
-    if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
-        config
-            .keepalives_idle(Duration::from_secs(15))
-            .keepalives_interval(Duration::from_secs(5))
-            .keepalives_retries(3);
-    }
-    config
-}
-
-const WAIT: Duration = Duration::from_secs(30);

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
-use crate::{PostgresError, Timeouts};
+use crate::{PostgresError, ServerVersion, Timeouts};
 
 /// The latest version of the schema that this build supports.
 pub const SCHEMA_VERSION: i32 = 1;
@@ -17,7 +17,8 @@ pub const SCHEMA_VERSION: i32 = 1;
 /// before the schema changes, and later ones fail with [`PostgresError::NewerSchema`].
 ///
 /// # Errors
-/// [`PostgresError::NewerSchema`] if a later version of this crate migrated the database. [`PostgresError::Denied`] if
+/// [`PostgresError::OldServer`] if the server is older than PostgreSQL 14. [`PostgresError::NewerSchema`] if a later version
+/// of this crate migrated the database. [`PostgresError::Denied`] if
 /// the role may not create the schema. Any other error of the database.
 ///
 /// ```no_run
@@ -34,6 +35,8 @@ pub async fn migrate(client: &mut Client) -> Result<(), PostgresError> {
     // At another isolation level, this would not see the changes of a process that had the lock before.
     let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
     transaction.batch_execute(&Timeouts::for_long_statements().set_local()).await?;
+    let number = "select pg_catalog.current_setting('server_version_num')::integer";
+    ServerVersion::from_number(transaction.query_one(number, &[]).await?.try_get(0)?).check()?;
     transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let found = stored_version(&transaction).await?;
     if found > SCHEMA_VERSION {

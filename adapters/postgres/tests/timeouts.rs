@@ -9,7 +9,7 @@ use enroll::RepositoryErrorKind::Unavailable;
 use enroll::inbox::{Claim, Failure};
 use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::{
-    PostgresClient, PostgresError, PostgresRepository, PostgresTransaction, Timeouts, needs_postgres,
+    ConnectOptions, PostgresClient, PostgresError, PostgresRepository, PostgresTransaction, Timeouts, needs_postgres,
 };
 use support::connection::Connection;
 use support::{
@@ -63,7 +63,7 @@ fn every_call_gives_up_a_lock_and_changes_nothing_for_the_host() {
             assert!(matches!(error, PostgresError::TimedOut(_)), "{error}");
             // The statements of a new connection are prepared within the timeouts too.
             let mut other =
-                PostgresRepository::new(PostgresRepository::pool_at(&url, 1).unwrap()).with_timeouts(&timeouts);
+                PostgresRepository::new(ConnectOptions::new(&url).unwrap().pool(1).unwrap()).with_timeouts(&timeouts);
             let error = other.reference_data(&query.reference).await.unwrap_err();
             assert!(matches!(postgres_error(&error), (_, PostgresError::TimedOut(_))), "{error}");
             lock.rollback().await.unwrap();
@@ -110,15 +110,15 @@ fn the_hosts_own_transaction_keeps_its_timeouts() {
     });
 }
 
-/// Many poolers refuse a connection that brings other settings.
+/// Many poolers refuse a connection that brings other settings. They know these two.
 #[test]
 #[ignore = needs_postgres!()]
 fn a_connection_starts_without_settings() {
     block_on(async {
-        let pool = PostgresRepository::pool_at(&database().await, 1).unwrap();
+        let pool = ConnectOptions::new(&database().await).unwrap().pool(1).unwrap();
         let settings = "select name from pg_settings where source = 'client' order by name";
         let rows = pool.get().await.unwrap().query(settings, &[]).await.unwrap();
-        assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<String>>(), ["client_encoding"]);
+        assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<String>>(), ["application_name", "client_encoding"]);
     });
 }
 

@@ -5,7 +5,7 @@ use enroll::OrganizationId;
 use enroll::seed::Seed;
 use enroll_bench::people::Scene;
 use enroll_bench::rounds;
-use enroll_postgres::PostgresRepository;
+use enroll_postgres::ConnectOptions;
 use enroll_postgres::testing::Server;
 use serde::Serialize;
 use std::fs;
@@ -117,7 +117,7 @@ pub(crate) fn on_each_database(bench: &str, measure: &dyn Fn(&str, &str, NewData
 
 /// Returns the settings that make commits survive a power failure.
 async fn settings(url: &str) -> Result<String, Box<dyn std::error::Error>> {
-    let client = PostgresRepository::pool_at(url, 1)?.get().await?;
+    let client = ConnectOptions::new(url)?.pool(1)?.get().await?;
     let sql = "select concat_ws(', ', 'fsync ' || current_setting('fsync'), \
                'synchronous_commit ' || current_setting('synchronous_commit'))";
     Ok(client.query_one(sql, &[]).await?.try_get(0)?)

@@ -1,6 +1,6 @@
 //! The databases of the command line: a SQLite file, PostgreSQL, or memory.
 
-mod postgres;
+pub(crate) mod postgres;
 mod sqlite;
 
 use std::error::Error;
@@ -180,9 +180,19 @@ pub(crate) fn without_password(name: &str) -> String {
         None => rest.to_owned(),
     };
     let Some((place, options)) = rest.split_once('?') else { return format!("{scheme}://{rest}") };
-    let options = options.split('&').map(|option| match option.split_once('=') {
-        Some((key, _)) if key.contains('%') || key.eq_ignore_ascii_case("password") => format!("{key}=***"),
-        _ => option.to_owned(),
+    // An unencoded `&` in a password looks like the next parameter.
+    let mut is_secret = false;
+    let options = options.split('&').map(|option| {
+        let (key, value) = option.split_once('=').unwrap_or(("", option));
+        match (is_secret, key.contains('%') || key.to_ascii_lowercase().contains("password")) {
+            (true, _) => "***".to_owned(),
+            (false, true) => {
+                is_secret = true;
+                format!("{key}=***")
+            }
+            (false, false) if key.is_empty() => value.to_owned(),
+            (false, false) => format!("{key}={value}"),
+        }
     });
     format!("{scheme}://{place}?{}", options.collect::<Vec<_>>().join("&"))
 }
@@ -203,7 +213,9 @@ mod tests {
             ("postgres://ann:secret@localhost:1/app", "postgres://ann:***@localhost:1/app"),
             ("postgresql://ann:se:c@r/e?t@h/app", "postgresql://ann:***@h/app"),
             ("postgres://h/app?user=ann&password=secret", "postgres://h/app?user=ann&password=***"),
-            ("postgres://h/app?pass%77ord=secret&sslmode=disable", "postgres://h/app?pass%77ord=***&sslmode=disable"),
+            ("postgres://h/app?sslmode=disable&pass%77ord=secret", "postgres://h/app?sslmode=disable&pass%77ord=***"),
+            ("postgres://h/app?password=se&cr=et&x", "postgres://h/app?password=***&***&***"),
+            ("postgres://ann:p?w@h/app", "postgres://ann:***@h/app"),
         ] {
             assert_eq!(without_password(name), shown);
         }

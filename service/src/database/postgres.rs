@@ -1,6 +1,7 @@
 //! A blocking connection to PostgreSQL.
 
 use std::error::Error;
+use std::sync::Once;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
@@ -13,7 +14,9 @@ use enroll::{
 };
 use enroll_postgres::deadpool_postgres::Object;
 use enroll_postgres::tokio_postgres::types::Type;
-use enroll_postgres::{PostgresError, PostgresRepository, migrate, seed};
+use enroll_postgres::{ConnectOptions, PostgresError, PostgresRepository, migrate, seed};
+
+use crate::print_to_stderr;
 
 /// A pool with one connection, and the runtime that drives it.
 pub(super) struct Postgres {
@@ -25,16 +28,16 @@ impl Postgres {
     /// Connects to a database. Returns `None` if it has no tables of `enroll` and `create` is false.
     pub(super) fn open(url: &str, create: bool) -> Result<Option<Self>, Box<dyn Error>> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let pool = PostgresRepository::pool_at(url, 1)?;
+        let repository = PostgresRepository::with_options(&options(url)?, 1)?;
         let ready = runtime.block_on(async {
-            let mut client = pool.get().await?;
+            let mut client = repository.pool().get().await?;
             if !create && !client.query_one(HAS_TABLES, &[]).await?.try_get::<_, bool>(0)? {
                 return Ok(false);
             }
             migrate(&mut client).await?;
             Ok::<_, PostgresError>(true)
         })?;
-        Ok(ready.then(|| Self { repository: PostgresRepository::new(pool), runtime }))
+        Ok(ready.then_some(Self { repository, runtime }))
     }
 
     /// Returns a blocking inbox.
@@ -69,6 +72,22 @@ impl Postgres {
     fn client(&self) -> Result<Object, PostgresError> {
         Ok(self.runtime.block_on(self.repository.pool().get())?)
     }
+}
+
+/// Reads an address and the environment. Says once in a process which parameters have no effect.
+pub(crate) fn options(url: &str) -> Result<ConnectOptions, PostgresError> {
+    static NOTED: Once = Once::new();
+    let options = ConnectOptions::new(url)?;
+    NOTED.call_once(|| {
+        for note in options.notes() {
+            if tracing::dispatcher::has_been_set() {
+                tracing::warn!("{note}");
+            } else {
+                print_to_stderr(&format!("note: {note}"));
+            }
+        }
+    });
+    Ok(options)
 }
 
 /// An async repository as a blocking one: each call waits for its future.

@@ -2,9 +2,10 @@
 
 use deadpool_postgres::{Manager, Pool};
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -57,9 +58,18 @@ impl Server {
     /// # Panics
     /// Panics as [`Server::start`] does.
     #[must_use]
-    #[expect(clippy::panic, reason = "a test without a server must fail")]
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
-        match Cluster::start(settings) {
+        Self::start_with_files(settings, &[])
+    }
+
+    /// Starts a temporary cluster with settings, and with files in its data folder, which only the server can read.
+    ///
+    /// # Panics
+    /// Panics as [`Server::start`] does.
+    #[must_use]
+    #[expect(clippy::panic, reason = "a test without a server must fail")]
+    pub fn start_with_files(settings: &[(&str, &str)], files: &[(&str, &str)]) -> Self {
+        match Cluster::start(settings, files) {
             Ok(cluster) => Self {
                 url: format!("postgres://postgres@127.0.0.1:{}/postgres", cluster.port),
                 cluster: Some(cluster),
@@ -156,11 +166,11 @@ struct Cluster {
 
 impl Cluster {
     /// Tries again if another process used the port first.
-    fn start(settings: &[(&str, &str)]) -> Result<Self, String> {
+    fn start(settings: &[(&str, &str)], files: &[(&str, &str)]) -> Result<Self, String> {
         let (programs, user) = (programs()?, User::find()?);
         let mut error = String::new();
         for _ in 0..ATTEMPTS {
-            match Self::launch(&programs, &user, settings) {
+            match Self::launch(&programs, &user, settings, files) {
                 Ok(cluster) => return Ok(cluster),
                 Err(e) => error = e,
             }
@@ -168,7 +178,7 @@ impl Cluster {
         Err(format!("PostgreSQL did not start:\n{error}"))
     }
 
-    fn launch(programs: &Path, user: &User, settings: &[(&str, &str)]) -> Result<Self, String> {
+    fn launch(programs: &Path, user: &User, settings: &[(&str, &str)], files: &[(&str, &str)]) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("enroll-postgres-").tempdir().map_err(|e| failed("mkdir", &e))?;
         user.own(folder.path()).map_err(|e| failed("chown", &e))?;
         let mut initdb = user.command(&programs.join("initdb"), folder.path());
@@ -176,6 +186,12 @@ impl Cluster {
         let output = initdb.output().map_err(|e| failed("initdb", &e))?;
         if !output.status.success() {
             return Err(format!("`initdb` failed:\n{}", String::from_utf8_lossy(&output.stderr)));
+        }
+        for (name, text) in files {
+            let path = folder.path().join("data").join(name);
+            let written =
+                fs::write(&path, text).and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o600)));
+            written.and_then(|()| user.own(&path)).map_err(|e| failed("write", &e))?;
         }
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
         let port = free.map_err(|e| failed("bind", &e))?.port();
