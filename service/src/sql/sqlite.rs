@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::handles::Handle;
     use crate::sql::{self, ContactFilter, Pagination, RunFilter};
-    use enroll::OrganizationId;
+    use enroll::{ContactId, OrganizationId};
     use enroll_bench::lists::{self, Dialect};
     use enroll_bench::people::Scene;
     use enroll_sqlite::SqliteRepository;
@@ -289,6 +289,32 @@ mod tests {
         measure!("runs of a sequence", sql::runs, of_sequence());
         measure!("finished runs", sql::runs, RunFilter { statuses: vec!["finished".to_owned()], ..of_sequence() });
         found
+    }
+
+    /// Returns the steps that reading the runs of a contact takes, in each status.
+    async fn steps_of_a_contact(length: u32) -> Vec<u64> {
+        let (mut handle, steps) = handle_on_lists(length);
+        let organization_id = OrganizationId::from_uuid(lists::ORGANIZATION);
+        let first = Pagination { limit: 50, offset: 0, after: None };
+        let mut found = Vec::new();
+        for statuses in [&[][..], &["finished"], &["active", "finished"]] {
+            let filter = RunFilter {
+                contact_id: Some(ContactId::from_uuid(Uuid::from_u128(0xa0 << 120 | 7))),
+                statuses: statuses.iter().map(|status| (*status).to_owned()).collect(),
+                ..RunFilter::default()
+            };
+            let before = steps.load(Ordering::Relaxed);
+            let page = sql::runs(&mut handle, organization_id, filter, &first).await.unwrap();
+            assert_eq!((page.data.len(), page.total), (1, 1));
+            found.push(steps.load(Ordering::Relaxed) - before);
+        }
+        found
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_runs_of_a_contact_are_found_without_reading_others() {
+        let (short, long) = (steps_of_a_contact(200).await, steps_of_a_contact(20_000).await);
+        assert!(short.iter().zip(&long).all(|(short, long)| *long <= short + short / 5), "{short:?} {long:?}");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
