@@ -54,6 +54,12 @@ pub(crate) enum Command {
     /// Create, list and revoke the API keys of `enroll serve`.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Create the tables in a database, or upgrade them to the version of this build. `enroll serve` and `enroll work` do so
+    /// when they start, unless they have `--migrate never`.
+    Migrate(MigrateArgs),
+    /// Check a database: the connection, the version, the tables, the privileges, a pooler, the clock. Prints a line for each
+    /// check, with what to do. It changes nothing. Exits 1 if a check failed.
+    Doctor(DoctorArgs),
     /// Load an organization from a JSON file into a database. Writes all rows or none.
     Seed(SeedArgs),
     /// Enroll 4000 made-up recipients into a made-up organization, and print the report and the times.
@@ -117,6 +123,43 @@ pub(crate) struct WorkArgs {
     pub(crate) lease: u32,
     #[command(flatten)]
     pub(crate) retention: RetentionArgs,
+    #[command(flatten)]
+    pub(crate) migration: MigrationArgs,
+}
+
+/// The option for the tables of a process that runs for long.
+#[derive(Debug, Args)]
+pub(crate) struct MigrationArgs {
+    /// What to do if the tables do not exist or are older than this build: create or upgrade them, or end with an error.
+    #[arg(long, value_enum, env = "ENROLL_MIGRATE", default_value = "auto")]
+    pub(crate) migrate: Migration,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Migration {
+    Auto,
+    Never,
+}
+
+/// The options of `enroll doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The database: a SQLite file or `postgres://…`.
+    /// Default: the environment variable `ENROLL_DATABASE`, else `enroll.db`.
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) database: Option<String>,
+    /// Print the checks as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The options of `enroll migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// The database: a SQLite file or `postgres://…`. A file is created if it does not exist.
+    /// Default: the environment variable `ENROLL_DATABASE`, else `enroll.db`.
+    #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) database: Option<String>,
 }
 
 /// How long stored requests and reports are kept.
@@ -155,6 +198,8 @@ pub(crate) struct ServeArgs {
     pub(crate) lease: u32,
     #[command(flatten)]
     pub(crate) retention: RetentionArgs,
+    #[command(flatten)]
+    pub(crate) migration: MigrationArgs,
     /// The enrollment policy, in the format of `policy` in a seed. Default: the default policy.
     #[arg(long, value_name = "POLICY.json", env = "ENROLL_POLICY")]
     pub(crate) policy: Option<PathBuf>,

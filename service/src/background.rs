@@ -14,7 +14,7 @@ use enroll::{
     Engine, EnrollmentId, EnrollmentReport, EnrollmentState, Inbox, OrganizationId, Reason, Receipt, Timestamp, accept,
 };
 
-use crate::args::{DatabaseArgs, EnrollmentArgs, RetryArgs, SubmitArgs, WorkArgs};
+use crate::args::{DatabaseArgs, EnrollmentArgs, Migration, RetryArgs, SubmitArgs, WorkArgs};
 use crate::audit::{self, Action, AuditRecord};
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, with_handle};
@@ -26,7 +26,7 @@ use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
 use crate::work::{Event, Settings};
 use crate::work_metrics::WorkMetrics;
-use crate::{Failure, print_to_stderr, print_to_stdout};
+use crate::{Failure, migrate, print_to_stderr, print_to_stdout};
 use enroll_demo::print;
 
 /// Accepts the requests of an import, and prints their receipts.
@@ -91,6 +91,9 @@ pub(crate) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
         lease: Duration::from_secs(args.lease.into()),
         until_empty: args.until_empty,
     };
+    if let Migration::Never = args.migration.migrate {
+        migrate::check(&name)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::from_error("workers", &e))?;
     let tally = Arc::new(Tally::default());

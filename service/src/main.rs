@@ -7,6 +7,7 @@ mod background;
 mod cancel;
 mod database;
 mod demo;
+mod doctor;
 mod erase;
 mod handles;
 mod http;
@@ -19,6 +20,7 @@ mod list_request;
 mod listings;
 mod log;
 mod manual;
+mod migrate;
 mod people_lists;
 mod repeated_contacts;
 mod retention;
@@ -61,6 +63,8 @@ fn main() -> ExitCode {
         Command::Enrollments(args) => listings::enrollments(&args),
         Command::Channels(args) => listings::channels(&args),
         Command::Keys(command) => keys::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Seed(args) => seed::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Vectors(args) => vectors::run(&args),

@@ -33,7 +33,7 @@ use crate::http::{self, App};
 use crate::keys::{self, RecordedUses};
 use crate::retention::RemovedLists;
 use crate::work::{Event, Settings};
-use crate::{Failure, background, demo, import_job, input, log, print_to_stdout, retention};
+use crate::{Failure, background, demo, import_job, input, log, migrate, print_to_stdout, retention};
 
 /// Serves until Ctrl-C or SIGTERM. Finishes the running requests and enrollments first.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
@@ -44,14 +44,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::from_error("serve", &e))?;
     runtime.block_on(async {
-        // Create the database, or update its tables.
-        block_in_place(|| Database::open_or_create(&name).map(drop))?;
+        // Create the database, or update its tables, unless another process does that.
+        block_in_place(|| migrate::prepare(&name, args.migration.migrate))?;
         let handles = usize::from(args.handles);
         let factory = HandleFactory::open(&name, usize::from(args.workers) + handles + KEY_HANDLES + 1)?;
         // The checks have connections of their own: they work while all others are in use.
         let check_factory = HandleFactory::open(&name, 2)?;
         let mut handle = factory.handle()?;
-        handle.create_tables().await.map_err(|e| Failure::from_error(&factory.name, &e))?;
+        migrate::prepare_service_tables(&mut handle, &name, args.migration.migrate).await?;
         let demo = if args.demo { Some(Demo::create(&name, &factory, &mut handle).await?) } else { None };
         drop(handle);
         let listener = TcpListener::bind(args.listen).await.map_err(|e| Failure::from_error(args.listen, &e))?;

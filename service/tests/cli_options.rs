@@ -229,7 +229,10 @@ fn the_help_groups_the_options() {
 fn completions_and_man_pages_know_the_commands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = text(&enroll(&["completions", shell], &[]));
-        assert!(script.contains("default-region") && script.contains("sequences"), "{shell}");
+        assert!(
+            ["default-region", "sequences", "migrate", "doctor"].iter().all(|word| script.contains(word)),
+            "{shell}"
+        );
     }
     let page = text(&enroll(&["man"], &[]));
     assert!(page.contains(".TH enroll 1") && page.contains("enroll\\-run(1)"), "{page}");

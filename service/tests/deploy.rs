@@ -138,7 +138,7 @@ fn no_password_is_in_a_file() {
             assert!(!variable.contains("PASS") || (is_file && value.starts_with("/run/secrets/")), "{variable}");
             assert!(!value.contains("://") || !value.split('@').next().unwrap()[11..].contains(':'), "{value}");
         }
-        assert!(service["healthcheck"].is_object());
+        assert!(service["healthcheck"].is_object() || service["command"] == json!(["migrate"]));
     }
     for secret in compose["secrets"].as_object().unwrap().values() {
         assert!(secret["file"].as_str().unwrap().starts_with("secrets/"), "{secret}");

@@ -130,7 +130,7 @@ pub use connect::{AddressError, ConnectOptions, ConnectionInfo, FileProblem, Ser
 pub use deadpool_postgres;
 pub use error::{DriverError, PostgresError};
 pub use repository::PostgresRepository;
-pub use schema::{SCHEMA_VERSION, migrate};
+pub use schema::{SCHEMA_VERSION, migrate, schema_version};
 pub use statements::Statements;
 pub use timeouts::Timeouts;
 pub use tokio_postgres;

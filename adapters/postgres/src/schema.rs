@@ -1,6 +1,6 @@
 //! The version of the schema `enroll`, and its migrations.
 
-use tokio_postgres::{Client, IsolationLevel, Transaction};
+use tokio_postgres::{Client, GenericClient, IsolationLevel};
 
 use crate::{PostgresError, ServerVersion, Timeouts};
 
@@ -38,7 +38,7 @@ pub async fn migrate(client: &mut Client) -> Result<(), PostgresError> {
     let number = "select pg_catalog.current_setting('server_version_num')::integer";
     ServerVersion::from_number(transaction.query_one(number, &[]).await?.try_get(0)?).check()?;
     transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    let found = stored_version(&transaction).await?;
+    let found = schema_version(&transaction).await?;
     if found > SCHEMA_VERSION {
         return Err(PostgresError::NewerSchema { found, known: SCHEMA_VERSION });
     }
@@ -65,15 +65,17 @@ pub(crate) fn check_version(found: i32) -> Result<(), PostgresError> {
     }
 }
 
-/// Returns the version of the schema, or 0 if it does not exist.
+/// Returns the version of the schema, or 0 if it does not exist. It only reads.
 ///
-/// Reads the catalog first, because an error would end the transaction.
-async fn stored_version(transaction: &Transaction<'_>) -> Result<i32, PostgresError> {
+/// # Errors
+/// Those of the database.
+pub async fn schema_version(client: &impl GenericClient) -> Result<i32, PostgresError> {
+    // Reads the catalog first, because an error would end a transaction.
     let exists = "select pg_catalog.to_regclass('enroll.schema_version') is not null";
-    if !transaction.query_one(exists, &[]).await?.try_get::<_, bool>(0)? {
+    if !client.query_typed_one(exists, &[]).await?.try_get::<_, bool>(0)? {
         return Ok(0);
     }
-    let row = transaction.query_one(STORED_VERSION, &[]).await?;
+    let row = client.query_typed_one(STORED_VERSION, &[]).await?;
     Ok(row.try_get::<_, Option<i32>>(0)?.unwrap_or(0))
 }
 

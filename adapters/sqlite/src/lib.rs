@@ -98,7 +98,7 @@ pub use error::SqliteError;
 pub use file::SqliteFile;
 pub use repository::{BUSY_TIMEOUT, SqliteRepository};
 pub use rusqlite;
-pub use schema::migrate;
+pub use schema::{SCHEMA_VERSION, migrate, schema_version};
 pub use transaction::SqliteTransaction;
 
 /// Compiles the examples of the README.

@@ -21,9 +21,9 @@ use crate::error::SqliteError;
 /// ```
 pub fn migrate(connection: &Connection) -> Result<(), SqliteError> {
     // This check needs no write lock, so that a read-only file can be opened.
-    match stored_version(connection)? {
-        KNOWN => return Ok(()),
-        found if found > KNOWN => return Err(SqliteError::NewerSchema { found, known: KNOWN }),
+    match schema_version(connection)? {
+        SCHEMA_VERSION => return Ok(()),
+        found if found > SCHEMA_VERSION => return Err(SqliteError::NewerSchema { found, known: SCHEMA_VERSION }),
         _ if connection.is_readonly(MAIN_DB)? => return Err(SqliteError::NoSchema),
         _ => {}
     }
@@ -39,14 +39,17 @@ pub fn migrate(connection: &Connection) -> Result<(), SqliteError> {
 pub(crate) fn check(connection: &Connection) -> Result<(), SqliteError> {
     let found: Option<i64> = connection.prepare_cached(VERSION)?.query_row([], |row| row.get(0)).optional()?;
     match found {
-        Some(KNOWN) => Ok(()),
-        Some(found) if found > KNOWN => Err(SqliteError::NewerSchema { found, known: KNOWN }),
+        Some(SCHEMA_VERSION) => Ok(()),
+        Some(found) if found > SCHEMA_VERSION => Err(SqliteError::NewerSchema { found, known: SCHEMA_VERSION }),
         _ => Err(SqliteError::NoSchema),
     }
 }
 
-/// Returns the version of the schema, or 0 if it does not exist.
-pub(crate) fn stored_version(connection: &Connection) -> Result<i64, SqliteError> {
+/// Returns the version of the schema, or 0 if it does not exist. It only reads.
+///
+/// # Errors
+/// Those of SQLite.
+pub fn schema_version(connection: &Connection) -> Result<i64, SqliteError> {
     let exists = "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_schema')";
     if !connection.query_row(exists, [], |row| row.get::<_, bool>(0))? {
         return Ok(0);
@@ -56,9 +59,9 @@ pub(crate) fn stored_version(connection: &Connection) -> Result<i64, SqliteError
 
 /// Runs the missing migrations. The caller has the write lock, so the version cannot change meanwhile.
 fn upgrade(connection: &Connection) -> Result<(), SqliteError> {
-    let found = stored_version(connection)?;
-    if found > KNOWN {
-        return Err(SqliteError::NewerSchema { found, known: KNOWN });
+    let found = schema_version(connection)?;
+    if found > SCHEMA_VERSION {
+        return Err(SqliteError::NewerSchema { found, known: SCHEMA_VERSION });
     }
     for (version, migration) in MIGRATIONS {
         if version > found {
@@ -67,11 +70,12 @@ fn upgrade(connection: &Connection) -> Result<(), SqliteError> {
     }
     connection.execute_batch("create table if not exists enroll_schema (version integer not null) strict")?;
     connection.execute("delete from enroll_schema", [])?;
-    connection.execute("insert into enroll_schema values (?1)", [KNOWN])?;
+    connection.execute("insert into enroll_schema values (?1)", [SCHEMA_VERSION])?;
     Ok(())
 }
 
 /// Each migration leads from the version before to its own. A released migration never changes.
 const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("migrations/0001.sql"))];
-pub(crate) const KNOWN: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+/// The latest version of the schema that this build supports.
+pub const SCHEMA_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 const VERSION: &str = "select version from enroll_schema";

@@ -76,10 +76,10 @@ impl<'t> SqliteTransaction<'t> {
     /// # Errors
     /// [`SqliteError::NoSchema`] or [`SqliteError::NewerSchema`] if the schema has not the version of this build.
     pub fn new(transaction: &'t Transaction<'_>) -> Result<Self, SqliteError> {
-        match schema::stored_version(transaction)? {
-            schema::KNOWN => {}
-            found if found > schema::KNOWN => {
-                return Err(SqliteError::NewerSchema { found, known: schema::KNOWN });
+        match schema::schema_version(transaction)? {
+            schema::SCHEMA_VERSION => {}
+            found if found > schema::SCHEMA_VERSION => {
+                return Err(SqliteError::NewerSchema { found, known: schema::SCHEMA_VERSION });
             }
             _ => return Err(SqliteError::NoSchema),
         }

@@ -1,7 +1,7 @@
 //! The databases of the command line: a SQLite file, PostgreSQL, or memory.
 
 pub(crate) mod postgres;
-mod sqlite;
+pub(crate) mod sqlite;
 
 use std::error::Error;
 
@@ -31,6 +31,32 @@ pub(crate) enum Address<'n> {
     Memory,
     Postgres(&'n str),
     File(&'n str),
+}
+
+/// The version of the tables of a database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SchemaVersion {
+    /// 0 if there are none.
+    pub(crate) found: i64,
+    /// The version of this build.
+    pub(crate) known: i64,
+}
+
+impl SchemaVersion {
+    /// Returns why this build cannot use the tables as they are, and what to do.
+    pub(crate) fn problem(self) -> Option<String> {
+        let Self { found, known } = self;
+        match found {
+            0 => Some("has no tables of `enroll`; run `enroll migrate`".to_owned()),
+            _ if found < known => {
+                Some(format!("the tables have version {found}, but this build needs {known}; run `enroll migrate`"))
+            }
+            _ if found > known => {
+                Some(format!("the tables have version {found}, but this build supports {known}; use a newer build"))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl<'n> Address<'n> {
@@ -68,6 +94,16 @@ impl Database {
         Self::open_with(name, true)
     }
 
+    /// Returns the version of the tables. It writes nothing, and creates no file.
+    pub(crate) fn schema_version(name: &str) -> Result<SchemaVersion, Failure> {
+        let (found, known) = match Address::parse(name)? {
+            Address::Memory => return Err(ends_with_the_command(name)),
+            Address::Postgres(url) => (postgres::schema_version(url), i64::from(enroll_postgres::SCHEMA_VERSION)),
+            Address::File(path) => (sqlite::schema_version(path), enroll_sqlite::SCHEMA_VERSION),
+        };
+        Ok(SchemaVersion { found: found.map_err(|e| Failure::from_error(without_password(name), &*e))?, known })
+    }
+
     /// Returns a database in memory with the rows of a seed.
     pub(crate) fn in_memory(name: String, snapshots: Vec<Snapshot>) -> Self {
         let repository = InMemoryRepository::new();
@@ -79,10 +115,7 @@ impl Database {
         let shown = without_password(name);
         let failed = |e: Box<dyn Error>| Failure::from_error(&shown, &*e);
         let backend = match Address::parse(name)? {
-            Address::Memory => {
-                let problem = "ends with the command; use a SQLite file or `postgres://…`, or run with `--seed`";
-                return Err(Failure::new(shown, problem));
-            }
+            Address::Memory => return Err(ends_with_the_command(name)),
             Address::Postgres(url) => Postgres::open(url, create).map_err(failed)?.map(Backend::Postgres),
             Address::File(path) => Sqlite::open(path, create).map_err(failed)?.map(Backend::Sqlite),
         };
@@ -163,6 +196,10 @@ impl Database {
         };
         removed.map_err(|e| Failure::from_error(name, &*e))
     }
+}
+
+fn ends_with_the_command(name: &str) -> Failure {
+    Failure::new(name, "ends with the command; use a SQLite file or `postgres://…`, or run with `--seed`")
 }
 
 fn snapshots(repository: &InMemoryRepository) -> Vec<Snapshot> {

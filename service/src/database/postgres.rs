@@ -74,6 +74,13 @@ impl Postgres {
     }
 }
 
+/// Returns the version of the schema, or 0 if it does not exist.
+pub(super) fn schema_version(url: &str) -> Result<i64, Box<dyn Error>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let options = options(url)?;
+    Ok(runtime.block_on(async { enroll_postgres::schema_version(&options.connect().await?).await })?.into())
+}
+
 /// Reads an address and the environment. Says once in a process which parameters have no effect.
 pub(crate) fn options(url: &str) -> Result<ConnectOptions, PostgresError> {
     static NOTED: Once = Once::new();

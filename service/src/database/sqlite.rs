@@ -18,12 +18,7 @@ impl Sqlite {
         if create {
             return Ok(Some(Self(SqliteRepository::open(path)?)));
         }
-        let flags = OpenFlags::default().difference(OpenFlags::SQLITE_OPEN_CREATE);
-        let connection = match Connection::open_with_flags(path, flags) {
-            Ok(connection) => connection,
-            Err(_) if !path.starts_with("file:") && !Path::new(path).exists() => return Ok(None),
-            Err(e) => return Err(SqliteError::from(e).into()),
-        };
+        let Some(connection) = open_existing(path)? else { return Ok(None) };
         // Do not change a file of another program, or an empty one.
         let has_tables = "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_schema')";
         if !connection.query_row(has_tables, [], |row| row.get::<_, bool>(0)).map_err(SqliteError::from)? {
@@ -57,4 +52,20 @@ impl Sqlite {
     pub(super) fn dump(&self, organization_id: OrganizationId) -> Result<Seed, Box<dyn Error>> {
         Ok(seed::dump(self.0.connection(), organization_id)?)
     }
+}
+
+/// Opens a file. Returns `None` if it does not exist.
+pub(crate) fn open_existing(path: &str) -> Result<Option<Connection>, SqliteError> {
+    let flags = OpenFlags::default().difference(OpenFlags::SQLITE_OPEN_CREATE);
+    match Connection::open_with_flags(path, flags) {
+        Ok(connection) => Ok(Some(connection)),
+        Err(_) if !path.starts_with("file:") && !Path::new(path).exists() => Ok(None),
+        Err(e) => Err(SqliteError::from(e)),
+    }
+}
+
+/// Returns the version of the schema, or 0 if it or the file does not exist.
+pub(super) fn schema_version(path: &str) -> Result<i64, Box<dyn Error>> {
+    let connection = open_existing(path)?;
+    Ok(connection.map_or(Ok(0), |connection| enroll_sqlite::schema_version(&connection))?)
 }
