@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::text::Text;
+use crate::text::{Text, trimmed};
 
 /// An email address as given, together with its comparison key.
 ///
@@ -52,7 +52,7 @@ impl Email {
     /// # Errors
     /// [`EmailError`] if the text is not a valid address.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
-        let text = text.trim();
+        let text = trimmed(text);
         if text.len() > MAX_BYTES {
             return Err(EmailError::TooLong);
         }

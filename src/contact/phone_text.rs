@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::phone::{PhoneError, PhoneNormalizer, PhoneNumber, Region, guard};
+use crate::text::trimmed;
 
 impl PhoneNumber {
     /// Reads phone text as the engine does (spec 4.1), with the host's normalizer.
@@ -23,7 +24,7 @@ impl PhoneNumber {
     /// # Ok::<(), enroll::contact::RegionError>(())
     /// ```
     pub fn read(text: &str, region: Option<&Region>, phones: &dyn PhoneNormalizer) -> Result<Self, PhoneError> {
-        if text.bytes().all(is_plain) {
+        if text.bytes().all(|byte| PLAIN[usize::from(byte)]) {
             return read_plain(text, region, phones);
         }
         guard(text)?;
@@ -51,14 +52,21 @@ impl PhoneNumber {
     }
 }
 
-/// Returns true for the characters of most phone numbers. None of them makes another number of the text.
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'+' | b' ' | b'-' | b'(' | b')' | b'.')
-}
+/// True for the characters of most phone numbers. None of them makes another number of the text.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let characters = b"0123456789+ -().";
+    let mut at = 0;
+    while at < characters.len() {
+        plain[characters[at] as usize] = true;
+        at += 1;
+    }
+    plain
+};
 
 /// Reads text without letters and masks.
 fn read_plain(text: &str, region: Option<&Region>, phones: &dyn PhoneNormalizer) -> Result<PhoneNumber, PhoneError> {
-    let text = without_fraction(text.trim());
+    let text = without_fraction(trimmed(text));
     let phone = phones.normalize(text, region)?;
     if is_digits(text) && region.is_some_and(|region| begins_with_calling_code(text, *region, phones)) {
         let international = phones.normalize(&format!("+{text}"), None);

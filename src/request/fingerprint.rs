@@ -68,8 +68,8 @@ impl TryFrom<String> for Fingerprint {
 /// value is a tag byte, the trimmed text or the eight big-endian bytes of a number, and a zero byte. Texts contain no
 /// zero byte, so different requests have different bytes.
 pub(super) fn compute(sequence_id: SequenceId, request: &EnrollmentRequest<'_>) -> Fingerprint {
-    let mut hash = Hash { sha: Sha256::new(), buffer: Vec::with_capacity(BUFFER) };
-    hash.bytes(sequence_id.as_uuid().as_bytes());
+    let mut hash = Hash::new();
+    hash.pieces([sequence_id.as_uuid().as_bytes()]);
     if let Some(custom_data) = request.custom_data {
         hash.uuid(b'A', custom_data.custom_object_id.as_uuid());
         hash.text(b'B', Some(custom_data.resource.as_str()));
@@ -82,7 +82,7 @@ pub(super) fn compute(sequence_id: SequenceId, request: &EnrollmentRequest<'_>) 
         hash.uuid(b'E', step_id.as_uuid());
     }
     for recipient in &request.to {
-        hash.bytes(b"F");
+        hash.byte(b'F');
         entry(&mut hash, recipient);
     }
     if let Some(voice_options) = request.voice_options {
@@ -128,24 +128,24 @@ fn entry(hash: &mut Hash, recipient: &Recipient<'_>) {
 
 fn property(hash: &mut Hash, value: &Value) {
     match value {
-        Value::Null => hash.bytes(b"0"),
-        Value::Bool(false) => hash.bytes(b"1"),
-        Value::Bool(true) => hash.bytes(b"2"),
+        Value::Null => hash.byte(b'0'),
+        Value::Bool(false) => hash.byte(b'1'),
+        Value::Bool(true) => hash.byte(b'2'),
         Value::Integer(number) => hash.number(b'3', *number),
         Value::Float(number) => hash.number(b'4', i64::from_be_bytes(number.to_be_bytes())),
         Value::Text(text) => hash.text(b'5', Some(trimmed(text))),
         Value::List(items) => {
-            hash.bytes(b"6");
+            hash.byte(b'6');
             items.iter().for_each(|item| property(hash, item));
-            hash.bytes(b"7");
+            hash.byte(b'7');
         }
         Value::Map(members) => {
-            hash.bytes(b"8");
+            hash.byte(b'8');
             for (key, value) in members {
                 hash.text(b'p', Some(key));
                 property(hash, value);
             }
-            hash.bytes(b"9");
+            hash.byte(b'9');
         }
     }
 }
@@ -153,43 +153,55 @@ fn property(hash: &mut Hash, value: &Value) {
 /// Buffers small pieces: a hash is slow if it gets a few bytes at a time.
 struct Hash {
     sha: Sha256,
-    buffer: Vec<u8>,
+    buffer: [u8; BUFFER],
+    /// The number of bytes in the buffer.
+    len: usize,
 }
 
 impl Hash {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.make_room(bytes.len());
-        self.buffer.extend_from_slice(bytes);
+    fn new() -> Self {
+        Self { sha: Sha256::new(), buffer: [0; BUFFER], len: 0 }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.pieces([&[byte]]);
     }
 
     fn text(&mut self, tag: u8, text: Option<&str>) {
         if let Some(text) = text {
-            self.make_room(text.len() + 2);
-            self.buffer.push(tag);
-            self.buffer.extend_from_slice(text.as_bytes());
-            self.buffer.push(0);
+            self.pieces([&[tag], text.as_bytes(), &[0]]);
         }
     }
 
     fn number(&mut self, tag: u8, number: i64) {
-        self.bytes(&[tag]);
-        self.bytes(&number.to_be_bytes());
+        self.pieces([&[tag], &number.to_be_bytes()]);
     }
 
     fn uuid(&mut self, tag: u8, uuid: uuid::Uuid) {
-        self.bytes(&[tag]);
-        self.bytes(uuid.as_bytes());
+        self.pieces([&[tag], uuid.as_bytes()]);
     }
 
-    fn make_room(&mut self, bytes: usize) {
-        if self.buffer.len() + bytes > BUFFER {
-            self.sha.update(&self.buffer);
-            self.buffer.clear();
+    /// Adds pieces to the buffer, or hashes it first. Longer pieces than the buffer are hashed at once.
+    #[inline]
+    fn pieces<const N: usize>(&mut self, pieces: [&[u8]; N]) {
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if length > BUFFER - self.len {
+            self.sha.update(&self.buffer[..self.len]);
+            self.len = 0;
         }
+        let Some(mut room) = self.buffer.get_mut(self.len..self.len + length) else {
+            return pieces.iter().for_each(|piece| self.sha.update(piece));
+        };
+        for piece in pieces {
+            let (front, rest) = room.split_at_mut(piece.len());
+            front.copy_from_slice(piece);
+            room = rest;
+        }
+        self.len += length;
     }
 
     fn finish(mut self) -> Fingerprint {
-        self.sha.update(&self.buffer);
+        self.sha.update(&self.buffer[..self.len]);
         Fingerprint(self.sha.finalize().into())
     }
 }

@@ -90,10 +90,13 @@ impl<'de> Form<'de> for To {
         let mut to = Vec::new();
         let before = faults.len();
         while to.len() < MAX_RECIPIENTS {
-            let entry = Field { at: at.item(to.len()), faults, form: Entry };
-            match items.next_element_seed(entry)? {
-                Some(recipient) => to.push(recipient.unwrap_or_default()),
-                None => return Ok(Some(to)),
+            let at = at.item(to.len());
+            to.push(Recipient::default());
+            let Some(recipient) = to.last_mut() else { break };
+            let entry = Field { at, faults, form: Entry(recipient) };
+            if items.next_element_seed(entry)?.is_none() {
+                to.pop();
+                return Ok(Some(to));
             }
         }
         let mut more = 0_usize;
@@ -114,10 +117,11 @@ impl<'de> Form<'de> for To {
     }
 }
 
-struct Entry;
+/// Reads into a recipient, since it is large and a move costs time.
+struct Entry<'r, 'de>(&'r mut Recipient<'de>);
 
-impl<'de> Form<'de> for Entry {
-    type Out = Recipient<'de>;
+impl<'de> Form<'de> for Entry<'_, 'de> {
+    type Out = ();
     const WHAT: &'static str = "an object";
 
     fn text(self, _: Cow<'de, str>, at: &Path<'_>, faults: &Faults) -> Option<Self::Out> {
@@ -135,9 +139,8 @@ impl<'de> Form<'de> for Entry {
         at: &Path<'_>,
         faults: &Faults,
     ) -> Result<Option<Self::Out>, A::Error> {
-        let mut object = Recipient::default();
-        fill(&mut object, members, at, faults)?;
-        Ok(Some(object))
+        fill(self.0, members, at, faults)?;
+        Ok(Some(()))
     }
 }
 

@@ -303,7 +303,9 @@ fn fill<'de, T: Object<'de>, A: MapAccess<'de>>(
             of_key.remove(&unaliased(key));
         }
     }
-    faults.faults.borrow_mut().extend(of_key.into_values().flatten());
+    if !of_key.is_empty() {
+        faults.faults.borrow_mut().extend(of_key.into_values().flatten());
+    }
     Ok(())
 }
 
