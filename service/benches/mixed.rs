@@ -2,46 +2,88 @@
 //! the processor time of the service for each call, and the resident memory while the data grows.
 //!
 //! `cargo bench -p enroll-service --bench mixed`. `ENROLL_BENCH_MIXED` is the duration in seconds; default four minutes.
+//! With `ENROLL_BENCH_MIXED_CONTACTS`, a second service on a file with so many contacts is measured in turns with it.
 //! `ENROLL_BENCH_MIXED_RATE` is the highest number of calls per second; by default, a client calls again at once.
 #![expect(clippy::cast_precision_loss, reason = "all counts are small")]
 
 mod support;
 
+use enroll::seed::Demo;
+use enroll::{Engine, EnrollmentPolicy, enroll_contacts};
 use enroll_bench::people::{Scene, crowd};
+use enroll_sqlite::SqliteRepository;
 use fastrand::Rng;
 use serde::Serialize;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use support::{Folder, Service, agent, is_selected, is_test, organizations, path, store};
+use support::{Folder, Service, agent, is_selected, is_test, organization, organizations, path, store};
 
 fn main() {
     if !is_selected("mixed/sqlite") {
         return;
     }
-    let seconds = match std::env::var("ENROLL_BENCH_MIXED") {
-        Ok(seconds) => seconds.parse().expect("`ENROLL_BENCH_MIXED` is a number of seconds"),
-        Err(_) if is_test() => 1,
-        Err(_) => 240,
-    };
-    let rate: Option<f64> =
-        std::env::var("ENROLL_BENCH_MIXED_RATE").ok().map(|rate| rate.parse().expect("it is a number"));
-    let between = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(CLIENTS as f64 / rate));
-    let folder = Folder::new("mixed");
-    let database = path(&folder.0.join("enroll.db")).to_owned();
-    let key = &organizations(&database, 1)[0];
-    let service = Service::start_with(&database, WORKERS);
+    let seconds = number("ENROLL_BENCH_MIXED").unwrap_or(if is_test() { 1 } else { 240 });
+    let rate = number("ENROLL_BENCH_MIXED_RATE");
+    let between = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(CLIENTS as f64 / rate as f64));
+    let contacts = number("ENROLL_BENCH_MIXED_CONTACTS").filter(|contacts| *contacts > 0);
+    let mut hosts: Vec<Host> = [0].into_iter().chain(contacts).map(Host::new).collect();
     println!("\nmixed calls on sqlite, {CLIENTS} clients, {WORKERS} workers, {seconds} s");
     println!(
-        "{:>8} {:>8} {:>12} {:>12} {:>10} {:>12} {:>10} {:>10} {:>10}",
-        "seconds", "calls/s", "CPU ms/call", "resident MB", "sent", "post ms", "preview ms", "list ms", "poll ms"
+        "{:>10} {:>8} {:>8} {:>12} {:>12} {:>10} {:>12} {:>10} {:>10} {:>10}",
+        "before",
+        "seconds",
+        "calls/s",
+        "CPU ms/call",
+        "resident MB",
+        "sent",
+        "post ms",
+        "preview ms",
+        "list ms",
+        "poll ms"
     );
-    let samples = measure(&service, key, Duration::from_secs(seconds), between);
-    let highest = samples.iter().filter_map(|sample| sample.resident_mb).fold(0.0, f64::max);
-    println!("highest resident memory: {highest:.0} MB");
-    store("mixed-sqlite.json", &samples);
+    for _ in 0..SAMPLES {
+        for host in &mut hosts {
+            host.measure(Duration::from_secs(seconds as u64) / SAMPLES, between);
+        }
+    }
+    for Host { contacts, samples, .. } in &hosts {
+        let highest = samples.iter().filter_map(|sample| sample.resident_mb).fold(0.0, f64::max);
+        println!("{contacts} contacts before: at most {highest:.0} MB resident");
+    }
+    if let [empty, filled] = &hosts[..] {
+        let ratio = |value: fn(&Sample) -> f64| filled.median(value) / empty.median(value);
+        let calls = ratio(|sample| sample.calls_per_second);
+        let processor = ratio(|sample| sample.processor_ms_per_call.unwrap_or(f64::NAN));
+        println!(
+            "with {} contacts before: {calls:.2} x the calls/s, {processor:.2} x the CPU of a call",
+            filled.contacts
+        );
+    }
+    store("mixed-sqlite.json", &hosts.iter().map(|host| (host.contacts, &host.samples)).collect::<Vec<_>>());
+}
+
+fn number(variable: &str) -> Option<usize> {
+    let number = std::env::var(variable).ok()?;
+    Some(number.parse().unwrap_or_else(|_| panic!("`{variable}` is a number")))
+}
+
+/// Enrolls people in requests of the mean size.
+fn fill(database: &str, people: Range<usize>) {
+    let mut repository = SqliteRepository::open(database).expect("the bench created it");
+    repository.connection().pragma_update(None, "synchronous", "off").expect("SQLite knows it");
+    let scene = Scene::empty();
+    let policy = EnrollmentPolicy::default();
+    for first in people.clone().step_by(LONGEST / 2) {
+        let request = Demo::crowd(first..(first + LONGEST / 2).min(people.end));
+        let key = first.to_string();
+        let mut enrollment = scene.enrollment(&request, &key);
+        enrollment.organization_id = organization(1);
+        enrollment.at = SystemTime::now().try_into().expect("the clock is right");
+        enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment).expect("the request is valid");
+    }
 }
 
 /// The kinds of calls.
@@ -51,13 +93,6 @@ enum Call {
     Preview,
     List,
     Poll,
-}
-
-/// The calls that ended since the last sample, and the number of recipients sent so far.
-#[derive(Default)]
-struct Calls {
-    times: [Vec<Duration>; 4],
-    sent: usize,
 }
 
 /// What one part of the run measured.
@@ -73,49 +108,71 @@ struct Sample {
     median_ms: [f64; 4],
 }
 
-/// Each client begins a call at least `between` after the one before.
-fn measure(service: &Service, key: &str, duration: Duration, between: Duration) -> Vec<Sample> {
-    let calls = Mutex::new(Calls::default());
-    let start = Instant::now();
-    thread::scope(|scope| {
-        for client in 0..CLIENTS {
-            let calls = &calls;
-            scope.spawn(move || {
-                let mut client = Client::new(service, key, client);
-                while start.elapsed() < duration {
-                    let began = Instant::now();
-                    let (call, sent) = client.call();
-                    let mut calls = calls.lock().expect("no client panicked");
-                    calls.times[call as usize].push(began.elapsed());
-                    calls.sent += sent;
-                    drop(calls);
-                    thread::sleep(between.saturating_sub(began.elapsed()));
-                }
-            });
-        }
-        let (mut sampled, mut processor_time) = (start, service.processor_time());
-        (1..=SAMPLES)
-            .map(|sample| {
-                thread::sleep((start + duration * sample / SAMPLES).saturating_duration_since(Instant::now()));
-                let mut calls = calls.lock().expect("no client panicked");
-                let times = std::mem::take(&mut calls.times);
-                let count = times.iter().map(Vec::len).sum::<usize>() as f64;
-                let before = std::mem::replace(&mut processor_time, service.processor_time());
-                let spent = processor_time.zip(before).map(|(after, before)| after - before);
-                let sample = Sample {
-                    seconds: start.elapsed().as_secs_f64(),
-                    calls_per_second: count / sampled.elapsed().as_secs_f64(),
-                    processor_ms_per_call: spent.map(|seconds| seconds * 1000.0 / count),
-                    resident_mb: service.resident(),
-                    sent: calls.sent,
-                    median_ms: times.map(median_ms),
-                };
-                sampled = Instant::now();
-                println!("{sample}");
-                sample
-            })
-            .collect()
-    })
+/// A service, its database and its clients.
+struct Host {
+    /// The number of contacts before the first call.
+    contacts: usize,
+    clients: Vec<Client>,
+    samples: Vec<Sample>,
+    service: Service,
+    _folder: Folder,
+}
+
+impl Host {
+    fn new(contacts: usize) -> Self {
+        let folder = Folder::new(&format!("mixed-{contacts}"));
+        let database = path(&folder.0.join("enroll.db")).to_owned();
+        let key = &organizations(&database, 1)[0];
+        fill(&database, PEOPLE - contacts..PEOPLE);
+        let people = (PEOPLE - contacts) / CLIENTS;
+        let clients = (0..CLIENTS).map(|client| Client::new(key, client * people..(client + 1) * people)).collect();
+        let service = Service::start_with(&database, WORKERS);
+        Self { contacts, clients, samples: Vec::new(), service, _folder: folder }
+    }
+
+    /// Calls for a while. Each client begins a call at least `between` after the one before.
+    fn measure(&mut self, duration: Duration, between: Duration) {
+        let Self { contacts, clients, samples, service, .. } = self;
+        let calls = Mutex::new((<[Vec<Duration>; 4]>::default(), 0));
+        let (start, processor_time) = (Instant::now(), service.processor_time());
+        thread::scope(|scope| {
+            for client in clients {
+                let (calls, service) = (&calls, &*service);
+                scope.spawn(move || {
+                    while start.elapsed() < duration {
+                        let began = Instant::now();
+                        let (call, recipients) = client.call(service);
+                        let mut calls = calls.lock().expect("no client panicked");
+                        calls.0[call as usize].push(began.elapsed());
+                        calls.1 += recipients;
+                        drop(calls);
+                        thread::sleep(between.saturating_sub(began.elapsed()));
+                    }
+                });
+            }
+        });
+        let (times, sent) = calls.into_inner().expect("no client panicked");
+        let count = times.iter().map(Vec::len).sum::<usize>() as f64;
+        let took = start.elapsed().as_secs_f64();
+        let spent = service.processor_time().zip(processor_time).map(|(after, before)| after - before);
+        let (seconds, before) = samples.last().map_or((0.0, 0), |last| (last.seconds, last.sent));
+        let sample = Sample {
+            seconds: seconds + took,
+            calls_per_second: count / took,
+            processor_ms_per_call: spent.map(|seconds| seconds * 1000.0 / count),
+            resident_mb: service.resident(),
+            sent: before + sent,
+            median_ms: times.map(median_ms),
+        };
+        println!("{contacts:>10} {sample}");
+        samples.push(sample);
+    }
+
+    fn median(&self, value: fn(&Sample) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.samples.iter().map(value).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values[values.len() / 2]
+    }
 }
 
 impl std::fmt::Display for Sample {
@@ -137,40 +194,41 @@ fn median_ms(mut times: Vec<Duration>) -> f64 {
 }
 
 /// A client that makes one call after the other, always in the same order.
-struct Client<'s> {
-    service: &'s Service,
-    key: &'s str,
+struct Client {
+    key: String,
     agent: ureq::Agent,
     random: Rng,
     /// The people that it has sent so far.
     people: Range<usize>,
+    /// The people that it sends end before this one.
+    end: usize,
     /// The last enrollment.
     last: Option<String>,
 }
 
-impl<'s> Client<'s> {
-    fn new(service: &'s Service, key: &'s str, number: usize) -> Self {
-        let first = number * PEOPLE_PER_CLIENT;
-        let random = Rng::with_seed(number as u64);
-        Self { service, key, agent: agent(), random, people: first..first, last: None }
+impl Client {
+    fn new(key: &str, people: Range<usize>) -> Self {
+        let Range { start, end } = people;
+        let random = Rng::with_seed(start as u64);
+        Self { key: key.to_owned(), agent: agent(), random, people: start..start, end, last: None }
     }
 
     /// Makes a call. Returns its kind, and the number of recipients that were enrolled.
-    fn call(&mut self) -> (Call, usize) {
-        let Self { service, key, agent, random, people, last } = self;
+    fn call(&mut self, service: &Service) -> (Call, usize) {
+        let Self { key, agent, random, people, end: last_end, last } = self;
         match (random.u32(0..100), &*last) {
             (0..25, _) | (_, None) => {
-                let recipients = random.usize(1..=400);
+                let recipients = random.usize(1..=LONGEST);
                 // Every fourth post repeats people.
                 let first = if random.u32(0..4) == 0 { people.start } else { people.end };
-                let end = (first + recipients).min(people.start + PEOPLE_PER_CLIENT);
+                let end = (first + recipients).min(*last_end);
                 *last = Some(service.post(agent, key, &crowd(first..end)));
                 people.end = people.end.max(end);
                 (Call::Post, recipients)
             }
             (25..40, _) => {
                 let first = people.end;
-                let recipients = random.usize(1..=400);
+                let recipients = random.usize(1..=LONGEST);
                 service.preview(agent, key, &crowd(first..first + recipients));
                 (Call::Preview, 0)
             }
@@ -191,6 +249,8 @@ impl<'s> Client<'s> {
 
 const CLIENTS: usize = 6;
 const WORKERS: usize = 2;
+/// The number of recipients of the longest request.
+const LONGEST: usize = 400;
 const SAMPLES: u32 = 12;
-/// More people than a client sends.
-const PEOPLE_PER_CLIENT: usize = 1_000_000;
+/// The number of people that `crowd` has phones for.
+const PEOPLE: usize = 7_900_000;

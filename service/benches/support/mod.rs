@@ -129,10 +129,15 @@ pub(crate) struct TestDatabase {
     _folder: Option<Folder>,
 }
 
+/// Returns the id of an organization, by its number from 1.
+pub(crate) fn organization(number: u128) -> OrganizationId {
+    OrganizationId::from_uuid(Uuid::from_u128(number))
+}
+
 /// Loads a number of organizations without contacts. Returns an API key for each.
 pub(crate) fn organizations(database: &str, count: usize) -> Vec<String> {
     let mut seed = Scene::empty().given;
-    let ids = (1..=count as u128).map(|n| OrganizationId::from_uuid(Uuid::from_u128(n)));
+    let ids = (1..=count as u128).map(organization);
     ids.map(|id| {
         seed.organization_id = id;
         load_seed(&seed, database);

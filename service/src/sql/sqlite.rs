@@ -1,7 +1,7 @@
 //! The service's statements on SQLite.
 
 use rusqlite::types::{FromSql, Value};
-use rusqlite::{Connection, Statement, Transaction, params_from_iter};
+use rusqlite::{CachedStatement, Connection, Transaction, params_from_iter};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -108,10 +108,10 @@ fn has_tables(connection: &Connection) -> Result<bool, RepositoryError> {
     connection.query_row(exists, [], |row| row.get(0)).map_err(storage_error)
 }
 
-fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<Statement<'c>, RepositoryError> {
+fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>, RepositoryError> {
     let sql = sql.replace("enroll.", "enroll_").replace("enroll_service.", "enroll_service_").replace('$', "?");
     let sql = sql.replace(super::contacts::LISTED_NAME, "t.listed_name").replace("strpos(", "instr(");
-    connection.prepare(&sql).map_err(storage_error)
+    connection.prepare_cached(&sql).map_err(storage_error)
 }
 
 fn value(param: &Param) -> Value {
