@@ -154,12 +154,12 @@ impl Host {
         let (times, sent) = calls.into_inner().expect("no client panicked");
         let count = times.iter().map(Vec::len).sum::<usize>() as f64;
         let took = start.elapsed().as_secs_f64();
-        let spent = service.processor_time().zip(processor_time).map(|(after, before)| after - before);
+        let used = service.processor_time().zip(processor_time).map(|(after, before)| after - before);
         let (seconds, before) = samples.last().map_or((0.0, 0), |last| (last.seconds, last.sent));
         let sample = Sample {
             seconds: seconds + took,
             calls_per_second: count / took,
-            processor_ms_per_call: spent.map(|seconds| seconds * 1000.0 / count),
+            processor_ms_per_call: used.map(|seconds| seconds * 1000.0 / count),
             resident_mb: service.resident(),
             sent: before + sent,
             median_ms: times.map(median_ms),
