@@ -3,8 +3,9 @@
 use enroll_postgres::tokio_postgres::config::Host;
 use enroll_postgres::tokio_postgres::{Client, Error};
 use enroll_postgres::{ConnectOptions, ConnectionInfo, PostgresError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::block_in_place;
+use tokio::time::timeout;
 
 use super::{Checks, check_schema, check_writable};
 use crate::causes;
@@ -70,10 +71,19 @@ fn check_encryption(checks: &mut Checks, options: &ConnectOptions, info: &Connec
     }
 }
 
-/// Checks that a pooler keeps prepared statements, if they are used.
+/// Checks that a pooler allows transactions, and keeps prepared statements if they are used.
 async fn check_pooler(checks: &mut Checks, options: &ConnectOptions, info: &ConnectionInfo) {
     if !info.has_pooler {
         return checks.ok("pooler", "none");
+    }
+    let allowed = async {
+        let client = options.connect().await?;
+        client.batch_execute("begin").await?;
+        Ok::<_, PostgresError>(client.batch_execute("rollback").await?)
+    };
+    if let Err(e) = allowed.await {
+        let problem = "one is in between, and it allows no transactions: set `pool_mode` to `transaction` or `session`";
+        return checks.fail("pooler", format!("{problem}: {}", causes(&e)));
     }
     if !info.prepared_statements {
         return checks.ok("pooler", "one is in between; prepared statements are off");
@@ -85,7 +95,12 @@ async fn check_pooler(checks: &mut Checks, options: &ConnectOptions, info: &Conn
         }
         keeps_statements(&clients).await.map_err(PostgresError::from)
     };
-    match kept.await {
+    let Ok(kept) = timeout(PATIENCE, kept).await else {
+        let problem =
+            "one is in between, and gave no three connections at a time; make its pool larger (15 for `enroll serve`)";
+        return checks.warn("pooler", problem);
+    };
+    match kept {
         Ok(()) => checks.ok("pooler", "one is in between, and it keeps prepared statements"),
         Err(e) => checks.fail(
             "pooler",
@@ -152,6 +167,8 @@ async fn check_clock(checks: &mut Checks, client: &Client) {
     }
 }
 
+/// How long a pooler can take to give three connections.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Returns what the role may not do, or null.
 const MISSING_PRIVILEGES: &str = "
 with tables as (
