@@ -10,6 +10,7 @@ use support::service::{ACTIVE, SECOND, STEP, Service, id, on_both};
 
 on_both! {
     runs_are_walked_by_their_start_while_rows_come_and_go;
+    starts_within_a_millisecond_lose_no_run;
     a_page_by_offset_is_a_part_of_the_list;
     totals_follow_commits_hosts_and_erasures;
     each_filter_is_answered_alone_and_together;
@@ -104,6 +105,23 @@ fn runs_are_walked_by_their_start_while_rows_come_and_go(service: &mut Service) 
         let of_stayed: Vec<String> = ids(&walked).into_iter().filter(|id| stayed.contains(id)).collect();
         assert_eq!(of_stayed, stayed, "{list}");
         assert_eq!(walk(service, &list, 3, |_| {}), data(service, &list), "{list}");
+    }
+}
+
+fn starts_within_a_millisecond_lose_no_run(service: &mut Service) {
+    service.load(&runs(0..8));
+    // A host on PostgreSQL writes microseconds.
+    let start = if service.database.starts_with("postgres") {
+        "timestamptz '2026-02-01 15:00:00.123Z' + interval '1 microsecond' * get_byte(uuid_send(id), 15)"
+    } else {
+        "1769958000123"
+    };
+    service.batch_execute(&format!("update enroll.runs set started_at = {start}"));
+    let all = data(service, RUNS);
+    assert_eq!(all.len(), 8);
+    assert_eq!(walk(service, RUNS, 1, |_| {}), all);
+    for limit in ["before", "after"] {
+        assert_eq!(data(service, &format!("{RUNS}?{limit}=2026-02-01T15:00:00.123Z")), all, "{limit}");
     }
 }
 

@@ -259,7 +259,8 @@ create table enroll.runs (
     sequence_id uuid not null,
     contact_id uuid not null,
     status text not null check (status in ('active', 'finished')),
-    started_at timestamptz not null,
+    -- Cursors of lists have whole milliseconds.
+    started_at timestamptz(3) not null,
     primary key (organization_id, id)
 );
 
