@@ -194,10 +194,17 @@ fn unknown_routes_and_methods_return_the_error_body(service: &mut Service) {
     for path in ["/v1", "/v2/contacts", "/v1/contacts/", "/v1/sequences/", "/v1/sequences/x/y", "/%ff", "/docs/x"] {
         service.get(path).assert_error(404, "route_not_found", "");
     }
-    service.post("/v1/contacts", "", &[]).assert_error(405, "method_not_allowed", "");
+    for path in ["/v1/", "/v1/x", "/v1/contacts/x/y", "/v1/lists/x/y"] {
+        service.get(path).assert_error(404, "route_not_found", "");
+        service.get_as("enk_x", path).assert_error(401, "not_authenticated", "");
+    }
+    for path in ["/v1/contacts", "/v1/contacts/x", "/v1/sequence_runs", "/v1/lists/x"] {
+        service.post_as("enk_x", path, "", &[]).assert_error(401, "not_authenticated", "");
+        service.post(path, "", &[]).assert_error(405, "method_not_allowed", "");
+    }
     service.post("/healthz", "", &[]).assert_error(405, "method_not_allowed", "");
     service.get("/v1/enrollments/x").assert_error(404, "enrollment_not_found", "");
-    for x in ["x", "%ff", "x%2Fy", "runs"] {
+    for x in ["x", "%ff", "x%2Fy"] {
         service.get(&format!("/v1/sequences/{x}")).assert_error(404, "sequence_not_found", "");
         service.get(&format!("/v1/contacts/{x}")).assert_error(404, "contact_not_found", "");
     }
@@ -209,7 +216,7 @@ fn unknown_routes_and_methods_return_the_error_body(service: &mut Service) {
 }
 
 fn malformed_and_oversized_heads_return_the_error_body(service: &mut Service) {
-    let method = "A".repeat(10_000);
+    let (method, key) = ("A".repeat(10_000), service.key.clone());
     let many = "x: 1\r\n".repeat(200);
     for (head, status, code) in [
         ("\u{16}\u{3}\u{1}\r\n\r\n".to_owned(), 400, "malformed_request"),
@@ -217,7 +224,11 @@ fn malformed_and_oversized_heads_return_the_error_body(service: &mut Service) {
         ("GET / HTTP/9\r\n\r\n".to_owned(), 400, "malformed_request"),
         (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(8 << 10)), 414, "uri_too_long"),
         (format!("GET / HTTP/1.1\r\n{many}\r\n"), 431, "headers_too_large"),
-        (format!("{method} /v1/contacts HTTP/1.1\r\nconnection: close\r\n\r\n"), 405, "method_not_allowed"),
+        (
+            format!("{method} /v1/contacts HTTP/1.1\r\nconnection: close\r\nX-WHIPPY-KEY: {key}\r\n\r\n"),
+            405,
+            "method_not_allowed",
+        ),
     ] {
         let answer = service.raw(head.as_bytes());
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{code}: {answer}"));

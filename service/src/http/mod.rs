@@ -99,23 +99,27 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/lists/{id}/rows.csv", get(list_history::rows))
         .route("/v1/lists/{id}/to_fix.csv", get(list_history::to_fix))
         .route("/v1/lists/{id}/retry", post(list_history::retry))
-        // After the key: a wrong one is 401 on every path.
+        // These responses come after the check of the key: a wrong one is 401 on every path, with every method.
+        .route("/v1/", any(route_not_found))
         .route("/v1/{*path}", any(route_not_found))
+        .method_not_allowed_fallback(method_not_allowed)
         .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_requests));
     let uploads = Router::new()
         .route("/v1/lists", post(lists::create).get(list_history::list))
         .route("/v1/lists/inspect", post(lists::inspect))
+        .method_not_allowed_fallback(method_not_allowed)
         .route_layer(from_fn_with_state(Arc::clone(&app), limits::limit_uploads));
     let routes = api.merge(uploads).merge(checks()).merge(page::routes(&app.key_header_name));
-    let routes = routes.fallback(route_not_found).method_not_allowed_fallback(async || {
-        let problem = "this route does not support the method; use one in the `Allow` header";
-        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", problem)
-    });
-    with_common_layers(routes, app)
+    with_common_layers(routes.fallback(route_not_found).method_not_allowed_fallback(method_not_allowed), app)
 }
 
 async fn route_not_found() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "route_not_found", "no route has this path; `/docs` lists the routes")
+}
+
+async fn method_not_allowed() -> ApiError {
+    let problem = "this route does not support the method; use one in the `Allow` header";
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", problem)
 }
 
 /// Returns the router for the connections above the limit. It answers the checks only.
