@@ -25,34 +25,35 @@ pub(crate) struct ReadBody {
 
 /// Reads a whole body. Rejects one that is too large or too slow.
 ///
-/// It waits for its share of `memory` before it reads. A body of unknown length counts as the longest possible one.
+/// It waits for its share of `memory` before it reads. A body of unknown length counts as one of `max` bytes.
 pub(crate) async fn read(
     memory: &Arc<Shares<OrganizationId>>,
     organization_id: OrganizationId,
     headers: &HeaderMap,
     body: Body,
+    max: usize,
     request_timeout: Duration,
 ) -> Result<ReadBody, ApiError> {
     refuse_encoding(headers)?;
     let length = match body.size_hint().upper() {
-        Some(length) => usize::try_from(length).ok().filter(|length| *length <= MAX_BODY).ok_or_else(too_large)?,
-        None => MAX_BODY,
+        Some(length) => usize::try_from(length).ok().filter(|length| *length <= max).ok_or_else(|| too_large(max))?,
+        None => max,
     };
     // End before the timeout of the request, to return these errors and not the general one.
     let start = Instant::now();
     let until = |part| start + request_timeout.mul_f64(part);
     let share = timeout_at(until(0.45), memory.acquire(organization_id, length)).await.map_err(|_| overloaded())?;
     let capacity = if body.size_hint().upper().is_some() { length } else { 0 };
-    let bytes = timeout_at(until(0.9), collect(body, capacity)).await.map_err(|_| slow())??;
+    let bytes = timeout_at(until(0.9), collect(body, max, capacity)).await.map_err(|_| slow())??;
     Ok(ReadBody { bytes, _share: share })
 }
 
-async fn collect(mut body: Body, capacity: usize) -> Result<Vec<u8>, ApiError> {
+async fn collect(mut body: Body, max: usize, capacity: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::with_capacity(capacity);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| broken())?.into_data() else { continue };
-        if bytes.len() + data.len() > MAX_BODY {
-            return Err(too_large());
+        if bytes.len() + data.len() > max {
+            return Err(too_large(max));
         }
         bytes.extend_from_slice(&data);
     }
@@ -78,8 +79,8 @@ pub(crate) fn broken() -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "broken_body", "the body ended early; send the request again")
 }
 
-fn too_large() -> ApiError {
-    let problem = format!("the body has more than {} MiB; send fewer recipients in one request", MAX_BODY >> 20);
+fn too_large(max: usize) -> ApiError {
+    let problem = format!("the body has more than {} KiB; send less in one request", max >> 10);
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", problem)
 }
 
@@ -133,6 +134,8 @@ impl Drop for DiscardRest {
 
 /// The size limit of a body, in bytes.
 pub(crate) const MAX_BODY: usize = 8 << 20;
+/// The same of a body with a few filters. It is checked on a thread of the runtime.
+pub(crate) const MAX_FILTERS: usize = 64 << 10;
 /// The number of bytes of an unread body that are discarded, and the time for it.
 const MAX_DISCARDED: usize = 32 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);

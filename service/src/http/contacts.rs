@@ -118,7 +118,8 @@ pub(crate) async fn search(
     body: Body,
 ) -> Result<Json<ListPage<ContactRow>>, ApiError> {
     Parameters::parse(query.as_deref()).finish()?;
-    let body = body::read(&app.limits.bodies, caller.organization_id, &headers, body, app.limits.timeout).await?;
+    let (bodies, timeout) = (&app.limits.bodies, app.limits.timeout);
+    let body = body::read(bodies, caller.organization_id, &headers, body, body::MAX_FILTERS, timeout).await?;
     let mut parameters = Parameters::parse_body(&body.bytes, &ContactSearch::NAMES, &["limit", "offset"])?;
     let search = ContactSearch::from_body(&mut parameters);
     let pagination = parameters.pagination();

@@ -171,7 +171,8 @@ pub(crate) async fn create(
     let preview = parameters.flag("preview");
     parameters.finish()?;
     app.limits.count(caller.key_id, preview)?;
-    let body = body::read(&app.limits.bodies, caller.organization_id, &headers, body, app.limits.timeout).await?;
+    let (bodies, timeout) = (&app.limits.bodies, app.limits.timeout);
+    let body = body::read(bodies, caller.organization_id, &headers, body, body::MAX_BODY, timeout).await?;
     let submission = Submission {
         caller,
         sequence_id: parse_id(sequence).ok_or_else(sequence_not_found)?,

@@ -72,7 +72,8 @@ pub(crate) async fn erase(
 ) -> Result<Json<Data<serde_json::Value>>, ApiError> {
     Parameters::parse(query.as_deref()).finish()?;
     app.limits.count(caller.key_id, false)?;
-    let body = body::read(&app.limits.bodies, caller.organization_id, &headers, body, app.limits.timeout).await?;
+    let (bodies, timeout) = (&app.limits.bodies, app.limits.timeout);
+    let body = body::read(bodies, caller.organization_id, &headers, body, body::MAX_BODY, timeout).await?;
     let invalid = |path: &str, problem: &str| {
         let item = ErrorItem::new("invalid_erasure", path.to_owned(), problem.to_owned());
         ApiError::with_items(StatusCode::UNPROCESSABLE_ENTITY, vec![item])
