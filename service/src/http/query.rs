@@ -147,8 +147,13 @@ impl Parameters {
         }
         words.sort();
         words.dedup();
-        if words.iter().any(|word| !known.contains(&&**word)) {
-            self.invalid(name, format!("must be one of `{}`", known.join("`, `")));
+        let unknown = words.iter().find(|word| !known.contains(&&***word));
+        if let Some(word) = unknown {
+            let mut problem = format!("must be one of `{}`", known.join("`, `"));
+            if NOT_SUPPORTED.contains(&&**word) {
+                problem = format!("`{word}` is not supported: it {problem}");
+            }
+            self.invalid(name, problem);
         }
         words
     }
@@ -219,7 +224,8 @@ impl Parameters {
     }
 
     fn unknown_problem(&self, name: &str) -> String {
-        if NOT_SUPPORTED.contains(&name.trim_end_matches("[]")) {
+        // `channels[][id]` is a member of an entry of `channels`.
+        if name.split('[').next().is_some_and(|name| NOT_SUPPORTED.contains(&name)) {
             return "is not supported: this service has no such filter; remove it".to_owned();
         }
         let similarity = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
@@ -250,7 +256,7 @@ impl Parameters {
     }
 }
 
-/// Documented filters of the original API that need data which this service does not have.
+/// Documented filters of the original API, and `removed` as a status, that need data which this service does not have.
 const NOT_SUPPORTED: [&str; 6] = ["channels", "clicked_link", "removed", "responded", "search", "unsubscribed"];
 
 /// Where the parameters are.
