@@ -326,7 +326,7 @@ fn a_long_list_is_previewed_in_the_background(service: &mut Service) {
     // The organization has one preview at a time. Others go on.
     let second = service.upload(&preview(), "long.csv", &list, None);
     second.assert_error(429, "preview_running", "");
-    assert!(second.retry_after.is_some());
+    assert!(second.retry_after.is_some() && second.remaining_interval.is_some(), "{second:?}");
     let body = form(&[part("file", Some("people.csv"), LIST)]);
     let theirs = format!("/v1/lists?sequence_id={}&preview=true", id(0xa5));
     let other = service.post_as(&service.other_key, &theirs, &body, &[("content-type", FORM)]);

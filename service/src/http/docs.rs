@@ -33,7 +33,10 @@ pub(crate) enum CommonErrors {
 #[response(
     status = 429,
     description = "Too many writes or previews per minute",
-    headers(("Retry-After" = u32, description = "In seconds"))
+    headers(
+        ("Retry-After" = u32, description = "In seconds"),
+        ("X-RateLimit-Remaining-Interval-Milliseconds" = u64, description = "The same in milliseconds"),
+    )
 )]
 pub(crate) struct RateLimited(ErrorBody);
 

@@ -18,7 +18,7 @@ use crate::causes;
 pub(crate) struct ApiError {
     body: ErrorBody,
     retry_after: Option<u32>,
-    /// How many milliseconds remain until a rate limit allows the next request.
+    /// How many milliseconds to wait until the next request.
     remaining_interval: Option<u64>,
 }
 
@@ -100,7 +100,7 @@ impl ApiError {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// Adds the headers of a rate limit: how long to wait, in seconds and in milliseconds.
+    /// Adds the headers of a 429 response: how long to wait, in seconds and in milliseconds.
     pub(crate) fn rate_limited(self, wait: Duration) -> Self {
         let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let seconds = u32::try_from(milliseconds.div_ceil(1000)).unwrap_or(u32::MAX);

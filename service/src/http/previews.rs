@@ -81,7 +81,7 @@ impl Previews {
         if state.running.contains(&job.organization_id) {
             let problem = "another preview of this organization is running; wait for its end, or cancel it";
             let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "preview_running", problem);
-            return Err(error.retry_after(RETRY_AFTER));
+            return Err(error.rate_limited(RETRY_AFTER));
         }
         if state.running.len() >= MAX_RUNNING || self.stopped.is_cancelled() {
             return Err(overloaded());
@@ -172,5 +172,5 @@ const MAX_KEPT: usize = 4;
 /// How long a preview is kept after its end.
 const KEPT: Duration = Duration::from_secs(15 * 60);
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
-/// The seconds after which another preview may start.
-const RETRY_AFTER: u32 = 5;
+/// The time after which another preview may start.
+const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -335,6 +335,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) location: Option<String>,
     pub(crate) retry_after: Option<u32>,
+    /// In milliseconds.
+    pub(crate) remaining_interval: Option<u32>,
     pub(crate) text: String,
     /// `null` if the body is not JSON.
     pub(crate) json: Value,
@@ -348,6 +350,7 @@ impl Answer {
             status: response.status().as_u16(),
             location: header("location"),
             retry_after: header("retry-after").map(|seconds| seconds.parse().unwrap()),
+            remaining_interval: header("x-ratelimit-remaining-interval-milliseconds").map(|wait| wait.parse().unwrap()),
             json: serde_json::from_str(&text).unwrap_or_default(),
             text,
         }
