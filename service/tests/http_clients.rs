@@ -133,6 +133,9 @@ fn a_search_with_faults_lists_all_of_them(service: &mut Service) {
     for body in ["", "[]", "{", "null", "\"ann\""] {
         service.post("/v1/contacts/search", body, &[]).assert_error(422, "invalid_type", "");
     }
+    let of_length = |length: usize| format!("{{\"name\": \"zo\"{}}}", " ".repeat(length - 14));
+    service.post("/v1/contacts/search", of_length((64 << 10) + 1), &[]).assert_error(413, "body_too_large", "");
+    assert_eq!(ids(&service.post("/v1/contacts/search", of_length(64 << 10), &[])), [id(9)]);
     service.post("/v1/contacts/search?limit=1", "{}", &[]).assert_error(422, "invalid_parameter", "?limit");
     service.post_as("enk_x", "/v1/contacts/search", "{}", &[]).assert_error(401, "not_authenticated", "");
 }
@@ -448,6 +451,14 @@ fn the_workflow_piece_sends_prefilled_fields(service: &mut Service) {
         assert_eq!(get(&format!("{of_sequence}&status={status}"))["total"], total, "{status}");
     }
     // These filters need data that is not stored.
+    for (filtered, filter) in [
+        (format!("/v1/sequences/{ACTIVE}/contacts?status=removed"), "?status"),
+        ("/v1/contacts?channels%5B%5D%5Bid%5D=1".to_owned(), "?channels[][id]"),
+    ] {
+        let refused = service.get(&filtered);
+        refused.assert_error(422, "invalid_parameter", filter);
+        assert!(refused.text.contains("not supported"), "{refused:?}");
+    }
     let refused = service.get(&format!("{of_sequence}&responded=false&unsubscribed=false&clicked_link=false"));
     for filter in ["?responded", "?unsubscribed", "?clicked_link"] {
         refused.assert_error(422, "invalid_parameter", filter);
