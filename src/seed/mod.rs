@@ -20,7 +20,8 @@
 //!
 //! - `?` marks an optional field. All lists are optional. Unknown keys are refused.
 //! - `organization_id` of the object is required. A row of another organization has its own `organization_id`.
-//! - A name in `organizations` also replaces that of an existing organization. An [`InMemoryRepository`] has no names.
+//! - A name in `organizations` also replaces that of an existing organization. An
+//!   [`InMemoryRepository`](crate::InMemoryRepository) has no names.
 //! - `now` is the default instant of requests, and `policy` an [`EnrollmentPolicy`].
 //! - The `settings` of a sequence are
 //!   `{on_re_add, max_runs?, max_adds_per_period?: {count, seconds}, default_call_flow_id?}`.
