@@ -9,11 +9,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use certificates::Authority;
-use enroll_postgres::testing::Server;
+use enroll_postgres::testing::{Pooler, Server};
 use serde_json::json;
 
-use support::service::Service;
-use support::{Folder, PostgresClient, enroll, error_line, on_postgresql, path, postgres, text};
+use support::service::{ACTIVE, FIRST, Service};
+use support::{Folder, PostgresClient, SEQUENCE, enroll, error_line, on_postgresql, path, postgres, text};
 
 /// Runs the binary with an environment, and no other variables of PostgreSQL.
 fn enroll_with(args: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -106,6 +106,51 @@ on_postgresql! {
             assert!(error.contains("unencoded characters") && error.contains("`%40` for `@`"), "{error}");
             assert!(!error.contains(password), "{error}");
         }
+    }
+
+    fn the_service_works_through_pgbouncer() {
+        // In transaction mode, each transaction gets a new connection of the server.
+        let transactions = [("pool_mode", "transaction"), ("server_lifetime", "0")];
+        for (mode, settings, parameters) in
+            [("session", &[("pool_mode", "session")][..], ""), ("transaction", &transactions, "pgbouncer=true")]
+        {
+            let url = postgres();
+            let pooler = Pooler::start(Server::shared(), settings, &[]);
+            let address = pooler.address(&url);
+            let join = if address.contains('?') { '&' } else { '?' };
+            let address = format!("{address}{join}{parameters}");
+            let service = Service::on_database(&format!("pgbouncer-{mode}"), address.clone(), &["--workers", "2"]);
+            assert_eq!(service.get("/readyz").status, 200);
+            let person = |n: usize| json!({"phone": format!("+1202555{n:04}"), "name": format!("Person {n}")});
+            let ids: Vec<String> = (0..8_usize).map(|n| {
+                let answer = service.enroll(&json!({"to": [person(200 + n)]}), &[]);
+                assert_eq!(answer.status, 202, "{answer:?}");
+                answer.json["data"]["enrollment_id"].as_str().unwrap().to_owned()
+            }).collect();
+            for id in ids {
+                assert_eq!(service.wait_for(&id)["state"], "completed", "{mode}");
+            }
+            let list = "phone,name\n+12025550300,Ann\n+12025550301,Bo\n";
+            let answer = service.upload(&format!("/v1/lists?sequence_id={ACTIVE}"), "people.csv", list, None);
+            assert_eq!(answer.status, 202, "{mode}: {answer:?}");
+            let client = PostgresClient::connect(&url);
+            client.wait_until("select count(*) = 10 from enroll.step_contacts");
+            let output = enroll(&["enrollments", "--database", &address], &["--organization", FIRST]);
+            assert_eq!(text(&output).matches("completed").count(), 9, "{mode}");
+        }
+    }
+
+    fn a_pooler_without_prepared_statements_gets_an_error_with_the_remedy() {
+        let pooler = Pooler::start(Server::shared(), &[("pool_mode", "transaction"), ("server_lifetime", "0")], &[]);
+        let folder = Folder::new("pgbouncer");
+        let seed = folder.0.join("seed.json");
+        let address = pooler.address(&postgres());
+        text(&enroll(&["seed", path(&seed), "--database", &address], &[]));
+        let request = folder.file("request.json", r#"{"to": [{"phone": "2025550187"}]}"#);
+        let run = ["run", "--database", &address, "--sequence", SEQUENCE, "--request", path(&request)];
+        let error = error_line(&enroll(&run, &[]));
+        assert!(error.contains("add `pgbouncer=true` to the address"), "{error}");
+        assert!(error.contains("`max_prepared_statements`"), "{error}");
     }
 
     fn parameters_of_other_programs_are_ignored_with_a_note() {

@@ -5,8 +5,9 @@ use futures_util::future::{FutureExt, join};
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, SimpleQueryMessage, SimpleQueryStream, Statement, Transaction};
+use tokio_postgres::{Client, Row, SimpleQueryMessage, SimpleQueryStream, Transaction};
 
+use crate::query::Query;
 use crate::{PostgresError, Timeouts, schema};
 
 /// A handle on which a transaction of the engine can begin.
@@ -136,18 +137,18 @@ impl<'c> EngineTransaction<'c> {
 
     pub(crate) async fn query_opt(
         &self,
-        statement: &Statement,
+        statement: &Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Option<Row>, PostgresError> {
-        Ok(self.answer(self.client.query_opt(statement, parameters)).await??)
+        Ok(self.answer(statement.query_opt(self.client, parameters)).await??)
     }
 
     pub(crate) async fn execute(
         &self,
-        statement: &Statement,
+        statement: &Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, PostgresError> {
-        Ok(self.answer(self.client.execute(statement, parameters)).await??)
+        Ok(self.answer(statement.execute(self.client, parameters)).await??)
     }
 
     pub(crate) async fn commit(mut self) -> Result<(), PostgresError> {

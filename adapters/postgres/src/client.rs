@@ -37,6 +37,7 @@ use crate::{PostgresError, Statements, Timeouts, inbox, read, write};
 pub struct PostgresClient {
     client: Client,
     statements: Option<Statements>,
+    is_prepared: bool,
     begin: BeginSql,
 }
 
@@ -44,13 +45,20 @@ impl PostgresClient {
     /// Creates a repository on a connection to a database that has the schema: see [`migrate`](crate::migrate).
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, statements: None, begin: BeginSql::new(&Timeouts::default()) }
+        Self { client, statements: None, is_prepared: true, begin: BeginSql::new(&Timeouts::default()) }
     }
 
     /// Replaces the default timeouts.
     #[must_use]
     pub fn with_timeouts(self, timeouts: &Timeouts) -> Self {
         Self { begin: BeginSql::new(timeouts), ..self }
+    }
+
+    /// Sets whether the connection prepares the statements once, which is the default. Otherwise, each statement is sent with
+    /// its text, for a pooler that gives the connection to other clients between transactions.
+    #[must_use]
+    pub fn with_prepared_statements(self, prepared: bool) -> Self {
+        Self { is_prepared: prepared, statements: None, ..self }
     }
 
     /// Returns the connection for the host's own SQL.
@@ -69,7 +77,12 @@ impl PostgresClient {
         if let Some(statements) = &self.statements {
             return Ok(statements.clone());
         }
-        let statements = Statements::prepare_in(&mut self.session()).await?;
+        let mut session = self.session();
+        let statements = if self.is_prepared {
+            Statements::prepare_in(&mut session).await?
+        } else {
+            Statements::texts_in(&mut session).await?
+        };
         Ok(self.statements.insert(statements).clone())
     }
 

@@ -92,6 +92,20 @@ pub enum PostgresError {
         "the server asks for a password: set `PGPASSWORD`, or add it to the password file (`~/.pgpass`) or the address"
     )]
     NoPassword,
+    /// The connection lost its prepared statements, or has those of another program: a pooler gave it to others.
+    #[error(
+        "the pooler does not keep prepared statements: add `pgbouncer=true` to the address, or set `max_prepared_statements` in \
+         PgBouncer 1.21 or later, or its `pool_mode` to `session`"
+    )]
+    NoPreparedStatements(#[source] DriverError),
+    /// A pooler refuses what a connection needs.
+    #[error("the pooler cannot be used: {remedy}")]
+    Pooler {
+        /// The setting of the pooler, and what to do.
+        remedy: &'static str,
+        /// The error of the driver.
+        source: DriverError,
+    },
     /// The role lacks a privilege.
     #[error("the role lacks a privilege: grant it usage of the schema `enroll` and its tables, or use the owner")]
     Denied(#[source] DriverError),
@@ -277,6 +291,9 @@ fn classify(database: &DbError, error: DriverError) -> PostgresError {
     match (code.code(), code.code().get(..2)) {
         // Deadlock, serialization failure.
         ("40P01" | "40001", _) => PostgresError::Serialization(error),
+        ("26000" | "42P05", _) => PostgresError::NoPreparedStatements(error),
+        ("25001", _) => PostgresError::Pooler { remedy: OWN_TRANSACTION, source: error },
+        ("08P01", _) => refused_by_pooler(database.message(), error),
         ("40003", _) | (_, Some("08")) => PostgresError::Unreachable(error),
         // Lock timeout, statement timeout or a request to cancel.
         ("55P03" | "57014", _) => PostgresError::TimedOut(error),
@@ -293,6 +310,25 @@ fn classify(database: &DbError, error: DriverError) -> PostgresError {
         _ => PostgresError::Postgres(error),
     }
 }
+
+/// PgBouncer has one code for all its errors, and only their texts differ. They never quote stored data.
+fn refused_by_pooler(message: &str, error: DriverError) -> PostgresError {
+    let remedies = [("unsupported startup parameter", STARTUP), ("statement pooling mode", STATEMENT_MODE)];
+    if message.starts_with("bind message supplies") {
+        return PostgresError::NoPreparedStatements(error);
+    }
+    match remedies.into_iter().find(|(text, _)| message.contains(text)) {
+        Some((_, remedy)) => PostgresError::Pooler { remedy, source: error },
+        None => PostgresError::Unreachable(error),
+    }
+}
+
+const STARTUP: &str = "it refuses a parameter of the connection; remove `options` from the address (`PGOPTIONS`), or add it to \
+    `ignore_startup_parameters` of PgBouncer";
+const STATEMENT_MODE: &str = "it ends a connection at the first transaction; set `pool_mode` of PgBouncer to `transaction` or \
+    `session`";
+const OWN_TRANSACTION: &str = "it has begun a transaction of its own; connect to the primary server directly, or switch off \
+    the replication and the load balancing of Pgpool (`backend_clustering_mode`, `load_balance_mode`)";
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
     iter::successors(error.source(), |error| (*error).source()).any(<dyn Error>::is::<io::Error>)

@@ -3,13 +3,13 @@
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredCommand, StoredEnrollment};
 use std::time::Duration;
-use tokio_postgres::Statement;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 use crate::PostgresError;
 use crate::begin::Begin;
 use crate::fields::{ColumnReader, DateTime, JsonText};
+use crate::query::Query;
 use crate::statements::{Bound, Prepared, query_all, query_last};
 use crate::tables::read_enrollment;
 
@@ -132,7 +132,7 @@ async fn answer(
     client: &mut impl Begin,
     statements: &Prepared,
     claim: &Claim,
-    statement: &Statement,
+    statement: &Query,
     values: &[&(dyn ToSql + Sync)],
 ) -> Result<(), PostgresError> {
     let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());

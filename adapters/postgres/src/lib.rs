@@ -111,6 +111,7 @@ mod error;
 mod fields;
 mod id_ranges;
 mod inbox;
+mod query;
 mod read;
 mod repository;
 mod retention;

@@ -19,7 +19,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CancelToken, NoTls, Row, Socket};
 
 use crate::begin::{Begin, BeginSql, Session};
-use crate::connect::TlsUser;
+use crate::connect::CancelRequests;
 use crate::{ConnectOptions, PostgresError, Statements, Timeouts, erase, inbox, migrate, read, retention, write};
 
 /// A repository and inbox on a pool of connections. A clone is another handle on the same pool.
@@ -65,7 +65,7 @@ use crate::{ConnectOptions, PostgresError, Statements, Timeouts, erase, inbox, m
 pub struct PostgresRepository {
     pool: Pool,
     begin: Arc<BeginSql>,
-    prepared: Arc<Mutex<PreparedStatements>>,
+    statements: Arc<Mutex<StatementsOfPool>>,
     cancel: Cancel,
 }
 
@@ -94,7 +94,9 @@ impl PostgresRepository {
     /// # Errors
     /// [`PostgresError::Build`] if the pool cannot be built.
     pub fn with_options(options: &ConnectOptions, connections: usize) -> Result<Self, PostgresError> {
-        Ok(Self { cancel: options.with_tls(NewCancel), ..Self::new(options.pool(connections)?) })
+        let repository =
+            Self { cancel: Cancel::with(options.cancel_requests()), ..Self::new(options.pool(connections)?) };
+        Ok(repository.with_prepared_statements(options.prepared_statements()))
     }
 
     /// Creates a repository on a pool of connections to a database that has the schema: see [`migrate`].
@@ -103,7 +105,7 @@ impl PostgresRepository {
         Self {
             pool,
             begin: Arc::new(BeginSql::new(&Timeouts::default())),
-            prepared: Arc::default(),
+            statements: Arc::new(Mutex::new(StatementsOfPool::Prepared(HashMap::new()))),
             cancel: Cancel::new(NoTls),
         }
     }
@@ -112,6 +114,15 @@ impl PostgresRepository {
     #[must_use]
     pub fn with_timeouts(self, timeouts: &Timeouts) -> Self {
         Self { begin: Arc::new(BeginSql::new(timeouts)), ..self }
+    }
+
+    /// Sets whether each connection prepares the statements once, which is the default. Otherwise, each statement is sent with
+    /// its text, for a pooler that gives a connection to other clients between transactions.
+    #[must_use]
+    pub fn with_prepared_statements(self, prepared: bool) -> Self {
+        let statements =
+            if prepared { StatementsOfPool::Prepared(HashMap::new()) } else { StatementsOfPool::Texts(None) };
+        Self { statements: Arc::new(Mutex::new(statements)), ..self }
     }
 
     /// Sends requests to cancel with TLS, for a pool that the host built. PostgreSQL also takes them without, but the driver
@@ -131,6 +142,26 @@ impl PostgresRepository {
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Returns the statements for a connection of the pool, for a [`PostgresTransaction`](crate::PostgresTransaction) on it.
+    /// The first call for a connection prepares them.
+    ///
+    /// # Errors
+    /// Those of [`query`](Self::query).
+    pub async fn statements(&self, connection: &Object) -> Result<Statements, PostgresError> {
+        if let Some(statements) = self.known().find(connection) {
+            return Ok(statements);
+        }
+        let mut session = Session { client: connection, begin: &self.begin };
+        let is_prepared = matches!(*self.known(), StatementsOfPool::Prepared(_));
+        let statements = if is_prepared {
+            Statements::prepare_in(&mut session).await?
+        } else {
+            Statements::texts_in(&mut session).await?
+        };
+        self.known().add(connection, statements.clone());
+        Ok(statements)
     }
 
     /// Runs a query of the host like a call of the engine, in one round trip: in a transaction that only reads, with the
@@ -196,25 +227,15 @@ impl PostgresRepository {
     /// Takes a connection of the pool, with the statements.
     async fn ready(&self) -> Result<(Lease<impl FnOnce(Object)>, Statements), PostgresError> {
         let lease = self.lease().await?;
-        let id = Object::id(&lease.connection);
-        if let Some((_, statements)) = self.prepared().get(&id) {
-            let statements = statements.clone();
-            return Ok((lease, statements));
+        match self.statements(&lease.connection).await {
+            Ok(statements) => Ok((lease, statements)),
+            Err(e) => lease.end(Err(e)),
         }
-        let statements = match Statements::prepare_in(&mut lease.session()).await {
-            Ok(statements) => statements,
-            Err(e) => return lease.end(Err(e)),
-        };
-        let mut prepared = self.prepared();
-        prepared.retain(|_, (connection, _)| connection.strong_count() > 0);
-        prepared.insert(id, (Arc::downgrade(&lease.connection.statement_cache), statements.clone()));
-        drop(prepared);
-        Ok((lease, statements))
     }
 
-    fn prepared(&self) -> MutexGuard<'_, PreparedStatements> {
-        // A panic cannot leave the map half changed.
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, StatementsOfPool> {
+        // A panic cannot leave the statements half changed.
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -234,8 +255,33 @@ async fn execute(client: &mut impl Begin, sql: &str, parameters: &[Parameter<'_>
     Ok(rows)
 }
 
-/// The statements of the pool's connections. A connection is open as long as its statement cache exists.
-type PreparedStatements = HashMap<ObjectId, (Weak<StatementCache>, Statements)>;
+/// The statements of a pool.
+#[derive(Debug)]
+enum StatementsOfPool {
+    /// Those of each connection. A connection is open as long as its statement cache exists.
+    Prepared(HashMap<ObjectId, (Weak<StatementCache>, Statements)>),
+    /// Texts, for all connections.
+    Texts(Option<Statements>),
+}
+
+impl StatementsOfPool {
+    fn find(&self, connection: &Object) -> Option<Statements> {
+        match self {
+            Self::Prepared(of) => of.get(&Object::id(connection)).map(|(_, statements)| statements.clone()),
+            Self::Texts(statements) => statements.clone(),
+        }
+    }
+
+    fn add(&mut self, connection: &Object, statements: Statements) {
+        match self {
+            Self::Prepared(of) => {
+                of.retain(|_, (connection, _)| connection.strong_count() > 0);
+                of.insert(Object::id(connection), (Arc::downgrade(&connection.statement_cache), statements));
+            }
+            Self::Texts(texts) => *texts = Some(statements),
+        }
+    }
+}
 
 /// A connection of the pool for one call.
 ///
@@ -291,21 +337,12 @@ impl Cancel {
             Box::pin(async move { drop(token.cancel_query(tls).await) })
         }))
     }
-}
 
-struct NewCancel;
-
-impl TlsUser for NewCancel {
-    type Output = Cancel;
-
-    fn call<T>(self, tls: T) -> Cancel
-    where
-        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-        T::TlsConnect: Send,
-        T::Stream: Send,
-        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
-    {
-        Cancel::new(tls)
+    fn with(requests: CancelRequests) -> Self {
+        Self(Arc::new(move |token| {
+            let requests = requests.clone();
+            Box::pin(async move { requests.send(token).await })
+        }))
     }
 }
 

@@ -14,12 +14,13 @@ use tokio_postgres::{Client, GenericClient, Row, Statement};
 use crate::PostgresError;
 use crate::begin::{Begin, EngineTransaction};
 use crate::id_ranges::{select_contacts, select_related};
+use crate::query::Query;
 use crate::tables::{
     CONTACT_EXTRA, CONVERSATION_EXTRA, Column, ENROLLMENT, RECORD_EXTRA, Table, contact_assignments,
     contact_update_columns, names,
 };
 
-/// The statements of a repository, prepared on one connection. It is cheap to clone.
+/// The statements of a repository: prepared on one connection, or as texts for any connection. It is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Statements(pub(crate) Arc<Prepared>);
 
@@ -29,8 +30,7 @@ impl Statements {
     /// # Errors
     /// [`PostgresError::NoSchema`] if the schema does not exist. Any other error of the database.
     pub async fn prepare(client: &impl GenericClient) -> Result<Self, PostgresError> {
-        let statements = try_join_all(SQL.iter().map(|sql| client.prepare(sql))).await?;
-        Self::new(statements)
+        Self::new(prepare(client).await?.into_iter().map(Query::Prepared).collect())
     }
 
     /// Prepares all statements in a transaction, so that the timeouts apply.
@@ -40,14 +40,32 @@ impl Statements {
         transaction.last(Self::prepare(client)).await
     }
 
-    fn new(statements: Vec<Statement>) -> Result<Self, PostgresError> {
+    /// Reads the types of the parameters, so that each statement can be sent with its text.
+    ///
+    /// The server prepares all statements for that. They are closed before the transaction ends: afterwards, a pooler can
+    /// give the next message to another connection of the server.
+    pub(crate) async fn texts_in(client: &mut impl Begin) -> Result<Self, PostgresError> {
+        let transaction = client.begin_read().await?;
+        let prepared = transaction.answer(prepare(transaction.client())).await??;
+        let texts = SQL.iter().zip(&prepared).map(|(sql, statement)| Query::Text(sql, statement.params().to_vec()));
+        let statements = Self::new(texts.collect())?;
+        drop(prepared);
+        transaction.commit().await?;
+        Ok(statements)
+    }
+
+    fn new(statements: Vec<Query>) -> Result<Self, PostgresError> {
         let prepared = Prepared::new(statements).ok_or(PostgresError::MissingStatement)?;
         Ok(Self(Arc::new(prepared)))
     }
 }
 
+async fn prepare(client: &impl GenericClient) -> Result<Vec<Statement>, PostgresError> {
+    Ok(try_join_all(SQL.iter().map(|sql| client.prepare(sql))).await?)
+}
+
 /// A statement with its parameters.
-pub(crate) type Bound<'a> = (&'a Statement, Vec<&'a (dyn ToSql + Sync)>);
+pub(crate) type Bound<'a> = (&'a Query, Vec<&'a (dyn ToSql + Sync)>);
 
 /// Runs queries in one round trip, in this order. Returns the first error: the others follow from it.
 ///
@@ -75,7 +93,7 @@ async fn query_each<'q, const N: usize>(
     let queries: [Option<Bound<'q>>; N] = queries.map(Into::into);
     // A query is sent when it is first polled, and these are polled in order.
     let results = join_all(queries.iter().map(async |query| match query {
-        Some((statement, parameters)) => client.query(*statement, parameters).await,
+        Some((statement, parameters)) => statement.query(client, parameters).await,
         None => Ok(Vec::new()),
     }))
     .await;
@@ -92,7 +110,7 @@ pub(crate) async fn execute_all(
     writes: &[Bound<'_>],
 ) -> Result<Vec<u64>, PostgresError> {
     let client = transaction.client();
-    let writes = writes.iter().map(|(statement, parameters)| client.execute(*statement, parameters));
+    let writes = writes.iter().map(|(statement, parameters)| statement.execute(client, parameters));
     Ok(transaction.answer(join_all(writes)).await?.into_iter().collect::<Result<_, _>>()?)
 }
 
@@ -101,11 +119,11 @@ macro_rules! statements {
         /// The statements by name.
         #[derive(Debug)]
         pub(crate) struct Prepared {
-            $(pub(crate) $name: Statement,)*
+            $(pub(crate) $name: Query,)*
         }
 
         impl Prepared {
-            fn new(statements: Vec<Statement>) -> Option<Self> {
+            fn new(statements: Vec<Query>) -> Option<Self> {
                 let mut statements = statements.into_iter();
                 Some(Self { $($name: statements.next()?,)* })
             }

@@ -31,7 +31,7 @@ impl Postgres {
         let repository = PostgresRepository::with_options(&options(url)?, 1)?;
         let ready = runtime.block_on(async {
             let mut client = repository.pool().get().await?;
-            if !create && !client.query_one(HAS_TABLES, &[]).await?.try_get::<_, bool>(0)? {
+            if !create && !client.query_typed_one(HAS_TABLES, &[]).await?.try_get::<_, bool>(0)? {
                 return Ok(false);
             }
             migrate(&mut client).await?;

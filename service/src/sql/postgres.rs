@@ -66,17 +66,21 @@ impl StoreList for PostgresRepository {
         engine: &'a Engine<'_>,
         new: NewList<'a>,
     ) -> BoxFuture<'a, Result<StoredList, StoreError>> {
-        Box::pin(store_list(self.pool(), engine, new))
+        Box::pin(store_list(self, engine, new))
     }
 }
 
-async fn store_list(pool: &Pool, engine: &Engine<'_>, new: NewList<'_>) -> Result<StoredList, StoreError> {
-    let mut client = pool.get().await.map_err(|e| RepositoryError::from(PostgresError::from(e)))?;
+async fn store_list(
+    repository: &PostgresRepository,
+    engine: &Engine<'_>,
+    new: NewList<'_>,
+) -> Result<StoredList, StoreError> {
+    let mut client = repository.pool().get().await.map_err(|e| RepositoryError::from(PostgresError::from(e)))?;
+    let statements = repository.statements(&client).await.map_err(RepositoryError::from)?;
     let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
     let mut transaction = begin.start().await.map_err(storage_error)?;
     transaction.batch_execute(&Timeouts::default().set_local()).await.map_err(storage_error)?;
     let inner: &mut Transaction<'_> = &mut transaction;
-    let statements = Statements::prepare(&*inner).await.map_err(RepositoryError::from)?;
     let mut open = OpenTransaction { transaction: inner, statements };
     let stored = store(&mut open, engine, new).await?;
     transaction.commit().await.map_err(storage_error)?;

@@ -1,6 +1,7 @@
 //! How to connect: the address, what the environment adds to it, and the encryption.
 
 mod address;
+mod cancel;
 mod environment;
 mod error;
 mod info;
@@ -18,7 +19,7 @@ use std::fmt;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Error, NoTls, Socket};
 
 use self::environment::Environment;
@@ -26,6 +27,7 @@ use self::settings::{Settings, TlsSettings};
 use self::tls::Connector;
 use crate::PostgresError;
 
+pub(crate) use cancel::CancelRequests;
 pub use error::{AddressError, FileProblem, TlsError};
 pub use info::{ConnectionInfo, ServerVersion, TlsVersion};
 
@@ -140,12 +142,9 @@ impl ConnectOptions {
         Ok(pool.build()?)
     }
 
-    /// Calls a function with what encrypts connections.
-    pub(crate) fn with_tls<T: TlsUser>(&self, user: T) -> T::Output {
-        match &self.encryption {
-            None => user.call(NoTls),
-            Some((_, connector)) => user.call(connector.make()),
-        }
+    /// Returns what sends requests to cancel.
+    pub(crate) fn cancel_requests(&self) -> CancelRequests {
+        CancelRequests::new(self.config.clone(), self.dial().connector)
     }
 
     fn dial(&self) -> Dial {
@@ -197,18 +196,6 @@ impl fmt::Debug for ConnectOptions {
             .field("prepared_statements", &self.prepared_statements)
             .finish_non_exhaustive()
     }
-}
-
-/// A function that is generic over what encrypts connections.
-pub(crate) trait TlsUser {
-    type Output;
-
-    fn call<T>(self, tls: T) -> Self::Output
-    where
-        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-        T::TlsConnect: Send,
-        T::Stream: Send,
-        <T::TlsConnect as TlsConnect<Socket>>::Future: Send;
 }
 
 /// Opens connections, for a pool or alone.

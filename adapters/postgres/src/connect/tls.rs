@@ -66,7 +66,7 @@ impl Connector {
         self.verifier.version.get().copied()
     }
 
-    /// Returns true if the server is verified, so that an unencrypted connection is no replacement.
+    /// Returns true if the server is verified. Then an unencrypted connection cannot replace this one.
     pub(super) fn verifies(&self) -> bool {
         self.verifier.roots.is_some()
     }

@@ -1,5 +1,6 @@
 //! Tools for tests: writes rows as a host does, and starts a temporary server.
 
+mod pooler;
 mod server;
 
 use enroll::seed::HostWrite;
@@ -7,6 +8,7 @@ use tokio_postgres::Client;
 
 use crate::PostgresError;
 
+pub use pooler::Pooler;
 pub use server::Server;
 
 /// Expands to the reason why a test that needs PostgreSQL is ignored by default:

@@ -188,10 +188,7 @@ impl Cluster {
             return Err(format!("`initdb` failed:\n{}", String::from_utf8_lossy(&output.stderr)));
         }
         for (name, text) in files {
-            let path = folder.path().join("data").join(name);
-            let written =
-                fs::write(&path, text).and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o600)));
-            written.and_then(|()| user.own(&path)).map_err(|e| failed("write", &e))?;
+            write_private(user, &folder.path().join("data").join(name), text).map_err(|e| failed("write", &e))?;
         }
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
         let port = free.map_err(|e| failed("bind", &e))?.port();
@@ -233,13 +230,13 @@ impl Drop for Cluster {
     }
 }
 
-/// The user that runs the programs. PostgreSQL refuses root.
-struct User {
+/// The user that runs the programs. PostgreSQL and PgBouncer refuse root.
+pub(super) struct User {
     ids: Option<(u32, u32)>,
 }
 
 impl User {
-    fn find() -> Result<Self, String> {
+    pub(super) fn find() -> Result<Self, String> {
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let ids = |name: &str| {
             let mut fields = passwd.lines().find(|line| line.split(':').next() == Some(name))?.split(':').skip(2);
@@ -257,11 +254,11 @@ impl User {
         }
     }
 
-    fn own(&self, folder: &Path) -> io::Result<()> {
+    pub(super) fn own(&self, folder: &Path) -> io::Result<()> {
         self.ids.map_or(Ok(()), |(uid, gid)| chown(folder, Some(uid), Some(gid)))
     }
 
-    fn command(&self, program: &Path, folder: &Path) -> Command {
+    pub(super) fn command(&self, program: &Path, folder: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(folder).stdin(Stdio::null()).env_remove("PGDATA").env_remove("PGPORT");
         if let Some((uid, gid)) = self.ids {
@@ -269,6 +266,13 @@ impl User {
         }
         command
     }
+}
+
+/// Writes a file that only the user can read.
+pub(super) fn write_private(user: &User, path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    user.own(path)
 }
 
 /// The folder of PostgreSQL's programs.

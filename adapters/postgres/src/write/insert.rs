@@ -7,7 +7,6 @@ use enroll::contact::Contact;
 use enroll::model::{ContactTag, Conversation, Run, StepContact};
 use std::collections::HashSet;
 use std::pin::pin;
-use tokio_postgres::Statement;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{Kind, ToSql, Type};
 use uuid::Uuid;
@@ -17,13 +16,14 @@ use super::statement::{Write, arrays};
 use crate::PostgresError;
 use crate::begin::EngineTransaction;
 use crate::fields::Arrays;
+use crate::query::Query;
 use crate::statements::Prepared;
 use crate::tables::Table;
 
 /// The new rows of a table.
 pub(super) struct TableInsert<'a> {
-    insert: &'a Statement,
-    copy: &'a Statement,
+    insert: &'a Query,
+    copy: &'a Query,
     rows: usize,
     all: Box<dyn Fn() -> Arrays<'a> + Send + Sync + 'a>,
     none: Arrays<'a>,
@@ -32,8 +32,8 @@ pub(super) struct TableInsert<'a> {
 impl<'a> TableInsert<'a> {
     /// `extra` returns the arrays of the columns in front of the listed ones, and `row` the listed part of a row.
     fn new<T: Sync, R: Table + 'a>(
-        insert: &'a Statement,
-        copy: &'a Statement,
+        insert: &'a Query,
+        copy: &'a Query,
         rows: &'a [T],
         extra: impl Fn(&'a [T]) -> Arrays<'a> + Send + Sync + 'a,
         row: impl Fn(&'a T) -> &'a R + Clone + Send + Sync + 'a,
@@ -75,7 +75,7 @@ impl<'a> TableInsert<'a> {
             _ => parameter.clone(),
         });
         let types: Vec<Type> = types.collect();
-        let mut writer = pin!(BinaryCopyInWriter::new(transaction.client().copy_in(self.copy).await?, &types));
+        let mut writer = pin!(BinaryCopyInWriter::new(self.copy.copy_in(transaction.client()).await?, &types));
         let mut columns: Vec<_> = arrays.iter().map(|array| array.cells()).collect();
         while let Some(cells) = columns.iter_mut().map(Iterator::next).collect::<Option<Vec<_>>>() {
             let row: Vec<&(dyn ToSql + Sync)> = std::iter::once(organization as _).chain(cells).collect();

@@ -1,12 +1,12 @@
 //! A statement with the values that it writes: single values, and one array per column.
 
-use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::PostgresError;
 use crate::begin::EngineTransaction;
 use crate::fields::Arrays;
+use crate::query::Query;
 use crate::statements::execute_all;
 
 pub(super) type Values<'a> = Vec<Box<dyn ToSql + Send + Sync + 'a>>;
@@ -23,7 +23,7 @@ pub(super) use arrays;
 
 /// A statement whose parameters are the organization, single values, and arrays.
 pub(super) struct Write<'a> {
-    statement: &'a Statement,
+    statement: &'a Query,
     values: Values<'a>,
     arrays: Arrays<'a>,
     /// The table, and the number of rows that must be written.
@@ -31,7 +31,7 @@ pub(super) struct Write<'a> {
 }
 
 impl<'a> Write<'a> {
-    pub(super) fn new(statement: &'a Statement) -> Self {
+    pub(super) fn new(statement: &'a Query) -> Self {
         Self { statement, values: Vec::new(), arrays: Vec::new(), expected: None }
     }
 
