@@ -266,7 +266,8 @@ create table enroll.runs (
 
 create index runs_of_contact on enroll.runs (organization_id, contact_id, sequence_id);
 -- A page of a list merges the rows of its statuses, each in the order of one of these indexes: for one sequence, or for all.
-create index runs_of_sequence on enroll.runs (organization_id, sequence_id, status, started_at, id);
+-- The status comes before the sequence: otherwise PostgreSQL would read all runs of a sequence to find those of a contact in it.
+create index runs_of_sequence on enroll.runs (organization_id, status, sequence_id, started_at, id);
 create index runs_listed on enroll.runs (organization_id, status, started_at, id);
 
 create table enroll.step_contacts (
