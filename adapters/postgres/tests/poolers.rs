@@ -21,7 +21,7 @@ use enroll_postgres::{
     ConnectOptions, PostgresClient, PostgresError, PostgresRepository, PostgresTransaction, TlsVersion, migrate,
     needs_postgres, seed,
 };
-use support::{RUNTIME, Request, block_on, body, connect, database, postgres_error, until_session_ended};
+use support::{Request, block_on, body, connect, database, postgres_error, until_session_ended};
 
 /// Each transaction gets a new connection of the server, so that anything left in a session is lost.
 const TRANSACTIONS: &[(&str, &str)] = &[("pool_mode", "transaction"), ("server_lifetime", "0")];
@@ -46,7 +46,7 @@ async fn transaction_options(url: &str) -> ConnectOptions {
 
 /// Declares a fixture whose repositories connect through a pooler, and runs the suites with it.
 macro_rules! conformance_through {
-    ($module:ident, $options:path) => {
+    ($module:ident, $pooler:ident, $options:path) => {
         mod $module {
             use super::*;
 
@@ -63,8 +63,7 @@ macro_rules! conformance_through {
 
                 async fn open(&self) -> PostgresClient {
                     let options = $options(&self.url).await;
-                    let client = RUNTIME.spawn(async move { options.connect().await.map(|client| (client, options)) });
-                    let (client, options) = client.await.unwrap().unwrap();
+                    let client = connect(&$pooler.address(&self.url)).await;
                     PostgresClient::new(client).with_prepared_statements(options.prepared_statements())
                 }
 
@@ -107,8 +106,8 @@ macro_rules! conformance_through {
     };
 }
 
-conformance_through!(session_mode, session_options);
-conformance_through!(transaction_mode, transaction_options);
+conformance_through!(session_mode, SESSION_POOLER, session_options);
+conformance_through!(transaction_mode, TRANSACTION_POOLER, transaction_options);
 
 /// A repository in transaction mode, on a database with the seed.
 async fn repository(url: &str, connections: usize) -> PostgresRepository {

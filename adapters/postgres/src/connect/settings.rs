@@ -94,8 +94,12 @@ impl Settings {
         });
         let is_local = config.get_hosts().iter().all(is_socket);
         let tls = tls.filter(|_| !is_local);
-        if tls.is_none() {
-            config.ssl_mode(DriverMode::Disable);
+        match &tls {
+            None => {
+                config.ssl_mode(DriverMode::Disable);
+            }
+            Some(tls) if !cfg!(feature = "tls") => return Err(TlsError::NotBuilt { mode: tls.mode.as_str() }.into()),
+            Some(_) => {}
         }
         Ok(Self { config, tls, prepared_statements, notes: values.notes })
     }
@@ -216,9 +220,6 @@ impl Values {
         }
         if mode == SslMode::Disable || (!cfg!(feature = "tls") && mode == SslMode::Prefer) {
             return Ok(None);
-        }
-        if !cfg!(feature = "tls") {
-            return Err(TlsError::NotBuilt { mode: mode.as_str() }.into());
         }
         Ok(Some(TlsSettings { mode, root, client, only_newest: only_newest.unwrap_or(false), is_direct }))
     }
