@@ -22,13 +22,11 @@ use enroll::{AsyncInbox, ContactId, EnrollmentId, EnrollmentState, RepositoryErr
 
 use super::App;
 use super::cursor::{ListPage, Scope};
-use super::docs::{
-    CodedDoc, CommonErrors, CountsDoc, CursorDoc, InspectionDoc, ListDispositionDoc, ListReasonDoc, PaginationDoc,
-    RateLimited, UploadTagDoc,
-};
+use super::docs::{CodedDoc, CommonErrors, CountsDoc, CursorDoc, PaginationDoc, RateLimited, UploadTagDoc};
 use super::enrollments::{Data, EnrollmentSummary, parse_id};
 use super::errors::{ApiError, ErrorBody};
 use super::limits::Streamed;
+use super::list_docs::{InspectionDoc, ListDispositionDoc, ListReasonDoc};
 use super::query::Parameters;
 use crate::audit::{self, Action};
 use crate::causes;

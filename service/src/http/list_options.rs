@@ -10,8 +10,9 @@ use enroll::request::{CustomData, VoiceOptions};
 use enroll::{CallFlowId, CustomObjectId, StepId, Timestamp};
 use enroll_import::{DateFormat, Delimiter, Edit, Mapping, Options};
 
-use super::docs::{EditDoc, ResourceDoc};
+use super::docs::ResourceDoc;
 use super::errors::{ApiError, ErrorItem};
+use super::list_docs::EditDoc;
 use crate::input::pointer;
 use crate::list_request::ListRequestOptions;
 

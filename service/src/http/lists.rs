@@ -14,14 +14,14 @@ use std::sync::atomic::AtomicU64;
 use utoipa::ToSchema;
 
 use super::body::MAX_BODY;
-use super::docs::{
-    CommonErrors, InspectedListDoc, ListPreviewDoc, ListReasonDoc, PaginationDoc, PreviewDispositionDoc, PreviewJobDoc,
-    PreviewStartedDoc, RateLimited, UploadDoc,
-};
+use super::docs::{CommonErrors, PaginationDoc, RateLimited};
 use super::enrollments::{Data, idempotency_key, parse_id};
 use super::errors::{ApiError, ErrorBody};
 use super::list::UploadedList;
 use super::list_accept::{self, AcceptedList};
+use super::list_docs::{
+    InspectedListDoc, ListPreviewDoc, ListReasonDoc, PreviewDispositionDoc, PreviewJobDoc, PreviewStartedDoc, UploadDoc,
+};
 use super::list_preview::{ListPreview, Pace, RowFilter, dispositions_of_rows, reasons_of_rows};
 use super::previews::{PreviewJob, Previews};
 use super::query::Parameters;

@@ -15,6 +15,7 @@ pub(crate) mod health;
 pub(crate) mod limits;
 mod list;
 mod list_accept;
+mod list_docs;
 mod list_errors;
 mod list_history;
 mod list_options;
