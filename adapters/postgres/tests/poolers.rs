@@ -3,8 +3,8 @@
 
 #[path = "support/certificates.rs"]
 mod certificates;
-#[path = "../../../tests/row_counts/mod.rs"]
-mod row_counts;
+#[path = "support/dump.rs"]
+mod dump;
 mod support;
 
 use std::sync::LazyLock;
@@ -33,12 +33,12 @@ static SESSION_POOLER: LazyLock<Pooler> =
 static TRANSACTION_POOLER: LazyLock<Pooler> = LazyLock::new(|| Pooler::start(Server::shared(), TRANSACTIONS, &[]));
 
 /// Prepared statements, and a connection of the server for each session.
-async fn session_options(url: &str) -> ConnectOptions {
+fn session_options(url: &str) -> ConnectOptions {
     ConnectOptions::from_address(&SESSION_POOLER.address(url)).unwrap()
 }
 
 /// No prepared statements, and a connection of the server for each transaction.
-async fn transaction_options(url: &str) -> ConnectOptions {
+fn transaction_options(url: &str) -> ConnectOptions {
     let address = TRANSACTION_POOLER.address(url);
     let join = if address.contains('?') { '&' } else { '?' };
     ConnectOptions::from_address(&format!("{address}{join}pgbouncer=true")).unwrap()
@@ -62,7 +62,7 @@ macro_rules! conformance_through {
                 }
 
                 async fn open(&self) -> PostgresClient {
-                    let options = $options(&self.url).await;
+                    let options = $options(&self.url);
                     let client = connect(&$pooler.address(&self.url)).await;
                     PostgresClient::new(client).with_prepared_statements(options.prepared_statements())
                 }
@@ -76,10 +76,7 @@ macro_rules! conformance_through {
                 }
 
                 async fn dump(&self, organization_id: OrganizationId) -> Seed {
-                    let mut client = connect(&self.url).await;
-                    let wrong = client.query(&row_counts::wrong_counts("postgres"), &[]).await.unwrap();
-                    assert!(wrong.is_empty(), "the counts of rows are right: {wrong:?}");
-                    seed::dump(&mut client, organization_id).await.unwrap()
+                    dump::dump(&self.url, organization_id).await
                 }
             }
 
@@ -87,7 +84,7 @@ macro_rules! conformance_through {
                 async fn remove_failed_commands(&self) {
                     let mut retention = Retention::keep();
                     retention.failed = Some(Duration::ZERO);
-                    let mut repository = PostgresRepository::with_options(&$options(&self.url).await, 1).unwrap();
+                    let mut repository = PostgresRepository::with_options(&$options(&self.url), 1).unwrap();
                     repository.remove_expired(&retention).await.unwrap();
                 }
             }
@@ -110,8 +107,8 @@ conformance_through!(session_mode, SESSION_POOLER, session_options);
 conformance_through!(transaction_mode, TRANSACTION_POOLER, transaction_options);
 
 /// A repository in transaction mode, on a database with the seed.
-async fn repository(url: &str, connections: usize) -> PostgresRepository {
-    PostgresRepository::with_options(&transaction_options(url).await, connections).unwrap()
+fn repository(url: &str, connections: usize) -> PostgresRepository {
+    PostgresRepository::with_options(&transaction_options(url), connections).unwrap()
 }
 
 #[test]
@@ -148,7 +145,7 @@ fn many_calls_share_the_connections_of_a_pooler_and_leave_nothing_in_them() {
 fn a_host_enrolls_in_its_own_transaction_through_a_pooler() {
     block_on(async {
         let url = database().await;
-        let shared = repository(&url, 2).await;
+        let shared = repository(&url, 2);
         for n in 1..=6 {
             let mut client = shared.pool().get().await.unwrap();
             let statements = shared.statements(&client).await.unwrap();
@@ -172,7 +169,7 @@ fn a_host_enrolls_in_its_own_transaction_through_a_pooler() {
 fn several_processes_migrate_an_empty_database_through_a_pooler() {
     block_on(async {
         let url = Server::shared().empty_database("through_a_pooler").await.unwrap();
-        let options = transaction_options(&url).await;
+        let options = transaction_options(&url);
         let migrations = (0..4).map(|_| {
             let options = options.clone();
             tokio::spawn(async move { migrate(&mut options.connect().await?).await })
@@ -192,7 +189,7 @@ fn a_dropped_call_is_cancelled_through_a_pooler() {
         let (mut blocker, observer) = (connect(&url).await, connect(&url).await);
         let lock = blocker.transaction().await.unwrap();
         lock.batch_execute("lock table enroll.contacts in access exclusive mode").await.unwrap();
-        for options in [session_options(&url).await, transaction_options(&url).await] {
+        for options in [session_options(&url), transaction_options(&url)] {
             let host = PostgresRepository::with_options(&options, 1).unwrap();
             let waiting = "select coalesce(min(pid), 0) from pg_stat_activity
                 where wait_event_type = 'Lock' and query like '%enroll.contacts%' and datname = current_database()";
@@ -309,7 +306,7 @@ fn a_connection_through_a_pooler_says_what_it_is() {
         let mut repository = PostgresRepository::with_options(&options, 2).unwrap();
         assert_eq!(Request::new(1, &body(0, 3)).enroll(&mut repository).await.unwrap().counts().added, 3);
 
-        assert!(session_options(&url).await.inspect().await.unwrap().has_pooler);
+        assert!(session_options(&url).inspect().await.unwrap().has_pooler);
         assert!(!ConnectOptions::from_address(&url).unwrap().inspect().await.unwrap().has_pooler);
     });
 }
