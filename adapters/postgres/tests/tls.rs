@@ -189,6 +189,30 @@ fn a_client_is_known_by_its_certificate() {
     });
 }
 
+/// As `openssl x509 -req` makes it without `-extfile`, such as in the documentation of PostgreSQL:
+/// `openssl x509 -req -in client.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out client.crt`. These files are valid until 2120.
+#[test]
+#[ignore = needs_postgres!()]
+fn a_client_can_have_a_certificate_of_version_1() {
+    block_on(async {
+        let authority = Authority::new("Test authority");
+        let hba = "hostnossl postgres postgres 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 cert\n";
+        let certificate = authority.server(&["localhost"]);
+        let files = [
+            ("server.crt", &*certificate.certificate),
+            ("server.key", &*certificate.key),
+            ("ca.crt", include_str!("support/version_1/ca.crt")),
+            ("pg_hba.conf", hba),
+        ];
+        let server = Server::start_with_files(&[("ssl", "on"), ("ssl_ca_file", "ca.crt")], &files);
+        let server = TlsServer { server, files: tempfile::tempdir().unwrap() };
+        let certificate = server.file("client.crt", include_str!("support/version_1/client.crt"));
+        let key = server.file("client.key", include_str!("support/version_1/client.key"));
+        let parameters = format!("sslmode=require&sslcert={certificate}&sslkey={key}");
+        assert!(version_of(&server.address("postgres", "localhost", &parameters)).await.unwrap().is_some());
+    });
+}
+
 #[test]
 #[ignore = needs_postgres!()]
 fn a_server_without_tls_is_refused_if_the_mode_needs_it() {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fs, io};
 
 /// The environment of a process.
 pub(super) struct Environment {
@@ -53,10 +53,10 @@ pub(super) const SOCKET_FOLDERS: [&str; 3] = ["/run/postgresql", "/var/run/postg
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PasswordFile {
     Password(String),
-    /// It has no line for the connection, or does not exist.
+    /// It has no line for the connection.
     None,
-    /// Others can read it, so `libpq` does not use it either.
-    Readable,
+    /// It cannot be used, for a reason.
+    Unusable(String),
 }
 
 /// A connection that a line of a password file can be for.
@@ -69,61 +69,73 @@ pub(super) struct Login<'a> {
 
 /// Looks up a password in a file with lines of `host:port:database:user:password`.
 pub(super) fn password(path: &Path, login: &Login<'_>) -> PasswordFile {
-    if !path.is_file() {
-        return PasswordFile::None;
+    let unusable = |e: io::Error| PasswordFile::Unusable(format!("cannot be read: {e}"));
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => return PasswordFile::None,
+        Ok(metadata) if !is_private(&metadata) => {
+            return PasswordFile::Unusable("is not used: others can read it; run `chmod 600` on it".to_owned());
+        }
+        Ok(_) => {}
+        Err(e) => return unusable(e),
     }
-    if !is_private(path) {
-        return PasswordFile::Readable;
-    }
-    let lines = fs::read_to_string(path).unwrap_or_default();
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) => return unusable(e),
+    };
+    // A comment can have another encoding.
+    let lines = String::from_utf8_lossy(&bytes);
     // A socket in a standard folder has the host `localhost`.
     let host = if SOCKET_FOLDERS.contains(&login.host) { "localhost" } else { login.host };
     let fields = [host, login.port, login.database, login.user];
-    let password = lines.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let mut of_line = fields_of(line);
-        let is_match = fields.iter().all(|field| of_line.next().is_some_and(|of| of.is_any || of.text == *field));
-        of_line.next().filter(|_| is_match).map(|field| field.text)
-    });
+    let password = lines
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .find_map(|line| fields.iter().try_fold(line, |rest, value| after_field(rest, value)).map(unescaped));
     password.filter(|password| !password.is_empty()).map_or(PasswordFile::None, PasswordFile::Password)
 }
 
-struct Field {
-    text: String,
-    /// True for an unescaped `*`.
-    is_any: bool,
-}
-
-/// Splits a line at its colons. A backslash escapes the next character.
-fn fields_of(line: &str) -> impl Iterator<Item = Field> {
-    let mut rest = Some(line);
-    std::iter::from_fn(move || {
-        let line = rest.take()?;
-        let (mut text, mut characters) = (String::new(), line.chars());
-        let is_any = line == "*" || line.starts_with("*:");
-        while let Some(character) = characters.next() {
-            match character {
-                '\\' => text.extend(characters.next()),
-                ':' => {
-                    rest = Some(characters.as_str());
-                    break;
-                }
-                character => text.push(character),
-            }
+/// Returns what follows the first field of a line, if the field is `*` or has the value. A backslash escapes the next
+/// character. As in `libpq`, a colon of the value can be unescaped: `::1`.
+fn after_field<'l>(line: &'l str, value: &str) -> Option<&'l str> {
+    if let Some(rest) = line.strip_prefix("*:") {
+        return Some(rest);
+    }
+    let (mut line, mut value) = (line.chars(), value.chars());
+    loop {
+        match (line.next()?, value.next()) {
+            (':', None) => return Some(line.as_str()),
+            ('\\', expected) if expected != line.next() => return None,
+            ('\\', _) => {}
+            (character, expected) if expected != Some(character) => return None,
+            _ => {}
         }
-        Some(Field { text, is_any })
-    })
+    }
 }
 
-/// Returns true if only the owner can use the file.
+/// Returns a password up to its first colon that is not escaped.
+fn unescaped(password: &str) -> String {
+    let (mut text, mut characters) = (String::new(), password.chars());
+    while let Some(character) = characters.next().filter(|character| *character != ':') {
+        text.extend(if character == '\\' { characters.next() } else { Some(character) });
+    }
+    text
+}
+
+/// Returns true if only the owner can use a file with a secret. The group can read a file of root, as `libpq` allows it for
+/// keys: systemd and Kubernetes give a process such files.
 #[cfg(unix)]
-pub(super) fn is_private(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    let of_others = |metadata: fs::Metadata| metadata.permissions().mode() & 0o077;
-    fs::metadata(path).map(of_others).is_ok_and(|others| others == 0)
+pub(super) fn is_private(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    is_private_mode(metadata.uid(), metadata.mode())
+}
+
+#[cfg(unix)]
+fn is_private_mode(owner: u32, mode: u32) -> bool {
+    mode & if owner == 0 { 0o037 } else { 0o077 } == 0
 }
 
 #[cfg(not(unix))]
-pub(super) fn is_private(_path: &Path) -> bool {
+pub(super) fn is_private(_metadata: &fs::Metadata) -> bool {
     true
 }
 
@@ -137,12 +149,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".pgpass");
         let of = |host, port, database, user| password(&path, &Login { host, port, database, user });
-        assert_eq!(of("h", "5432", "app", "ann"), PasswordFile::None);
+        let absent = PasswordFile::Unusable("cannot be read: No such file or directory (os error 2)".to_owned());
+        assert_eq!(of("h", "5432", "app", "ann"), absent);
         let lines = "# h:5432:app:ann:comment\nh:5432:other:ann:one\nh:5432:app:ann:t\\:w\\\\o\n\
-            localhost:*:*:ann:socket\n\\*:1:*:*:star\n*:9:*:*:\n*:*:app:bea:all\n";
-        fs::write(&path, lines).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(of("h", "5432", "app", "ann"), PasswordFile::Readable);
+            localhost:*:*:ann:socket\n\\*:1:*:*:star\n*:9:*:*:\n*:*:app:bea:all\n\
+            ::1:5432:app:ann:IPv6\n\\:\\:1:5433:app:ann:IPv6:not this\n";
+        // A comment in another encoding.
+        fs::write(&path, [&b"# M\xfcller\n"[..], lines.as_bytes()].concat()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(
+            matches!(of("h", "5432", "app", "ann"), PasswordFile::Unusable(reason) if reason.contains("others can read it"))
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         for (host, port, database, user, expected) in [
             ("h", "5432", "other", "ann", "one"),
@@ -151,6 +168,8 @@ mod tests {
             ("localhost", "7", "x", "ann", "socket"),
             ("*", "1", "x", "y", "star"),
             ("z", "5", "app", "bea", "all"),
+            ("::1", "5432", "app", "ann", "IPv6"),
+            ("::1", "5433", "app", "ann", "IPv6"),
         ] {
             assert_eq!(of(host, port, database, user), PasswordFile::Password(expected.to_owned()), "{host} {user}");
         }
@@ -158,6 +177,16 @@ mod tests {
             [("z", "1", "x", "y"), ("z", "9", "x", "y"), ("/srv/sockets", "7", "x", "ann")]
         {
             assert_eq!(of(host, port, database, user), PasswordFile::None, "{host} {user}");
+        }
+    }
+
+    #[test]
+    fn the_group_can_read_a_secret_of_root_only() {
+        for (owner, mode) in [(0, 0o400), (0, 0o440), (0, 0o640), (1000, 0o400), (1000, 0o600)] {
+            assert!(is_private_mode(owner, mode), "{owner} {mode:o}");
+        }
+        for (owner, mode) in [(0, 0o444), (0, 0o660), (0, 0o604), (1000, 0o440), (1000, 0o640), (1000, 0o604)] {
+            assert!(!is_private_mode(owner, mode), "{owner} {mode:o}");
         }
     }
 }

@@ -48,7 +48,7 @@ const PARAMETERS: &[(&str, Use)] = &[
     ("keepalives_idle", Use::Driver(SECONDS)),
     ("keepalives_interval", Use::Driver(SECONDS)),
     ("keepalives_count", Use::Own),
-    ("target_session_attrs", Use::Driver("`any`, `read-write` or `read-only`")),
+    ("target_session_attrs", Use::Driver("`any`, `primary`, `read-write` or `read-only`")),
     ("load_balance_hosts", Use::Driver("`disable` or `random`")),
     ("channel_binding", Use::Driver("`disable`, `prefer` or `require`")),
     ("sslmode", Use::Own),
@@ -72,6 +72,7 @@ const PARAMETERS: &[(&str, Use)] = &[
     ("ssl_max_protocol_version", Use::Unsupported("the newest version of both sides is used; remove it")),
     ("require_auth", Use::Unsupported("use `channel_binding=require`, or `sslmode=verify-full`")),
     ("requirepeer", Use::Unsupported("use a folder of sockets that only the server can write to")),
+    ("requiressl", Use::Unsupported("use `sslmode=require`")),
     ("replication", Use::Unsupported("a replication connection cannot store enrollments; remove it")),
     // No effect: neither compression nor GSSAPI is ever used, and the name of a host is always sent.
     ("sslcompression", Use::Ignored),
@@ -94,6 +95,7 @@ const PARAMETERS: &[(&str, Use)] = &[
     ("socket_timeout", Use::Ignored),
     ("sslaccept", Use::Ignored),
     ("supa", Use::Ignored),
+    ("uselibpqcompat", Use::Ignored),
     ("workaround", Use::Ignored),
 ];
 
@@ -112,6 +114,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("PGLOADBALANCEHOSTS", "load_balance_hosts"),
     ("PGCHANNELBINDING", "channel_binding"),
     ("PGSSLMODE", "sslmode"),
+    ("PGREQUIRESSL", "requiressl"),
     ("PGSSLNEGOTIATION", "sslnegotiation"),
     ("PGSSLROOTCERT", "sslrootcert"),
     ("PGSSLCERT", "sslcert"),

@@ -76,23 +76,36 @@ impl Settings {
     pub(super) fn read(address: &str, environment: Option<&Environment>) -> Result<Self, PostgresError> {
         let mut values = Values::default();
         values.add_address(address)?;
-        if let Some(environment) = environment {
-            values.add_environment(environment)?;
-        }
+        let variables = environment.map_or(Ok(Variables::new()), |environment| values.add_environment(environment))?;
+        Self::of_values(values, environment).map_err(|error| match error {
+            PostgresError::Address(AddressError::Value { parameter, expected }) => {
+                let parameter = variables.get(parameter).copied().unwrap_or(parameter);
+                AddressError::Value { parameter, expected }.into()
+            }
+            error => error,
+        })
+    }
+
+    fn of_values(mut values: Values, environment: Option<&Environment>) -> Result<Self, PostgresError> {
         let prepared_statements = values.prepared_statements()?;
         let has_encoding = values.take("client_encoding").is_none_or(|encoding| is_utf8(&encoding));
         if !has_encoding {
             return Err(invalid("client_encoding", "`UTF8`").into());
         }
-        let tls = values.tls(environment)?;
+        let tls = values.tls(environment);
         let mut config = values.config()?;
+        let is_local = config.get_hosts().iter().all(is_socket);
+        let tls = match tls {
+            // As in `libpq`, a local server needs no authority: `PGSSLMODE` is for the others.
+            Err(PostgresError::Tls(_)) if is_local => None,
+            tls => tls?,
+        };
         check_sockets(&config, tls.as_ref())?;
         config.ssl_mode(match &tls {
             None => DriverMode::Disable,
             Some(tls) if tls.mode == SslMode::Prefer => DriverMode::Prefer,
             Some(_) => DriverMode::Require,
         });
-        let is_local = config.get_hosts().iter().all(is_socket);
         let tls = tls.filter(|_| !is_local);
         match &tls {
             None => {
@@ -104,6 +117,9 @@ impl Settings {
         Ok(Self { config, tls, prepared_statements, notes: values.notes })
     }
 }
+
+/// The environment variables of parameters.
+type Variables = BTreeMap<&'static str, &'static str>;
 
 /// The values of the parameters by name.
 #[derive(Default)]
@@ -136,8 +152,9 @@ impl Values {
         Ok(())
     }
 
-    /// Adds what the address does not set.
-    fn add_environment(&mut self, environment: &Environment) -> Result<(), AddressError> {
+    /// Adds what the address does not set. Returns the variables that were used, by their parameters.
+    fn add_environment(&mut self, environment: &Environment) -> Result<Variables, AddressError> {
+        let mut variables = Variables::new();
         let has_host = self.values.contains_key("host");
         for (variable, name) in parameters::variables() {
             // An address of another host than the one of the URL would be of no use.
@@ -149,6 +166,7 @@ impl Values {
                 return Err(AddressError::Unsupported { parameter: variable, remedy });
             }
             self.values.insert(name, value);
+            variables.insert(name, variable);
         }
         if !self.values.contains_key("user") {
             let user = environment.user.clone().ok_or(AddressError::NoUser)?;
@@ -159,10 +177,11 @@ impl Values {
             self.values.insert("host", host);
         }
         if !self.values.contains_key("passfile") && !self.values.contains_key("password") {
-            let file = environment.home.as_ref().map(|home| home.join(".pgpass"));
+            // One that the address or the environment names should exist.
+            let file = environment.home.as_ref().map(|home| home.join(".pgpass")).filter(|path| path.exists());
             self.values.extend(file.and_then(|path| Some(("passfile", path.to_str()?.to_owned()))));
         }
-        Ok(())
+        Ok(variables)
     }
 
     fn take(&mut self, name: &str) -> Option<String> {
@@ -242,6 +261,10 @@ impl Values {
         let user_timeout = self.take_number("tcp_user_timeout", "a number of milliseconds")?;
         let retries = self.take_number("keepalives_count", "a number")?;
         let pass_file = self.take("passfile").map(PathBuf::from);
+        if let Some(wanted) = self.values.get_mut("target_session_attrs").filter(|wanted| *wanted == "primary") {
+            // The driver does not know the word. A primary that is read-only is of no use.
+            "read-write".clone_into(wanted);
+        }
         let mut list = String::new();
         for (name, value) in &self.values {
             let (name, Use::Driver(expected)) = parameters::find(name).unwrap_or((name, Use::Own)) else { continue };
@@ -286,9 +309,8 @@ impl Values {
                     return;
                 }
                 PasswordFile::None => {}
-                PasswordFile::Readable => {
-                    let note = "is not used: others can read it; run `chmod 600` on it";
-                    self.notes.push(format!("the password file {} {note}", path.display()));
+                PasswordFile::Unusable(reason) => {
+                    self.notes.push(format!("the password file {} {reason}", path.display()));
                     return;
                 }
             }
@@ -404,6 +426,8 @@ mod tests {
         assert_eq!((config.get_password(), config.get_application_name()), (Some(&b"one"[..]), Some("x")));
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)));
 
+        let primary = read("postgres://h/app?target_session_attrs=primary").unwrap().config;
+        assert_eq!(primary.get_target_session_attrs(), tokio_postgres::config::TargetSessionAttrs::ReadWrite);
         let alone = read("postgres://h/app").unwrap().config;
         assert_eq!((alone.get_user(), alone.get_password()), (None, None));
         assert_eq!(alone.get_application_name(), Some("enroll"));
@@ -418,6 +442,10 @@ mod tests {
         let socket = Settings::read("postgres:///app?host=/srv/sockets&sslmode=require", None).unwrap();
         assert!(matches!(&socket.config.get_hosts()[0], Host::Unix(path) if path == "/srv/sockets"));
         assert!(socket.tls.is_none(), "a socket is never encrypted");
+        // Without an authority, which other servers need.
+        let variables = &[("PGSSLMODE", "verify-full"), ("PGHOST", "/srv/sockets")];
+        let environment = Environment::of_test(variables, home.path());
+        assert!(Settings::read("postgres:///app", Some(&environment)).unwrap().tls.is_none());
     }
 
     #[cfg(unix)]
@@ -439,6 +467,11 @@ mod tests {
         assert_eq!(read("postgres://ann:own@h2/app").config.get_password(), Some(&b"own"[..]));
         let named = format!("postgres://ann@h2/app?passfile={}", path.display());
         assert_eq!(Settings::read(&named, None).unwrap().config.get_password(), Some(&b"secret"[..]));
+        let absent = Settings::read("postgres://ann@h2/app?passfile=/no/such", None).unwrap();
+        assert!(absent.notes[0].starts_with("the password file /no/such cannot be read: "), "{:?}", absent.notes);
+        let empty = tempfile::tempdir().unwrap();
+        let without_file = Settings::read("postgres://h2/app", Some(&Environment::of_test(&[], empty.path()))).unwrap();
+        assert_eq!(without_file.notes, Vec::<String>::new());
     }
 
     #[test]
@@ -466,7 +499,7 @@ mod tests {
         for (address, part) in [
             ("postgres://h?sllmode=require", "the unknown parameter `sllmode`; known are `host`, `hostaddr`, `port`"),
             ("postgres://h?sslmode=on", "`sslmode` is not valid: use `disable`, `prefer`, `require`, `verify-ca`"),
-            ("postgres://h?target_session_attrs=primary", "use `any`, `read-write` or `read-only`"),
+            ("postgres://h?target_session_attrs=standby", "use `any`, `primary`, `read-write` or `read-only`"),
             ("postgres://h:99999/app", "`port` is not valid: use numbers from 1 to 65535"),
             ("postgres://h?pgbouncer=yes", "`pgbouncer` is not valid: use `true` or `false`"),
             ("postgres://h?client_encoding=latin1", "`client_encoding` is not valid: use `UTF8`"),
@@ -485,6 +518,18 @@ mod tests {
         let environment = Environment::of_test(&[("PGSERVICE", "app")], home.path());
         let error = Settings::read("postgres://h", Some(&environment)).err().unwrap().to_string();
         assert!(error.starts_with("`PGSERVICE` is not supported"), "{error}");
+        let environment = Environment::of_test(&[("PGREQUIRESSL", "1")], home.path());
+        let error = Settings::read("postgres://h", Some(&environment)).err().unwrap().to_string();
+        assert_eq!(error, "`PGREQUIRESSL` is not supported: use `sslmode=require`");
+        for (variables, variable) in [
+            (&[("PGSSLMODE", "on")], "PGSSLMODE"),
+            (&[("PGPORT", "none")], "PGPORT"),
+            (&[("PGCONNECT_TIMEOUT", "soon")], "PGCONNECT_TIMEOUT"),
+        ] {
+            let environment = Environment::of_test(variables, home.path());
+            let error = Settings::read("postgres://h", Some(&environment)).err().unwrap().to_string();
+            assert!(error.starts_with(&format!("the value of `{variable}` is not valid: use ")), "{error}");
+        }
     }
 
     #[cfg(feature = "tls")]

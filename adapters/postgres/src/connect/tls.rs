@@ -6,9 +6,11 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore,
+    SignatureScheme,
 };
 use std::fmt;
 use std::io;
@@ -45,9 +47,8 @@ impl Connector {
         let mut config = match &settings.client {
             None => builder.with_no_client_auth(),
             Some(files) => {
-                let (chain, key) = client_certificate(files)?;
-                let config = builder.with_client_auth_cert(chain, key);
-                config.map_err(|e| file_error("sslkey", &files.key, FileProblem::Key(e.to_string())))?
+                let client = client_certificate(files, &verifier.provider)?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(client)))
             }
         };
         if settings.is_direct {
@@ -185,16 +186,24 @@ fn roots(root: &Root) -> Result<Roots, TlsError> {
     Ok(Roots { store, pinned })
 }
 
-fn client_certificate(files: &ClientFiles) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+fn client_certificate(files: &ClientFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let chain = certificates("sslcert", &files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| match e {
         rustls::pki_types::pem::Error::Io(e) => file_error("sslkey", &files.key, FileProblem::Read(e)),
         _ => file_error("sslkey", &files.key, FileProblem::NoKey),
     })?;
-    if !is_private(&files.key) && !is_of_root(&files.key) {
+    let is_private = std::fs::metadata(&files.key).is_ok_and(|metadata| is_private(&metadata));
+    if !is_private {
         return Err(file_error("sslkey", &files.key, FileProblem::Permissions));
     }
-    Ok((chain, key))
+    let failed = |e: Error| file_error("sslkey", &files.key, FileProblem::Key(e.to_string()));
+    let client = CertifiedKey::new(chain, provider.key_provider.load_private_key(key).map_err(failed)?);
+    match client.keys_match() {
+        // A certificate of version 1, as `openssl x509 -req` makes it without extensions: rustls cannot read it to compare,
+        // but the server accepts it.
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown) | Error::InvalidCertificate(_)) => Ok(client),
+        Err(e) => Err(failed(e)),
+    }
 }
 
 fn certificates(parameter: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -208,19 +217,6 @@ fn certificates(parameter: &'static str, path: &Path) -> Result<Vec<CertificateD
         return Err(file_error(parameter, path, FileProblem::NoCertificate));
     }
     Ok(certificates)
-}
-
-/// Returns true if the file belongs to root, and only root and its group can use it. A system's key is kept so.
-#[cfg(unix)]
-fn is_of_root(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let of_root = |metadata: std::fs::Metadata| (metadata.uid(), metadata.mode() & 0o037);
-    std::fs::metadata(path).map(of_root).is_ok_and(|owner| owner == (0, 0))
-}
-
-#[cfg(not(unix))]
-fn is_of_root(_path: &Path) -> bool {
-    true
 }
 
 fn file_error(parameter: &'static str, path: &Path, problem: FileProblem) -> TlsError {
