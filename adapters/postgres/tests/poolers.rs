@@ -311,6 +311,21 @@ fn a_connection_through_a_pooler_says_what_it_is() {
     });
 }
 
+#[test]
+#[ignore = needs_postgres!()]
+fn a_server_without_a_free_connection_is_not_a_pooler() {
+    block_on(async {
+        let url = database().await;
+        let role = format!("one_connection_{}", std::process::id());
+        let client = connect(&url).await;
+        client.batch_execute(&format!("create role {role} login connection limit 1")).await.unwrap();
+        let options = ConnectOptions::from_address(&format!("{}&user={role}", with_question_mark(&url))).unwrap();
+        let error = options.inspect().await.unwrap_err();
+        assert!(matches!(error, PostgresError::Exhausted(_)), "{error:?}");
+        client.batch_execute(&format!("drop role {role}")).await.unwrap();
+    });
+}
+
 fn with_question_mark(address: &str) -> String {
     if address.contains('?') { address.to_owned() } else { format!("{address}?") }
 }

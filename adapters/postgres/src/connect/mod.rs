@@ -19,6 +19,7 @@ use std::fmt;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Error, NoTls, Socket};
 
@@ -171,6 +172,8 @@ impl ConnectOptions {
             Ok((client, _)) => {
                 client.query_typed_one(&format!("select current_setting('{PROBE}', true)"), &[]).await?.try_get(0)?
             }
+            // This is no answer of a pooler: the server has no connection left.
+            Err(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => return Err(error.into()),
             Err(_) => None::<String>,
         };
         Ok(ConnectionInfo {
