@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use certificates::Authority;
-use enroll_postgres::testing::Server;
+use enroll_postgres::testing::{Pooler, Server};
 use support::{Folder, PostgresClient, empty_postgres, enroll, error_line, path, text};
 
 fn doctor(database: &str, more: &[&str]) -> Output {
@@ -123,6 +123,57 @@ support::on_postgresql! {
         assert!(lines.lines().all(|line| line.starts_with("ok ")), "{lines}");
         assert!(lines.contains("ok       encryption   TLS 1.3\n"), "{lines}");
         assert_check(&address.replace("localhost", "127.0.0.1"), "failed connection", "not valid for `127.0.0.1`");
+    }
+
+    fn a_pooler_that_works_is_ok_and_another_one_says_what_to_set() {
+        let authority = Authority::new("Test authority");
+        let certificate = authority.server(&["localhost", "127.0.0.1"]);
+        let (root, key) = (authority.pem(), &certificate.key);
+        let files = [("server.crt", &*certificate.certificate), ("server.key", key), ("ca.crt", &root)];
+        // The database can only be reached with encryption.
+        let hba = "hostnossl postgres all 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 trust\n";
+        let server = Server::start_with_files(&[("ssl", "on")], &[&files[..], &[("pg_hba.conf", hba)]].concat());
+        PostgresClient::connect(server.url()).execute("create database app");
+        let database = format!("{}/app", server.url().rsplit_once('/').unwrap().0);
+        let folder = Folder::new("doctor-pooler");
+        let root = folder.file("ca.pem", &root);
+        let verified = format!("sslmode=verify-full&sslrootcert={}", path(&root));
+        migrate(&format!("{database}?{verified}"));
+        let tls = [
+            ("client_tls_sslmode", "require"),
+            ("client_tls_cert_file", "server.crt"),
+            ("client_tls_key_file", "server.key"),
+            ("server_tls_sslmode", "verify-full"),
+            ("server_tls_ca_file", "ca.crt"),
+        ];
+        let pooler = |settings: &[(&str, &str)]| Pooler::start(&server, &[&tls[..], settings].concat(), &files);
+        let address = |pooler: &Pooler, parameters: &str| {
+            let address = pooler.address(&database).replace("127.0.0.1", "localhost");
+            format!("{address}?{verified}{parameters}")
+        };
+        let session = pooler(&[("pool_mode", "session")]);
+        let transaction = pooler(&[("pool_mode", "transaction")]);
+        for (address, prepared) in [
+            (address(&session, ""), "it keeps prepared statements"),
+            (address(&transaction, "&prepared_statements=false"), "prepared statements are off"),
+        ] {
+            let lines = text(&doctor(&address, &[]));
+            assert!(lines.lines().all(|line| line.starts_with("ok ")), "{lines}");
+            assert_eq!(lines.lines().count(), 8, "{lines}");
+            for part in ["TLS 1.3; the pooler's connection to the server: TLSv1.3", "one is in between", prepared] {
+                assert!(lines.contains(part), "{part}: {lines}");
+            }
+        }
+
+        let three = [("default_pool_size", "3"), ("min_pool_size", "3"), ("server_round_robin", "1")];
+        let turns = pooler(&[&three[..], &[("pool_mode", "transaction")]].concat());
+        // From the second time on, three connections take turns.
+        for lossy in [&transaction, &turns, &turns, &turns] {
+            assert_check(&address(lossy, ""), "failed pooler", "add `prepared_statements=false` to the address");
+        }
+        let statements = pooler(&[("pool_mode", "statement")]);
+        let address = address(&statements, "&prepared_statements=false");
+        assert_check(&address, "failed pooler", "set `pool_mode` to `transaction` or `session`");
     }
 
     fn a_database_with_a_problem_says_what_to_do() {

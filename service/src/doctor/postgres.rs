@@ -125,7 +125,12 @@ async fn keeps_statements(clients: &[Client]) -> Result<(), Error> {
     for client in [first].into_iter().chain(middle) {
         client.batch_execute("rollback").await?;
     }
-    executed.map(drop)
+    executed?;
+    // A pooler that takes turns (`server_round_robin`) returns to the same connection after the others.
+    for _ in clients {
+        last.query(&statement, &[]).await?;
+    }
+    Ok(())
 }
 
 /// Checks the privileges of the role: on the tables, or to create them. Returns true if it has them.
