@@ -125,6 +125,10 @@ pub(crate) struct WorkArgs {
     pub(crate) retention: RetentionArgs,
     #[command(flatten)]
     pub(crate) migration: MigrationArgs,
+    /// Serve metrics for Prometheus over HTTP at this address, below `/metrics`, such as `0.0.0.0:9464`. Port 0 uses a free
+    /// port. Default: not served.
+    #[arg(long, value_name = "ADDRESS", env = "ENROLL_METRICS_LISTEN")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
 }
 
 /// The option for the tables of a process that runs for long.

@@ -18,6 +18,8 @@ use crate::args::{DatabaseArgs, EnrollmentArgs, Migration, RetryArgs, SubmitArgs
 use crate::audit::{self, Action, AuditRecord};
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, with_handle};
+use crate::http::metrics::Metrics;
+use crate::http::metrics_server::MetricsServer;
 use crate::import_job::{self, ImportJob};
 use crate::list_report::{LISTED, ListReport};
 use crate::people_lists::rows::can_be_fixed;
@@ -25,7 +27,6 @@ use crate::retention::{self, RemovedLists};
 use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
 use crate::work::{Event, Settings};
-use crate::work_metrics::WorkMetrics;
 use crate::{Failure, migrate, print_to_stderr, print_to_stdout};
 use enroll_demo::print;
 
@@ -85,37 +86,52 @@ fn receipt_json(receipt: &Receipt) -> serde_json::Value {
 /// Processes enrollments until Ctrl-C or SIGTERM or, with `--until-empty`, until none waits.
 pub(crate) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
     let name = Database::resolve_name(args.at_database.database.as_deref())?;
-    let settings = Settings {
-        workers: args.workers,
-        attempts: args.attempts,
-        lease: Duration::from_secs(args.lease.into()),
-        until_empty: args.until_empty,
-    };
     if let Migration::Never = args.migration.migrate {
         migrate::check(&name)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::from_error("workers", &e))?;
     let tally = Arc::new(Tally::default());
-    let worked = runtime.block_on(async {
-        let stop = shutdown_signal();
-        let handles = HandleFactory::open(&name, usize::from(settings.workers) + 2)?;
-        let shared = Arc::clone(&tally);
-        let on_event = move |event| shared.record_event(&event);
-        let retention = args.retention.retention();
-        let (wake, metrics) = (Arc::default(), WorkMetrics::default());
-        let working = crate::work::work(&handles, settings, &stop, &wake, &metrics, on_event.clone());
-        if settings.until_empty {
-            let worked = working.await;
-            retention::run(&handles, retention, &on_event).await;
-            return worked;
-        }
-        let retaining = retention::repeat(&handles, retention, stop.clone(), on_event);
-        tokio::join!(working, retaining).0
-    });
+    let worked = runtime.block_on(run_workers(args, &name, &tally));
     let [completed, rejected, failed] = [&tally.completed, &tally.rejected, &tally.failed].map(load);
     print_to_stdout(&format!("{completed} completed, {rejected} rejected, {failed} failed\n"))?;
     worked.map(|()| ExitCode::from(u8::from(failed > 0)))
+}
+
+async fn run_workers(args: &WorkArgs, name: &str, tally: &Arc<Tally>) -> Result<(), Failure> {
+    let stop = shutdown_signal();
+    let settings = Settings {
+        workers: args.workers,
+        attempts: args.attempts,
+        lease: Duration::from_secs(args.lease.into()),
+        until_empty: args.until_empty,
+    };
+    let handles = HandleFactory::open(name, usize::from(settings.workers) + 2)?;
+    let metrics = Arc::new(Metrics::of_workers(handles.connections().is_some()));
+    let server = match args.metrics_listen {
+        Some(address) => Some(MetricsServer::start(address, name, handles.clone(), Arc::clone(&metrics)).await?),
+        None => None,
+    };
+    let (shared, counted) = (Arc::clone(tally), Arc::clone(&metrics));
+    let on_event = move |event| {
+        if let Event::Completed(_, report, took) = &event {
+            counted.record_completed(report, *took);
+        }
+        shared.record_event(&event);
+    };
+    let (retention, wake) = (args.retention.retention(), Arc::default());
+    let working = crate::work::work(&handles, settings, &stop, &wake, &metrics.work, on_event.clone());
+    let worked = if settings.until_empty {
+        let worked = working.await;
+        retention::run(&handles, retention, &on_event).await;
+        worked
+    } else {
+        tokio::join!(working, retention::repeat(&handles, retention, stop.clone(), on_event)).0
+    };
+    match server {
+        Some(server) => worked.and(server.stop().await),
+        None => worked,
+    }
 }
 
 /// The number of enrollments that this process finished, by state.

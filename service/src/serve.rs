@@ -1,34 +1,25 @@
 //! `enroll serve`: the HTTP service, with workers in the same process.
 
-use axum::http::{HeaderName, Request};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use axum::http::HeaderName;
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::block_in_place;
 
 use enroll::inbox::Removed;
 use enroll::{OrganizationId, SequenceId};
 
 use crate::args::ServeArgs;
-use crate::cancel::for_client;
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, HandlePool};
-use crate::http::connections::{ClientAddress, Connections};
-use crate::http::heads::ErrorBodies;
+use crate::http::accept::{Routers, accept_connections};
+use crate::http::connections::Connections;
 use crate::http::health::{self, Probe};
 use crate::http::limits::Limits;
-use crate::http::metrics::{self, Metrics, Queue};
+use crate::http::metrics::{Metrics, Queue};
 use crate::http::previews::Previews;
-use crate::http::write_timeout::WriteTimeout;
 use crate::http::{self, App};
 use crate::keys::{self, RecordedUses};
 use crate::retention::RemovedLists;
@@ -85,9 +76,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
                 Duration::from_secs(args.timeout.into()),
             ),
             readiness: Probe::new(check_factory.clone(), Duration::ZERO, health::check_write),
-            queue: Probe::new(check_factory, metrics::MIN_INTERVAL, Queue::read),
+            queue: Queue::probe(check_factory),
             recorded_uses: RecordedUses::default(),
-            metrics: Metrics::new(factory.connections().is_some()),
+            metrics: Metrics::of_service(factory.connections().is_some()),
             previews: Previews::default(),
             wake: Arc::default(),
         });
@@ -105,7 +96,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             Ok(())
         };
         // In a separate task: a call of SQLite blocks the whole task.
-        let accepting = tokio::spawn(accept_connections(listener, connections(args), Arc::clone(&app), stop.clone()));
+        let routers = Routers { all: http::router(Arc::clone(&app)), checks: http::checks_router(Arc::clone(&app)) };
+        let accepting = accept_connections(listener, connections(args), routers, app.limits.timeout, stop.clone());
+        let accepting = tokio::spawn(accepting);
         let serving = async {
             accepting.await.map_err(|e| Failure::from_error("serve", &e))?;
             app.previews.stop();
@@ -151,71 +144,6 @@ fn connections(args: &ServeArgs) -> Arc<Connections> {
     Connections::new(limit as usize, per_address as usize)
 }
 
-/// Serves connections until `stop` becomes true. Then it accepts no more, and finishes the running requests.
-async fn accept_connections(
-    listener: TcpListener,
-    connections: Arc<Connections>,
-    app: Arc<App>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let request_timeout = app.limits.timeout;
-    let router = http::router(Arc::clone(&app));
-    // The checks are answered while requests use all other connections.
-    let checks_router = http::checks_router(app);
-    let checks = Connections::new(CHECK_CONNECTIONS, CHECK_CONNECTIONS);
-    let graceful = GracefulShutdown::new();
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(request_timeout).max_buf_size(CONNECTION_BUFFER);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.changed() => break,
-        };
-        let (stream, client) = match accepted {
-            Ok((stream, address)) => (stream, ClientAddress::from(address.ip())),
-            Err(e) => {
-                // The usual cause is too many open files. Wait until other connections close.
-                tracing::warn!(error = %e, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let opened = connections.open(client).map(|connection| (connection, &router));
-        let Some((connection, router)) = opened.or_else(|| Some((checks.open(client)?, &checks_router))) else {
-            continue;
-        };
-        let connection = Arc::new(connection);
-        // Send the last packet of a response without delay.
-        drop(stream.set_nodelay(true));
-        let stream = TokioIo::new(ErrorBodies::new(WriteTimeout::new(stream, request_timeout)));
-        let (service, of_request) = (TowerToHyperService::new(router.clone()), Arc::clone(&connection));
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(client);
-            let (response, connection) = (for_client(service.call(request)), Arc::clone(&of_request));
-            async move {
-                connection.set_processing(true);
-                let response = response.await;
-                connection.set_processing(false);
-                response
-            }
-        });
-        let serving = graceful.watch(http.serve_connection(stream, service));
-        tokio::spawn(async move {
-            // An error here means that the client closed the connection, or does not read the response.
-            tokio::select! {
-                ended = serving => drop(ended),
-                () = connection.closed() => {}
-            }
-        });
-    }
-    // Refuse new connections, so that clients use another process.
-    drop(listener);
-    let finished = tokio::time::timeout(request_timeout + Duration::from_secs(1), graceful.shutdown()).await;
-    if finished.is_err() {
-        tracing::warn!("closed connections whose requests exceeded the timeout");
-    }
-}
-
 /// Logs an event of a worker, and counts a completed enrollment.
 fn record_event(app: &App, event: &Event) {
     match event {
@@ -258,12 +186,8 @@ fn record_event(app: &App, event: &Event) {
 const WORK: &str = "enroll::work";
 /// The number of requests that find an API key in the database at a time.
 const KEY_HANDLES: usize = 2;
-/// The longest head of a request, in bytes. Each connection can have a buffer of this size.
-const CONNECTION_BUFFER: usize = 64 << 10;
 /// The limit of open connections, as a multiple of the concurrent requests: idle connections use few resources.
 const CONNECTIONS_PER_REQUEST: u32 = 4;
 const MIN_CONNECTION_LIMIT: u32 = 1024;
-/// The connections above the limit, for checks only.
-const CHECK_CONNECTIONS: usize = 32;
 const TWO_PEOPLE: &str =
     r#"{"to":[{"phone":"+1 415 555 0132","name":"Ann Lee"},{"phone":"+1 415 555 0187","name":"Bo Berg"}]}"#;

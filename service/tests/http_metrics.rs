@@ -3,12 +3,14 @@
 mod support;
 
 use serde_json::json;
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::PostgresClient;
-use support::service::{Service, on_both};
+use support::service::{FIRST, Service, get, on_both};
+use support::{PostgresClient, enroll, text};
 
 fn body(phone: &str) -> serde_json::Value {
     json!({"to": [{"phone": phone}]})
@@ -16,12 +18,32 @@ fn body(phone: &str) -> serde_json::Value {
 
 /// Reads the metrics until they have all lines.
 fn wait_for_lines(service: &Service, lines: &[&str]) -> String {
+    wait_for_lines_at(&service.base, lines)
+}
+
+fn wait_for_lines_at(base: &str, lines: &[&str]) -> String {
     let start = Instant::now();
     loop {
-        let metrics = service.get("/metrics").text;
+        let metrics = get(&format!("{base}/metrics")).text;
         let missing = lines.iter().find(|line| !metrics.lines().any(|has| has == **line));
         let Some(missing) = missing else { return metrics };
         assert!(start.elapsed() < Duration::from_secs(60), "{missing}: {metrics}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sends a request, and waits until the use of its key is recorded, which takes a handle for a moment.
+fn wait_for_recorded_use(service: &Service) {
+    assert_eq!(service.get("/v1/organization").status, 200);
+    let start = Instant::now();
+    loop {
+        let keys = text(&enroll(&["keys", "list", "--database", &service.database, "--organization", FIRST], &[]));
+        // The columns are: id, organization, name, created, expires, last used, revoked.
+        let is_used = |key: &str| key.split_whitespace().nth(5).is_some_and(|used| used.ends_with('Z'));
+        if keys.lines().any(|key| key.contains(FIRST) && is_used(key)) {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{keys}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -68,6 +90,7 @@ fn handles_are_counted_while_requests_wait_for_a_lock(service: &mut Service) {
     let is_postgres = service.database.starts_with("postgres");
     assert_eq!(start.contains("enroll_connections_limit 11\n"), is_postgres, "{start}");
 
+    wait_for_recorded_use(service);
     // One organization can use five of eight handles. The others wait.
     let body = body("+12025550187").to_string();
     let request = service.enroll_head(body.len()) + &body;
@@ -94,7 +117,82 @@ fn handles_are_counted_while_requests_wait_for_a_lock(service: &mut Service) {
     drop(waiting);
 }
 
+/// A process of `enroll work` that serves metrics.
+struct Workers {
+    child: Child,
+    base: String,
+}
+
+impl Workers {
+    fn start(database: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_enroll"))
+            .args(["work", "--database", database, "--metrics-listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = lines.next().unwrap().unwrap();
+        // The process does not wait for a reader.
+        thread::spawn(move || lines.for_each(drop));
+        let base = line.strip_prefix("metrics at ").and_then(|url| url.strip_suffix("/metrics"));
+        let base = base.unwrap_or_else(|| panic!("{line}")).to_owned();
+        Self { child, base }
+    }
+
+    /// Sends SIGTERM. Returns what the process printed at its end.
+    fn terminate(mut self) -> String {
+        assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
+        let mut text = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        text
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+fn a_process_with_workers_only_serves_its_metrics(service: &mut Service) {
+    service.enroll(&body("+12025550187"), &[]).accepted();
+    let workers = Workers::start(&service.database);
+    let metrics = wait_for_lines_at(
+        &workers.base,
+        &[
+            r#"enroll_attempts_total{result="completed"} 1"#,
+            r#"enroll_claims_total{result="claimed"} 1"#,
+            r#"enroll_recipients_total{disposition="added",reason="none"} 1"#,
+            "enroll_enrollment_duration_seconds_count 1",
+            r#"enroll_enrollments{state="completed"} 1"#,
+            "enroll_queue_organizations 0",
+            "enroll_database_up 1",
+            "enroll_workers 2",
+            "enroll_workers_busy 0",
+        ],
+    );
+    assert!(!metrics.contains("enroll_http_") && !metrics.contains("enroll_handles_"), "{metrics}");
+    assert_eq!(metrics.contains("enroll_connections_limit 4\n"), service.database.starts_with("postgres"), "{metrics}");
+    assert_eq!(get(&format!("{}/healthz", workers.base)).status, 200);
+    assert_eq!(get(&format!("{}/v1/contacts", workers.base)).status, 404);
+
+    let address = workers.base.trim_start_matches("http://");
+    let second = enroll(&["work", "--database", &service.database, "--metrics-listen", address], &[]);
+    let error = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(2), "{error}");
+    assert!(error.contains(&format!("error: {address}: Address already in use")), "{error}");
+    let mut stream = TcpStream::connect(address).unwrap();
+    assert_eq!(workers.terminate(), "1 completed, 0 rejected, 0 failed\n");
+    // An idle connection does not keep the process from ending.
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
 on_both! {
+    a_process_with_workers_only_serves_its_metrics with ["--workers", "0"];
     attempts_and_claims_are_counted_by_result with ["--workers", "0"];
     handles_are_counted_while_requests_wait_for_a_lock with ["--workers", "0"];
 }

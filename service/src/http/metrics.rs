@@ -19,13 +19,14 @@ use enroll::{EnrollmentReport, EnrollmentState, RepositoryError, Timestamp};
 
 use super::App;
 use super::errors::ApiError;
-use crate::handles::Handle;
+use super::health::Probe;
+use crate::handles::{Handle, HandleFactory};
 use crate::import_job::current_time;
 use crate::shares::Usage;
 use crate::sql::not_null;
 use crate::work_metrics::WorkMetrics;
 
-/// The metrics of the service.
+/// The metrics of a process.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -96,8 +97,23 @@ struct StateLabels {
 }
 
 impl Metrics {
-    /// `has_connections` is true if the handles take connections from a pool.
-    pub(crate) fn new(has_connections: bool) -> Self {
+    /// Returns the metrics of a process with workers that serves requests. `has_connections` is true if the handles take
+    /// connections from a pool.
+    pub(crate) fn of_service(has_connections: bool) -> Self {
+        let mut metrics = Self::of_workers(has_connections);
+        let registry = &mut metrics.registry;
+        registry.register("enroll_http_requests", "HTTP requests", metrics.requests.clone());
+        let help = "Duration of HTTP requests";
+        registry.register("enroll_http_request_duration_seconds", help, metrics.request_seconds.clone());
+        let UsageGauges { limit, in_use, waiting } = metrics.handles.clone();
+        registry.register("enroll_handles_limit", "Most handles on the database, by pool", limit);
+        registry.register("enroll_handles_in_use", "Handles that a request uses, by pool", in_use);
+        registry.register("enroll_handles_waiting", "Requests that wait for a handle, by pool", waiting);
+        metrics
+    }
+
+    /// Returns the metrics of a process that only has workers.
+    pub(crate) fn of_workers(has_connections: bool) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let mut metrics = Self {
             registry: Registry::default(),
@@ -114,9 +130,6 @@ impl Metrics {
             work: WorkMetrics::default(),
         };
         let registry = &mut metrics.registry;
-        registry.register("enroll_http_requests", "HTTP requests", metrics.requests.clone());
-        let help = "Duration of HTTP requests";
-        registry.register("enroll_http_request_duration_seconds", help, metrics.request_seconds.clone());
         let help = "Recipients processed by this process, by disposition and first reason";
         registry.register("enroll_recipients", help, metrics.recipients.clone());
         let help = "Duration of enrollments processed by this process";
@@ -128,10 +141,6 @@ impl Metrics {
         registry.register("enroll_queue_organizations", help, metrics.queue_organizations.clone());
         let help = "1 if the metrics of the database were read for this answer, 0 if they are older";
         registry.register("enroll_database_up", help, metrics.database_up.clone());
-        let UsageGauges { limit, in_use, waiting } = metrics.handles.clone();
-        registry.register("enroll_handles_limit", "Most handles on the database, by pool", limit);
-        registry.register("enroll_handles_in_use", "Handles that a request uses, by pool", in_use);
-        registry.register("enroll_handles_waiting", "Requests that wait for a handle, by pool", waiting);
         if has_connections {
             let UsageGauges { limit, in_use, waiting } = metrics.connections.clone();
             registry.register("enroll_connections_limit", "Most connections to the database", limit);
@@ -165,12 +174,20 @@ impl Metrics {
         self.queue_organizations.set(queue.organizations);
     }
 
-    fn record_pools(&self, app: &App) {
-        self.handles.set("requests", app.handles.usage());
-        self.handles.set("keys", app.key_handles.usage());
-        if let Some(usage) = app.handles.connections() {
+    /// Returns all metrics. Without the database, those of the database keep their last values.
+    pub(crate) async fn answer(&self, queue: &Probe<Queue>, connections: Option<Usage>) -> Result<Response, ApiError> {
+        let queue = queue.result().await;
+        self.database_up.set(queue.is_some().into());
+        if let Some(queue) = queue {
+            self.record_queue(&queue);
+        }
+        if let Some(usage) = connections {
             self.connections.set(usage);
         }
+        let mut body = String::new();
+        text::encode(&mut body, &self.registry).map_err(|_| ApiError::internal())?;
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
     }
 
     fn record_request(&self, method: &'static str, route: String, status: u16, took: Duration) {
@@ -210,17 +227,9 @@ fn method_name(method: &Method) -> &'static str {
     responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text")),
 )]
 pub(crate) async fn show(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    // Without the database, return the metrics of this process.
-    let queue = app.queue.result().await;
-    app.metrics.database_up.set(queue.is_some().into());
-    if let Some(queue) = queue {
-        app.metrics.record_queue(&queue);
-    }
-    app.metrics.record_pools(&app);
-    let mut body = String::new();
-    text::encode(&mut body, &app.metrics.registry).map_err(|_| ApiError::internal())?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
+    app.metrics.handles.set("requests", app.handles.usage());
+    app.metrics.handles.set("keys", app.key_handles.usage());
+    app.metrics.answer(&app.queue, app.handles.connections()).await
 }
 
 /// The accepted enrollments in the database.
@@ -235,8 +244,12 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// The call of [`App::queue`].
-    pub(crate) fn read(handle: &mut Handle) -> BoxFuture<'_, Result<Self, RepositoryError>> {
+    /// Returns what reads the queue, with separate handles.
+    pub(crate) fn probe(factory: HandleFactory) -> Probe<Self> {
+        Probe::new(factory, MIN_INTERVAL, Self::read)
+    }
+
+    fn read(handle: &mut Handle) -> BoxFuture<'_, Result<Self, RepositoryError>> {
         Box::pin(async {
             let sql = "select state, count(*) from enroll.enrollments group by state";
             let counts = handle.query(sql, &[], |row| Ok((not_null(row.text()?)?, not_null(row.number()?)?))).await?;
@@ -252,4 +265,4 @@ impl Queue {
 /// The target of the lines of requests.
 const REQUESTS: &str = "enroll::requests";
 /// How long the metrics from the database are used again. Frequent scrapes do not load the database.
-pub(crate) const MIN_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! The HTTP service: its routes and their shared state.
 
+pub(crate) mod accept;
 mod auth;
 mod body;
 pub(crate) mod connections;
@@ -10,7 +11,7 @@ pub(crate) mod docs;
 mod enrollments;
 mod erase;
 mod errors;
-pub(crate) mod heads;
+mod heads;
 pub(crate) mod health;
 pub(crate) mod limits;
 mod list;
@@ -22,6 +23,7 @@ mod list_options;
 mod list_preview;
 mod lists;
 pub(crate) mod metrics;
+pub(crate) mod metrics_server;
 mod openapi;
 mod organization;
 mod page;
@@ -31,7 +33,7 @@ mod reference;
 mod retry;
 mod runs;
 mod upload;
-pub(crate) mod write_timeout;
+mod write_timeout;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};

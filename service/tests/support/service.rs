@@ -324,6 +324,11 @@ pub(crate) fn create_key(database: &str, organization: &str) -> String {
     text(&enroll(&args, &[])).trim().to_owned()
 }
 
+/// Sends a GET without a key.
+pub(crate) fn get(url: &str) -> Answer {
+    Answer::from_response(agent().get(url).call().unwrap())
+}
+
 fn agent() -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
     config.build().new_agent()
