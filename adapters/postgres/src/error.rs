@@ -5,7 +5,7 @@ use enroll::changes::Conflict;
 use enroll::{RepositoryError, RepositoryErrorKind};
 use std::error::Error;
 use std::{fmt, io, iter};
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::connect::{AddressError, ServerVersion, TlsError, connect_error};
 
@@ -307,6 +307,10 @@ fn classify(database: &DbError, error: DriverError) -> PostgresError {
         // A schema, table, column or function does not exist.
         ("3F000" | "42P01" | "42703" | "42883", _) => PostgresError::NoSchema(error),
         ("25P02", _) => PostgresError::FailedTransaction(error),
+        // The server ends a connection whose options it does not know.
+        ("42704" | "22023", _) if database.parsed_severity() == Some(Severity::Fatal) => {
+            AddressError::Value { parameter: "options", expected: OPTIONS }.into()
+        }
         _ => PostgresError::Postgres(error),
     }
 }
@@ -323,6 +327,7 @@ fn refused_by_pooler(message: &str, error: DriverError) -> PostgresError {
     }
 }
 
+const OPTIONS: &str = "options that the server knows, such as `-c geqo=off`, also in `PGOPTIONS`";
 const STARTUP: &str = "it refuses a parameter of the connection; remove `options` from the address (`PGOPTIONS`), or add it to \
     `ignore_startup_parameters` of PgBouncer";
 const STATEMENT_MODE: &str = "it ends a connection at the first transaction; set `pool_mode` of PgBouncer to `transaction` or \

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::iter::successors;
 
 use enroll::{AsyncRepository, RepositoryError};
-use enroll_postgres::{PostgresError, needs_postgres};
+use enroll_postgres::{ConnectOptions, PostgresError, needs_postgres};
 use support::{Request, block_on, body, connect, database, open, refused};
 
 #[test]
@@ -68,6 +68,23 @@ fn a_wrong_login_or_database_is_reported_with_advice() {
             let error = PostgresError::from(error);
             assert!(matches!(&error, PostgresError::Refused(_)), "{error:?}");
             assert!(error.to_string().contains("check the user, the password and the database"), "{error}");
+        }
+    });
+}
+
+#[test]
+#[ignore = needs_postgres!()]
+fn options_that_the_server_does_not_know_are_reported_by_their_name() {
+    block_on(async {
+        let url = database().await;
+        for option in ["no_such_setting%3Doff", "statement_timeout%3Dsoon"] {
+            let options = ConnectOptions::from_address(&format!("{url}&options=-c%20{option}")).unwrap();
+            let error = options.connect().await.unwrap_err();
+            assert!(matches!(&error, PostgresError::Address(_)), "{error:?}");
+            assert!(
+                error.to_string().starts_with("the value of `options` is not valid: use options that the server"),
+                "{error}"
+            );
         }
     });
 }
