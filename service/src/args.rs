@@ -54,8 +54,8 @@ pub(crate) enum Command {
     /// Create, list and revoke the API keys of `enroll serve`.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Create the tables in a database, or upgrade them to the version of this build. `enroll serve` and `enroll work` do so
-    /// when they start, unless they have `--migrate never`.
+    /// Create the tables in a database, or upgrade them to the version of this build. `enroll serve` does so when it starts, and
+    /// `enroll work` upgrades them, unless they have `--migrate never`.
     Migrate(MigrateArgs),
     /// Check a database: the connection, the version, the tables, the privileges, a pooler, the clock. Prints a line for each
     /// check, with what to do. It changes nothing. Exits 1 if a check failed.
@@ -134,7 +134,8 @@ pub(crate) struct WorkArgs {
 /// The option for the tables of a process that runs for long.
 #[derive(Debug, Args)]
 pub(crate) struct MigrationArgs {
-    /// What to do if the tables do not exist or are older than this build: create or upgrade them, or end with an error.
+    /// What to do if the tables are older than this build: upgrade them, or end with an error. With `auto`, `enroll serve` also
+    /// creates them.
     #[arg(long, value_enum, env = "ENROLL_MIGRATE", default_value = "auto")]
     pub(crate) migrate: Migration,
 }

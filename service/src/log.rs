@@ -28,6 +28,13 @@ impl FromStr for LogFilter {
                 Some((target, _)) if target.trim().is_empty() => {
                     return Err(format!("`{part}` has no target before `=`, such as `enroll=debug`"));
                 }
+                // The name of a module, or of a part of it. No event has another target.
+                Some((target, _)) if !target.trim().chars().all(|c| c.is_ascii_alphanumeric() || "_:.".contains(c)) => {
+                    return Err(format!(
+                        "`{}` is not a target, and there are no wildcards; use a level for all targets, such as `debug`",
+                        target.trim()
+                    ));
+                }
                 Some((target, word)) => filter.with_target(target.trim(), level(word.trim())?),
             };
         }
@@ -92,6 +99,8 @@ mod tests {
             ("enroll=verbose", "`verbose` is not a level"),
             ("enroll=", "`` is not a level"),
             ("=debug", "`=debug` has no target"),
+            ("info,*=debug", "`*` is not a target, and there are no wildcards"),
+            ("info;enroll=debug", "`info;enroll` is not a target"),
             ("json", "use `--log-format json`"),
         ] {
             let error = filter.parse::<LogFilter>().unwrap_err();
