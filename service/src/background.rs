@@ -26,9 +26,10 @@ use crate::people_lists::rows::can_be_fixed;
 use crate::retention::{self, RemovedLists};
 use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
-use crate::work::{Event, Settings};
+use crate::work::Options;
 use crate::{Failure, migrate, print_to_stderr, print_to_stdout};
 use enroll_demo::print;
+use enroll_worker::Event;
 
 /// Accepts the requests of an import, and prints their receipts.
 pub(crate) fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
@@ -100,33 +101,33 @@ pub(crate) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
 
 async fn run_workers(args: &WorkArgs, name: &str, tally: &Arc<Tally>) -> Result<(), Failure> {
     let stop = shutdown_signal();
-    let settings = Settings {
+    let options = Options {
         workers: args.workers,
         attempts: args.attempts,
         lease: Duration::from_secs(args.lease.into()),
         until_empty: args.until_empty,
     };
-    let handles = HandleFactory::open(name, usize::from(settings.workers) + 2)?;
+    // One more counts what waits, and one removes what is too old.
+    let handles = HandleFactory::open(name, usize::from(options.workers) + 2)?;
     let metrics = Arc::new(Metrics::of_workers(handles.connections().is_some()));
     let server = match args.metrics_listen {
         Some(address) => Some(MetricsServer::start(address, name, handles.clone(), Arc::clone(&metrics)).await?),
         None => None,
     };
     let (shared, counted) = (Arc::clone(tally), Arc::clone(&metrics));
-    let on_event = move |event| {
-        if let Event::Completed(_, report, took) = &event {
-            counted.record_completed(report, *took);
-        }
-        shared.record_event(&event);
-    };
-    let (retention, wake) = (args.retention.retention(), Arc::default());
-    let working = crate::work::work(&handles, settings, &stop, &wake, &metrics.work, on_event.clone());
-    let worked = if settings.until_empty {
+    metrics.work.workers.set(options.workers.into());
+    let workers = options.workers().on_event(move |event| {
+        counted.record_work(event);
+        shared.record_event(event);
+    });
+    let retention = args.retention.retention();
+    let working = crate::work::work(&handles, options, workers, &stop);
+    let worked = if options.until_empty {
         let worked = working.await;
-        retention::run(&handles, retention, &on_event).await;
+        retention::run(&handles, retention, &print_removed).await;
         worked
     } else {
-        tokio::join!(working, retention::repeat(&handles, retention, stop.clone(), on_event)).0
+        tokio::join!(working, retention::repeat(&handles, retention, stop.clone(), print_removed)).0
     };
     match server {
         Some(server) => worked.and(server.stop().await),
@@ -151,7 +152,7 @@ impl Tally {
     fn record_event(&self, event: &Event) {
         let add = |count: &AtomicUsize| count.fetch_add(1, Ordering::Relaxed);
         match event {
-            Event::Completed(claim, report, _) => {
+            Event::Completed { claim, report, .. } => {
                 add(&self.completed);
                 print_to_stderr(&format!(
                     "completed {}: {}",
@@ -159,30 +160,40 @@ impl Tally {
                     print::counts_in_one_line(&report.counts())
                 ));
             }
-            Event::Rejected(claim, rejection) => {
+            Event::Rejected { claim, rejection } => {
                 add(&self.rejected);
                 print_to_stderr(&format!("rejected {}: {rejection}", claim.enrollment_id));
             }
-            Event::Postponed(claim, error, delay) => {
+            Event::Retried { claim, error, delay } => {
                 let (attempt, id, delay) = (claim.attempts + 1, claim.enrollment_id, delay.as_secs_f32());
                 print_to_stderr(&format!("attempt {attempt} of {id} failed, next attempt in {delay:.1} s: {error}"));
             }
-            Event::GivenUp(claim, error) => {
+            Event::Failed { claim, error } => {
                 add(&self.failed);
                 let id = claim.enrollment_id;
                 print_to_stderr(&format!("failed {id}: {error}; run `enroll retry {id}` to process it again"));
             }
-            Event::Released(claim, error) => {
+            Event::Released { claim, error, .. } => {
                 print_to_stderr(&format!("left {} for later: {error}", claim.enrollment_id));
             }
-            Event::Removed(Removed { commands, reports, .. }) => print_to_stderr(&format!(
-                "removed the requests of {commands} failed enrollments and the reports of {reports} completed ones, by age"
-            )),
-            Event::ListsRemoved(RemovedLists { texts, lists }) => {
-                print_to_stderr(&format!("removed the cells of {texts} lists, and {lists} whole lists, by age"));
+            Event::Interrupted { error, .. } | Event::ClaimFailed { error } | Event::StorageFailed { error } => {
+                print_to_stderr(&format!("database error: {error}"));
             }
-            Event::DatabaseError(error) => print_to_stderr(&format!("database error, the worker tries again: {error}")),
+            _ => {}
         }
+    }
+}
+
+/// Prints what was removed because it was too old.
+fn print_removed(event: retention::Event) {
+    match event {
+        retention::Event::Removed(Removed { commands, reports, .. }) => print_to_stderr(&format!(
+            "removed the requests of {commands} failed enrollments and the reports of {reports} completed ones, by age"
+        )),
+        retention::Event::ListsRemoved(RemovedLists { texts, lists }) => {
+            print_to_stderr(&format!("removed the cells of {texts} lists, and {lists} whole lists, by age"));
+        }
+        retention::Event::DatabaseError(error) => print_to_stderr(&format!("database error: {error}")),
     }
 }
 

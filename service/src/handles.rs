@@ -275,6 +275,11 @@ impl Handle {
         &mut *self.0
     }
 
+    /// Returns the inbox of the engine, for a worker.
+    pub(crate) fn into_inbox(self) -> Box<dyn DynAsyncInbox> {
+        self.0
+    }
+
     /// Removes what is older than the retention, of a limited number of enrollments.
     pub(crate) async fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
         self.0.remove_expired(retention).await

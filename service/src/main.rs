@@ -38,11 +38,12 @@ mod work_metrics;
 
 use clap::Parser;
 use std::error::Error;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use enroll_demo::print::plain;
+use enroll_worker::causes;
 
 use crate::args::{Cli, Command};
 
@@ -101,22 +102,6 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Returns an error and the chain of its causes in one line. Some drivers print their cause themselves; such a cause is
-/// not repeated.
-fn causes(error: &dyn Error) -> String {
-    let one_line = |error: &dyn Error| error.to_string().trim().replace('\n', "; ");
-    let mut text = one_line(error);
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let cause_text = one_line(error);
-        if !text.ends_with(&cause_text) {
-            let _infallible = write!(text, ": {cause_text}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Prints text to standard output. A reader that closes the pipe early is not an error.

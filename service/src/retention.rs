@@ -10,7 +10,6 @@ use crate::args::RetentionArgs;
 use crate::causes;
 use crate::handles::HandleFactory;
 use crate::sql::people_lists;
-use crate::work::Event;
 
 impl RetentionArgs {
     pub(crate) fn retention(&self) -> Retention {
@@ -18,6 +17,17 @@ impl RetentionArgs {
         (retention.failed, retention.completed) = (self.retain_failed.0, self.retain.0);
         retention
     }
+}
+
+/// What a process removed because it was too old.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Requests and reports.
+    Removed(Removed),
+    /// Lists, or the texts of their rows.
+    ListsRemoved(RemovedLists),
+    /// The database returned an error. The process tries again later.
+    DatabaseError(String),
 }
 
 /// Removes what is too old now and then, until `stop` becomes true.

@@ -10,6 +10,7 @@ use tokio::task::block_in_place;
 
 use enroll::inbox::Removed;
 use enroll::{OrganizationId, SequenceId};
+use enroll_worker::Event;
 
 use crate::args::ServeArgs;
 use crate::database::Database;
@@ -23,7 +24,7 @@ use crate::http::previews::Previews;
 use crate::http::{self, App};
 use crate::keys::{self, RecordedUses};
 use crate::retention::RemovedLists;
-use crate::work::{Event, Settings};
+use crate::work::Options;
 use crate::{Failure, background, demo, import_job, input, log, migrate, print_to_stdout, retention};
 
 /// Serves until Ctrl-C or SIGTERM. Finishes the running requests and enrollments first.
@@ -62,6 +63,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         }
         let stop = background::shutdown_signal();
         print_to_stdout(&text)?;
+        let options = Options {
+            workers: args.workers,
+            attempts: args.attempts,
+            lease: Duration::from_secs(args.lease.into()),
+            until_empty: false,
+        };
+        let workers = options.workers();
         let app = Arc::new(App {
             handles: HandlePool::new(factory.clone(), handles),
             key_handles: HandlePool::new(factory.clone(), KEY_HANDLES),
@@ -80,19 +88,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             recorded_uses: RecordedUses::default(),
             metrics: Metrics::of_service(factory.connections().is_some()),
             previews: Previews::default(),
-            wake: Arc::default(),
+            wake: workers.wake(),
         });
-        let settings = Settings {
-            workers: args.workers,
-            attempts: args.attempts,
-            lease: Duration::from_secs(args.lease.into()),
-            until_empty: false,
-        };
+        app.metrics.work.workers.set(options.workers.into());
         let shared = Arc::clone(&app);
-        let on_event = move |event| record_event(&shared, &event);
-        let working = crate::work::work(&factory, settings, &stop, &app.wake, &app.metrics.work, on_event.clone());
+        let workers = workers.on_event(move |event| record_event(&shared, event));
+        let working = crate::work::work(&factory, options, workers, &stop);
         let retaining = async {
-            retention::repeat(&factory, args.retention.retention(), stop.clone(), on_event).await;
+            retention::repeat(&factory, args.retention.retention(), stop.clone(), record_removed).await;
             Ok(())
         };
         // In a separate task: a call of SQLite blocks the whole task.
@@ -144,11 +147,12 @@ fn connections(args: &ServeArgs) -> Arc<Connections> {
     Connections::new(limit as usize, per_address as usize)
 }
 
-/// Logs an event of a worker, and counts a completed enrollment.
+/// Logs and counts an event of a worker.
 fn record_event(app: &App, event: &Event) {
+    app.metrics.record_work(event);
     match event {
-        Event::Completed(_, report, took) => {
-            app.metrics.record_completed(report, *took);
+        Event::Claimed(claim) => tracing::debug!(target: WORK, lost_leases = claim.lost_leases, "claimed"),
+        Event::Completed { report, took, .. } => {
             let counts = report.counts();
             tracing::info!(
                 target: WORK,
@@ -161,23 +165,33 @@ fn record_event(app: &App, event: &Event) {
                 "completed"
             );
         }
-        Event::Rejected(_, rejection) => {
+        Event::Rejected { rejection, .. } => {
             let codes: Vec<&str> = rejection.errors().iter().map(|fault| fault.code.code()).collect();
             tracing::warn!(target: WORK, codes = codes.join(","), "rejected");
         }
-        Event::Postponed(_, error, delay) => {
+        Event::Retried { error, delay, .. } => {
             tracing::warn!(target: WORK, error, retry_seconds = delay.as_secs_f32(), "attempt failed");
         }
-        Event::GivenUp(_, error) => tracing::error!(target: WORK, error, "enrollment failed in every attempt"),
-        Event::Released(_, error) => tracing::warn!(target: WORK, error, "left for later"),
-        Event::Removed(Removed { commands, reports, .. }) => {
+        Event::Failed { error, .. } => tracing::error!(target: WORK, error, "enrollment failed in every attempt"),
+        Event::Released { error, .. } => tracing::warn!(target: WORK, error, "left for later"),
+        Event::Interrupted { error, .. } | Event::ClaimFailed { error } | Event::StorageFailed { error } => {
+            tracing::warn!(target: WORK, error, "database error, the worker tries again");
+        }
+        _ => {}
+    }
+}
+
+/// Logs what was removed because it was too old.
+fn record_removed(event: retention::Event) {
+    match event {
+        retention::Event::Removed(Removed { commands, reports, .. }) => {
             tracing::info!(target: WORK, requests = commands, reports, "removed what was too old");
         }
-        Event::ListsRemoved(RemovedLists { texts, lists }) => {
+        retention::Event::ListsRemoved(RemovedLists { texts, lists }) => {
             tracing::info!(target: WORK, texts, lists, "removed lists that were too old");
         }
-        Event::DatabaseError(error) => {
-            tracing::warn!(target: WORK, error, "database error, the worker tries again");
+        retention::Event::DatabaseError(error) => {
+            tracing::warn!(target: WORK, error, "database error, the process tries again later");
         }
     }
 }

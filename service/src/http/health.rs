@@ -103,7 +103,7 @@ pub(crate) async fn healthz() -> Json<Value> {
 )]
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     app.readiness.result().await.ok_or_else(ApiError::unavailable)?;
-    app.wake.after_success();
+    app.wake.storage_answered();
     Ok(Json(json!({ "status": "ready" })))
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use enroll::repository::BoxFuture;
 use enroll::{EnrollmentReport, EnrollmentState, RepositoryError, Timestamp};
+use enroll_worker::Event;
 
 use super::App;
 use super::errors::ApiError;
@@ -151,8 +152,15 @@ impl Metrics {
         metrics
     }
 
-    /// Records a completed enrollment.
-    pub(crate) fn record_completed(&self, report: &EnrollmentReport, took: Duration) {
+    /// Counts an event of a worker.
+    pub(crate) fn record_work(&self, event: &Event) {
+        self.work.count(event);
+        if let Event::Completed { report, took, .. } = event {
+            self.record_completed(report, *took);
+        }
+    }
+
+    fn record_completed(&self, report: &EnrollmentReport, took: Duration) {
         self.enrollment_seconds.observe(took.as_secs_f64());
         for outcome in &report.outcomes {
             let reason = outcome.reasons.first().map_or("none", enroll::Reason::code);

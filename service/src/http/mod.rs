@@ -45,6 +45,7 @@ use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use enroll::{EnrollmentPolicy, OrganizationId};
+use enroll_worker::Wake;
 
 use self::connections::ClientAddress;
 use self::errors::ApiError;
@@ -54,7 +55,6 @@ use self::metrics::{Metrics, Queue};
 use self::previews::Previews;
 use crate::handles::HandlePool;
 use crate::keys::RecordedUses;
-use crate::work::Wake;
 
 /// The shared state of all requests.
 pub(crate) struct App {
@@ -71,7 +71,7 @@ pub(crate) struct App {
     pub(crate) recorded_uses: RecordedUses,
     pub(crate) metrics: Metrics,
     pub(crate) previews: Previews,
-    pub(crate) wake: Arc<Wake>,
+    pub(crate) wake: Wake,
 }
 
 /// Returns the router of the service.
