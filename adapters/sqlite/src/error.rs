@@ -34,6 +34,12 @@ pub enum SqliteError {
          and repeat it"
     )]
     StaleTransaction,
+    /// The host's connection is not inside a transaction, or SQLite ended the transaction after an error.
+    #[error(
+        "no transaction is open on the connection: begin one with `begin immediate`, and end it after the last call; if one \
+         was open, SQLite has rolled it back, so repeat it from its begin"
+    )]
+    NoTransaction,
     /// The file, its folder or the connection is read-only.
     #[error("the database is read-only: open it with write access")]
     ReadOnly,

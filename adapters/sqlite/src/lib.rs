@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`SqliteRepository`] | a host that gives the adapter its own connection |
 //! | [`SqliteFile`] | a host with several repositories on one file |
-//! | [`SqliteTransaction`] | a host that writes its own rows and the enrollment in one transaction |
+//! | [`SqliteTransaction`] | a host that writes its own rows and the enrollment in one transaction, also with a plain `&Connection` |
 //!
 //! The repository and the transaction implement [`Repository`](enroll::Repository) and [`Inbox`](enroll::Inbox).
 //!
@@ -70,6 +70,7 @@
 //! # Driver
 //! This crate accepts several versions of `rusqlite`. Use the re-export [`rusqlite`], or depend on a version in the same
 //! range, so that Cargo links one `libsqlite3-sys`.
+//! The README has a table of the versions of `sqlx`, `diesel` and other crates that link together with this one.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]

@@ -5,14 +5,17 @@ use enroll::{
     ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData, ReferenceQuery, Repository,
     RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
 };
+use rusqlite::Connection;
 use rusqlite::vtab::array;
-use rusqlite::{Connection, Transaction};
 use std::time::Duration;
 
 use crate::error::SqliteError;
 use crate::{inbox, read, schema, write};
 
 /// A repository and inbox inside an open transaction of the host.
+///
+/// [`new`](Self::new) takes a `rusqlite::Transaction`, or any `&Connection` on which a transaction is open: of a host that
+/// begins and ends it with statements, or of a library that only lends its connection.
 ///
 /// The host's rows and the enrollment become visible together when the host commits. Each commit of the engine runs in a
 /// savepoint: if it is refused, the transaction is as before, and the engine tries again inside it. If SQLite itself ends
@@ -65,30 +68,56 @@ use crate::{inbox, read, schema, write};
 /// assert_eq!(counts, (1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A host that begins the transaction with a statement:
+///
+/// ```
+/// use enroll::Inbox;
+/// use enroll_sqlite::rusqlite::Connection;
+/// use enroll_sqlite::{SqliteError, SqliteTransaction};
+/// use std::time::Duration;
+///
+/// let connection = Connection::open_in_memory()?;
+/// enroll_sqlite::migrate(&connection)?;
+/// assert!(matches!(SqliteTransaction::new(&connection), Err(SqliteError::NoTransaction)));
+///
+/// connection.execute_batch("begin immediate")?;
+/// assert_eq!(SqliteTransaction::new(&connection)?.claim(Duration::from_secs(60))?, None);
+/// connection.execute_batch("commit")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct SqliteTransaction<'t> {
     connection: &'t Connection,
 }
 
 impl<'t> SqliteTransaction<'t> {
-    /// Creates a repository inside the transaction.
+    /// Creates a repository inside the open transaction of a connection. A `&Transaction` is a `&Connection` too.
     ///
     /// # Errors
-    /// [`SqliteError::NoSchema`] or [`SqliteError::NewerSchema`] if the schema has not the version of this build.
-    pub fn new(transaction: &'t Transaction<'_>) -> Result<Self, SqliteError> {
-        match schema::schema_version(transaction)? {
+    /// [`SqliteError::NoTransaction`] if no transaction is open; [`SqliteError::NoSchema`] or [`SqliteError::NewerSchema`]
+    /// if the schema has not the version of this build.
+    pub fn new(connection: &'t Connection) -> Result<Self, SqliteError> {
+        let repository = Self { connection };
+        match schema::schema_version(repository.open()?)? {
             schema::SCHEMA_VERSION => {}
             found if found > schema::SCHEMA_VERSION => {
                 return Err(SqliteError::NewerSchema { found, known: schema::SCHEMA_VERSION });
             }
             _ => return Err(SqliteError::NoSchema),
         }
-        array::load_module(transaction)?;
-        Ok(Self { connection: transaction })
+        array::load_module(connection)?;
+        Ok(repository)
+    }
+
+    /// Returns the connection, if its transaction is still open. The host can end it with a statement, and SQLite ends it
+    /// after some errors. A savepoint outside of a transaction would commit on its own.
+    fn open(&self) -> Result<&'t Connection, SqliteError> {
+        if self.connection.is_autocommit() { Err(SqliteError::NoTransaction) } else { Ok(self.connection) }
     }
 
     fn writing<T>(&self, write: impl FnOnce(&Connection) -> Result<T, SqliteError>) -> Result<T, SqliteError> {
-        self.connection.execute_batch("savepoint enroll_commit")?;
+        self.open()?.execute_batch("savepoint enroll_commit")?;
         let written = write(self.connection).and_then(|written| {
             self.connection.execute_batch(RELEASE)?;
             Ok(written)
@@ -103,11 +132,11 @@ impl<'t> SqliteTransaction<'t> {
 
 impl Repository for SqliteTransaction<'_> {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        Ok(read::reference_data(self.connection, query)?)
+        Ok(read::reference_data(self.open()?, query)?)
     }
 
     fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        Ok(read::load(self.connection, query)?)
+        Ok(read::load(self.open()?, query)?)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
@@ -125,7 +154,7 @@ impl Inbox for SqliteTransaction<'_> {
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError> {
-        Ok(inbox::find(self.connection, organization_id, enrollment_id)?)
+        Ok(inbox::find(self.open()?, organization_id, enrollment_id)?)
     }
 
     fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {

@@ -151,6 +151,70 @@ fn acceptance_and_processing_commit_or_roll_back_with_the_hosts_row() {
     assert_eq!(count(&connection, "enroll_contacts"), 3);
 }
 
+/// A host that begins and ends its transaction with statements has only a connection.
+#[test]
+fn a_connection_inside_a_transaction_commits_and_rolls_back_with_the_hosts_row() {
+    let (_folder, connection) = host();
+    for (end, orders, contacts) in [("rollback", 0, 0), ("commit", 1, 3)] {
+        connection.execute_batch("begin immediate; insert into orders values (1)").unwrap();
+        let mut repository = SqliteTransaction::new(&connection).unwrap();
+        assert_eq!(TestRequest::new("one", 0..3).enroll(&mut repository).unwrap().counts().added, 3);
+        connection.execute_batch(end).unwrap();
+        assert_eq!((count(&connection, "orders"), count(&connection, "enroll_contacts")), (orders, contacts), "{end}");
+    }
+}
+
+#[test]
+fn a_savepoint_of_the_host_is_a_transaction_too() {
+    let (_folder, connection) = host();
+    connection.execute_batch("savepoint s; insert into orders values (1)").unwrap();
+    TestRequest::new("one", 0..3).enroll(&mut SqliteTransaction::new(&connection).unwrap()).unwrap();
+    connection.execute_batch("rollback to s; release s").unwrap();
+    assert_eq!(count(&connection, "orders"), 0);
+    assert_nothing_stored(&connection);
+}
+
+#[test]
+fn a_connection_without_a_transaction_is_refused_with_advice() {
+    let (_folder, connection) = host();
+    let refused = SqliteTransaction::new(&connection).unwrap_err();
+    assert!(matches!(refused, SqliteError::NoTransaction), "{refused}");
+    assert!(refused.to_string().contains("begin one with `begin immediate`"), "{refused}");
+
+    // The host ends the transaction too early.
+    connection.execute_batch("begin immediate").unwrap();
+    let mut repository = SqliteTransaction::new(&connection).unwrap();
+    let request = TestRequest::new("one", 0..3);
+    let plan = request.plan(&mut repository);
+    connection.execute_batch("commit").unwrap();
+    let assert_refused = |error: enroll::RepositoryError| {
+        let (kind, fault, _) = sqlite_error(&error);
+        assert_eq!(kind, RepositoryErrorKind::Other);
+        assert!(matches!(fault, SqliteError::NoTransaction), "{fault:?}");
+    };
+    assert_refused(repository.commit(plan.changes()).unwrap_err());
+    assert_refused(repository.claim(LEASE).unwrap_err());
+    assert_refused(repository.find(plan.changes().organization_id(), plan.report().enrollment_id).unwrap_err());
+    assert_nothing_stored(&connection);
+}
+
+/// On some errors, SQLite rolls back the whole transaction. A later call must not write without the host's rows.
+#[test]
+fn after_sqlite_ended_the_transaction_nothing_is_written() {
+    let (_folder, connection) = host();
+    let triggers = "create trigger full before insert on enroll_contacts begin select raise(rollback, 'full'); end";
+    connection.execute_batch(triggers).unwrap();
+    connection.execute_batch("begin immediate; insert into orders values (1)").unwrap();
+    let mut repository = SqliteTransaction::new(&connection).unwrap();
+    let plan = TestRequest::new("one", 0..3).plan(&mut repository);
+    repository.commit(plan.changes()).unwrap_err();
+    assert_eq!(count(&connection, "orders"), 0);
+    connection.execute_batch("drop trigger full").unwrap();
+    let again = repository.commit(plan.changes()).unwrap_err();
+    assert!(matches!(sqlite_error(&again).1, SqliteError::NoTransaction), "{again}");
+    assert_nothing_stored(&connection);
+}
+
 #[test]
 fn a_deferred_transaction_that_became_stale_is_an_error_with_advice() {
     let (_folder, mut connection) = host();
