@@ -1,6 +1,6 @@
 //! The error type, classified by PostgreSQL's error codes.
 
-use deadpool_postgres::{HookError, PoolError};
+use deadpool_postgres::{HookError, PoolError, TimeoutType};
 use enroll::changes::Conflict;
 use enroll::{RepositoryError, RepositoryErrorKind};
 use std::error::Error;
@@ -72,6 +72,9 @@ pub enum PostgresError {
     /// The server has no free disk, memory or connection, a quota is used up, or a disk failed.
     #[error("PostgreSQL has no free disk, memory or connection, or a disk failed: make room, then try again")]
     Exhausted(#[source] DriverError),
+    /// The server, or a pooler in between, accepted a connection and did not answer the login in time.
+    #[error("PostgreSQL did not answer the login in time: check the server and its pooler, or raise `connect_timeout`")]
+    LoginTimedOut,
     /// No connection of the pool became free in time.
     #[error("no connection became free in time: try again later, or make the pool larger")]
     PoolTimedOut,
@@ -85,7 +88,10 @@ pub enum PostgresError {
     #[error("the database is read-only: try again after the failover, connect to the primary, or allow writes")]
     ReadOnly(#[source] DriverError),
     /// The server refused the login, or has no such database.
-    #[error("PostgreSQL refused the connection: check the user, the password and the database of the address")]
+    #[error(
+        "PostgreSQL refused the connection: check the user, the password and the database of the address, and whether \
+         `pg_hba.conf` allows them with this `sslmode`"
+    )]
     Refused(#[source] DriverError),
     /// The server asks for a password, and there is none.
     #[error(
@@ -192,6 +198,7 @@ impl PostgresError {
             | Self::TimedOut(_)
             | Self::Exhausted(_)
             | Self::ReadOnly(_)
+            | Self::LoginTimedOut
             | Self::PoolTimedOut => RepositoryErrorKind::Unavailable,
             _ => RepositoryErrorKind::Other,
         }
@@ -270,6 +277,7 @@ impl From<PoolError> for PostgresError {
     fn from(error: PoolError) -> Self {
         match error {
             PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
+            PoolError::Timeout(TimeoutType::Create) => Self::LoginTimedOut,
             PoolError::Timeout(_) => Self::PoolTimedOut,
             error => Self::Pool(error),
         }
@@ -293,7 +301,7 @@ fn classify(database: &DbError, error: DriverError) -> PostgresError {
         ("40P01" | "40001", _) => PostgresError::Serialization(error),
         ("26000" | "42P05", _) => PostgresError::NoPreparedStatements(error),
         ("25001", _) => PostgresError::Pooler { remedy: OWN_TRANSACTION, source: error },
-        ("08P01", _) => refused_by_pooler(database.message(), error),
+        ("08P01", _) => of_pooler(database.message(), error),
         ("40003", _) | (_, Some("08")) => PostgresError::Unreachable(error),
         // Lock timeout, statement timeout or a request to cancel.
         ("55P03" | "57014", _) => PostgresError::TimedOut(error),
@@ -316,22 +324,36 @@ fn classify(database: &DbError, error: DriverError) -> PostgresError {
 }
 
 /// PgBouncer has one code for all its errors, and only their texts differ. They never quote stored data.
-fn refused_by_pooler(message: &str, error: DriverError) -> PostgresError {
-    let remedies = [("unsupported startup parameter", STARTUP), ("statement pooling mode", STATEMENT_MODE)];
-    if message.starts_with("bind message supplies") {
-        return PostgresError::NoPreparedStatements(error);
-    }
-    match remedies.into_iter().find(|(text, _)| message.contains(text)) {
-        Some((_, remedy)) => PostgresError::Pooler { remedy, source: error },
+fn of_pooler(message: &str, error: DriverError) -> PostgresError {
+    let known = TEXTS_OF_POOLERS.into_iter().find(|(text, _)| message.contains(text));
+    match known {
+        Some((_, convert)) => convert(error),
         None => PostgresError::Unreachable(error),
     }
 }
+
+/// Makes an error of this crate.
+type Convert = fn(DriverError) -> PostgresError;
+
+const TEXTS_OF_POOLERS: [(&str, Convert); 10] = [
+    ("bind message supplies", PostgresError::NoPreparedStatements),
+    ("unsupported startup parameter", |source| PostgresError::Pooler { remedy: STARTUP, source }),
+    ("statement pooling mode", |source| PostgresError::Pooler { remedy: STATEMENT_MODE, source }),
+    ("SSL required", |source| PostgresError::Pooler { remedy: TLS_REQUIRED, source }),
+    ("authentication failed", PostgresError::Refused),
+    ("login rejected", PostgresError::Refused),
+    ("no such user", PostgresError::Refused),
+    ("no such database", PostgresError::Refused),
+    ("does not exist", PostgresError::Refused),
+    ("no more connections allowed", PostgresError::Exhausted),
+];
 
 const OPTIONS: &str = "options that the server knows, such as `-c geqo=off`, also in `PGOPTIONS`";
 const STARTUP: &str = "it refuses a parameter of the connection; remove `options` from the address (`PGOPTIONS`), or add it to \
     `ignore_startup_parameters` of PgBouncer";
 const STATEMENT_MODE: &str = "it ends a connection at the first transaction; set `pool_mode` of PgBouncer to `transaction` or \
     `session`";
+const TLS_REQUIRED: &str = "it takes encrypted connections only; set `sslmode` of the address to `require` or stronger";
 const OWN_TRANSACTION: &str = "it has begun a transaction of its own; connect to the primary server directly, or switch off \
     the replication and the load balancing of Pgpool (`backend_clustering_mode`, `load_balance_mode`)";
 

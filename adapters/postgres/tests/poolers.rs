@@ -311,6 +311,46 @@ fn a_connection_through_a_pooler_says_what_it_is() {
     });
 }
 
+/// PgBouncer has one code for all its errors.
+#[test]
+#[ignore = needs_postgres!()]
+fn a_refusal_of_a_pooler_says_why() {
+    block_on(async {
+        let url = database().await;
+        let connect = async |address: &str| ConnectOptions::from_address(address).unwrap().connect().await;
+        let users = [("auth_type", "md5"), ("auth_file", "users"), ("max_client_conn", "1")];
+        let strict = Pooler::start(Server::shared(), &users, &[("users", "\"postgres\" \"secret\"\n")]);
+        let address = with_question_mark(&strict.address(&url)).replace("//postgres@", "//postgres:secret@");
+        for wrong in [address.replace("secret", "guess"), address.replace("//postgres:", "//nobody_here:")] {
+            let error = connect(&wrong).await.unwrap_err();
+            assert!(matches!(error, PostgresError::Refused(_)), "{error:?}");
+        }
+        let error = connect(&format!("{address}&dbname=nothing_here")).await.unwrap_err();
+        assert!(matches!(error, PostgresError::Refused(_)), "{error:?}");
+        let only = connect(&address).await.unwrap();
+        let error = connect(&address).await.unwrap_err();
+        assert!(matches!(error, PostgresError::Exhausted(_)), "{error:?}");
+        drop(only);
+
+        let certificate = Authority::new("Test authority").server(&["localhost"]);
+        let files = [("server.crt", &*certificate.certificate), ("server.key", &*certificate.key)];
+        let tls = [
+            ("client_tls_sslmode", "require"),
+            ("client_tls_cert_file", "server.crt"),
+            ("client_tls_key_file", "server.key"),
+        ];
+        let encrypted = Pooler::start(Server::shared(), &tls, &files);
+        let address = with_question_mark(&encrypted.address(&url));
+        for (parameters, part) in [
+            ("sslmode=disable", "set `sslmode` of the address to `require` or stronger"),
+            ("sslmode=require&channel_binding=require", "`channel_binding` is not supported: the server, or a pooler"),
+        ] {
+            let error = connect(&format!("{address}&{parameters}")).await.unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    });
+}
+
 #[test]
 #[ignore = needs_postgres!()]
 fn a_server_without_a_free_connection_is_not_a_pooler() {

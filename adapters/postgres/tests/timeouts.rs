@@ -21,6 +21,24 @@ use tokio_postgres::Client;
 const SHORT: Option<Duration> = Some(Duration::from_millis(20));
 const NONE: Timeouts = Timeouts { lock: None, statement: None, idle_in_transaction: None };
 
+/// As a frozen server does, or a pooler without a server.
+#[test]
+fn a_login_that_is_not_answered_is_given_up() {
+    block_on(async {
+        // The system accepts its connections.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("postgres://ann@{}/app?connect_timeout=1", silent.local_addr().unwrap());
+        let options = ConnectOptions::from_address(&address).unwrap();
+        let (connected, queried) = tokio::join!(options.connect(), async {
+            PostgresRepository::with_options(&options, 1).unwrap().query("select 1", &[]).await
+        });
+        for error in [connected.unwrap_err(), queried.unwrap_err()] {
+            assert!(matches!(error, PostgresError::LoginTimedOut), "{error:?}");
+            assert_eq!(error.kind(), Unavailable);
+        }
+    });
+}
+
 #[test]
 #[ignore = needs_postgres!()]
 fn every_call_gives_up_a_lock_and_changes_nothing_for_the_host() {

@@ -81,9 +81,14 @@ async fn check_pooler(checks: &mut Checks, options: &ConnectOptions, info: &Conn
         client.batch_execute("begin").await?;
         Ok::<_, PostgresError>(client.batch_execute("rollback").await?)
     };
-    if let Err(e) = allowed.await {
-        let problem = "one is in between, and it allows no transactions: set `pool_mode` to `transaction` or `session`";
-        return checks.fail("pooler", format!("{problem}: {}", causes(&e)));
+    match allowed.await {
+        Ok(()) => {}
+        Err(e @ PostgresError::Pooler { .. }) => {
+            let problem =
+                "one is in between, and it allows no transactions: set `pool_mode` to `transaction` or `session`";
+            return checks.fail("pooler", format!("{problem}: {}", causes(&e)));
+        }
+        Err(e) => return checks.fail("pooler", format!("one is in between: {}", causes(&e))),
     }
     if !info.prepared_statements {
         return checks.ok("pooler", "one is in between; prepared statements are off");
@@ -102,7 +107,7 @@ async fn check_pooler(checks: &mut Checks, options: &ConnectOptions, info: &Conn
     };
     match kept {
         Ok(()) => checks.ok("pooler", "one is in between, and it keeps prepared statements"),
-        Err(e) => checks.fail(
+        Err(e @ PostgresError::NoPreparedStatements(_)) => checks.fail(
             "pooler",
             format!(
                 "one is in between, and it does not keep prepared statements: add `prepared_statements=false` to the \
@@ -110,6 +115,7 @@ async fn check_pooler(checks: &mut Checks, options: &ConnectOptions, info: &Conn
                 causes(&e)
             ),
         ),
+        Err(e) => checks.fail("pooler", format!("one is in between: {}", causes(&e))),
     }
 }
 

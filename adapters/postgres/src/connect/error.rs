@@ -63,7 +63,8 @@ pub enum TlsError {
     },
     /// The server does not offer TLS.
     #[error(
-        "the server does not offer TLS: set `ssl = on` on the server, or `sslmode=disable` to send all data unencrypted"
+        "the server does not offer TLS: set `ssl = on` on the server (`client_tls_sslmode` in PgBouncer), or `sslmode=disable` to \
+         send all data unencrypted"
     )]
     NotOffered,
     /// No certificate of an authority to verify the server with.

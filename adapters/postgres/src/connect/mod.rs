@@ -18,8 +18,8 @@ use futures_util::future::BoxFuture;
 use std::fmt;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Error, NoTls, Socket};
 
@@ -127,7 +127,7 @@ impl ConnectOptions {
     /// # Errors
     /// [`PostgresError`] if no server answers, refuses the connection, or cannot be verified.
     pub async fn connect(&self) -> Result<Client, PostgresError> {
-        Ok(self.dial().dial(&self.config).await?.0)
+        self.dial_in_time(&self.dial(), &self.config).await
     }
 
     /// Builds a pool of at most `connections` connections. It does not connect yet.
@@ -139,8 +139,21 @@ impl ConnectOptions {
     pub fn pool(&self, connections: usize) -> Result<Pool, PostgresError> {
         let manager =
             Manager::from_connect(self.config.clone(), self.dial(), deadpool_postgres::ManagerConfig::default());
-        let pool = Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).wait_timeout(Some(WAIT));
-        Ok(pool.build()?)
+        let pool = Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1);
+        Ok(pool.wait_timeout(Some(WAIT)).create_timeout(Some(self.login_timeout())).build()?)
+    }
+
+    /// Returns how long a new connection can take. The driver's own limit is for each address, and ends before the login: a
+    /// frozen server or a pooler without a server accepts a connection and does not answer.
+    fn login_timeout(&self) -> Duration {
+        let of_address = self.config.get_connect_timeout().copied().unwrap_or(WAIT);
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX);
+        of_address.saturating_mul(hosts.saturating_mul(3).max(3))
+    }
+
+    async fn dial_in_time(&self, dial: &Dial, config: &Config) -> Result<Client, PostgresError> {
+        let dialled = timeout(self.login_timeout(), dial.dial(config)).await;
+        Ok(dialled.map_err(|_| PostgresError::LoginTimedOut)??.0)
     }
 
     /// Returns what sends requests to cancel.
@@ -162,18 +175,18 @@ impl ConnectOptions {
         // The version of TLS is the one of a first handshake.
         let connector = self.encryption.as_ref().map(|(settings, _)| Connector::new(settings)).transpose()?;
         let dial = Dial { connector };
-        let (client, _) = dial.dial(&self.config).await?;
+        let client = self.dial_in_time(&dial, &self.config).await?;
         let row = client.query_typed_one(INSPECT, &[]).await?;
         let mut probe = self.config.clone();
         let options = self.config.get_options().unwrap_or_default();
         probe.options(format!("{options} -c {PROBE}=on").trim());
         // Some poolers refuse the setting with the connection, and others ignore it.
-        let probed = match dial.dial(&probe).await {
-            Ok((client, _)) => {
+        let probed = match self.dial_in_time(&dial, &probe).await {
+            Ok(client) => {
                 client.query_typed_one(&format!("select current_setting('{PROBE}', true)"), &[]).await?.try_get(0)?
             }
-            // This is no answer of a pooler: the server has no connection left.
-            Err(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => return Err(error.into()),
+            // This is no answer of a pooler: the server has no connection left, or hangs.
+            Err(error @ (PostgresError::Exhausted(_) | PostgresError::LoginTimedOut)) => return Err(error),
             Err(_) => None::<String>,
         };
         Ok(ConnectionInfo {
@@ -249,6 +262,10 @@ pub(crate) fn connect_error(error: &Error) -> Option<PostgresError> {
     match &*std::error::Error::source(error)?.to_string() {
         "server does not support TLS" => Some(TlsError::NotOffered.into()),
         "password missing" => Some(PostgresError::NoPassword),
+        "server did not use channel binding" => {
+            let remedy = "the server, or a pooler in between, does not offer it; use `prefer`";
+            Some(AddressError::Unsupported { parameter: "channel_binding", remedy }.into())
+        }
         _ => None,
     }
 }
