@@ -181,8 +181,13 @@ support::on_postgresql! {
         assert_check(&empty, "failed schema", "has no tables of `enroll`; run `enroll migrate`");
         assert_check(&empty, "ok permissions", "the role can create the tables");
         migrate(&empty);
-        PostgresClient::connect(&empty).execute("update enroll.schema_version set version = 99");
+        let client = PostgresClient::connect(&empty);
+        client.execute("update enroll.schema_version set version = 99");
         assert_check(&empty, "failed schema", "the tables have version 99, but this build supports 1");
+        let name = format!("doctor_latin_{}", std::process::id());
+        client.execute(&format!("create database {name} encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0"));
+        let latin = empty.replace(&format!("doctor_{}", std::process::id()), &name);
+        assert_check(&latin, "failed encoding", "the database has `LATIN1`; create another with `encoding 'UTF8'");
     }
 
     fn a_role_without_a_privilege_is_told_which() {

@@ -32,6 +32,7 @@ pub(super) async fn check(checks: &mut Checks, name: &str, url: &str) {
         Ok(()) => checks.ok("version", format!("PostgreSQL {}", info.server)),
         Err(e) => return checks.fail("version", causes(&e)),
     }
+    check_encoding(checks, &client).await;
     check_pooler(checks, &options, &info).await;
     let version = block_in_place(|| Database::schema_version(name)).map_err(|e| e.to_string());
     let found = version.as_ref().map_or(0, |version: &SchemaVersion| version.found);
@@ -68,6 +69,19 @@ fn check_encryption(checks: &mut Checks, options: &ConnectOptions, info: &Connec
                 "the connection is not encrypted; add `sslmode=verify-full` and `sslrootcert` to the address{server}"
             ),
         ),
+    }
+}
+
+/// Checks that the database can store all texts. Nearly every database can, so this adds a line for a failure only.
+async fn check_encoding(checks: &mut Checks, client: &Client) {
+    let sql = "select pg_catalog.current_setting('server_encoding')";
+    match client.query_typed_one(sql, &[]).await.and_then(|row| row.try_get::<_, String>(0)) {
+        Ok(encoding) if encoding == "UTF8" => {}
+        Ok(encoding) => checks.fail(
+            "encoding",
+            format!("the database has `{encoding}`; create another with `encoding 'UTF8' template template0`"),
+        ),
+        Err(e) => checks.fail("encoding", causes(&PostgresError::from(e))),
     }
 }
 
