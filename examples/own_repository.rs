@@ -237,6 +237,11 @@ mod tests {
             handle.replay().unwrap();
             Seed::dump(&handle.organizations.into_values().collect::<Vec<_>>(), organization_id)
         }
+
+        /// A file has none.
+        fn round_trips(&self) -> Option<u64> {
+            None
+        }
     }
 
     enroll::conformance_tests!(LogFixture, block_on);

@@ -34,6 +34,10 @@ macro_rules! fixture {
             async fn dump(&self, organization_id: OrganizationId) -> Seed {
                 self.0.dump(organization_id)
             }
+
+            fn round_trips(&self) -> Option<u64> {
+                None
+            }
         }
 
         impl InboxFixture for $name {

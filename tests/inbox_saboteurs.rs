@@ -117,6 +117,10 @@ impl<S: Saboteur> Fixture for Sabotage<S> {
     async fn dump(&self, organization_id: OrganizationId) -> Seed {
         self.0.dump(organization_id)
     }
+
+    fn round_trips(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl<S: Saboteur> InboxFixture for Sabotage<S> {

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The methods in which a saboteur differs from a correct repository.
 trait Saboteur: Send + Sync + Sized + 'static {
@@ -49,25 +49,34 @@ struct Sabotaged<S> {
     /// A cache of the handle.
     kept: Option<Snapshot>,
     commits: usize,
+    /// The calls of all handles.
+    round_trips: Arc<AtomicU64>,
     saboteur: PhantomData<S>,
 }
 
 impl<S: Saboteur> Repository for Sabotaged<S> {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
+        self.count_round_trip();
         S::reference_data(self, query)
     }
 
     fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+        self.count_round_trip();
         S::load(self, query)
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
+        self.count_round_trip();
         self.commits += 1;
         S::commit(self, changes)
     }
 }
 
 impl<S> Sabotaged<S> {
+    fn count_round_trip(&self) {
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Writes without checks and without new versions.
     fn tamper(&self, changes: &ChangeSet, tamper: impl FnOnce(&mut Snapshot)) {
         if let Some(mut snapshot) = self.inner.snapshot(changes.organization_id()) {
@@ -84,17 +93,18 @@ impl<S> Sabotaged<S> {
     }
 }
 
-struct Sabotage<S>(Memory, PhantomData<S>);
+struct Sabotage<S>(Memory, Arc<AtomicU64>, PhantomData<S>);
 
 impl<S: Saboteur> Fixture for Sabotage<S> {
     type Repository = Blocking<Sabotaged<S>>;
 
     async fn fresh() -> Self {
-        Self(Memory(InMemoryRepository::new()), PhantomData)
+        Self(Memory(InMemoryRepository::new()), Arc::default(), PhantomData)
     }
 
     async fn open(&self) -> Self::Repository {
-        Blocking(Sabotaged { inner: self.0.0.clone(), kept: None, commits: 0, saboteur: PhantomData })
+        let (inner, round_trips) = (self.0.0.clone(), Arc::clone(&self.1));
+        Blocking(Sabotaged { inner, kept: None, commits: 0, round_trips, saboteur: PhantomData })
     }
 
     async fn seed(&self, given: &Seed) {
@@ -107,6 +117,10 @@ impl<S: Saboteur> Fixture for Sabotage<S> {
 
     async fn dump(&self, organization_id: OrganizationId) -> Seed {
         self.0.dump(organization_id)
+    }
+
+    fn round_trips(&self) -> Option<u64> {
+        Some(self.1.load(Ordering::Relaxed))
     }
 }
 
@@ -445,6 +459,26 @@ saboteurs! {
         fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
             if changes.rows().contacts_created.len() > 1000 {
                 return Err(RepositoryError::new(Kind::Other, "too many rows"));
+            }
+            repository.inner.commit(changes)
+        }
+    }
+
+    /// Clause 9: contacts are looked up one after the other.
+    contacts_one_by_one, OneByOne, "any_size::round_trips_do_not_grow_with_the_recipients" => {
+        fn load(repository: &mut Sabotaged<Self>, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
+            for _ in query.keys.iter().flat_map(|(_, keys)| keys) {
+                repository.count_round_trip();
+            }
+            repository.inner.load(query)
+        }
+    }
+
+    /// Clause 9: rows are written in batches of five hundred.
+    batched_commit, BatchedCommit, "any_size::round_trips_do_not_grow_with_the_recipients" => {
+        fn commit(repository: &mut Sabotaged<Self>, changes: &ChangeSet) -> Result<(), RepositoryError> {
+            for _ in changes.rows().contacts_created.chunks(500) {
+                repository.count_round_trip();
             }
             repository.inner.commit(changes)
         }

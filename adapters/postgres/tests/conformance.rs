@@ -13,22 +13,28 @@ use enroll_postgres::needs_postgres;
 use enroll_postgres::seed;
 use enroll_postgres::testing::{self, Server};
 use enroll_postgres::{PostgresClient, PostgresRepository};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use support::connect;
+use support::connection::Connection;
 
 struct PostgresFixture {
     url: String,
+    /// Counts the answers of the server, of all handles.
+    connection: Connection,
+    answers: AtomicU64,
 }
 
 impl Fixture for PostgresFixture {
     type Repository = PostgresClient;
 
     async fn fresh() -> Self {
-        Self { url: Server::shared().database().await.unwrap() }
+        let url = Server::shared().database().await.unwrap();
+        Self { url, connection: Connection::default(), answers: AtomicU64::new(0) }
     }
 
     async fn open(&self) -> PostgresClient {
-        support::open(&self.url).await
+        PostgresClient::new(self.connection.connect(&self.url).await)
     }
 
     async fn seed(&self, rows: &Seed) {
@@ -41,6 +47,12 @@ impl Fixture for PostgresFixture {
 
     async fn dump(&self, organization_id: OrganizationId) -> Seed {
         dump::dump(&self.url, organization_id).await
+    }
+
+    /// Counts each answer as one. The driver sends some statements together, so this is the most that it can be.
+    fn round_trips(&self) -> Option<u64> {
+        let new = self.connection.take() as u64;
+        Some(self.answers.fetch_add(new, Ordering::SeqCst) + new)
     }
 }
 

@@ -78,6 +78,11 @@ macro_rules! conformance_through {
                 async fn dump(&self, organization_id: OrganizationId) -> Seed {
                     dump::dump(&self.url, organization_id).await
                 }
+
+                /// A pooler sends other statements too.
+                fn round_trips(&self) -> Option<u64> {
+                    None
+                }
             }
 
             impl InboxFixture for PoolerFixture {

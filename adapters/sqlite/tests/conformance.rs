@@ -51,6 +51,11 @@ impl Fixture for SqliteFixture {
         assert!(!wrong, "the counts of rows are right");
         seed::dump(repository.connection(), organization_id).unwrap()
     }
+
+    /// A file has none.
+    fn round_trips(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl InboxFixture for SqliteFixture {

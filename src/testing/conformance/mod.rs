@@ -40,6 +40,11 @@ pub trait Fixture: Sized + Sync {
 
     /// Returns all rows of all organizations, as a seed of `organization_id`.
     fn dump(&self, organization_id: OrganizationId) -> impl Future<Output = Seed>;
+
+    /// Returns the number of round trips of all handles since the database was created: how often a handle sent something
+    /// to the storage and waited for the answer. `None` if the fixture does not count them, or if the storage has none,
+    /// such as a file. Then the case of clause 9 that compares them prints that it checked nothing.
+    fn round_trips(&self) -> Option<u64>;
 }
 
 /// The operations that the suite needs to test an inbox too.
@@ -336,6 +341,7 @@ macro_rules! __conformance_cases {
             any_size {
                 four_thousand_contacts_are_created_then_reprocessed,
                 long_texts_are_stored_unchanged,
+                round_trips_do_not_grow_with_the_recipients,
             }
             empty_input {
                 a_query_without_keys_loads_no_wrong_contact,

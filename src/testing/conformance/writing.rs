@@ -445,6 +445,40 @@ pub mod any_size {
         assert_eq!(ids(&report), ids(&again));
     }
 
+    /// A storage may choose another way for many rows, such as a copy instead of an insert. So the number may differ, but
+    /// by no more than a factor of two, for 400 times as many recipients.
+    pub async fn round_trips_do_not_grow_with_the_recipients<F: Fixture, B: BlockOn>() {
+        let mut counts = Vec::new();
+        for recipients in [10, 4000] {
+            let setup = Setup::<F, B>::new().await;
+            let mut handle = setup.open().await;
+            // The first calls of a handle may prepare statements.
+            for n in [1, 2] {
+                TestRequest::phones(n, &[NEW_PHONE]).enroll(&mut handle).await;
+            }
+            let entry = |n| json!({ "phone": format!("+1202{:07}", 2_000_000 + n), "name": format!("Person {n}") });
+            let entries: Vec<Value> = (0..recipients).map(entry).collect();
+            let mut of_requests = Vec::new();
+            // The contacts are created, and then they exist.
+            for n in [3, 4] {
+                let Some(before) = setup.fixture.round_trips() else {
+                    return println!("not checked: the fixture counts no round trips");
+                };
+                TestRequest::new(n, json!(entries)).enroll(&mut handle).await;
+                let after = setup.fixture.round_trips().unwrap_or_default();
+                assert!(after > before, "the fixture counted no round trip of an enrollment");
+                of_requests.push(after - before);
+            }
+            counts.push(of_requests);
+        }
+        for (what, (few, many)) in ["new", "existing"].iter().zip(counts[0].iter().zip(&counts[1])) {
+            assert!(
+                *many <= 2 * few,
+                "4000 {what} recipients took {many} round trips, and 10 took {few}: the number must not depend on the recipients"
+            );
+        }
+    }
+
     pub async fn long_texts_are_stored_unchanged<F: Fixture, B: BlockOn>() {
         let setup = Setup::<F, B>::new().await;
         let mut handle = setup.open().await;
