@@ -83,7 +83,8 @@
 //!   a seventh, and each number takes longer.
 //! - `phonenumber`: a second phone normalizer, on the `phonenumber` crate.
 //! - `seed`: the modules `seed` and `vectors`, with rows as JSON, a demo organization, and the runner of test vectors.
-//! - `testing`: the module `testing`, with the conformance suite for repositories and proptest strategies.
+//! - `testing`: the module `testing`, the test kit for a host's policy and repository: fixtures, proptest strategies, the
+//!   conformance suite, and the vectors of a folder.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

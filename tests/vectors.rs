@@ -1,8 +1,5 @@
 //! Runs the test vectors in `tests/vectors/` in memory.
 #![cfg(feature = "testing")]
-#![expect(clippy::disallowed_methods, reason = "a test reads files")]
-
-mod vector_files;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +7,7 @@ use enroll::contact::{Libphonenumber, PhoneNormalizer};
 use enroll::vectors::{Vector, run};
 
 fn vectors() -> BTreeMap<String, Vector> {
-    vector_files::read_folder(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"))
+    enroll::testing::read_vectors(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors")).unwrap()
 }
 
 fn failures(phones: &dyn PhoneNormalizer) -> BTreeMap<String, String> {

@@ -261,7 +261,7 @@ impl<I: AsyncInbox> Task<I> {
 
     #[expect(clippy::disallowed_methods, reason = "a driver reads the clock, the state machine does not")]
     async fn process(&mut self, claim: Claim, retry: Retry) -> Result<ProcessOutcome, EnrollError> {
-        // A wrong clock of this machine is no fault of the enrollment.
+        // The enrollment is not at fault if the clock of this machine is wrong.
         let now = Timestamp::try_from(SystemTime::now())
             .map_err(|e| RepositoryError::new(RepositoryErrorKind::Unavailable, format!("the clock: {e}")))?;
         process_async(&mut self.inbox, retry, claim.organization_id, claim.enrollment_id, now).await

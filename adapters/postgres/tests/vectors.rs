@@ -4,8 +4,6 @@
 #[path = "../../../tests/row_counts/mod.rs"]
 mod row_counts;
 mod support;
-#[path = "../../../tests/vector_files/mod.rs"]
-mod vector_files;
 
 use enroll::contact::Libphonenumber;
 use enroll::vectors::run_on;
@@ -37,7 +35,7 @@ impl<R: AsyncRepository> Repository for Blocking<R> {
 #[test]
 #[ignore = needs_postgres!()]
 fn every_vector_passes() {
-    let vectors = vector_files::read_folder(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors"));
+    let vectors = enroll::testing::read_vectors(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors")).unwrap();
     let url = block_on(Server::shared().database()).unwrap();
     let mut client = block_on(connect(&url));
     let mut repository = Blocking(block_on(support::open(&url)));

@@ -3,8 +3,6 @@
 
 #[path = "../../../tests/row_counts/mod.rs"]
 mod row_counts;
-#[path = "../../../tests/vector_files/mod.rs"]
-mod vector_files;
 
 use enroll::contact::Libphonenumber;
 use enroll::vectors::run_on;
@@ -14,7 +12,7 @@ use std::rc::Rc;
 
 #[test]
 fn every_vector_passes() {
-    let vectors = vector_files::read_folder(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors"));
+    let vectors = enroll::testing::read_vectors(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors")).unwrap();
     let (mut ran, mut differing) = (0, Vec::new());
     for (name, vector) in vectors {
         if vector.plan_only {
