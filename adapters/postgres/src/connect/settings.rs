@@ -279,6 +279,7 @@ impl Values {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(AddressError::NoHost);
         }
+        check_counts(&config)?;
         if config.get_hosts().is_empty() {
             // A name for the certificate.
             for address in config.get_hostaddrs().to_owned() {
@@ -316,6 +317,18 @@ impl Values {
             }
         }
     }
+}
+
+/// Checks that lists fit the list of hosts. The driver does that when it connects.
+fn check_counts(config: &Config) -> Result<(), AddressError> {
+    let [hosts, addresses, ports] = [config.get_hosts().len(), config.get_hostaddrs().len(), config.get_ports().len()];
+    if hosts > 0 && addresses > 0 && hosts != addresses {
+        return Err(invalid("hostaddr", "IP addresses, separated by commas, as many as hosts"));
+    }
+    if ports > 1 && ports != hosts.max(addresses) {
+        return Err(invalid("port", "one port, or as many as hosts"));
+    }
+    Ok(())
 }
 
 /// Checks a list of hosts. TLS is never used on a socket, but the driver would ask for it if another host needs it.
@@ -501,6 +514,11 @@ mod tests {
             ("postgres://h?sslmode=on", "`sslmode` is not valid: use `disable`, `prefer`, `require`, `verify-ca`"),
             ("postgres://h?target_session_attrs=standby", "use `any`, `primary`, `read-write` or `read-only`"),
             ("postgres://h:99999/app", "`port` is not valid: use numbers from 1 to 65535"),
+            ("postgres://h?port=1,2", "`port` is not valid: use one port, or as many as hosts"),
+            (
+                "postgres://h1,h2?hostaddr=::1",
+                "`hostaddr` is not valid: use IP addresses, separated by commas, as many as",
+            ),
             ("postgres://h?pgbouncer=yes", "`pgbouncer` is not valid: use `true` or `false`"),
             ("postgres://h?client_encoding=latin1", "`client_encoding` is not valid: use `UTF8`"),
             ("postgres://h?service=app", "`service` is not supported: write its parameters into the address"),
