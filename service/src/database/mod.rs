@@ -68,6 +68,12 @@ impl<'n> Address<'n> {
                 let problem = "is not a supported database; use a SQLite file, or `postgres://…`";
                 Err(Failure::new(without_password(name), problem))
             }
+            _ if is_mistaken(name) => {
+                // It can have a password.
+                let problem =
+                    "must be a SQLite file or a URL; write PostgreSQL's parameters as `postgres://user@host/name?…`";
+                Err(Failure::new("the database", problem))
+            }
             _ => Ok(Self::File(name)),
         }
     }
@@ -198,6 +204,13 @@ impl Database {
     }
 }
 
+/// Returns true for the parameters of PostgreSQL as a list, or for a URL without slashes: a file of that name would be created.
+fn is_mistaken(name: &str) -> bool {
+    let begins =
+        ["host=", "hostaddr=", "port=", "user=", "password=", "dbname=", "service=", "postgres:", "postgresql:"];
+    begins.iter().any(|begin| name.trim_start().starts_with(begin))
+}
+
 fn ends_with_the_command(name: &str) -> Failure {
     Failure::new(name, "ends with the command; use a SQLite file or `postgres://…`, or run with `--seed`")
 }
@@ -264,6 +277,11 @@ mod tests {
         assert_eq!(Address::parse("postgres://h/d").unwrap(), Address::Postgres("postgres://h/d"));
         assert_eq!(Address::parse("file:///tmp/a?mode=ro").unwrap(), Address::File("file:///tmp/a?mode=ro"));
         assert_eq!(Address::parse("memory").unwrap(), Address::Memory);
+        for name in ["host=h user=ann password=secret", " dbname=app", "postgres:/app", "postgresql:app"] {
+            let error = Address::parse(name).unwrap_err().to_string();
+            assert!(error.starts_with("the database: must be a SQLite file or a URL"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
         let error = Address::parse("mysql://ann:secret@h/d").unwrap_err().to_string();
         assert!(error.starts_with("mysql://ann:***@h/d: is not a supported database"), "{error}");
     }
