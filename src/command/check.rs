@@ -421,7 +421,8 @@ impl CheckRecipient<'_> {
             }
         }
         let name = entry.full_name();
-        if let Some(joined) = name.as_ref().filter(|_| !name_is_too_long) {
+        // A name that is not joined was checked above.
+        if let (Some(Cow::Owned(joined)), false) = (&name, name_is_too_long) {
             too_long("first_name", "first_name last_name", joined);
         }
         let birth_date = entry.birth_date.and_then(|date| {

@@ -112,6 +112,7 @@ impl<'a> Recipient<'a> {
     }
 
     /// Returns the name, trimmed. If it is blank, returns the first and the last name, joined by a space.
+    #[inline]
     pub(crate) fn full_name(&self) -> Option<Cow<'_, str>> {
         if let Some(name) = non_blank(self.name.as_ref()) {
             return Some(Cow::Borrowed(name));
