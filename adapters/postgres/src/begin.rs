@@ -35,15 +35,20 @@ pub(crate) struct BeginSql {
 impl BeginSql {
     pub(crate) fn new(timeouts: &Timeouts) -> Self {
         // The timeouts come before the version: a migration locks the table of versions.
-        let begin = |mode| format!("start transaction {mode}; {}; {}", timeouts.set_local(), schema::STORED_VERSION);
+        let begin =
+            |mode: &str| format!("start transaction {mode}; {}; {}", timeouts.set_local(), schema::STORED_VERSION);
         Self {
             // Independent of the default isolation level.
-            write: begin("isolation level read committed"),
+            write: begin(&format!("isolation level read committed; {PROPAGATE_SETTINGS}")),
             // All statements read one snapshot of the database.
             read: begin("isolation level repeatable read, read only"),
         }
     }
 }
+
+/// Makes Citus send `set local` to the servers of a transaction, so that `enroll.engine` has its value on all of them.
+/// Another server accepts the setting, and has no use for it.
+const PROPAGATE_SETTINGS: &str = "set local citus.propagate_set_commands = 'local'";
 
 impl Begin for Session<'_> {
     async fn begin(&mut self) -> Result<EngineTransaction<'_>, PostgresError> {
@@ -59,7 +64,7 @@ impl Begin for Session<'_> {
 impl Begin for Transaction<'_> {
     /// Sets a savepoint, so that a failed write keeps the host's rows.
     async fn begin(&mut self) -> Result<EngineTransaction<'_>, PostgresError> {
-        let begin = format!("savepoint enroll; {}", schema::STORED_VERSION);
+        let begin = format!("savepoint enroll; {PROPAGATE_SETTINGS}; {}", schema::STORED_VERSION);
         EngineTransaction::start(self.client(), &begin, Some(SAVEPOINT)).await
     }
 

@@ -134,6 +134,18 @@ pub enum PostgresError {
         /// The version that this build needs.
         known: i32,
     },
+    /// The tables are to be distributed, but the database has no Citus.
+    #[error(
+        "the database has no extension `citus`: run `create extension citus` on each server, with `citus` in \
+         `shared_preload_libraries`"
+    )]
+    NoCitus,
+    /// The tables are to be distributed, but Citus does not know the address of the coordinator.
+    #[error(
+        "the coordinator is not in the metadata of Citus: run `select citus_set_coordinator_host('<host>', <port>)` with the \
+         address by which the other servers reach it"
+    )]
+    NoCoordinator,
     /// The host's transaction has an isolation level at which a retry would not see new rows.
     #[error("the transaction has the isolation level `{found}`: begin it at `read committed`")]
     IsolationLevel {
@@ -287,10 +299,9 @@ impl From<PoolError> for PostgresError {
 fn classify(database: &DbError, error: DriverError) -> PostgresError {
     let code = database.code();
     if *code == SqlState::UNIQUE_VIOLATION
-        && let (Some("enroll"), Some(constraint)) = (database.schema(), database.constraint())
+        && let Some(constraint) = unique_constraint(database)
     {
-        let constraint = constraint.to_owned();
-        return if CONFLICTS.contains(&&*constraint) {
+        return if constraint == UNNAMED || CONFLICTS.contains(&&*constraint) {
             PostgresError::NotUnique { constraint, source: error }
         } else {
             PostgresError::IdExists { constraint, source: error }
@@ -356,6 +367,30 @@ const STATEMENT_MODE: &str = "it ends a connection at the first transaction; set
 const TLS_REQUIRED: &str = "it takes encrypted connections only; set `sslmode` of the address to `require` or stronger";
 const OWN_TRANSACTION: &str = "it has begun a transaction of its own; connect to the primary server directly, or switch off \
     the replication and the load balancing of Pgpool (`backend_clustering_mode`, `load_balance_mode`)";
+
+/// Returns the constraint of the schema `enroll` that refused a row.
+///
+/// Citus reports an error of another server without the fields that name the schema and the constraint. The message still has
+/// the name, in any language. A constraint of a shard has the number of the shard at its end.
+fn unique_constraint(database: &DbError) -> Option<String> {
+    let without_shard = |name: &str| match name.rsplit_once('_') {
+        Some((name, shard)) if shard.bytes().all(|byte| byte.is_ascii_digit()) => name.to_owned(),
+        _ => name.to_owned(),
+    };
+    match (database.schema(), database.constraint()) {
+        (Some("enroll"), Some(constraint)) => Some(without_shard(constraint)),
+        (_, Some(_)) => None,
+        (_, None) => {
+            let words = database.message().split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let constraint =
+                words.map(without_shard).find(|name| name.ends_with("_pkey") || CONFLICTS.contains(&&**name));
+            Some(constraint.unwrap_or_else(|| UNNAMED.to_owned()))
+        }
+    }
+}
+
+/// The constraint of an error that does not name it.
+const UNNAMED: &str = "unknown";
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
     iter::successors(error.source(), |error| (*error).source()).any(<dyn Error>::is::<io::Error>)

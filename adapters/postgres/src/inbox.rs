@@ -80,7 +80,7 @@ pub(crate) async fn claim(
     let claim = loop {
         let next = transaction.query_opt(&statements.next_queue, &[&passed]).await?;
         let Some(next) = next else { break None };
-        let organization: Uuid = next.try_get(0)?;
+        let (organization, turn): (Uuid, i64) = (next.try_get(0)?, next.try_get(1)?);
         if let Some(row) = transaction.query_opt(&statements.claim, &[&organization, &lease]).await? {
             let mut columns = ColumnReader::new(&row);
             let id: EnrollmentId = columns.read()?;
@@ -88,7 +88,7 @@ pub(crate) async fn claim(
             let mut claim = Claim::new(OrganizationId::from_uuid(organization), id, number);
             (claim.attempts, claim.lost_leases) = (columns.read()?, columns.read()?);
             let lease_end: DateTime = columns.get()?;
-            transaction.execute(&statements.lease_queue, &[&organization, &id.as_uuid(), &lease_end]).await?;
+            transaction.execute(&statements.lease_queue, &[&organization, &turn, &id.as_uuid(), &lease_end]).await?;
             break Some(claim);
         }
         // No enrollment is due yet, or none waits. Or another transaction has locked those that are due, or has one more
@@ -114,7 +114,8 @@ pub(crate) async fn record_failure(
     // A text in PostgreSQL cannot contain NUL.
     let error = failure.error.replace('\0', "\u{fffd}");
     let delay = failure.retry_after.map(seconds);
-    answer(client, statements, claim, &statements.record_failure, &[&error, &delay]).await
+    let is_final = delay.is_none().then_some(0.0);
+    answer(client, statements, claim, &statements.record_failure, &[&error, &delay, &is_final]).await
 }
 
 /// Gives a claim back. Does nothing if the claim is not the latest lease of its enrollment.

@@ -90,6 +90,9 @@
 //! machines, can call [`claim`](enroll::AsyncInbox::claim) without waiting for each other. A claim covers all
 //! organizations. Its cost grows with the number of organizations that have waiting enrollments.
 //!
+//! # Several servers
+//! [`distribute`] spreads the tables over the servers of Citus, by organization. `docs/scaling.md` in the repository has the steps.
+//!
 //! # Features
 //! | Feature | Effect |
 //! |---|---|
@@ -106,6 +109,7 @@
 mod begin;
 mod client;
 mod connect;
+mod distribute;
 mod erase;
 mod error;
 mod fields;
@@ -129,6 +133,7 @@ mod write;
 pub use client::PostgresClient;
 pub use connect::{AddressError, ConnectOptions, ConnectionInfo, FileProblem, ServerVersion, TlsError, TlsVersion};
 pub use deadpool_postgres;
+pub use distribute::{Placement, distribute, is_distributed};
 pub use error::{DriverError, PostgresError};
 pub use repository::PostgresRepository;
 pub use schema::{SCHEMA_VERSION, migrate, schema_version};

@@ -2,57 +2,53 @@
 //! recognized.
 
 use enroll::inbox::{Removed, Retention};
+use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use crate::PostgresError;
-use crate::begin::Begin;
+use crate::begin::{Begin, EngineTransaction};
+use crate::query::Query;
+use crate::statements::{Bound, Prepared, execute_all, query_all};
 
 /// Removes what is older than the retention, of a limited number of enrollments.
-pub(crate) async fn remove_expired(client: &mut impl Begin, retention: &Retention) -> Result<Removed, PostgresError> {
+pub(crate) async fn remove_expired(
+    client: &mut impl Begin,
+    statements: &Prepared,
+    retention: &Retention,
+) -> Result<Removed, PostgresError> {
     let transaction = client.begin().await?;
-    let client = transaction.client();
     let mut removed = Removed::default();
-    for (age, sql, count) in [
-        (retention.failed, remove_commands(), &mut removed.commands),
-        (retention.completed, remove_reports(), &mut removed.reports),
+    for (age, find, remove, count) in [
+        (retention.failed, &statements.expired_commands, &statements.remove_commands, &mut removed.commands),
+        (retention.completed, &statements.expired_reports, &statements.remove_reports, &mut removed.reports),
     ] {
         if let Some(age) = age {
-            let seconds = age.min(LONGEST).as_secs_f64();
-            *count = transaction.answer(client.execute_typed(&sql, &[(&seconds, Type::FLOAT8)])).await??;
+            *count = remove_older(&transaction, find, remove, age).await?;
         }
     }
     transaction.commit().await?;
     Ok(removed)
 }
 
-/// Selects the enrollments that are due. It passes over those that another transaction has locked.
-fn due(state: &str, column: &str) -> String {
-    format!(
-        "with due as materialized (
-            select organization_id, id from enroll.enrollments
-            where state = '{state}' and removed_at is null
-                and {column} <= (select clock_timestamp() - make_interval(secs => $1))
-            order by {column} limit {} for no key update skip locked
-        )",
-        Retention::BATCH
-    )
-}
-
-fn remove_commands() -> String {
-    due("failed", "failed_at")
-        + " update enroll.enrollments e set command = null, removed_at = clock_timestamp()
-        from due where e.organization_id = due.organization_id and e.id = due.id"
-}
-
-fn remove_reports() -> String {
-    due("completed", "completed_at")
-        + ", deleted as (
-            delete from enroll.enrollment_outcomes o using due
-            where o.organization_id = due.organization_id and o.enrollment_id = due.id
-        )
-        update enroll.enrollments e set removed_at = clock_timestamp()
-        from due where e.organization_id = due.organization_id and e.id = due.id"
+/// Finds the oldest enrollments of all organizations, then removes those of one organization after the other. It passes over
+/// those that another transaction has locked.
+async fn remove_older(
+    transaction: &EngineTransaction<'_>,
+    find: &Query,
+    remove: &Query,
+    age: Duration,
+) -> Result<u64, PostgresError> {
+    let seconds = age.min(LONGEST).as_secs_f64();
+    let find: Bound<'_> = (find, vec![&seconds]);
+    let [found] = query_all(transaction, [find]).await?;
+    let mut expired: BTreeMap<Uuid, Vec<Uuid>> = BTreeMap::new();
+    for row in &found {
+        expired.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
+    }
+    let removals: Vec<Bound<'_>> =
+        expired.iter().map(|(organization, ids)| (remove, vec![organization as _, ids as _, &seconds as _])).collect();
+    Ok(execute_all(transaction, &removals).await?.iter().sum())
 }
 
 /// The longest age that PostgreSQL can subtract from its clock: a thousand years.

@@ -49,8 +49,12 @@ pub async fn migrate(client: &mut Client) -> Result<(), PostgresError> {
         // Each transaction of the engine reads the table first.
         transaction.batch_execute("lock table enroll.schema_version in access exclusive mode").await?;
     }
+    // Triggers of tables that Citus distributed need it. Another server accepts it, and has no use for it.
+    transaction.batch_execute("set local citus.enable_unsafe_triggers = 'on'").await?;
     for (version, migration) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
-        transaction.batch_execute(migration).await?;
+        for statement in statements(migration) {
+            transaction.execute_typed(statement, &[]).await?;
+        }
         transaction.execute("insert into enroll.schema_version (version) values ($1)", &[&version]).await?;
     }
     Ok(transaction.commit().await?)
@@ -81,6 +85,22 @@ pub async fn schema_version(client: &impl GenericClient) -> Result<i32, Postgres
 
 pub(crate) const STORED_VERSION: &str = "select max(version) from enroll.schema_version";
 
+/// Returns the statements of a migration: Citus accepts only one at a time on distributed tables.
+///
+/// A statement ends with a semicolon at the end of a line, outside `$$`.
+fn statements(migration: &str) -> Vec<&str> {
+    let (mut statements, mut start, mut end, mut is_quoted) = (Vec::new(), 0, 0, false);
+    for line in migration.split_inclusive('\n') {
+        end += line.len();
+        is_quoted ^= line.matches("$$").count() % 2 == 1;
+        if !is_quoted && line.trim_end().ends_with(';') {
+            statements.extend(migration.get(start..end));
+            start = end;
+        }
+    }
+    statements
+}
+
 /// Each migration leads from the version before to its own. A released migration never changes.
 pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
 const _: () = assert!(MIGRATIONS.len() == SCHEMA_VERSION as usize);
@@ -91,5 +111,21 @@ create table enroll.schema_version (
     version integer primary key,
     migrated_at timestamptz not null default now()
 );";
-/// `enroll`, in ASCII.
-const LOCK: i64 = 0x0065_6e72_6f6c_6c00;
+/// The key of the advisory lock: `enroll` in ASCII.
+pub(crate) const LOCK: i64 = 0x0065_6e72_6f6c_6c00;
+
+#[cfg(test)]
+mod tests {
+    use super::{MIGRATIONS, statements};
+
+    #[test]
+    fn each_migration_is_split_into_all_its_statements() {
+        for migration in MIGRATIONS {
+            let statements = statements(migration);
+            assert_eq!(statements.concat(), migration, "a statement ends with `;` at the end of a line");
+            assert!(statements.len() > 50, "{}", statements.len());
+        }
+        let quoted = "create function a() as $$\nbegin;\nend $$;\nselect 1;\n";
+        assert_eq!(statements(quoted), ["create function a() as $$\nbegin;\nend $$;\n", "select 1;\n"]);
+    }
+}

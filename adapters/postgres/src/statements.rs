@@ -1,7 +1,8 @@
-//! Every statement of a repository, in the order of use. Each takes lists as arrays, and all but a claim take the
-//! organization as `$1`.
+//! Every statement of a repository, in the order of use. Each takes lists as arrays. All but those of a claim that look for an
+//! organization take it as `$1`, and read and write only its rows, so that a distributed database finds them in one shard.
 
 use enroll::contact::Contact;
+use enroll::inbox::Retention;
 use enroll::model::{
     CallFlow, Channel, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord, Run, Sequence,
     Step, StepContact, Tag,
@@ -140,7 +141,18 @@ fn select<T: Table>(first_columns: &str) -> String {
 /// Inserts rows from one array per column, the extra columns first.
 fn insert<T: Table>(extra: &[Column]) -> String {
     let (columns, arrays) = inserted::<T>(extra);
-    format!("insert into enroll.{} ({columns}) select $1, u.* from unnest({arrays}) as u", T::NAME)
+    insert_rows(T::NAME, &columns, "", &arrays)
+}
+
+/// Inserts rows from arrays. `constants` are values between the organization and the arrays.
+///
+/// The organization's row, which a commit has locked, is joined: on a distributed database, it shows that all rows go to the
+/// shard of the organization.
+fn insert_rows(table: &str, columns: &str, constants: &str, arrays: &str) -> String {
+    format!(
+        "insert into enroll.{table} ({columns}) select o.organization_id, {constants}u.*
+        from enroll.organizations o cross join unnest({arrays}) as u where o.organization_id = $1"
+    )
 }
 
 fn copy<T: Table>(extra: &[Column]) -> String {
@@ -159,7 +171,7 @@ fn arrays(columns: &[Column], first: usize) -> Vec<String> {
     (first..).zip(columns).map(|(n, column)| format!("${n}::{}[]", column.sql_type)).collect()
 }
 
-/// The rows of several arrays as a table `u`, with the organization.
+/// The rows of several arrays as a table `u`.
 ///
 /// `(select …)` hides their number from the planner. It then finds each row by its key, in this order. Otherwise it would
 /// read all of a table that is not much longer, and write in the order of that table.
@@ -167,7 +179,7 @@ fn rows_of_arrays(columns: &[Column], first: usize) -> String {
     let arrays: Vec<String> = arrays(columns, first).iter().map(|array| format!("(select {array})")).collect();
     let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
     let (arrays, names) = (arrays.join(", "), names.join(", "));
-    format!("(select $1::uuid as organization_id, u.* from unnest({arrays}) as u ({names}) offset 0) as u")
+    format!("(select u.* from unnest({arrays}) as u ({names}) offset 0) as u")
 }
 
 /// Columns that only an update has.
@@ -218,9 +230,31 @@ fn update_contacts() -> String {
     let columns: Vec<Column> = first.into_iter().chain(contact_update_columns()).collect();
     format!(
         "update enroll.contacts c set version = c.version + 1, updated_at = $2::timestamptz, {} from {}
-            where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected",
+            where c.organization_id = $1 and c.id = u.id and c.version = u.expected",
         contact_assignments(),
         rows_of_arrays(&columns, 3)
+    )
+}
+
+/// Selects the enrollments that are older than `$1` seconds: the oldest of all organizations.
+fn expired(state: &str, column: &str) -> String {
+    format!(
+        "select organization_id, id from enroll.enrollments
+        where state = '{state}' and removed_at is null and {column} <= statement_timestamp() - make_interval(secs => $1)
+        order by {column} limit {}",
+        Retention::BATCH
+    )
+}
+
+/// Locks those of the enrollments `$2` that are older than `$3` seconds, and that no other transaction has locked.
+fn with_expired(state: &str, column: &str) -> String {
+    format!(
+        "with expired as materialized (
+            select id from enroll.enrollments
+            where organization_id = $1 and id = any($2::uuid[]) and state = '{state}' and removed_at is null
+                and {column} <= statement_timestamp() - make_interval(secs => $3)
+            for no key update skip locked
+        )"
     )
 }
 
@@ -259,11 +293,17 @@ statements! {
     contact_tags = select_related::<ContactTag>("tag_id", "", "true");
 
     // A commit: first the organization's lock, then the guards. Each locks the rows that it reads.
-    disable_triggers = "select pg_catalog.set_config('enroll.engine', 'on', true) where $1::uuid is not null";
-    // PostgreSQL refuses a copy into a table with row security, and a copy ignores rules. A host whose pooler cannot
-    // forward a copy sets `enroll.copy` to `off`.
+    disable_triggers = "set local enroll.engine = 'on'";
+    // PostgreSQL refuses a copy into a table with row security, and a copy ignores rules. A copy into a table that Citus
+    // distributed (it has a trigger of Citus) fails without the SQLSTATE. A host whose pooler cannot forward a copy sets
+    // `enroll.copy` to `off`.
     may_copy = "select coalesce(pg_catalog.current_setting('enroll.copy', true), '') <> 'off' and count(*) = 6
             and bool_and(relkind in ('r', 'p') and not relhasrules and not pg_catalog.row_security_active(oid))
+            and not exists (
+                select from pg_catalog.pg_trigger t
+                where t.tgrelid = pg_catalog.to_regclass('enroll.contacts')
+                    and t.tgfoid = pg_catalog.to_regproc('pg_catalog.citus_truncate_trigger')
+            )
         from pg_catalog.pg_class
         where relnamespace = pg_catalog.to_regnamespace('enroll') and relname in (
             'contacts', 'conversations', 'runs', 'step_contacts', 'contact_tags', 'custom_records'
@@ -304,9 +344,12 @@ statements! {
             conversations_created = $16, command = null, due_at = null, error = null,
             attempts = attempts + 1
         where organization_id = $1 and id = $2 and state = 'accepted'";
-    insert_outcomes = "insert into enroll.enrollment_outcomes
-            (organization_id, enrollment_id, first_index, last_index, counts, outcomes)
-        select $1, $2, u.* from unnest($3::bigint[], $4::bigint[], $5::json[], $6::json[]) as u";
+    insert_outcomes = insert_rows(
+        "enrollment_outcomes",
+        "organization_id, enrollment_id, first_index, last_index, counts, outcomes",
+        "$2::uuid, ",
+        "$3::bigint[], $4::bigint[], $5::json[], $6::json[]"
+    );
     release_keys = format!(
         "update enroll.contacts c set
             external_id = case when u.external_id <> c.external_id then null else c.external_id end,
@@ -314,20 +357,20 @@ statements! {
             email = case when u.email_key <> c.email_key then null else c.email end,
             email_key = case when u.email_key <> c.email_key then null else c.email_key end
         from {}
-        where c.organization_id = u.organization_id and c.id = u.id
+        where c.organization_id = $1 and c.id = u.id
             and (u.external_id <> c.external_id or u.phone <> c.phone or u.email_key <> c.email_key)",
         rows_of_arrays(&columns! { id: uuid, external_id: text, phone: text, email_key: text }, 2)
     );
     // Most updates only raise the version. They need two arrays.
     raise_contacts = format!(
         "update enroll.contacts c set version = c.version + 1 from {}
-        where c.organization_id = u.organization_id and c.id = u.id and c.version = u.expected",
+        where c.organization_id = $1 and c.id = u.id and c.version = u.expected",
         rows_of_arrays(&columns! { id: uuid, expected: bigint }, 2)
     );
     update_contacts = update_contacts();
     reactivate_runs = format!(
         "update enroll.runs r set status = 'active' from {}
-        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id",
+        where r.organization_id = $1 and r.id = u.id and r.contact_id = u.contact_id",
         rows_of_arrays(&columns! { id: uuid, contact_id: uuid }, 2)
     );
     // It runs twice: step contacts that stop being live are updated before those that become live.
@@ -340,7 +383,7 @@ statements! {
             channel_id = coalesce(u.channel_id, s.channel_id),
             default_call_flow_id = coalesce(u.default_call_flow_id, s.default_call_flow_id)
         from {}
-        where s.organization_id = u.organization_id and s.id = u.id and s.contact_id = u.contact_id",
+        where s.organization_id = $1 and s.id = u.id and s.contact_id = u.contact_id",
         rows_of_arrays(&columns! {
             id: uuid, contact_id: uuid, status: text, scheduled_at: timestamptz, enrollment_id: uuid,
             times_processed: bigint, channel_id: uuid, default_call_flow_id: uuid
@@ -348,7 +391,7 @@ statements! {
     );
     update_records = format!(
         "update enroll.custom_records r set properties = u.properties from {}
-        where r.organization_id = u.organization_id and r.id = u.id and r.contact_id = u.contact_id",
+        where r.organization_id = $1 and r.id = u.id and r.contact_id = u.contact_id",
         rows_of_arrays(&columns! { id: uuid, contact_id: uuid, properties: json }, 2)
     );
     insert_contacts = insert::<Contact>(CONTACT_EXTRA);
@@ -364,9 +407,13 @@ statements! {
     copy_contact_tags = copy::<ContactTag>(&[]);
     insert_records = insert::<CustomRecord>(RECORD_EXTRA);
     copy_records = copy::<CustomRecord>(RECORD_EXTRA);
-    count_rows = "insert into enroll.counts (organization_id, list, sequence_id, step_id, status, entries)
-        select $1, u.* from unnest($2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[]) as u";
-    enable_triggers = "select pg_catalog.set_config('enroll.engine', 'off', true) where $1::uuid is not null";
+    count_rows = insert_rows(
+        "counts",
+        "organization_id, list, sequence_id, step_id, status, entries",
+        "",
+        "$2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[]"
+    );
+    enable_triggers = "set local enroll.engine = 'off'";
 
     // The inbox.
     insert_accepted = "insert into enroll.enrollments
@@ -375,44 +422,63 @@ statements! {
         on conflict (organization_id, id) do nothing returning id";
     find = format!("select attempts, error, command, {ENROLLMENT} from enroll.enrollments
         where organization_id = $1 and id = $2");
+    // The clock is `statement_timestamp()`: unlike `clock_timestamp()`, a distributed database accepts it in an update. The
+    // time is that of the database, not of the worker.
+    //
     // An acceptance shares the row of its queue with other acceptances until its transaction ends. A claim that finds no
     // work locks the row alone before it postpones the queue, so it cannot miss an enrollment that is about to commit.
-    insert_queue = "insert into enroll.queues (organization_id, due_at) values ($1, clock_timestamp())
+    insert_queue = "insert into enroll.queues (organization_id, due_at) values ($1, statement_timestamp())
         on conflict do nothing";
     share_queue = "select from enroll.queues where organization_id = $1 for key share";
-    wake_queue = "update enroll.queues set due_at = clock_timestamp()
-        where organization_id = $1 and (due_at is null or due_at > (select clock_timestamp()))";
+    wake_queue = "update enroll.queues set due_at = statement_timestamp()
+        where organization_id = $1 and (due_at is null or due_at > statement_timestamp())";
     // A claim first selects the organization whose turn it is, among those with due work and without a lease. It passes
     // over those that another claim has locked, and those in `$1`.
-    next_queue = "select organization_id from enroll.queues
-        where due_at <= (select clock_timestamp()) and (lease_end is null or lease_end <= (select clock_timestamp()))
-            and organization_id <> all ($1::uuid[])
-        order by turn limit 1 for no key update skip locked";
+    next_queue = "select q.organization_id, nextval('enroll.turns') from (
+            select organization_id from enroll.queues
+            where due_at <= statement_timestamp() and (lease_end is null or lease_end <= statement_timestamp())
+                and organization_id <> all ($1::uuid[])
+            order by turn limit 1 for no key update skip locked
+        ) as q";
     claim = "with oldest as materialized (
             select id from enroll.enrollments
-            where organization_id = $1 and state = 'accepted' and due_at <= (select clock_timestamp())
+            where organization_id = $1 and state = 'accepted' and due_at <= statement_timestamp()
             order by at, id limit 1 for update skip locked
         )
         update enroll.enrollments e set
-            lease = e.lease + 1, unanswered = e.unanswered + 1, due_at = clock_timestamp() + make_interval(secs => $2)
+            lease = e.lease + 1, unanswered = e.unanswered + 1, due_at = statement_timestamp() + make_interval(secs => $2)
         from oldest where e.organization_id = $1 and e.id = oldest.id
         returning e.id, e.lease, e.attempts, e.unanswered - 1, e.due_at";
-    lease_queue = "update enroll.queues set turn = nextval('enroll.turns'), leased_id = $2, lease_end = $3
+    lease_queue = "update enroll.queues set turn = $2, leased_id = $3, lease_end = $4
         where organization_id = $1";
     lock_queue = "select from enroll.queues where organization_id = $1 for update skip locked";
     next_due = "select min(due_at) from enroll.enrollments where organization_id = $1 and state = 'accepted'";
     postpone_queue = "update enroll.queues set due_at = $2 where organization_id = $1";
+    // `$5` is the delay, and `$6` is 0 if there is none.
     record_failure = "update enroll.enrollments set
             attempts = attempts + 1, unanswered = 0, error = $4,
-            due_at = clock_timestamp() + make_interval(secs => $5),
-            failed_at = case when $5 is null then clock_timestamp() end,
+            due_at = statement_timestamp() + make_interval(secs => $5),
+            failed_at = statement_timestamp() + make_interval(secs => $6),
             state = case when $5 is null then 'failed' else 'accepted' end
         where organization_id = $1 and id = $2 and state = 'accepted' and lease = $3 and unanswered > 0";
-    release = "update enroll.enrollments set unanswered = 0, due_at = clock_timestamp() + make_interval(secs => $4)
+    release = "update enroll.enrollments set unanswered = 0, due_at = statement_timestamp() + make_interval(secs => $4)
         where organization_id = $1 and id = $2 and state = 'accepted' and lease = $3 and unanswered > 0";
     end_lease = "update enroll.queues set leased_id = null, lease_end = null
         where organization_id = $1 and leased_id = $2";
     retry = "update enroll.enrollments set
-            state = 'accepted', attempts = 0, unanswered = 0, due_at = clock_timestamp(), failed_at = null
+            state = 'accepted', attempts = 0, unanswered = 0, due_at = statement_timestamp(), failed_at = null
         where organization_id = $1 and id = $2 and state = 'failed' and removed_at is null";
+
+    // The retention: the oldest enrollments of all organizations, then those of each organization.
+    expired_commands = expired("failed", "failed_at");
+    expired_reports = expired("completed", "completed_at");
+    remove_commands = with_expired("failed", "failed_at") + "
+        update enroll.enrollments e set command = null, removed_at = statement_timestamp()
+        from expired where e.organization_id = $1 and e.id = expired.id";
+    remove_reports = with_expired("completed", "completed_at") + ", deleted as (
+            delete from enroll.enrollment_outcomes o using expired
+            where o.organization_id = $1 and o.enrollment_id = expired.id
+        )
+        update enroll.enrollments e set removed_at = statement_timestamp()
+        from expired where e.organization_id = $1 and e.id = expired.id";
 }

@@ -277,7 +277,7 @@ pub(crate) const ENROLLMENT: &str =
     "id, sequence_id, fingerprint, at, completed_at, removed_at, erased_recipients, state,
     coalesce(report, rejection),
     array(select o.outcomes from enroll.enrollment_outcomes o
-        where o.organization_id = enrollments.organization_id and o.enrollment_id = enrollments.id
+        where o.organization_id = $1 and o.enrollment_id = enrollments.id
         order by o.first_index) as outcomes";
 
 /// Reads the columns of [`ENROLLMENT`].

@@ -14,14 +14,14 @@ use tokio_postgres::Client;
 struct Clock(Client);
 
 impl Clock {
-    /// Shadows `clock_timestamp()` for all later connections.
+    /// Shadows `statement_timestamp()` for all later connections.
     async fn new(url: &str) -> Self {
         let client = connect(url).await;
         let shadow = "create schema shifted;
             create table shifted.clock (shift interval not null);
             insert into shifted.clock values ('0');
-            create function shifted.clock_timestamp() returns timestamptz language sql volatile
-                return pg_catalog.clock_timestamp() + (select shift from shifted.clock);
+            create function shifted.statement_timestamp() returns timestamptz language sql stable
+                return pg_catalog.statement_timestamp() + (select shift from shifted.clock);
             do $$ begin
                 execute format('alter database %I set search_path = shifted, pg_catalog', current_database());
             end $$;";

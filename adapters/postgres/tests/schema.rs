@@ -5,6 +5,7 @@ mod support;
 
 use enroll_postgres::needs_postgres;
 use enroll_postgres::testing::Server;
+use serde_json::Value;
 use support::{Request, block_on, body, connect, organization};
 
 #[test]
@@ -117,6 +118,57 @@ fn rows_of_lists_are_found_by_their_whole_key() {
             }
         }
     });
+}
+
+/// On a distributed database, a statement then reads and writes one shard. The turns of a claim are in a table that is not
+/// distributed, and the retention finds the oldest enrollments of all organizations.
+#[test]
+#[ignore = needs_postgres!()]
+fn each_statement_concerns_one_organization() {
+    block_on(async {
+        let mut repository = support::open(&support::database().await).await;
+        Request::new(1, &body(0, 2)).enroll(&mut repository).await.unwrap();
+        let client = repository.client();
+        let prepared = "select name, statement, parameter_types::text[] from pg_prepared_statements
+            where cardinality(parameter_types) > 0 and statement not like '%pg_prepared_statements%'";
+        let prepared = client.query(prepared, &[]).await.unwrap();
+        client.batch_execute("set plan_cache_mode = force_generic_plan").await.unwrap();
+        let (mut scans, mut inserts, mut of_all) = (0, 0, Vec::new());
+        for row in &prepared {
+            let (name, sql, types): (String, String, Vec<String>) = (row.get(0), row.get(1), row.get(2));
+            let parameters: Vec<String> = types.iter().map(|of| parameter_of(of)).collect();
+            let explain = format!("explain (verbose, format json) execute {name}({})", parameters.join(", "));
+            let plan: Value = client.query_one(&explain, &[]).await.unwrap().get(0);
+            let nodes = nodes_of(&plan[0]["Plan"]);
+            for node in nodes.iter().filter(|node| node["Schema"] == "enroll" && node["Relation Name"] != "queues") {
+                let conditions = ["Index Cond", "Recheck Cond", "Filter"].map(|key| node[key].as_str().unwrap_or(""));
+                if node["Node Type"] != "ModifyTable" {
+                    let is_of_one = conditions.iter().any(|text| text.contains("organization_id = $1)"));
+                    if !is_of_one {
+                        of_all.push(sql.clone());
+                    }
+                    scans += 1;
+                } else if node["Operation"] == "Insert" {
+                    let is_of_one =
+                        ["values ($1", "where o.organization_id = $1"].iter().any(|part| sql.contains(part));
+                    assert!(is_of_one, "{sql}");
+                    inserts += 1;
+                }
+            }
+        }
+        assert!(scans >= 60 && inserts >= 10, "{scans} {inserts}");
+        assert_eq!(of_all.len(), 2, "{of_all:#?}");
+        assert!(
+            of_all.iter().all(|sql| sql.starts_with("select organization_id, id from enroll.enrollments")),
+            "{of_all:#?}"
+        );
+    });
+}
+
+/// Returns a node of a plan, and all below it.
+fn nodes_of(plan: &Value) -> Vec<&Value> {
+    let below = plan["Plans"].as_array().into_iter().flatten().flat_map(nodes_of);
+    std::iter::once(plan).chain(below).collect()
 }
 
 /// Returns a parameter of a type. An array has 4000 elements.

@@ -1,5 +1,6 @@
 //! Tools for tests: writes rows as a host does, and starts a temporary server.
 
+mod citus;
 mod pooler;
 mod server;
 

@@ -15,10 +15,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, fs, process, thread};
 use tokio_postgres::{Config, NoTls};
 
+use super::citus::Citus;
 use crate::schema::MIGRATIONS;
 use crate::{PostgresError, migrate};
 
 /// A PostgreSQL server for tests: a temporary cluster, or the server at `ENROLL_TEST_POSTGRES_URL`.
+///
+/// If `ENROLL_TEST_CITUS_WORKERS` names servers (`host:port,host:port`), the server at the address is the coordinator of Citus,
+/// and each database is distributed over them.
 ///
 /// A temporary cluster has its own folder, and listens on a free port of 127.0.0.1. Its data does not survive a crash of the
 /// machine. The server stops, and the folder is removed, when this value is dropped or when the process ends, even if it is
@@ -27,6 +31,7 @@ use crate::{PostgresError, migrate};
 pub struct Server {
     url: String,
     cluster: Option<Cluster>,
+    citus: Option<Citus>,
     template: OnceLock<String>,
 }
 
@@ -39,7 +44,10 @@ impl Server {
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Server> = OnceLock::new();
         SHARED.get_or_init(|| match env::var(VARIABLE) {
-            Ok(url) => Self { url, cluster: None, template: OnceLock::new() },
+            Ok(url) => {
+                let citus = Citus::from_environment(&url);
+                Self { url, cluster: None, citus, template: OnceLock::new() }
+            }
             Err(_) => Self::start(),
         })
     }
@@ -73,6 +81,7 @@ impl Server {
             Ok(cluster) => Self {
                 url: format!("postgres://postgres@127.0.0.1:{}/postgres", cluster.port),
                 cluster: Some(cluster),
+                citus: None,
                 template: OnceLock::new(),
             },
             Err(e) => panic!("{e}"),
@@ -91,12 +100,16 @@ impl Server {
     /// [`PostgresError`] if the database cannot be created.
     pub async fn database(&self) -> Result<String, PostgresError> {
         static MADE: AtomicU32 = AtomicU32::new(0);
-        let template = self.template().await?;
         let n = MADE.fetch_add(1, Ordering::Relaxed);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let name = format!("enroll_test_{}_{since}_{n}", process::id());
-        let pool = pool(&self.url)?;
-        pool.get().await?.batch_execute(&format!("create database {name} template {template}")).await?;
+        if let Some(citus) = &self.citus {
+            citus.create(&name).await?;
+        } else {
+            let template = self.template().await?;
+            let pool = pool(&self.url)?;
+            pool.get().await?.batch_execute(&format!("create database {name} template {template}")).await?;
+        }
         Ok(self.url_of(&name))
     }
 

@@ -56,7 +56,7 @@ pub(super) async fn lock_and_check(
     let unclaimed =
         KeyKind::ALL.map(|kind| guards.unclaimed_keys.get(kind).iter().map(|key| &**key).collect::<Vec<&str>>());
     let queries: [Option<Bound<'_>>; 17] = [
-        Some((&statements.disable_triggers, vec![&organization])),
+        Some((&statements.disable_triggers, vec![])),
         Some((&statements.may_copy, vec![])),
         Some((&statements.add_organization, vec![&organization])),
         Some((&statements.lock_organization, vec![&organization])),

@@ -21,7 +21,7 @@ macro_rules! arrays {
 }
 pub(super) use arrays;
 
-/// A statement whose parameters are the organization, single values, and arrays.
+/// A statement whose parameters are the organization, single values, and arrays, or that has no parameters.
 pub(super) struct Write<'a> {
     statement: &'a Query,
     values: Values<'a>,
@@ -55,7 +55,10 @@ pub(super) async fn send(
     writes: Vec<Write<'_>>,
 ) -> Result<(), PostgresError> {
     let bound = writes.iter().map(|write| {
-        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![organization];
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = Vec::new();
+        if !write.statement.params().is_empty() {
+            parameters.push(organization);
+        }
         parameters.extend(write.values.iter().map(|value| &**value as &(dyn ToSql + Sync)));
         parameters.extend(write.arrays.iter().map(|array| array.parameter()));
         (write.statement, parameters)
