@@ -165,6 +165,10 @@ pub(crate) struct MigrateArgs {
     /// Default: the environment variable `ENROLL_DATABASE`, else `enroll.db`.
     #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database: Option<String>,
+    /// Distribute the tables over the servers of Citus, by organization. The URL is the one of the coordinator. Rows that
+    /// exist are moved, and other writers wait.
+    #[arg(long)]
+    pub(crate) distribute: bool,
 }
 
 /// How long stored requests and reports are kept.

@@ -3,13 +3,16 @@
 use std::process::ExitCode;
 
 use crate::args::{MigrateArgs, Migration};
-use crate::database::{Database, SchemaVersion};
+use crate::database::{Address, Database, SchemaVersion};
 use crate::handles::{Handle, with_handle};
 use crate::{Failure, print_to_stdout};
 
 /// Creates or upgrades the tables of the engine and of the service.
 pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode, Failure> {
     let name = Database::resolve_name(args.database.as_deref())?;
+    if args.distribute && !matches!(Address::parse(&name)?, Address::Postgres(_)) {
+        return Err(Failure::new(&name, "cannot be distributed; `--distribute` needs the URL of a Citus coordinator"));
+    }
     let before = Database::schema_version(&name)?;
     let shown = Database::open_or_create(&name)?.name().to_owned();
     let has_created = with_handle(&name, async |handle: &mut Handle| {
@@ -25,6 +28,13 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode, Failure> {
         (_, false) => format!("the tables have version {known}; nothing to do"),
     };
     print_to_stdout(&format!("{shown}: {what}\n"))?;
+    if args.distribute {
+        let distributed = match Database::distribute(&name)?.len() {
+            0 => "all tables were distributed before; nothing to do".to_owned(),
+            number => format!("distributed {number} tables"),
+        };
+        print_to_stdout(&format!("{shown}: {distributed}\n"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -379,6 +379,10 @@ fn an_unusable_database_is_reported_in_one_line() {
     let line = at("postgres://ann:secret@127.0.0.1:1/d");
     assert!(line.contains("postgres://ann:***@127.0.0.1:1/d: PostgreSQL cannot be reached"), "{line}");
 
+    let distributed = enroll(&["migrate", "--distribute", "--database", path(&missing)], &[]);
+    assert!(error_line(&distributed).contains("missing.db: cannot be distributed; `--distribute` needs the URL of"));
+    assert!(!missing.exists());
+
     // A file of another program is not changed.
     let theirs = folder.0.join("theirs.db");
     rusqlite::Connection::open(&theirs).unwrap().execute_batch("create table notes (text)").unwrap();
@@ -433,6 +437,14 @@ on_postgresql! {
         text(&enroll(&["seed", path(&folder.0.join("seed.json")), "--database", &url], &[]));
         let refused = error_line(&enroll(&["vectors", path(&vectors), "--database", &url], &[]));
         assert!(refused.contains("has organizations; use a database without any"), "{refused}");
+    }
+
+    fn on_postgresql_without_citus_tables_are_not_distributed() {
+        let migrated = enroll(&["migrate", "--distribute", "--database", &postgres()], &[]);
+        assert_eq!(migrated.status.code(), Some(2));
+        assert!(String::from_utf8(migrated.stdout).unwrap().contains("created the tables of the service"));
+        let error = String::from_utf8(migrated.stderr).unwrap();
+        assert!(error.contains("the database has no extension `citus`: run `create extension citus`"), "{error}");
     }
 
     fn on_postgresql_run_creates_no_tables() {

@@ -110,6 +110,17 @@ impl Database {
         Ok(SchemaVersion { found: found.map_err(|e| Failure::from_error(without_password(name), &*e))?, known })
     }
 
+    /// Distributes the tables of the engine and of the service over the servers of Citus. Returns those that were not
+    /// distributed before.
+    pub(crate) fn distribute(name: &str) -> Result<Vec<String>, Failure> {
+        match Address::parse(name)? {
+            Address::Memory | Address::File(_) => Err(Failure::new(name, "is not a PostgreSQL database")),
+            Address::Postgres(url) => {
+                postgres::distribute(url).map_err(|e| Failure::from_error(without_password(name), &*e))
+            }
+        }
+    }
+
     /// Returns a database in memory with the rows of a seed.
     pub(crate) fn in_memory(name: String, snapshots: Vec<Snapshot>) -> Self {
         let repository = InMemoryRepository::new();

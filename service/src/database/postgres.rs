@@ -16,7 +16,7 @@ use enroll_postgres::deadpool_postgres::Object;
 use enroll_postgres::tokio_postgres::types::Type;
 use enroll_postgres::{ConnectOptions, PostgresError, PostgresRepository, migrate, seed};
 
-use crate::print_to_stderr;
+use crate::{print_to_stderr, sql};
 
 /// A pool with one connection, and the runtime that drives it.
 pub(super) struct Postgres {
@@ -79,6 +79,16 @@ pub(super) fn schema_version(url: &str) -> Result<i64, Box<dyn Error>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let options = options(url)?;
     Ok(runtime.block_on(async { enroll_postgres::schema_version(&options.connect().await?).await })?.into())
+}
+
+/// Distributes the tables over the servers of Citus. Returns those that were not distributed before.
+pub(super) fn distribute(url: &str) -> Result<Vec<String>, Box<dyn Error>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let options = options(url)?;
+    Ok(runtime.block_on(async {
+        let mut client = options.connect().await?;
+        sql::postgres::distribute(&mut client).await
+    })?)
 }
 
 /// Reads an address and the environment. Says once in a process which parameters have no effect.

@@ -10,7 +10,7 @@ mod list;
 mod lists;
 mod organization;
 pub(crate) mod people_lists;
-mod postgres;
+pub(crate) mod postgres;
 mod reference;
 mod runs;
 mod sequences;

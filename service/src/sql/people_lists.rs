@@ -212,7 +212,7 @@ async fn add_progress(
         where r.organization_id = $1 and r.list_id in ({}) and r.number = (
             select min(o.number) from enroll_service.list_requests o
             join enroll.enrollments f on f.organization_id = o.organization_id and f.id = o.enrollment_id
-            where o.organization_id = r.organization_id and o.list_id = r.list_id and f.state = 'completed'
+            where o.organization_id = $1 and o.list_id = r.list_id and f.state = 'completed'
                 and cast(f.report as text) like '%\"upload_tag\"%'
         )",
         places.join(", ")
@@ -314,7 +314,7 @@ pub(crate) async fn list_texts(
 ) -> Result<Option<ListTexts>, RepositoryError> {
     let sql = "select l.options, l.inspection, l.kept, (
             select k.name from enroll_service.audit a join enroll_service.keys k on k.id = a.key_id
-            where a.organization_id = l.organization_id and a.subject_id = l.id and a.action = 'enroll'
+            where a.organization_id = $1 and a.subject_id = l.id and a.action = 'enroll'
             order by a.at, a.id limit 1
         ) from enroll_service.lists l where l.organization_id = $1 and l.id = $2";
     let key = key(organization_id, id);

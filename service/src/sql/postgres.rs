@@ -3,8 +3,10 @@
 use chrono::{DateTime, Utc};
 use enroll_postgres::deadpool_postgres::Pool;
 use enroll_postgres::tokio_postgres::types::{FromSql, ToSql, Type};
-use enroll_postgres::tokio_postgres::{IsolationLevel, Transaction};
-use enroll_postgres::{PostgresError, PostgresRepository, PostgresTransaction, Statements, Timeouts, tokio_postgres};
+use enroll_postgres::tokio_postgres::{Client, IsolationLevel, Transaction};
+use enroll_postgres::{
+    Placement, PostgresError, PostgresRepository, PostgresTransaction, Statements, Timeouts, tokio_postgres,
+};
 use uuid::Uuid;
 
 use enroll::repository::BoxFuture;
@@ -33,7 +35,9 @@ impl SqlConnection for PostgresRepository {
 
     fn has_tables(&mut self) -> BoxFuture<'_, Result<bool, RepositoryError>> {
         Box::pin(async move {
-            let exists = "select pg_catalog.to_regclass('enroll_service.list_pieces') is not null";
+            // The last step of their creation.
+            let exists = "select exists (select from pg_catalog.pg_constraint
+                where conrelid = pg_catalog.to_regclass('enroll_service.list_pieces') and contype = 'f')";
             let rows = PostgresRepository::query(self, exists, &[]).await?;
             rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(storage_error)
         })
@@ -56,7 +60,7 @@ impl SqlConnection for PostgresRepository {
     }
 
     fn create_tables(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
-        Box::pin(create_tables(self.pool()))
+        Box::pin(async move { Ok(create_tables(self.pool()).await?) })
     }
 }
 
@@ -114,14 +118,52 @@ async fn check_write(pool: &Pool) -> Result<(), RepositoryError> {
     transaction.rollback().await.map_err(storage_error)
 }
 
-async fn create_tables(pool: &Pool) -> Result<(), RepositoryError> {
-    let mut client = pool.get().await.map_err(PostgresError::from)?;
-    // Two concurrent `create … if not exists` can both try to create, and one fails. The lock prevents that.
-    let transaction = client.transaction().await.map_err(storage_error)?;
-    transaction.batch_execute(&Timeouts::default().set_local()).await.map_err(storage_error)?;
-    transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(storage_error)?;
-    transaction.batch_execute(TABLES).await.map_err(storage_error)?;
-    transaction.commit().await.map_err(storage_error)
+/// Creates the tables, and distributes them if those of the engine are distributed. If it is interrupted, another call
+/// completes it.
+async fn create_tables(pool: &Pool) -> Result<(), PostgresError> {
+    let mut client = pool.get().await?;
+    let is_distributed = enroll_postgres::is_distributed(&**client).await?;
+    let tables = vec![TABLES.to_owned()];
+    let references = REFERENCES.into_iter().flat_map(reference);
+    if is_distributed {
+        run_locked(&mut client, tables).await?;
+        enroll_postgres::distribute(&mut client, &PLACEMENTS).await?;
+        run_locked(&mut client, references.collect()).await
+    } else {
+        let statements = tables.into_iter().chain(reference(KEYS_REFERENCE)).chain(references);
+        run_locked(&mut client, statements.collect()).await
+    }
+}
+
+/// Runs statements in a transaction. Two concurrent `create … if not exists` can both try to create, and one fails. The lock
+/// prevents that.
+async fn run_locked(client: &mut Client, statements: Vec<String>) -> Result<(), PostgresError> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(&Timeouts::default().set_local()).await?;
+    transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    for statement in statements {
+        transaction.batch_execute(&statement).await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+/// Distributes the tables of the engine and of the service over the servers of Citus. Returns those that were not distributed
+/// before.
+pub(crate) async fn distribute(client: &mut Client) -> Result<Vec<String>, PostgresError> {
+    // A table that each server has cannot refer to a distributed one.
+    client.batch_execute("alter table if exists enroll_service.keys drop constraint if exists keys_belong").await?;
+    enroll_postgres::distribute(client, &PLACEMENTS).await
+}
+
+/// Returns the statements that add a foreign key, again if it exists. Citus needs them one by one.
+fn reference((table, columns, parent): (&str, &str, &str)) -> [String; 2] {
+    [
+        format!("alter table enroll_service.{table} drop constraint if exists {table}_belong"),
+        format!(
+            "alter table enroll_service.{table} add constraint {table}_belong
+            foreign key ({columns}) references {parent} on delete cascade"
+        ),
+    ]
 }
 
 fn parameters(params: &[Param]) -> Vec<(&(dyn ToSql + Sync), Type)> {
@@ -178,7 +220,7 @@ const TABLES: &str = "
 create schema if not exists enroll_service;
 create table if not exists enroll_service.keys (
     id uuid not null primary key,
-    organization_id uuid not null references enroll.organizations on delete cascade,
+    organization_id uuid not null,
     name text not null,
     hash text not null unique,
     created_at bigint not null,
@@ -186,18 +228,19 @@ create table if not exists enroll_service.keys (
     last_used_at bigint,
     revoked_at bigint
 );
+-- A key is only deleted with its organization.
 create table if not exists enroll_service.audit (
-    organization_id uuid not null references enroll.organizations on delete cascade,
+    organization_id uuid not null,
     subject_id uuid not null,
     id uuid not null,
     action text not null,
-    key_id uuid not null references enroll_service.keys on delete cascade,
+    key_id uuid not null,
     at bigint not null,
     primary key (organization_id, subject_id, id)
 );
 -- Lists of people. `kept` has the texts that are removed with the rows' texts.
 create table if not exists enroll_service.lists (
-    organization_id uuid not null references enroll.organizations on delete cascade,
+    organization_id uuid not null,
     id uuid not null,
     content_id uuid not null,
     sequence_id uuid not null,
@@ -220,8 +263,7 @@ create table if not exists enroll_service.list_requests (
     number bigint not null,
     enrollment_id uuid not null,
     recipients bigint not null,
-    primary key (organization_id, list_id, number),
-    foreign key (organization_id, list_id) references enroll_service.lists on delete cascade
+    primary key (organization_id, list_id, number)
 );
 create index if not exists list_requests_enrollment
     on enroll_service.list_requests (organization_id, enrollment_id);
@@ -236,11 +278,27 @@ create table if not exists enroll_service.list_pieces (
     set_aside text not null,
     entries text not null,
     texts text,
-    primary key (organization_id, list_id, number),
-    foreign key (organization_id, list_id) references enroll_service.lists on delete cascade
+    primary key (organization_id, list_id, number)
 );
 -- Always empty: a check writes a row and undoes that.
 create table if not exists enroll_service.write_checks (filler text not null);
 alter table enroll_service.write_checks alter column filler set storage plain;";
+/// The foreign keys: a table, its columns, and the table whose rows delete its rows.
+const REFERENCES: [(&str, &str, &str); 4] = [
+    ("audit", "organization_id", "enroll.organizations"),
+    ("lists", "organization_id", "enroll.organizations"),
+    ("list_requests", "organization_id, list_id", "enroll_service.lists"),
+    ("list_pieces", "organization_id, list_id", "enroll_service.lists"),
+];
+/// The one of the keys. It does not exist on a distributed database.
+const KEYS_REFERENCE: (&str, &str, &str) = ("keys", "organization_id", "enroll.organizations");
+/// Where Citus stores the tables. A key is found by its hash, without its organization.
+const PLACEMENTS: [(&str, Placement); 5] = [
+    ("enroll_service.keys", Placement::OnEachServer),
+    ("enroll_service.audit", Placement::ByOrganization),
+    ("enroll_service.lists", Placement::ByOrganization),
+    ("enroll_service.list_requests", Placement::ByOrganization),
+    ("enroll_service.list_pieces", Placement::ByOrganization),
+];
 /// The key of the advisory lock: `service` in ASCII.
 const LOCK: i64 = 0x0073_6572_7669_6365;
