@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::error::SqliteError;
 use crate::read::{self, for_each_row};
+use crate::sql::{ACCEPT, AcceptParameters};
 use crate::tables::read_enrollment;
 
 /// Stores an accepted command, or returns the enrollment that already has its id.
@@ -15,22 +16,20 @@ pub(crate) fn insert(
     connection: &Connection,
     command: &EnrollmentCommand,
 ) -> Result<Option<StoredEnrollment>, SqliteError> {
-    let (organization_id, id) = (command.organization_id(), command.enrollment_id());
-    connection.prepare_cached(INSERT_ORGANIZATION)?.execute([organization_id.as_uuid()])?;
-    let inserted = connection.prepare_cached(INSERT)?.execute(params![
-        organization_id.as_uuid(),
-        id.as_uuid(),
-        command.sequence_id().as_uuid(),
-        command.fingerprint().as_bytes(),
-        command.at().millis(),
-        serde_json::to_string(command)?,
-        command.erased_recipients(),
+    let accepted = AcceptParameters::new(command)?;
+    let inserted = connection.prepare_cached(ACCEPT)?.execute(params![
+        accepted.organization_id,
+        accepted.enrollment_id,
+        accepted.sequence_id,
+        accepted.fingerprint,
+        accepted.at,
+        accepted.command,
+        accepted.erased_recipients,
     ])?;
-    if inserted == 0 {
-        return read::enrollment(connection, organization_id, id);
+    match inserted {
+        0 => read::enrollment(connection, command.organization_id(), command.enrollment_id()),
+        _ => Ok(None),
     }
-    wake(connection, organization_id)?;
-    Ok(None)
 }
 
 /// Reads an enrollment, with its command if it has not ended.
@@ -109,19 +108,7 @@ pub(crate) fn retry(
     enrollment_id: EnrollmentId,
 ) -> Result<bool, SqliteError> {
     let params = params![organization_id.as_uuid(), enrollment_id.as_uuid(), now().millis()];
-    if connection.prepare_cached(RETRY)?.execute(params)? == 0 {
-        return Ok(false);
-    }
-    wake(connection, organization_id)?;
-    Ok(true)
-}
-
-/// Lets a claim find work of an organization at once.
-fn wake(connection: &Connection, organization_id: OrganizationId) -> Result<(), SqliteError> {
-    let params = params![organization_id.as_uuid(), now().millis()];
-    connection.prepare_cached(INSERT_QUEUE)?.execute(params)?;
-    connection.prepare_cached(WAKE_QUEUE)?.execute(params)?;
-    Ok(())
+    Ok(connection.prepare_cached(RETRY)?.execute(params)? > 0)
 }
 
 /// Lets another worker process the organization, if the enrollment has its lease.
@@ -140,20 +127,11 @@ fn lease_number(claim: &Claim) -> i64 {
     i64::try_from(claim.lease).unwrap_or(i64::MAX)
 }
 
-const INSERT_ORGANIZATION: &str =
-    "insert into enroll_organizations (organization_id) values (?1) on conflict do nothing";
-/// The enrollment is due immediately, even if its request has a later time.
-const INSERT: &str = "insert into enroll_enrollments \
-     (organization_id, id, sequence_id, fingerprint, at, command, erased_recipients, state, due_at) \
-     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'accepted', 0) on conflict (organization_id, id) do nothing";
 const FIND: &str = concat!(
     "select attempts, error, command, ",
     enrollments!(columns),
     " from enroll_enrollments where organization_id = ?1 and id = ?2"
 );
-const INSERT_QUEUE: &str = "insert into enroll_queues (organization_id, due_at) values (?1, ?2) on conflict do nothing";
-const WAKE_QUEUE: &str =
-    "update enroll_queues set due_at = ?2 where organization_id = ?1 and (due_at is null or due_at > ?2)";
 /// Selects the organization whose turn it is, among those with due work and without a lease.
 const NEXT_QUEUE: &str = "select organization_id from enroll_queues indexed by enroll_queues_turn \
      where due_at <= ?1 and (lease_end is null or lease_end <= ?1) order by turn limit 1";

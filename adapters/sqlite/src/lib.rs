@@ -5,6 +5,7 @@
 //! | [`SqliteRepository`] | a host that gives the adapter its own connection |
 //! | [`SqliteFile`] | a host with several repositories on one file |
 //! | [`SqliteTransaction`] | a host that writes its own rows and the enrollment in one transaction, also with a plain `&Connection` |
+//! | [`mod@sql`] | a host that accepts in a transaction of another driver, or keeps the migrations itself |
 //!
 //! The repository and the transaction implement [`Repository`](enroll::Repository) and [`Inbox`](enroll::Inbox).
 //!
@@ -90,6 +91,7 @@ mod retention;
 mod schema;
 #[cfg(feature = "seed")]
 pub mod seed;
+pub mod sql;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transaction;

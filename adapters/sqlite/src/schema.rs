@@ -63,15 +63,42 @@ fn upgrade(connection: &Connection) -> Result<(), SqliteError> {
     if found > SCHEMA_VERSION {
         return Err(SqliteError::NewerSchema { found, known: SCHEMA_VERSION });
     }
-    for (version, migration) in MIGRATIONS {
-        if version > found {
-            connection.execute_batch(migration)?;
-        }
+    for migration in migrations().filter(|migration| migration.version > found) {
+        connection.execute_batch(&migration.sql)?;
     }
-    connection.execute_batch("create table if not exists enroll_schema (version integer not null) strict")?;
-    connection.execute("delete from enroll_schema", [])?;
-    connection.execute("insert into enroll_schema values (?1)", [SCHEMA_VERSION])?;
     Ok(())
+}
+
+/// A migration of the schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Migration {
+    /// The version of the schema that it leads to. It needs the version before.
+    pub version: i64,
+    /// Several statements that end with the row of the version, so that [`migrate`] recognizes it. They must run in one
+    /// transaction.
+    pub sql: String,
+}
+
+/// Returns all migrations, in the order in which they run. [`migrate`] runs the same texts.
+///
+/// A released migration never changes, so that a host can keep it as a file for its migration tool.
+///
+/// ```
+/// for migration in enroll_sqlite::sql::migrations() {
+///     let file = format!("{:04}_enroll.sql", migration.version);
+///     assert!(migration.sql.contains("insert into enroll_schema"), "{file}");
+/// }
+/// ```
+pub fn migrations() -> impl Iterator<Item = Migration> {
+    MIGRATIONS.into_iter().map(|(version, changes)| {
+        let end = format!(
+            "create table if not exists enroll_schema (version integer not null) strict;
+delete from enroll_schema;
+insert into enroll_schema values ({version});\n"
+        );
+        Migration { version, sql: format!("{changes}\n{end}") }
+    })
 }
 
 /// Each migration leads from the version before to its own. A released migration never changes.

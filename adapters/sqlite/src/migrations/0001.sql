@@ -547,3 +547,18 @@ when (select writing from enroll_engine) = 0 begin
     update enroll_contacts set version = version + 1
     where organization_id = old.organization_id and id = old.contact_id;
 end;
+
+-- What accepting an enrollment needs besides its row. Triggers do it, so that a host can accept with any driver by one insert.
+create trigger enroll_enrollments_organization before insert on enroll_enrollments when new.state = 'accepted' begin
+    insert into enroll_organizations (organization_id) values (new.organization_id) on conflict do nothing;
+end;
+-- Lets a claim find work of an organization at once.
+create trigger enroll_enrollments_queued_insert after insert on enroll_enrollments when new.state = 'accepted' begin
+    insert into enroll_queues (organization_id, due_at) values (new.organization_id, new.due_at)
+    on conflict do update set due_at = excluded.due_at where due_at is null or due_at > excluded.due_at;
+end;
+create trigger enroll_enrollments_queued_update after update of state on enroll_enrollments
+when new.state = 'accepted' and old.state <> 'accepted' begin
+    insert into enroll_queues (organization_id, due_at) values (new.organization_id, new.due_at)
+    on conflict do update set due_at = excluded.due_at where due_at is null or due_at > excluded.due_at;
+end;
