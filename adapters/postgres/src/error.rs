@@ -118,6 +118,9 @@ pub enum PostgresError {
     /// The schema, or a part of it, does not exist.
     #[error("the database lacks the schema `enroll` or a part of it: run `enroll_postgres::migrate`")]
     NoSchema(#[source] DriverError),
+    /// A command could not be converted to JSON.
+    #[error("a command could not be converted to JSON")]
+    Json(#[from] serde_json::Error),
     /// A later version of this crate migrated the schema.
     #[error("the schema has version {found}, but this build supports {known}: use a newer `enroll-postgres`")]
     NewerSchema {

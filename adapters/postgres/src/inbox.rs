@@ -3,13 +3,14 @@
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredCommand, StoredEnrollment};
 use std::time::Duration;
-use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::PostgresError;
 use crate::begin::Begin;
 use crate::fields::{ColumnReader, DateTime, JsonText};
 use crate::query::Query;
+use crate::sql::AcceptParameters;
 use crate::statements::{Bound, Prepared, query_all, query_last};
 use crate::tables::read_enrollment;
 
@@ -21,28 +22,25 @@ pub(crate) async fn insert(
     statements: &Prepared,
     command: &EnrollmentCommand,
 ) -> Result<Option<StoredEnrollment>, PostgresError> {
-    let (organization, id) = (command.organization_id().as_uuid(), command.enrollment_id().as_uuid());
-    let (sequence, at) = (command.sequence_id().as_uuid(), command.at().as_datetime());
-    let fingerprint = command.fingerprint();
-    let (fingerprint, accepted) = (&fingerprint.as_bytes()[..], Json(command));
-    let erased = i64::from(command.erased_recipients());
-    let ids = vec![id];
+    let accepted = AcceptParameters::new(command)?;
+    let AcceptParameters { organization_id, enrollment_id, sequence_id, fingerprint, at, command, erased_recipients } =
+        &accepted;
+    let ids = vec![*enrollment_id];
     let transaction = client.begin().await?;
-    let [insert_queue, share_queue, wake_queue] = wake(statements, &organization);
-    let queries: [Bound<'_>; 6] = [
-        (&statements.add_organization, vec![&organization]),
-        (&statements.insert_accepted, vec![&organization, &id, &sequence, &fingerprint, &at, &accepted, &erased]),
-        (&statements.enrollment, vec![&organization, &ids]),
-        insert_queue,
-        share_queue,
-        wake_queue,
+    let queries: [Bound<'_>; 2] = [
+        (
+            &statements.accept,
+            vec![organization_id, enrollment_id, sequence_id, fingerprint, at, command, erased_recipients],
+        ),
+        (&statements.enrollment, vec![organization_id, &ids]),
     ];
-    let [_, inserted, existing, ..] = query_all(&transaction, queries).await?;
-    let existing = match (inserted.is_empty(), existing.first()) {
-        (false, _) => None,
-        (true, Some(row)) => Some(read_enrollment(&mut ColumnReader::new(row))?),
+    let [accepted, existing] = query_all(&transaction, queries).await?;
+    let is_inserted = accepted.first().map(|row| row.try_get(0)).transpose()?;
+    let existing = match (is_inserted, existing.first()) {
+        (Some(true), _) => None,
+        (_, Some(row)) => Some(read_enrollment(&mut ColumnReader::new(row))?),
         // The host deleted the existing row between the two statements.
-        (true, None) => return Err(PostgresError::RowGone { table: "enrollments" }),
+        (_, None) => return Err(PostgresError::RowGone { table: "enrollments" }),
     };
     transaction.commit().await?;
     Ok(existing)
@@ -158,16 +156,10 @@ pub(crate) async fn retry(
     let transaction = client.begin().await?;
     let retried = transaction.execute(&statements.retry, &[&organization, &id]).await?;
     if retried > 0 {
-        query_all(&transaction, wake(statements, &organization)).await?;
+        transaction.query_opt(&statements.wake_queue, &[&organization]).await?;
     }
     transaction.commit().await?;
     Ok(retried > 0)
-}
-
-/// Returns the statements that let a claim find work of an organization at once.
-fn wake<'a>(statements: &'a Prepared, organization: &'a Uuid) -> [Bound<'a>; 3] {
-    [&statements.insert_queue, &statements.share_queue, &statements.wake_queue]
-        .map(|statement| (statement, vec![organization as _]))
 }
 
 /// Returns a length of time as PostgreSQL adds it to an instant: in seconds, at most a year.

@@ -5,8 +5,9 @@
 //! | [`PostgresRepository`] | a host that gives the adapter a pool of connections |
 //! | [`PostgresClient`] | a host that gives the adapter one connection |
 //! | [`PostgresTransaction`] | a host that writes its own rows and the enrollment in one transaction |
+//! | [`mod@sql`] | a host that accepts in a transaction of another driver, or keeps the migrations itself |
 //!
-//! All three implement [`AsyncRepository`](enroll::AsyncRepository) and [`AsyncInbox`](enroll::AsyncInbox). They run on
+//! The types implement [`AsyncRepository`](enroll::AsyncRepository) and [`AsyncInbox`](enroll::AsyncInbox). They run on
 //! Tokio.
 //!
 //! # Example
@@ -122,6 +123,7 @@ mod retention;
 mod schema;
 #[cfg(feature = "seed")]
 pub mod seed;
+pub mod sql;
 mod statements;
 mod tables;
 #[cfg(feature = "testing")]

@@ -42,20 +42,12 @@ pub async fn migrate(client: &mut Client) -> Result<(), PostgresError> {
     if found > SCHEMA_VERSION {
         return Err(PostgresError::NewerSchema { found, known: SCHEMA_VERSION });
     }
-    if found == 0 {
-        transaction.batch_execute(VERSION_TABLE).await?;
-    }
-    if found < SCHEMA_VERSION {
-        // Each transaction of the engine reads the table first.
-        transaction.batch_execute("lock table enroll.schema_version in access exclusive mode").await?;
-    }
     // Triggers of tables that Citus distributed need it. Another server accepts it, and has no use for it.
     transaction.batch_execute("set local citus.enable_unsafe_triggers = 'on'").await?;
-    for (version, migration) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
-        for statement in statements(migration) {
+    for migration in migrations().filter(|migration| migration.version > found) {
+        for statement in statements(&migration.sql) {
             transaction.execute_typed(statement, &[]).await?;
         }
-        transaction.execute("insert into enroll.schema_version (version) values ($1)", &[&version]).await?;
     }
     Ok(transaction.commit().await?)
 }
@@ -101,28 +93,58 @@ fn statements(migration: &str) -> Vec<&str> {
     statements
 }
 
+/// A migration of the schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Migration {
+    /// The version of the schema that it leads to. It needs the version before.
+    pub version: i32,
+    /// Several statements that end with the row of the version, so that [`migrate`] recognizes it. They must run in one
+    /// transaction, in one call without parameters. On distributed tables of Citus, use [`migrate`].
+    pub sql: String,
+}
+
+/// Returns all migrations, in the order in which they run. [`migrate`] runs the same texts.
+///
+/// A released migration never changes, so that a host can keep it as a file for its migration tool.
+///
+/// ```
+/// for migration in enroll_postgres::sql::migrations() {
+///     let file = format!("{:04}_enroll.sql", migration.version);
+///     assert!(migration.sql.contains("insert into enroll.schema_version"), "{file}");
+/// }
+/// ```
+pub fn migrations() -> impl Iterator<Item = Migration> {
+    (1..).zip(MIGRATIONS).map(|(version, changes)| {
+        let begin = if version == 1 { VERSION_TABLE } else { LOCK_VERSIONS };
+        let end = format!("insert into enroll.schema_version (version) values ({version});\n");
+        Migration { version, sql: format!("{begin}\n{changes}\n{end}") }
+    })
+}
+
 /// Each migration leads from the version before to its own. A released migration never changes.
 pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
 const _: () = assert!(MIGRATIONS.len() == SCHEMA_VERSION as usize);
 
-const VERSION_TABLE: &str = "
-create schema if not exists enroll;
+const VERSION_TABLE: &str = "create schema if not exists enroll;
 create table enroll.schema_version (
     version integer primary key,
     migrated_at timestamptz not null default now()
 );";
+/// Each transaction of the engine reads the table first.
+const LOCK_VERSIONS: &str = "lock table enroll.schema_version in access exclusive mode;";
 /// The key of the advisory lock: `enroll` in ASCII.
 pub(crate) const LOCK: i64 = 0x0065_6e72_6f6c_6c00;
 
 #[cfg(test)]
 mod tests {
-    use super::{MIGRATIONS, statements};
+    use super::{migrations, statements};
 
     #[test]
     fn each_migration_is_split_into_all_its_statements() {
-        for migration in MIGRATIONS {
-            let statements = statements(migration);
-            assert_eq!(statements.concat(), migration, "a statement ends with `;` at the end of a line");
+        for migration in migrations() {
+            let statements = statements(&migration.sql);
+            assert_eq!(statements.concat(), migration.sql, "a statement ends with `;` at the end of a line");
             assert!(statements.len() > 50, "{}", statements.len());
         }
         let quoted = "create function a() as $$\nbegin;\nend $$;\nselect 1;\n";

@@ -416,22 +416,12 @@ statements! {
     enable_triggers = "set local enroll.engine = 'off'";
 
     // The inbox.
-    insert_accepted = "insert into enroll.enrollments
-        (organization_id, id, sequence_id, fingerprint, at, state, command, erased_recipients, due_at)
-        values ($1, $2, $3, $4, $5, 'accepted', $6, $7, 'epoch')
-        on conflict (organization_id, id) do nothing returning id";
+    accept = crate::sql::ACCEPT;
     find = format!("select attempts, error, command, {ENROLLMENT} from enroll.enrollments
         where organization_id = $1 and id = $2");
     // The clock is `statement_timestamp()`: unlike `clock_timestamp()`, a distributed database accepts it in an update. The
     // time is that of the database, not of the worker.
-    //
-    // An acceptance shares the row of its queue with other acceptances until its transaction ends. A claim that finds no
-    // work locks the row alone before it postpones the queue, so it cannot miss an enrollment that is about to commit.
-    insert_queue = "insert into enroll.queues (organization_id, due_at) values ($1, statement_timestamp())
-        on conflict do nothing";
-    share_queue = "select from enroll.queues where organization_id = $1 for key share";
-    wake_queue = "update enroll.queues set due_at = statement_timestamp()
-        where organization_id = $1 and (due_at is null or due_at > statement_timestamp())";
+    wake_queue = "select enroll.wake_queue($1)";
     // A claim first selects the organization whose turn it is, among those with due work and without a lease. It passes
     // over those that another claim has locked, and those in `$1`.
     next_queue = "select q.organization_id, nextval('enroll.turns') from (

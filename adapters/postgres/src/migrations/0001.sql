@@ -719,3 +719,39 @@ create trigger move_records after update on enroll.step_contacts
         and pg_catalog.current_setting('enroll.engine', true) is distinct from 'on'
     )
     execute function enroll.move_records_of_step_contact();
+
+-- Lets a claim find work of an organization at once. The transaction shares the row of the queue with other acceptances until
+-- it ends. A claim that finds no work locks the row alone before it postpones the queue, so it cannot miss an enrollment that
+-- is about to commit. At READ COMMITTED, each statement sees what was committed before it began, so the update sees a queue
+-- that was postponed before the row was shared. At other isolation levels it may not see that. There it always updates the
+-- row, and PostgreSQL refuses the transaction if the row was changed.
+create function enroll.wake_queue(organization uuid) returns void
+    language plpgsql set search_path = '' as $$
+declare
+    always constant boolean := pg_catalog.current_setting('transaction_isolation') <> 'read committed';
+begin
+    insert into enroll.queues (organization_id, due_at) values (organization, pg_catalog.statement_timestamp())
+        on conflict do nothing;
+    perform from enroll.queues q where q.organization_id = organization for key share;
+    update enroll.queues q set due_at = pg_catalog.statement_timestamp()
+        where q.organization_id = organization
+            and (always or q.due_at is null or q.due_at > pg_catalog.statement_timestamp());
+end $$;
+
+-- Accepts an enrollment, for the engine and for a host with any driver: organization, id, sequence, fingerprint, instant, command,
+-- number of erased recipients. Returns false if the id exists. The organization comes first, as in a commit, so that the two
+-- cannot deadlock. It is not a trigger: on Citus, a trigger cannot reach the queues.
+create function enroll.accept(uuid, uuid, uuid, bytea, timestamptz, json, bigint) returns boolean
+    language plpgsql set search_path = '' as $$
+begin
+    insert into enroll.organizations (organization_id) values ($1) on conflict do nothing;
+    insert into enroll.enrollments
+            (organization_id, id, sequence_id, fingerprint, at, state, command, erased_recipients, due_at)
+        values ($1, $2, $3, $4, $5, 'accepted', $6, $7, 'epoch')
+        on conflict (organization_id, id) do nothing;
+    if not found then
+        return false;
+    end if;
+    perform enroll.wake_queue($1);
+    return true;
+end $$;
