@@ -15,7 +15,7 @@ use enroll::{
 };
 use enroll_postgres::needs_postgres;
 use enroll_postgres::testing::Server;
-use enroll_postgres::{PostgresClient, seed};
+use enroll_postgres::{PostgresClient, seed, sql};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row};
 use uuid::Uuid;
@@ -200,6 +200,13 @@ fn row(step: Uuid, status: &str, run: &str) -> (Uuid, String, String) {
 #[test]
 fn the_tests_run_every_block_of_the_page() {
     host_page::assert_all_tested("postgres", include_str!("host_statements.rs"));
+}
+
+/// The tests `own_sql` run these constants.
+#[test]
+fn the_page_has_the_statements_that_accept() {
+    assert_eq!(host_page::statements("postgres", "accept"), [sql::ACCEPT]);
+    assert_eq!(host_page::statements("postgres", "find-accepted"), [sql::FIND]);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use enroll::{
     EnrollmentPolicy, EnrollmentReport, EnrollmentRequest, OrganizationId, Outcome, Reason, Recipient, Repository,
     RepositoryErrorKind, SequenceId, StepId, Timestamp, enroll_contacts, plan_enrollment,
 };
-use enroll_sqlite::{SqliteRepository, seed};
+use enroll_sqlite::{SqliteRepository, seed, sql};
 use rusqlite::types::Value;
 use rusqlite::{ToSql, Transaction, TransactionBehavior, params_from_iter};
 use uuid::Uuid;
@@ -185,6 +185,13 @@ fn blob(id: Uuid) -> Value {
 #[test]
 fn the_tests_run_every_block_of_the_page() {
     host_page::assert_all_tested("sqlite", include_str!("host_statements.rs"));
+}
+
+/// The tests `own_sql` run these constants.
+#[test]
+fn the_page_has_the_statements_that_accept() {
+    assert_eq!(host_page::statements("sqlite", "accept"), [sql::ACCEPT]);
+    assert_eq!(host_page::statements("sqlite", "find-accepted"), [sql::FIND]);
 }
 
 #[test]
