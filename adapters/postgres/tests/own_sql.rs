@@ -17,7 +17,7 @@ use support::{
     LEASE, Request, block_on, body, connect, count_rows, database, id, open, organization, pid, until_blocked,
 };
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, GenericClient, IsolationLevel};
 use uuid::Uuid;
 
@@ -156,6 +156,24 @@ fn the_statement_stores_what_the_adapter_stores() {
         }
         assert_eq!(stored[0].len(), 1);
         assert_eq!(stored[0], stored[1]);
+    });
+}
+
+/// A driver that binds by the types of the server needs no type for JSON and instants.
+#[test]
+#[ignore = needs_postgres!()]
+fn the_parameters_and_results_have_the_documented_types() {
+    block_on(async {
+        let client = connect(&database().await).await;
+        let types = [Type::UUID, Type::UUID, Type::UUID, Type::BYTEA, Type::TEXT, Type::TEXT, Type::INT8];
+        for (sql, parameters, columns) in
+            [(ACCEPT, &types[..], vec![Type::BOOL]), (FIND, &types[..2], vec![Type::BYTEA, Type::TEXT])]
+        {
+            let statement = client.prepare(sql).await.unwrap();
+            assert_eq!(statement.params(), parameters);
+            let returned: Vec<_> = statement.columns().iter().map(|column| column.type_().clone()).collect();
+            assert_eq!(returned, columns);
+        }
     });
 }
 
