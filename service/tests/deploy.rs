@@ -12,7 +12,9 @@ use support::service::{Service, on_both};
 use support::{enroll, text};
 
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const SCALING: &str = include_str!("../../docs/scaling.md");
 const ALERTS: &str = include_str!("../../deploy/alerts.yaml");
+const CITUS: &str = include_str!("../../deploy/citus.compose.yaml");
 const COMPOSE: &str = include_str!("../../deploy/compose.yaml");
 const DASHBOARD: &str = include_str!("../../deploy/dashboard.json");
 const DOCKERFILE: &str = include_str!("../../deploy/Dockerfile");
@@ -99,6 +101,22 @@ fn the_check_of_the_compose_file_reads_healthz(service: &mut Service) {
 on_both! {
     each_metric_exists_and_is_documented;
     the_check_of_the_compose_file_reads_healthz;
+}
+
+#[test]
+fn the_servers_of_citus_have_the_ports_of_the_documentation() {
+    let compose = yaml(CITUS);
+    for (name, port, call) in [
+        ("coordinator", "7000", "citus_set_coordinator_host('127.0.0.1', 7000)"),
+        ("worker-1", "7001", "citus_add_node('127.0.0.1', 7001)"),
+        ("worker-2", "7002", "citus_add_node('127.0.0.1', 7002)"),
+    ] {
+        let service = &compose["services"][name];
+        assert_eq!(service["command"][1], port, "{name}");
+        assert!(service["image"].as_str().unwrap().starts_with("citusdata/citus:"), "{name}");
+        assert!(SCALING.contains(call), "{call}");
+    }
+    assert_eq!(compose["services"].as_object().unwrap().len(), 3);
 }
 
 #[test]
