@@ -124,6 +124,6 @@ fn concurrent_writers_are_counted_and_their_counts_merged() {
         assert_eq!(counted(&client, "step_contacts", "active").await, 349);
         // 800 differences were written.
         let rows: i64 = client.query_one("select count(*) from enroll.counts", &[]).await.unwrap().get(0);
-        assert!(rows < 200, "{rows}");
+        assert!(rows < 400, "{rows}");
     });
 }

@@ -71,7 +71,7 @@ fn no_trigger_function_depends_on_the_search_path() {
     assert!(rows.len() >= 10);
     for row in rows {
         let (function, settings): (String, Option<String>) = (row.get(0), row.get(1));
-        assert_eq!(settings.as_deref(), Some(r#"{"search_path=\"\""}"#), "{function}");
+        assert!(settings.is_some_and(|settings| settings.contains(r#""search_path=\"\"""#)), "{function}");
     }
 }
 

@@ -408,7 +408,9 @@ begin
                 schema = 'enroll', table = tg_table_name, constraint = tg_table_name || '_contact_id';
         end if;
     end if;
-    if tg_op = 'DELETE' or (old.organization_id, old.contact_id) is distinct from (new.organization_id, new.contact_id) then
+    if tg_op = 'DELETE'
+        or (tg_op = 'UPDATE' and (old.organization_id, old.contact_id) is distinct from (new.organization_id, new.contact_id))
+    then
         update enroll.contacts c set version = c.version + 1
             where c.organization_id = old.organization_id and c.id = old.contact_id;
     end if;
@@ -442,7 +444,9 @@ begin
         update enroll.sequences s set version = s.version + 1
             where s.organization_id = new.organization_id and s.id = new.sequence_id;
     end if;
-    if tg_op = 'DELETE' or (old.organization_id, old.sequence_id) is distinct from (new.organization_id, new.sequence_id) then
+    if tg_op = 'DELETE'
+        or (tg_op = 'UPDATE' and (old.organization_id, old.sequence_id) is distinct from (new.organization_id, new.sequence_id))
+    then
         update enroll.sequences s set version = s.version + 1
             where s.organization_id = old.organization_id and s.id = old.sequence_id;
     end if;
@@ -470,39 +474,54 @@ create trigger require_tag after insert or update on enroll.contact_tags
     for each row when (pg_catalog.current_setting('enroll.engine', true) is distinct from 'on')
     execute function enroll.require_tag();
 
--- Merges rows of a list, at most 1000. It passes over rows that another transaction has locked or not committed.
+-- Merges rows of the same key, at most 1000. It passes over rows that another transaction has locked or not committed.
+--
+-- A setting of the transaction keeps the key and the id of the last merged row. Otherwise each merge of a bulk write would scan
+-- all rows that the merges before it have deleted. There are 64 settings, so that a session does not keep one for each key. In a
+-- new table without statistics, PostgreSQL would read the whole table, so only the primary key is left to it.
 create function enroll.merge_counts() returns trigger
-    language plpgsql set search_path = '' as $$
+    language plpgsql set search_path = '' set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
-    merged record;
+    key text := pg_catalog.concat_ws('/', new.organization_id, new.list, new.sequence_id, new.step_id, new.status);
+    setting text := 'enroll.merged_' || (pg_catalog.hashtext(key) & 63);
+    last text := pg_catalog.current_setting(setting, true);
+    last_id bigint := 0;
+    ids bigint[];
+    total bigint;
 begin
     -- Any other level would fail on a row that another transaction has merged.
     if pg_catalog.current_setting('transaction_isolation') <> 'read committed' then
         return null;
     end if;
-    for merged in
-        select f.step_id, f.status, pg_catalog.sum(f.entries)::bigint as entries, pg_catalog.array_agg(f.id) as ids
-        from (
-            select c.step_id, c.status, c.id, c.entries from enroll.counts c
-            where c.organization_id = new.organization_id and c.list = new.list and c.sequence_id = new.sequence_id
-            order by c.id desc limit 1000 for update skip locked
-        ) as f
-        group by f.step_id, f.status having pg_catalog.count(*) > 1
-    loop
-        delete from enroll.counts c
-            where c.organization_id = new.organization_id and c.list = new.list and c.sequence_id = new.sequence_id
-                and c.step_id = merged.step_id and c.status = merged.status and c.id = any (merged.ids);
-        if merged.entries <> 0 then
-            insert into enroll.counts (organization_id, list, sequence_id, step_id, status, entries)
-                values (new.organization_id, new.list, new.sequence_id, merged.step_id, merged.status, merged.entries);
-        end if;
-    end loop;
+    if pg_catalog.split_part(last, ' ', 1) = key then
+        last_id := pg_catalog.split_part(last, ' ', 2)::bigint;
+    end if;
+    select pg_catalog.array_agg(f.id), pg_catalog.sum(f.entries) into ids, total from (
+        select c.id, c.entries from enroll.counts c
+        where c.organization_id = new.organization_id and c.list = new.list and c.sequence_id = new.sequence_id
+            and c.step_id = new.step_id and c.status = new.status and c.id >= last_id
+        order by c.id desc limit 1000 for update skip locked
+    ) as f;
+    if pg_catalog.cardinality(ids) < 2 then
+        return null;
+    end if;
+    delete from enroll.counts c
+        where c.organization_id = new.organization_id and c.list = new.list and c.sequence_id = new.sequence_id
+            and c.step_id = new.step_id and c.status = new.status
+            and c.id >= ids[pg_catalog.cardinality(ids)] and c.id = any (ids);
+    last_id := new.id;
+    if total <> 0 then
+        insert into enroll.counts (organization_id, list, sequence_id, step_id, status, entries)
+            values (new.organization_id, new.list, new.sequence_id, new.step_id, new.status, total)
+            returning id into last_id;
+    end if;
+    perform pg_catalog.set_config(setting, key || ' ' || last_id, true);
     return null;
 end $$;
 
--- A prime, so that writers which insert the same rows in the same order merge all keys in turn.
+-- The hash selects rows as if at random, so that each key is merged, in whatever order rows are inserted.
 create trigger merge_counts after insert on enroll.counts
-    for each row when (new.id % 61 = 0) execute function enroll.merge_counts();
+    for each row when ((pg_catalog.hashint8(new.id) & 31) = 0) execute function enroll.merge_counts();
 
 -- Count rows of the host.
 create function enroll.count_contact() returns trigger
@@ -730,12 +749,10 @@ create function enroll.wake_queue(organization uuid) returns void
 declare
     always constant boolean := pg_catalog.current_setting('transaction_isolation') <> 'read committed';
 begin
-    insert into enroll.queues (organization_id, due_at) values (organization, pg_catalog.statement_timestamp())
-        on conflict do nothing;
+    insert into enroll.queues (organization_id, due_at) values (organization, 'epoch') on conflict do nothing;
     perform from enroll.queues q where q.organization_id = organization for key share;
-    update enroll.queues q set due_at = pg_catalog.statement_timestamp()
-        where q.organization_id = organization
-            and (always or q.due_at is null or q.due_at > pg_catalog.statement_timestamp());
+    update enroll.queues q set due_at = 'epoch'
+        where q.organization_id = organization and (always or q.due_at is null or q.due_at > 'epoch');
 end $$;
 
 -- Accepts an enrollment, for the engine and for a host with any driver: organization, id, sequence, fingerprint, instant, command,
