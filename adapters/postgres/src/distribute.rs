@@ -81,6 +81,15 @@ pub async fn distribute(client: &mut Client, own: &[(&str, Placement)]) -> Resul
             client.query_typed(sql, &[(table, Type::TEXT)]).await?;
         }
     }
+    // Citus does not copy this setting to the shards.
+    for table in LARGE {
+        let sql = "select bool_and(success) from pg_catalog.run_command_on_shards($1::text::regclass,
+            'alter table %s alter column organization_id set (n_distinct = 100)')";
+        let row = client.query_typed_one(sql, &[(&table, Type::TEXT)]).await?;
+        if row.try_get::<_, Option<bool>>(0)? == Some(false) {
+            return Err(PostgresError::ShardSetting { table: table.to_owned() });
+        }
+    }
     Ok(placed.into_iter().map(|(table, _)| table.to_owned()).collect())
 }
 
@@ -133,4 +142,17 @@ const TABLES: [(&str, Placement); 19] = [
     // A claim looks for work of all organizations, so it must be one look-up. A copy on each server would make acceptances and
     // claims wait for each other.
     ("enroll.queues", Placement::OnCoordinator),
+];
+
+/// The tables that have the setting `n_distinct`.
+const LARGE: [&str; 9] = [
+    "enroll.contacts",
+    "enroll.communication_preferences",
+    "enroll.conversations",
+    "enroll.runs",
+    "enroll.step_contacts",
+    "enroll.contact_tags",
+    "enroll.custom_records",
+    "enroll.enrollment_outcomes",
+    "enroll.enrollments",
 ];

@@ -149,6 +149,12 @@ pub enum PostgresError {
          address by which the other servers reach it"
     )]
     NoCoordinator,
+    /// The settings of a distributed table could not be stored on each server.
+    #[error("the settings of `{table}` could not be stored on each server: check that all servers run, then repeat it")]
+    ShardSetting {
+        /// The table.
+        table: String,
+    },
     /// The host's transaction has an isolation level at which a retry would not see new rows.
     #[error("the transaction has the isolation level `{found}`: begin it at `read committed`")]
     IsolationLevel {

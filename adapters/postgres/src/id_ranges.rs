@@ -59,10 +59,11 @@ pub(crate) fn select_contacts() -> String {
     let columns = names::<Contact>();
     format!(
         "select version, {columns} from (
-            select first, last from unnest((select $2::uuid[]), (select $3::uuid[])) as k (first, last) offset 0
+            select (select $1::uuid) as organization_id, first, last
+            from unnest((select $2::uuid[]), (select $3::uuid[])) as k (first, last) offset 0
         ) as k cross join lateral (
             select * from enroll.contacts
-            where organization_id = $1 and id between k.first and k.last offset 0
+            where organization_id = @k and id between k.first and k.last offset 0
         ) as c"
     )
 }
@@ -73,8 +74,8 @@ pub(crate) fn select_contacts() -> String {
 /// time of reading by id, but it also reads the rows that belong elsewhere. A sample decides: if the contacts from `$5` to
 /// `$6` have `$7` rows or more, all rows are read by id.
 ///
-/// The sub-queries hide the length of the lists from the planner. It would expect each range to match a two-hundredth of the
-/// organization, and would compile the query.
+/// The sub-queries hide the length of the lists and the organization from the planner. It would expect a range to match a
+/// two-hundredth of the organization, and would compile the query. `@k` is the organization of the keys.
 pub(crate) fn select_related<T: Table>(belongs_to: &str, first_columns: &str, part: &str) -> String {
     let (table, columns) = (T::NAME, names::<T>());
     format!(
@@ -84,17 +85,19 @@ pub(crate) fn select_related<T: Table>(belongs_to: &str, first_columns: &str, pa
                 where organization_id = $1 and contact_id between $5 and $6 and {part} limit $7
             ) as r
         ) select {first_columns}{columns} from (
-            select first, last from unnest((select $3::uuid[]), (select $4::uuid[])) as k (first, last)
+            select (select $1::uuid) as organization_id, first, last
+            from unnest((select $3::uuid[]), (select $4::uuid[])) as k (first, last)
             where (select is_small from sample) offset 0
         ) as k cross join lateral (
             select * from enroll.{table}
-            where organization_id = $1
+            where organization_id = @k
                 and contact_id between k.first and k.last and {belongs_to} = $8 and {part} offset 0
         ) as r union all select {first_columns}{columns} from (
-            select key from unnest((select $2::uuid[])) as key where not (select is_small from sample) offset 0
+            select (select $1::uuid) as organization_id, key
+            from unnest((select $2::uuid[])) as key where not (select is_small from sample) offset 0
         ) as k cross join lateral (
             select * from enroll.{table}
-            where organization_id = $1 and contact_id = k.key
+            where organization_id = @k and contact_id = k.key
                 and {belongs_to} = $8 and {part} offset 0
         ) as r)"
     )

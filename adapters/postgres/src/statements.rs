@@ -14,6 +14,7 @@ use tokio_postgres::{Client, GenericClient, Row, Statement};
 
 use crate::PostgresError;
 use crate::begin::{Begin, EngineTransaction};
+use crate::distribute::is_distributed;
 use crate::id_ranges::{select_contacts, select_related};
 use crate::query::Query;
 use crate::tables::{
@@ -26,19 +27,22 @@ use crate::tables::{
 pub struct Statements(pub(crate) Arc<Prepared>);
 
 impl Statements {
-    /// Prepares all statements, in one round trip.
+    /// Prepares all statements, in two round trips.
     ///
     /// # Errors
     /// [`PostgresError::NoSchema`] if the schema does not exist. Any other error of the database.
     pub async fn prepare(client: &impl GenericClient) -> Result<Self, PostgresError> {
-        Self::new(prepare(client).await?.into_iter().map(Query::Prepared).collect())
+        let texts = texts(is_distributed(client).await?);
+        Self::new(prepare(client, texts).await?.into_iter().map(Query::Prepared).collect())
     }
 
     /// Prepares all statements in a transaction, so that the timeouts apply.
     pub(crate) async fn prepare_in(client: &mut impl Begin) -> Result<Self, PostgresError> {
         let transaction = client.begin_read().await?;
         let client = transaction.client();
-        transaction.last(Self::prepare(client)).await
+        let statements = transaction.answer(Self::prepare(client)).await??;
+        transaction.commit().await?;
+        Ok(statements)
     }
 
     /// Reads the types of the parameters, so that each statement can be sent with its text.
@@ -47,8 +51,9 @@ impl Statements {
     /// give the next message to another connection of the server.
     pub(crate) async fn texts_in(client: &mut impl Begin) -> Result<Self, PostgresError> {
         let transaction = client.begin_read().await?;
-        let prepared = transaction.answer(prepare(transaction.client())).await??;
-        let texts = SQL.iter().zip(&prepared).map(|(sql, statement)| Query::Text(sql, statement.params().to_vec()));
+        let texts = texts(transaction.answer(is_distributed(transaction.client())).await??);
+        let prepared = transaction.answer(prepare(transaction.client(), texts)).await??;
+        let texts = texts.iter().zip(&prepared).map(|(sql, statement)| Query::Text(sql, statement.params().to_vec()));
         let statements = Self::new(texts.collect())?;
         drop(prepared);
         transaction.commit().await?;
@@ -61,8 +66,24 @@ impl Statements {
     }
 }
 
-async fn prepare(client: &impl GenericClient) -> Result<Vec<Statement>, PostgresError> {
-    Ok(try_join_all(SQL.iter().map(|sql| client.prepare(sql))).await?)
+async fn prepare(client: &impl GenericClient, texts: &[String]) -> Result<Vec<Statement>, PostgresError> {
+    Ok(try_join_all(texts.iter().map(|sql| client.prepare(sql))).await?)
+}
+
+/// Returns the texts of the statements.
+///
+/// Statements that join a table with arrays have the placeholder `@u` or `@k` for the organization. On one server, it is the column
+/// of the arrays: PostgreSQL does not know its value, so it finds each row by its whole key. For a known value it could read
+/// the whole organization. Citus needs `$1` to find the shard.
+fn texts(is_distributed: bool) -> &'static [String] {
+    static ON_ONE_SERVER: LazyLock<Vec<String>> =
+        LazyLock::new(|| with_organization(["u.organization_id", "k.organization_id"]));
+    static DISTRIBUTED: LazyLock<Vec<String>> = LazyLock::new(|| with_organization(["$1", "$1"]));
+    if is_distributed { &DISTRIBUTED } else { &ON_ONE_SERVER }
+}
+
+fn with_organization([of_rows, of_keys]: [&str; 2]) -> Vec<String> {
+    SQL.iter().map(|sql| sql.replace("@u", of_rows).replace("@k", of_keys)).collect()
 }
 
 /// A statement with its parameters.
@@ -130,6 +151,7 @@ macro_rules! statements {
             }
         }
 
+        /// The texts, with placeholders of the organization: see [`texts`].
         static SQL: LazyLock<Vec<String>> = LazyLock::new(|| vec![$(String::from($sql)),*]);
     };
 }
@@ -171,7 +193,7 @@ fn arrays(columns: &[Column], first: usize) -> Vec<String> {
     (first..).zip(columns).map(|(n, column)| format!("${n}::{}[]", column.sql_type)).collect()
 }
 
-/// The rows of several arrays as a table `u`.
+/// The rows of several arrays as a table `u`, with the organization.
 ///
 /// `(select …)` hides their number from the planner. It then finds each row by its key, in this order. Otherwise it would
 /// read all of a table that is not much longer, and write in the order of that table.
@@ -179,7 +201,7 @@ fn rows_of_arrays(columns: &[Column], first: usize) -> String {
     let arrays: Vec<String> = arrays(columns, first).iter().map(|array| format!("(select {array})")).collect();
     let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
     let (arrays, names) = (arrays.join(", "), names.join(", "));
-    format!("(select u.* from unnest({arrays}) as u ({names}) offset 0) as u")
+    format!("(select $1::uuid as organization_id, u.* from unnest({arrays}) as u ({names}) offset 0) as u")
 }
 
 /// Columns that only an update has.
@@ -230,7 +252,7 @@ fn update_contacts() -> String {
     let columns: Vec<Column> = first.into_iter().chain(contact_update_columns()).collect();
     format!(
         "update enroll.contacts c set version = c.version + 1, updated_at = $2::timestamptz, {} from {}
-            where c.organization_id = $1 and c.id = u.id and c.version = u.expected",
+            where c.organization_id = @u and c.id = u.id and c.version = u.expected",
         contact_assignments(),
         rows_of_arrays(&columns, 3)
     )
@@ -357,20 +379,20 @@ statements! {
             email = case when u.email_key <> c.email_key then null else c.email end,
             email_key = case when u.email_key <> c.email_key then null else c.email_key end
         from {}
-        where c.organization_id = $1 and c.id = u.id
+        where c.organization_id = @u and c.id = u.id
             and (u.external_id <> c.external_id or u.phone <> c.phone or u.email_key <> c.email_key)",
         rows_of_arrays(&columns! { id: uuid, external_id: text, phone: text, email_key: text }, 2)
     );
     // Most updates only raise the version. They need two arrays.
     raise_contacts = format!(
         "update enroll.contacts c set version = c.version + 1 from {}
-        where c.organization_id = $1 and c.id = u.id and c.version = u.expected",
+        where c.organization_id = @u and c.id = u.id and c.version = u.expected",
         rows_of_arrays(&columns! { id: uuid, expected: bigint }, 2)
     );
     update_contacts = update_contacts();
     reactivate_runs = format!(
         "update enroll.runs r set status = 'active' from {}
-        where r.organization_id = $1 and r.id = u.id and r.contact_id = u.contact_id",
+        where r.organization_id = @u and r.id = u.id and r.contact_id = u.contact_id",
         rows_of_arrays(&columns! { id: uuid, contact_id: uuid }, 2)
     );
     // It runs twice: step contacts that stop being live are updated before those that become live.
@@ -383,7 +405,7 @@ statements! {
             channel_id = coalesce(u.channel_id, s.channel_id),
             default_call_flow_id = coalesce(u.default_call_flow_id, s.default_call_flow_id)
         from {}
-        where s.organization_id = $1 and s.id = u.id and s.contact_id = u.contact_id",
+        where s.organization_id = @u and s.id = u.id and s.contact_id = u.contact_id",
         rows_of_arrays(&columns! {
             id: uuid, contact_id: uuid, status: text, scheduled_at: timestamptz, enrollment_id: uuid,
             times_processed: bigint, channel_id: uuid, default_call_flow_id: uuid
@@ -391,7 +413,7 @@ statements! {
     );
     update_records = format!(
         "update enroll.custom_records r set properties = u.properties from {}
-        where r.organization_id = $1 and r.id = u.id and r.contact_id = u.contact_id",
+        where r.organization_id = @u and r.id = u.id and r.contact_id = u.contact_id",
         rows_of_arrays(&columns! { id: uuid, contact_id: uuid, properties: json }, 2)
     );
     insert_contacts = insert::<Contact>(CONTACT_EXTRA);

@@ -332,17 +332,17 @@ create table enroll.counts (
 );
 
 -- If most organizations have one or two rows, PostgreSQL estimates that any index on the organization is as good as the
--- index on the whole key. It would then read all rows of a large organization for each key. Without statistics of the column,
--- it expects a two-hundredth of the table per organization.
-alter table enroll.contacts alter column organization_id set statistics 0;
-alter table enroll.communication_preferences alter column organization_id set statistics 0;
-alter table enroll.conversations alter column organization_id set statistics 0;
-alter table enroll.runs alter column organization_id set statistics 0;
-alter table enroll.step_contacts alter column organization_id set statistics 0;
-alter table enroll.contact_tags alter column organization_id set statistics 0;
-alter table enroll.custom_records alter column organization_id set statistics 0;
-alter table enroll.enrollment_outcomes alter column organization_id set statistics 0;
-alter table enroll.enrollments alter column organization_id set statistics 0;
+-- index on the whole key. It would then read all rows of a large organization for each key. This setting makes it expect
+-- a hundredth of the table per organization.
+alter table enroll.contacts alter column organization_id set (n_distinct = 100);
+alter table enroll.communication_preferences alter column organization_id set (n_distinct = 100);
+alter table enroll.conversations alter column organization_id set (n_distinct = 100);
+alter table enroll.runs alter column organization_id set (n_distinct = 100);
+alter table enroll.step_contacts alter column organization_id set (n_distinct = 100);
+alter table enroll.contact_tags alter column organization_id set (n_distinct = 100);
+alter table enroll.custom_records alter column organization_id set (n_distinct = 100);
+alter table enroll.enrollment_outcomes alter column organization_id set (n_distinct = 100);
+alter table enroll.enrollments alter column organization_id set (n_distinct = 100);
 
 -- Triggers for a host's own writes. The engine raises versions and counts rows itself: it sets `enroll.engine` during its
 -- commit, and then no trigger function runs. All triggers are for each row: a distributed table has no others. Each of their
