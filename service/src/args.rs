@@ -166,7 +166,7 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "FILE|URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database: Option<String>,
     /// Distribute the tables over the servers of Citus, by organization. The URL is the one of the coordinator. Rows that
-    /// exist are moved, and other writers wait.
+    /// exist are moved. Stop the service and its workers first.
     #[arg(long)]
     pub(crate) distribute: bool,
 }

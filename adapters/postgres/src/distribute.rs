@@ -36,8 +36,8 @@ impl Placement {
 /// names of the tables that were not distributed before.
 ///
 /// [`migrate`](crate::migrate) creates the tables. The database needs the extension `citus`, and the coordinator must be in the
-/// metadata (`citus_set_coordinator_host`). The role must own the tables. Writers wait until it has ended. Clients connect to the
-/// coordinator.
+/// metadata (`citus_set_coordinator_host`). The role must own the tables. Stop all processes that use them first, and start
+/// them again afterwards: a connection prepares its statements for one kind of tables. Clients connect to the coordinator.
 ///
 /// `own` has the host's own tables that refer to these, each after those to which it refers. A table that is distributed by
 /// organization has `organization_id` in its primary key, its unique constraints and its foreign keys.
@@ -98,13 +98,8 @@ pub async fn distribute(client: &mut Client, own: &[(&str, Placement)]) -> Resul
 /// # Errors
 /// Those of the database.
 pub async fn is_distributed(client: &impl GenericClient) -> Result<bool, PostgresError> {
-    // The catalog of Citus does not exist on other servers, but Citus adds a trigger to each distributed table.
-    let sql = "select exists (
-            select from pg_catalog.pg_trigger
-            where tgrelid = pg_catalog.to_regclass('enroll.contacts')
-                and tgfoid = pg_catalog.to_regproc('pg_catalog.citus_truncate_trigger')
-        )";
-    Ok(client.query_typed_one(sql, &[]).await?.try_get(0)?)
+    let sql = format!("select {IS_DISTRIBUTED}");
+    Ok(client.query_typed_one(&sql, &[]).await?.try_get(0)?)
 }
 
 async fn check_citus(client: &impl GenericClient) -> Result<(), PostgresError> {
@@ -118,6 +113,14 @@ async fn check_citus(client: &impl GenericClient) -> Result<(), PostgresError> {
     }
     Ok(())
 }
+
+/// Whether the tables are distributed. The catalog of Citus does not exist on other servers, but Citus adds a trigger to each
+/// distributed table.
+pub(crate) const IS_DISTRIBUTED: &str = "exists (
+    select from pg_catalog.pg_trigger
+    where tgrelid = pg_catalog.to_regclass('enroll.contacts')
+        and tgfoid = pg_catalog.to_regproc('pg_catalog.citus_truncate_trigger')
+)";
 
 /// All tables, each after those to which it refers.
 const TABLES: [(&str, Placement); 19] = [

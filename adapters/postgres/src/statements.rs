@@ -14,7 +14,7 @@ use tokio_postgres::{Client, GenericClient, Row, Statement};
 
 use crate::PostgresError;
 use crate::begin::{Begin, EngineTransaction};
-use crate::distribute::is_distributed;
+use crate::distribute::{IS_DISTRIBUTED, is_distributed};
 use crate::id_ranges::{select_contacts, select_related};
 use crate::query::Query;
 use crate::tables::{
@@ -40,9 +40,9 @@ impl Statements {
     pub(crate) async fn prepare_in(client: &mut impl Begin) -> Result<Self, PostgresError> {
         let transaction = client.begin_read().await?;
         let client = transaction.client();
-        let statements = transaction.answer(Self::prepare(client)).await??;
-        transaction.commit().await?;
-        Ok(statements)
+        let texts = texts(transaction.answer(is_distributed(client)).await??);
+        let prepared = transaction.last(prepare(client, texts)).await?;
+        Self::new(prepared.into_iter().map(Query::Prepared).collect())
     }
 
     /// Reads the types of the parameters, so that each statement can be sent with its text.
@@ -317,19 +317,15 @@ statements! {
     // A commit: first the organization's lock, then the guards. Each locks the rows that it reads.
     disable_triggers = "set local enroll.engine = 'on'";
     // PostgreSQL refuses a copy into a table with row security, and a copy ignores rules. A copy into a table that Citus
-    // distributed (it has a trigger of Citus) fails without the SQLSTATE. A host whose pooler cannot forward a copy sets
+    // distributed fails without the SQLSTATE. A host whose pooler cannot forward a copy sets
     // `enroll.copy` to `off`.
-    may_copy = "select coalesce(pg_catalog.current_setting('enroll.copy', true), '') <> 'off' and count(*) = 6
+    may_copy = format!("select coalesce(pg_catalog.current_setting('enroll.copy', true), '') <> 'off' and count(*) = 6
             and bool_and(relkind in ('r', 'p') and not relhasrules and not pg_catalog.row_security_active(oid))
-            and not exists (
-                select from pg_catalog.pg_trigger t
-                where t.tgrelid = pg_catalog.to_regclass('enroll.contacts')
-                    and t.tgfoid = pg_catalog.to_regproc('pg_catalog.citus_truncate_trigger')
-            )
+            and not {IS_DISTRIBUTED}
         from pg_catalog.pg_class
         where relnamespace = pg_catalog.to_regnamespace('enroll') and relname in (
             'contacts', 'conversations', 'runs', 'step_contacts', 'contact_tags', 'custom_records'
-        )";
+        )");
     add_organization = "insert into enroll.organizations (organization_id) values ($1) on conflict do nothing";
     lock_organization = "select from enroll.organizations where organization_id = $1 for update";
     lock_enrollment = "select state, erased_recipients from enroll.enrollments
@@ -466,7 +462,7 @@ statements! {
     lock_queue = "select from enroll.queues where organization_id = $1 for update skip locked";
     next_due = "select min(due_at) from enroll.enrollments where organization_id = $1 and state = 'accepted'";
     postpone_queue = "update enroll.queues set due_at = $2 where organization_id = $1";
-    // `$5` is the delay, and `$6` is 0 if there is none.
+    // `$5` is the delay, or null. Then `$6` is 0.
     record_failure = "update enroll.enrollments set
             attempts = attempts + 1, unanswered = 0, error = $4,
             due_at = statement_timestamp() + make_interval(secs => $5),
