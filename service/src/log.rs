@@ -31,7 +31,7 @@ impl FromStr for LogFilter {
                 // The name of a module, or of a part of it. No event has another target.
                 Some((target, _)) if !target.trim().chars().all(|c| c.is_ascii_alphanumeric() || "_:.".contains(c)) => {
                     return Err(format!(
-                        "`{}` is not a target, and there are no wildcards; use a level for all targets, such as `debug`",
+                        "`{}` is not a target, and wildcards are not supported; use a level for all targets, such as `debug`",
                         target.trim()
                     ));
                 }
@@ -99,7 +99,7 @@ mod tests {
             ("enroll=verbose", "`verbose` is not a level"),
             ("enroll=", "`` is not a level"),
             ("=debug", "`=debug` has no target"),
-            ("info,*=debug", "`*` is not a target, and there are no wildcards"),
+            ("info,*=debug", "`*` is not a target, and wildcards are not supported"),
             ("info;enroll=debug", "`info;enroll` is not a target"),
             ("json", "use `--log-format json`"),
         ] {

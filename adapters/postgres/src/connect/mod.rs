@@ -185,7 +185,7 @@ impl ConnectOptions {
             Ok(client) => {
                 client.query_typed_one(&format!("select current_setting('{PROBE}', true)"), &[]).await?.try_get(0)?
             }
-            // This is no answer of a pooler: the server has no connection left, or hangs.
+            // A pooler does not answer so: the server has no connection left, or hangs.
             Err(error @ (PostgresError::Exhausted(_) | PostgresError::LoginTimedOut)) => return Err(error),
             Err(_) => None::<String>,
         };

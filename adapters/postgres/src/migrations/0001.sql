@@ -519,7 +519,7 @@ begin
     return null;
 end $$;
 
--- The hash selects rows as if at random, so that each key is merged, in whatever order rows are inserted.
+-- The hash selects rows as if at random, so that each key is merged, also if rows of several keys take turns.
 create trigger merge_counts after insert on enroll.counts
     for each row when ((pg_catalog.hashint8(new.id) & 31) = 0) execute function enroll.merge_counts();
 
