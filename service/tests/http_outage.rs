@@ -226,7 +226,6 @@ on_postgresql! {
 
     fn on_postgresql_requests_that_wait_leave_handles_for_other_organizations() {
         let service = Service::on_database("handles", postgres(), &["--workers", "0"]);
-        service.wait_for_recorded_use();
         // In a transaction, statistics do not change.
         let [session, lock] = [(); 2].map(|()| Session::open(&service.database));
         lock.execute("begin; lock table enroll.contacts in access exclusive mode");

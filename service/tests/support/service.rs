@@ -157,22 +157,6 @@ impl Service {
         });
     }
 
-    /// Sends a request, and waits until the use of its key is recorded, which takes a handle for a moment.
-    pub(crate) fn wait_for_recorded_use(&self) {
-        assert_eq!(self.get("/v1/organization").status, 200);
-        let start = Instant::now();
-        loop {
-            let keys = text(&enroll(&["keys", "list", "--database", &self.database, "--organization", FIRST], &[]));
-            // The columns are: id, organization, name, created, expires, last used, revoked.
-            let is_used = |key: &str| key.split_whitespace().nth(5).is_some_and(|used| used.ends_with('Z'));
-            if keys.lines().any(|key| key.contains(FIRST) && is_used(key)) {
-                return;
-            }
-            assert!(start.elapsed() < Duration::from_secs(60), "{keys}");
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.get_as(&self.key, path)
     }
