@@ -193,8 +193,8 @@ impl PostgresRepository {
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
     pub async fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
-        let (lease, statements) = self.ready().await?;
-        let answer = retention::remove_expired(&mut lease.session(), &statements.0, retention).await;
+        let lease = self.lease().await?;
+        let answer = retention::remove_expired(&mut lease.session(), retention).await;
         Ok(lease.end(answer)?)
     }
 

@@ -2,7 +2,6 @@
 //! organization take it as `$1`, and read and write only its rows, so that a distributed database finds them in one shard.
 
 use enroll::contact::Contact;
-use enroll::inbox::Retention;
 use enroll::model::{
     CallFlow, Channel, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord, Run, Sequence,
     Step, StepContact, Tag,
@@ -258,28 +257,6 @@ fn update_contacts() -> String {
     )
 }
 
-/// Selects the enrollments that are older than `$1` seconds: the oldest of all organizations.
-fn expired(state: &str, column: &str) -> String {
-    format!(
-        "select organization_id, id from enroll.enrollments
-        where state = '{state}' and removed_at is null and {column} <= statement_timestamp() - make_interval(secs => $1)
-        order by {column} limit {}",
-        Retention::BATCH
-    )
-}
-
-/// Locks those of the enrollments `$2` that are older than `$3` seconds, and that no other transaction has locked.
-fn with_expired(state: &str, column: &str) -> String {
-    format!(
-        "with expired as materialized (
-            select id from enroll.enrollments
-            where organization_id = $1 and id = any($2::uuid[]) and state = '{state}' and removed_at is null
-                and {column} <= statement_timestamp() - make_interval(secs => $3)
-            for no key update skip locked
-        )"
-    )
-}
-
 // `offset 0` keeps a sub-query separate, so that PostgreSQL finds each row by its whole key. Otherwise it may read all
 // rows of an organization, where it estimates that organizations are small.
 statements! {
@@ -476,17 +453,4 @@ statements! {
     retry = "update enroll.enrollments set
             state = 'accepted', attempts = 0, unanswered = 0, due_at = statement_timestamp(), failed_at = null
         where organization_id = $1 and id = $2 and state = 'failed' and removed_at is null";
-
-    // The retention: the oldest enrollments of all organizations, then those of each organization.
-    expired_commands = expired("failed", "failed_at");
-    expired_reports = expired("completed", "completed_at");
-    remove_commands = with_expired("failed", "failed_at") + "
-        update enroll.enrollments e set command = null, removed_at = statement_timestamp()
-        from expired where e.organization_id = $1 and e.id = expired.id";
-    remove_reports = with_expired("completed", "completed_at") + ", deleted as (
-            delete from enroll.enrollment_outcomes o using expired
-            where o.organization_id = $1 and o.enrollment_id = expired.id
-        )
-        update enroll.enrollments e set removed_at = statement_timestamp()
-        from expired where e.organization_id = $1 and e.id = expired.id";
 }

@@ -121,8 +121,7 @@ fn rows_of_lists_are_found_by_their_whole_key() {
 }
 
 /// On a distributed database, a statement then reads and writes one shard: `$1`, of which the organization of the arrays is a
-/// copy, takes its place. The turns of a claim are in a table that is not
-/// distributed, and the retention finds the oldest enrollments of all organizations.
+/// copy, takes its place. The turns of a claim are in a table that is not distributed.
 #[test]
 #[ignore = needs_postgres!()]
 fn each_statement_concerns_one_organization() {
@@ -160,11 +159,7 @@ fn each_statement_concerns_one_organization() {
             }
         }
         assert!(scans >= 60 && inserts >= 10, "{scans} {inserts}");
-        assert_eq!(of_all.len(), 2, "{of_all:#?}");
-        assert!(
-            of_all.iter().all(|sql| sql.starts_with("select organization_id, id from enroll.enrollments")),
-            "{of_all:#?}"
-        );
+        assert!(of_all.is_empty(), "{of_all:#?}");
     });
 }
 

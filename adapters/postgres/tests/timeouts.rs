@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use enroll::RepositoryErrorKind::Unavailable;
-use enroll::inbox::{Claim, Failure};
+use enroll::inbox::{Claim, Failure, Retention};
 use enroll::{AsyncInbox, AsyncRepository};
 use enroll_postgres::{
     ConnectOptions, PostgresClient, PostgresError, PostgresRepository, PostgresTransaction, Timeouts, needs_postgres,
@@ -202,6 +202,26 @@ fn a_dropped_call_is_cancelled_and_its_connection_is_not_used_again() {
         lock.rollback().await.unwrap();
         assert_eq!(count_rows(&observer).await, 0);
         assert_eq!(request.enroll(&mut repository).await.unwrap().counts().added, 2);
+    });
+}
+
+/// An index build locks the contacts. The retention does not read them, so it does not wait for that.
+#[test]
+#[ignore = needs_postgres!()]
+fn the_retention_does_not_wait_for_a_lock_on_contacts() {
+    block_on(async {
+        let url = database().await;
+        Request::new(1, &body(0, 2)).enroll(&mut open(&url).await).await.unwrap();
+        let mut locker = connect(&url).await;
+        let lock = locker.transaction().await.unwrap();
+        lock.batch_execute("lock table enroll.contacts in access exclusive mode").await.unwrap();
+        // A new connection has prepared nothing.
+        let options = ConnectOptions::new(&url).unwrap();
+        let mut repository = PostgresRepository::with_options(&options, 1).unwrap();
+        let mut retention = Retention::keep();
+        (retention.failed, retention.completed) = (Some(Duration::ZERO), Some(Duration::ZERO));
+        assert_eq!(repository.remove_expired(&retention).await.unwrap().reports, 1);
+        lock.rollback().await.unwrap();
     });
 }
 
