@@ -84,6 +84,8 @@ ids! {
     CallFlowId,
     /// The id of an enrollment: one accepted request.
     EnrollmentId,
+    /// The id of an event: one change of an enrollment's state.
+    EventId,
 }
 
 impl EnrollmentId {
@@ -107,11 +109,24 @@ impl EnrollmentId {
     }
 
     fn derived(domain: &[u8], first: Uuid, second: &[u8]) -> Self {
-        let digest = Sha256::new().chain_update(domain).chain_update(first.as_bytes()).chain_update(second).finalize();
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
-        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+        Self(uuid_v8(Sha256::new().chain_update(domain).chain_update(first.as_bytes()).chain_update(second)))
     }
+}
+
+impl EventId {
+    /// Derives the id of an event, for a repository without random numbers. The number belongs to this event only.
+    pub(crate) fn derived(organization_id: OrganizationId, enrollment_id: EnrollmentId, number: u64) -> Self {
+        let ids = [organization_id.0, enrollment_id.0].map(Uuid::into_bytes).concat();
+        let hash = Sha256::new().chain_update(b"enroll event\0").chain_update(ids).chain_update(number.to_be_bytes());
+        Self(uuid_v8(hash))
+    }
+}
+
+fn uuid_v8(hash: Sha256) -> Uuid {
+    let digest = hash.finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// Returns true if both ids come from one instant and their recipients are at most 4 places apart in the request.

@@ -74,6 +74,7 @@
 //! | [`changes`] | the parts of a [`ChangeSet`], and how to apply one in memory |
 //! | [`operation`] | the operation as a state machine, for hosts with another kind of I/O |
 //! | [`repository`], [`inbox`] | the storage traits' contracts and their helper types |
+//! | [`events`] | what happened to enrollments, as a log that a host reads in order |
 //! | [`erase`] | erasing a person: the contact and the stored requests that belong to it |
 //! | [`memory`] | the errors of the [`InMemoryRepository`] |
 //!
@@ -96,6 +97,7 @@ pub mod changes;
 mod command;
 pub mod contact;
 pub mod erase;
+pub mod events;
 pub mod fault;
 mod ids;
 pub mod inbox;

@@ -1,5 +1,6 @@
 //! A repository in memory: for tests and trials, and as the shortest implementation of the contract.
 
+mod events;
 pub(crate) mod repository;
 
 #[cfg(feature = "seed")]

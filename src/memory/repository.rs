@@ -1,6 +1,7 @@
 //! The repository in memory.
 
 use super::EditError;
+use super::events::Events;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,16 +28,17 @@ pub struct InMemoryRepository {
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     organizations: BTreeMap<OrganizationId, Organization>,
     now: Timestamp,
     /// The number of claims, of all organizations.
     claims: u64,
+    pub(super) events: Events,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { organizations: BTreeMap::new(), now: Timestamp::EPOCH, claims: 0 }
+        Self { organizations: BTreeMap::new(), now: Timestamp::EPOCH, claims: 0, events: Events::default() }
     }
 }
 
@@ -204,7 +206,7 @@ impl InMemoryRepository {
     }
 
     /// Ignores a poisoned lock: a commit checks everything before it writes, and an edit works on a copy.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -239,10 +241,15 @@ impl Repository for InMemoryRepository {
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         let mut state = self.lock();
-        let applied = match state.organizations.get_mut(&changes.organization_id()) {
+        let State { organizations, now, events, .. } = &mut *state;
+        let applied = match organizations.get_mut(&changes.organization_id()) {
             Some(organization) => {
                 let applied = changes.apply_with(&mut organization.snapshot, &mut organization.keys);
-                applied.inspect(|()| organization.complete(changes.completion().enrollment.id))
+                applied.inspect(|()| {
+                    let enrollment = &changes.completion().enrollment;
+                    organization.complete(enrollment.id);
+                    events.write(changes.organization_id(), enrollment, *now);
+                })
             }
             // No row that the change set depends on exists. A failed commit must not create the organization.
             None => changes.apply(&mut Snapshot::new(ReferenceData::new(changes.organization_id()))),
@@ -254,14 +261,17 @@ impl Repository for InMemoryRepository {
 impl Inbox for InMemoryRepository {
     fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
         let mut state = self.lock();
+        let State { organizations, now, events, .. } = &mut *state;
         let id = command.organization_id();
         let organization =
-            state.organizations.entry(id).or_insert_with(|| Organization::new(Snapshot::new(ReferenceData::new(id))));
+            organizations.entry(id).or_insert_with(|| Organization::new(Snapshot::new(ReferenceData::new(id))));
         let enrollments = &mut organization.snapshot.reference.enrollments;
         if let Some(existing) = enrollments.get(&command.enrollment_id()) {
             return Ok(Some(StoredEnrollment::clone(existing)));
         }
-        enrollments.insert(command.enrollment_id(), Arc::new(command.accepted()));
+        let accepted = command.accepted();
+        events.write(id, &accepted, *now);
+        enrollments.insert(command.enrollment_id(), Arc::new(accepted));
         let row = InboxRow {
             command: Some(command.clone()),
             attempts: 0,
@@ -295,7 +305,7 @@ impl Inbox for InMemoryRepository {
 
     fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
         let mut state = self.lock();
-        let State { organizations, now, claims } = &mut *state;
+        let State { organizations, now, claims, .. } = &mut *state;
         let free =
             organizations.iter_mut().filter(|(_, organization)| organization.lease.is_none_or(|(_, end)| end <= *now));
         let due = free.filter_map(|(id, organization)| Some((*id, organization.oldest_due(*now)?, organization)));
@@ -315,7 +325,7 @@ impl Inbox for InMemoryRepository {
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
         let mut state = self.lock();
-        let State { organizations, now, .. } = &mut *state;
+        let State { organizations, now, events, .. } = &mut *state;
         let Some(organization) = organizations.get_mut(&claim.organization_id) else { return Ok(()) };
         if let Some((stored, row)) = organization.leased(claim) {
             row.error = Some(failure.error.clone());
@@ -325,6 +335,7 @@ impl Inbox for InMemoryRepository {
                 None => {
                     Arc::make_mut(stored).state = EnrollmentState::Failed;
                     row.failed_at = *now;
+                    events.write(claim.organization_id, stored, *now);
                 }
             }
             organization.end_lease(claim.enrollment_id);
@@ -345,7 +356,7 @@ impl Inbox for InMemoryRepository {
 
     fn retry(&mut self, organization_id: OrganizationId, enrollment_id: EnrollmentId) -> Result<bool, RepositoryError> {
         let mut state = self.lock();
-        let State { organizations, now, .. } = &mut *state;
+        let State { organizations, now, events, .. } = &mut *state;
         let Some(organization) = organizations.get_mut(&organization_id) else { return Ok(false) };
         let stored = organization.snapshot.reference.enrollments.get_mut(&enrollment_id);
         let row = organization.inbox.get_mut(&enrollment_id);
@@ -355,6 +366,7 @@ impl Inbox for InMemoryRepository {
         }
         Arc::make_mut(stored).state = EnrollmentState::Accepted;
         (row.attempts, row.unanswered, row.due_at) = (0, 0, *now);
+        events.write(organization_id, stored, *now);
         Ok(true)
     }
 }

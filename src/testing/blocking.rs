@@ -1,17 +1,20 @@
 //! Uses blocking repositories and inboxes as async ones.
 
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
 use crate::changes::ChangeSet;
 use crate::command::EnrollmentCommand;
+use crate::events::{AsyncEventLog, Event, EventLog, EventPosition};
 use crate::ids::{EnrollmentId, OrganizationId};
 use crate::inbox::{AsyncInbox, Claim, Failure, Inbox, InboxEntry};
 use crate::query::{ReferenceQuery, SnapshotQuery};
 use crate::repository::{AsyncRepository, Repository, RepositoryError};
 use crate::snapshot::{ReferenceData, Snapshot};
 use crate::stored_enrollment::StoredEnrollment;
+use crate::time::Timestamp;
 
 /// Wraps a blocking repository as an async one, so that one suite tests both. It blocks the thread that polls it.
 #[derive(Clone, Debug)]
@@ -62,6 +65,16 @@ impl<R: Inbox + Send> AsyncInbox for Blocking<R> {
         enrollment_id: EnrollmentId,
     ) -> Result<bool, RepositoryError> {
         self.0.retry(organization_id, enrollment_id)
+    }
+}
+
+impl<R: EventLog + Send> AsyncEventLog for Blocking<R> {
+    async fn events(&mut self, after: EventPosition, limit: NonZeroU32) -> Result<Vec<Event>, RepositoryError> {
+        self.0.events(after, limit)
+    }
+
+    async fn prune_events(&mut self, before: Timestamp, limit: NonZeroU32) -> Result<u64, RepositoryError> {
+        self.0.prune_events(before, limit)
     }
 }
 
