@@ -3,32 +3,31 @@
 use enroll::contact::{ContactKeys, KeyKind};
 use enroll::erase::{EraseError, EraseMode, Erased, Person, PersonQuery};
 use enroll::{ContactId, EnrollmentId, OrganizationId, Outcome, RepositoryError};
-use tokio_postgres::types::{Json, ToSql, Type};
-use tokio_postgres::{Client, Row};
+use postgres_types::{Json, ToSql};
 use uuid::Uuid;
 
 use crate::PostgresError;
-use crate::begin::{Begin, EngineTransaction};
+use crate::driver::{Begin, Execute, Row, Transaction, Values};
 use crate::fields::{ColumnReader, JsonText};
-use crate::statements::{Bound, Prepared, query_all};
+use crate::query::Query;
+use crate::statements::Prepared;
 
 /// Removes the rows of the person, and the person from stored commands and outcomes. Rolls back if it is a preview.
 ///
 /// The locks have the order of a commit: the organization, the enrollments, the related rows, the contact. So a commit that
 /// was planned before cannot write the person again: it finds that the contact or the command changed.
 pub(crate) async fn erase(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     organization_id: OrganizationId,
     query: &PersonQuery,
     mode: EraseMode,
 ) -> Result<Erased, Failure> {
     let organization = organization_id.as_uuid();
-    let transaction = client.begin().await?;
+    let mut transaction = client.begin().await?;
     // The triggers of the schema stay enabled: they count the rows of the lists.
-    let lock: [Bound<'_>; 1] = [(&statements.lock_organization, vec![&organization])];
-    query_all(&transaction, lock).await?;
-    let erasure = Erasure { transaction: &transaction, organization };
+    transaction.query(&statements.lock_organization, &[&organization]).await?;
+    let mut erasure = Erasure { transaction: &mut transaction, organization };
     let person = erasure.find(query).await?;
     let mut erased = Erased::default();
     erased.recipients = erasure.erase_from_commands(&person).await?;
@@ -43,11 +42,11 @@ pub(crate) async fn erase(
             ("conversations", &mut erased.conversations),
             ("communication_preferences", &mut erased.communication_preferences),
         ] {
-            let sql = format!("delete from enroll.{table} where organization_id = $1 and contact_id = $2");
-            *count = erasure.execute(&sql, &[(&id, Type::UUID)]).await?;
+            let sql = format!("delete from enroll.{table} where organization_id = $1 and contact_id = $2::uuid");
+            *count = erasure.execute(&sql, &[&id]).await?;
         }
-        let sql = "delete from enroll.contacts where organization_id = $1 and id = $2";
-        erased.contacts = erasure.execute(sql, &[(&id, Type::UUID)]).await?;
+        let sql = "delete from enroll.contacts where organization_id = $1 and id = $2::uuid";
+        erased.contacts = erasure.execute(sql, &[&id]).await?;
     }
     if erased == Erased::default() {
         return Err(EraseError::NotFound.into());
@@ -58,36 +57,28 @@ pub(crate) async fn erase(
     Ok(erased)
 }
 
-struct Erasure<'t> {
-    transaction: &'t EngineTransaction<'t>,
+struct Erasure<'t, T> {
+    transaction: &'t mut T,
     organization: Uuid,
 }
 
-type Parameter<'p> = (&'p (dyn ToSql + Sync), Type);
-
-impl Erasure<'_> {
-    fn client(&self) -> &Client {
-        self.transaction.client()
-    }
-
+impl<T: Transaction> Erasure<'_, T> {
     /// Runs a query. The organization is its first parameter.
-    async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, PostgresError> {
-        let parameters = [&[(&self.organization as &(dyn ToSql + Sync), Type::UUID)][..], parameters].concat();
-        Ok(self.client().query_typed(sql, &parameters).await?)
+    async fn query(&mut self, sql: &str, values: &Values<'_>) -> Result<Vec<T::Row>, PostgresError> {
+        let values = [&[&self.organization as &(dyn ToSql + Sync)][..], values].concat();
+        self.transaction.query(&Query::new(sql), &values).await
     }
 
-    async fn execute(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, PostgresError> {
-        let parameters = [&[(&self.organization as &(dyn ToSql + Sync), Type::UUID)][..], parameters].concat();
-        Ok(self.client().execute_typed(sql, &parameters).await?)
+    async fn execute(&mut self, sql: &str, values: &Values<'_>) -> Result<u64, PostgresError> {
+        let values = [&[&self.organization as &(dyn ToSql + Sync)][..], values].concat();
+        self.transaction.execute(&Query::new(sql), &values).await
     }
 
     /// Finds the contact with the id or one of the keys. A merged contact counts, because its row still shows its keys.
-    async fn find(&self, query: &PersonQuery) -> Result<Person, Failure> {
+    async fn find(&mut self, query: &PersonQuery) -> Result<Person, Failure> {
         let id = query.id.map(ContactId::as_uuid);
         let [external_id, phone, email] = KeyKind::ALL.map(|kind| query.key(kind));
-        let parameters: [Parameter<'_>; 4] =
-            [(&id, Type::UUID), (&external_id, Type::TEXT), (&phone, Type::TEXT), (&email, Type::TEXT)];
-        let found = self.query(FIND, &parameters).await?;
+        let found = self.query(FIND, &[&id, &external_id, &phone, &email]).await?;
         if found.len() > 1 {
             let listed = found.iter().map(|row| {
                 let mut columns = ColumnReader::new(row);
@@ -98,16 +89,16 @@ impl Erasure<'_> {
         }
         let (mut id, mut shown) = (None, [None, None, None]);
         if let Some(row) = found.first() {
-            id = Some(row.try_get::<_, Uuid>(0).map_err(PostgresError::from)?);
+            id = Some(row.get::<Uuid>(0)?);
             for (column, key) in (2_usize..).zip(&mut shown) {
-                *key = row.try_get::<_, Option<&str>>(column).map_err(PostgresError::from)?;
+                *key = row.get::<Option<&str>>(column)?;
             }
         }
         let mut keys = [const { Vec::new() }; 3];
         for ((kind, shown), keys) in KeyKind::ALL.into_iter().zip(shown).zip(&mut keys) {
             for key in [shown, query.key(kind)].into_iter().flatten() {
                 // The key of a merged contact can belong to somebody else by now.
-                if self.query(&holder(kind), &[(&key, Type::TEXT), (&id, Type::UUID)]).await?.is_empty() {
+                if self.query(&holder(kind), &[&key, &id]).await?.is_empty() {
                     keys.push(key.into());
                 }
             }
@@ -115,37 +106,32 @@ impl Erasure<'_> {
         Ok(Person::new(id.map(ContactId::from_uuid), ContactKeys::new(keys)))
     }
 
-    async fn erase_from_commands(&self, person: &Person) -> Result<u64, Failure> {
+    async fn erase_from_commands(&mut self, person: &Person) -> Result<u64, Failure> {
         let mut erased = 0;
         for row in self.query(WITH_COMMAND, &[]).await? {
-            let id: Uuid = row.try_get(0).map_err(PostgresError::from)?;
+            let id: Uuid = row.get(0)?;
             // A worker may have ended it meanwhile, in a commit before this transaction had the lock.
-            let Some(row) = self.query(COMMAND, &[(&id, Type::UUID)]).await?.pop() else { continue };
-            let json: JsonText<'_> = row.try_get(0).map_err(PostgresError::from)?;
+            let Some(row) = self.query(COMMAND, &[&id]).await?.pop() else { continue };
+            let json: JsonText<'_> = row.get(0)?;
             if let Some((command, removed)) = person.erase_from_json(EnrollmentId::from_uuid(id), json.0)? {
                 let total = i64::from(command.erased_recipients());
-                let parameters: [Parameter<'_>; 3] =
-                    [(&id, Type::UUID), (&Json(&command), Type::JSON), (&total, Type::INT8)];
-                self.execute(REPLACE_COMMAND, &parameters).await?;
+                self.execute(REPLACE_COMMAND, &[&id, &Json(&command), &total]).await?;
                 erased += removed as u64;
             }
         }
         Ok(erased)
     }
 
-    async fn erase_from_outcomes(&self, person: &Person, contact_id: ContactId) -> Result<u64, Failure> {
+    async fn erase_from_outcomes(&mut self, person: &Person, contact_id: ContactId) -> Result<u64, Failure> {
         let mut erased = 0;
         let pattern = format!("%{contact_id}%");
-        for row in self.query(OUTCOMES, &[(&pattern, Type::TEXT)]).await? {
-            let (id, first): (Uuid, i64) =
-                (row.try_get(0).map_err(PostgresError::from)?, row.try_get(1).map_err(PostgresError::from)?);
+        for row in self.query(OUTCOMES, &[&pattern]).await? {
+            let (id, first): (Uuid, i64) = (row.get(0)?, row.get(1)?);
             let mut columns = ColumnReader::new(&row);
             let _key: (Uuid, i64) = (columns.get()?, columns.get()?);
             let mut outcomes: Vec<Outcome> = columns.json()?;
             erased += person.erase_from_outcomes(&mut outcomes) as u64;
-            let parameters: [Parameter<'_>; 3] =
-                [(&id, Type::UUID), (&first, Type::INT8), (&Json(&outcomes), Type::JSON)];
-            self.execute(REPLACE_OUTCOMES, &parameters).await?;
+            self.execute(REPLACE_OUTCOMES, &[&id, &first, &Json(&outcomes)]).await?;
         }
         Ok(erased)
     }
@@ -160,7 +146,7 @@ fn holder(kind: KeyKind) -> String {
     };
     format!(
         "select id from enroll.contacts
-        where organization_id = $1 and {column} = enroll.held($2) and id is distinct from $3"
+        where organization_id = $1 and {column} = enroll.held($2::text) and id is distinct from $3::uuid"
     )
 }
 
@@ -180,15 +166,15 @@ impl From<PostgresError> for Failure {
 }
 
 const FIND: &str = "select id, state, external_id, phone, email_key from enroll.contacts
-    where organization_id = $1 and (id = $2 or external_id = $3 or phone = $4 or email_key = $5) order by id";
+    where organization_id = $1 and (id = $2::uuid or external_id = $3::text or phone = $4::text or email_key = $5::text) order by id";
 const WITH_COMMAND: &str = "select id from enroll.enrollments where organization_id = $1 and state = 'accepted'
     union all select id from enroll.enrollments
         where organization_id = $1 and state = 'failed' and removed_at is null";
 const COMMAND: &str = "select command from enroll.enrollments
-    where organization_id = $1 and id = $2 and command is not null for no key update";
-const REPLACE_COMMAND: &str = "update enroll.enrollments set command = $3, erased_recipients = $4
-    where organization_id = $1 and id = $2";
+    where organization_id = $1 and id = $2::uuid and command is not null for no key update";
+const REPLACE_COMMAND: &str = "update enroll.enrollments set command = $3::json, erased_recipients = $4::bigint
+    where organization_id = $1 and id = $2::uuid";
 const OUTCOMES: &str = "select enrollment_id, first_index, outcomes from enroll.enrollment_outcomes
-    where organization_id = $1 and outcomes::text like $2 for update";
-const REPLACE_OUTCOMES: &str = "update enroll.enrollment_outcomes set outcomes = $4
-    where organization_id = $1 and enrollment_id = $2 and first_index = $3";
+    where organization_id = $1 and outcomes::text like $2::text for update";
+const REPLACE_OUTCOMES: &str = "update enroll.enrollment_outcomes set outcomes = $4::json
+    where organization_id = $1 and enrollment_id = $2::uuid and first_index = $3::bigint";

@@ -11,15 +11,15 @@ use enroll::{
     CallFlowId, ChannelId, ContactId, ConversationId, CustomObjectId, CustomRecordId, EnrollmentId, OrganizationId,
     RunId, SequenceId, StepContactId, StepId, TagId, Timestamp,
 };
+use postgres_types::{FromSql, Json, ToSql, Type};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
 use std::sync::Arc;
-use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, Json, ToSql, Type};
 use uuid::Uuid;
 
 use crate::PostgresError;
+use crate::driver::Row;
 
 pub(crate) type DateTime = chrono::DateTime<chrono::Utc>;
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -30,7 +30,7 @@ pub(crate) trait Field: Sized {
     const TYPES: &'static [&'static str];
 
     /// Reads the field from the next columns.
-    fn read(columns: &mut ColumnReader<'_>) -> Result<Self, PostgresError>;
+    fn read(columns: &mut ColumnReader<'_, impl Row>) -> Result<Self, PostgresError>;
 
     /// Appends one array per column, with one element per row.
     fn push_arrays<'r>(fields: impl Iterator<Item = &'r Self> + Clone, arrays: &mut Arrays<'r>)
@@ -76,13 +76,13 @@ impl<T: ToSql + Send + Sync> Array for Vec<T> {
 pub(crate) type Arrays<'r> = Vec<Box<dyn Array + 'r>>;
 
 /// Reads the columns of a result row from left to right.
-pub(crate) struct ColumnReader<'r> {
-    row: &'r Row,
+pub(crate) struct ColumnReader<'r, R> {
+    row: &'r R,
     next: usize,
 }
 
-impl<'r> ColumnReader<'r> {
-    pub(crate) fn new(row: &'r Row) -> Self {
+impl<'r, R: Row> ColumnReader<'r, R> {
+    pub(crate) fn new(row: &'r R) -> Self {
         Self { row, next: 0 }
     }
 
@@ -94,7 +94,7 @@ impl<'r> ColumnReader<'r> {
     /// Reads the next column as a type of the driver.
     pub(crate) fn get<T: FromSql<'r>>(&mut self) -> Result<T, PostgresError> {
         self.next += 1;
-        Ok(self.row.try_get(self.next - 1)?)
+        self.row.get(self.next - 1)
     }
 
     pub(crate) fn version(&mut self) -> Result<Version, PostgresError> {
@@ -114,8 +114,8 @@ impl<'r> ColumnReader<'r> {
 
     /// Reports that the last column has a value that is not valid for the engine.
     pub(crate) fn invalid(&self, reason: impl Into<BoxError>) -> PostgresError {
-        let column = self.row.columns().get(self.next.saturating_sub(1));
-        PostgresError::Row { column: column.map_or_else(String::new, |c| c.name().to_owned()), reason: reason.into() }
+        let column = self.row.column_name(self.next.saturating_sub(1)).to_owned();
+        PostgresError::Row { column, reason: reason.into() }
     }
 }
 
@@ -135,7 +135,7 @@ impl<'r> FromSql<'r> for JsonText<'r> {
 impl<T: ColumnValue> Field for T {
     const TYPES: &'static [&'static str] = &[T::TYPE];
 
-    fn read(columns: &mut ColumnReader<'_>) -> Result<Self, PostgresError> {
+    fn read(columns: &mut ColumnReader<'_, impl Row>) -> Result<Self, PostgresError> {
         T::decode(columns.get()?).map_err(|e| columns.invalid(e))
     }
 
@@ -150,7 +150,7 @@ impl<T: ColumnValue> Field for T {
 impl<T: ColumnValue> Field for Option<T> {
     const TYPES: &'static [&'static str] = &[T::TYPE];
 
-    fn read(columns: &mut ColumnReader<'_>) -> Result<Self, PostgresError> {
+    fn read(columns: &mut ColumnReader<'_, impl Row>) -> Result<Self, PostgresError> {
         let stored: Option<T::Stored<'_>> = columns.get()?;
         stored.map(T::decode).transpose().map_err(|e| columns.invalid(e))
     }
@@ -167,7 +167,7 @@ impl<T: ColumnValue> Field for Option<T> {
 impl Field for Option<Email> {
     const TYPES: &'static [&'static str] = &["text", "text"];
 
-    fn read(columns: &mut ColumnReader<'_>) -> Result<Self, PostgresError> {
+    fn read(columns: &mut ColumnReader<'_, impl Row>) -> Result<Self, PostgresError> {
         let (email, key): (Option<&str>, Option<&str>) = (columns.get()?, columns.get()?);
         Ok(email.zip(key).map(|(email, key)| Email::with_key(email, key)))
     }
@@ -183,7 +183,7 @@ impl Field for Option<Email> {
 impl Field for Option<BirthDate> {
     const TYPES: &'static [&'static str] = &[u8::TYPE, u8::TYPE, u16::TYPE];
 
-    fn read(columns: &mut ColumnReader<'_>) -> Result<Self, PostgresError> {
+    fn read(columns: &mut ColumnReader<'_, impl Row>) -> Result<Self, PostgresError> {
         let mut birth_date = BirthDate::default();
         (birth_date.day, birth_date.month, birth_date.year) = (columns.read()?, columns.read()?, columns.read()?);
         Ok((!birth_date.is_empty()).then_some(birth_date))
@@ -200,7 +200,7 @@ impl Field for Option<BirthDate> {
 impl Field for Option<Arc<Address>> {
     const TYPES: &'static [&'static str] = &["json"];
 
-    fn read(columns: &mut ColumnReader<'_>) -> Result<Self, PostgresError> {
+    fn read(columns: &mut ColumnReader<'_, impl Row>) -> Result<Self, PostgresError> {
         Ok(columns.json_or_null()?.map(Arc::new))
     }
 

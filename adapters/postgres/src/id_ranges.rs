@@ -1,8 +1,8 @@
 //! The scan over adjacent ids: related rows of contacts that one request created are read by range, the others by id.
 
 use enroll::repository::are_adjacent;
+use postgres_types::ToSql;
 use std::collections::BTreeSet;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::tables::{Table, names};
@@ -80,9 +80,9 @@ pub(crate) fn select_related<T: Table>(belongs_to: &str, first_columns: &str, pa
     let (table, columns) = (T::NAME, names::<T>());
     format!(
         "(with sample as materialized (
-            select count(*) < $7 as is_small from (
+            select count(*) < $7::bigint as is_small from (
                 select from enroll.{table}
-                where organization_id = $1 and contact_id between $5 and $6 and {part} limit $7
+                where organization_id = $1 and contact_id between $5::uuid and $6::uuid and {part} limit $7
             ) as r
         ) select {first_columns}{columns} from (
             select (select $1::uuid) as organization_id, first, last
@@ -91,14 +91,14 @@ pub(crate) fn select_related<T: Table>(belongs_to: &str, first_columns: &str, pa
         ) as k cross join lateral (
             select * from enroll.{table}
             where organization_id = @k
-                and contact_id between k.first and k.last and {belongs_to} = $8 and {part} offset 0
+                and contact_id between k.first and k.last and {belongs_to} = $8::uuid and {part} offset 0
         ) as r union all select {first_columns}{columns} from (
             select (select $1::uuid) as organization_id, key
             from unnest((select $2::uuid[])) as key where not (select is_small from sample) offset 0
         ) as k cross join lateral (
             select * from enroll.{table}
             where organization_id = @k and contact_id = k.key
-                and {belongs_to} = $8 and {part} offset 0
+                and {belongs_to} = $8::uuid and {part} offset 0
         ) as r)"
     )
 }

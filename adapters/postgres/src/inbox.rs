@@ -2,23 +2,23 @@
 
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{EnrollmentCommand, EnrollmentId, OrganizationId, StoredCommand, StoredEnrollment};
+use postgres_types::ToSql;
 use std::time::Duration;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::PostgresError;
-use crate::begin::Begin;
+use crate::driver::{Begin, Bound, Execute, Row, Transaction, Values};
 use crate::fields::{ColumnReader, DateTime, JsonText};
 use crate::query::Query;
 use crate::sql::AcceptParameters;
-use crate::statements::{Bound, Prepared, query_all, query_last};
+use crate::statements::Prepared;
 use crate::tables::read_enrollment;
 
 /// Stores an accepted command, or returns the enrollment that already has its id.
 ///
 /// If two calls have the same id, the second waits until the first has committed or rolled back.
 pub(crate) async fn insert(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     command: &EnrollmentCommand,
 ) -> Result<Option<StoredEnrollment>, PostgresError> {
@@ -26,7 +26,7 @@ pub(crate) async fn insert(
     let AcceptParameters { organization_id, enrollment_id, sequence_id, fingerprint, at, command, erased_recipients } =
         &accepted;
     let ids = vec![*enrollment_id];
-    let transaction = client.begin().await?;
+    let mut transaction = client.begin().await?;
     let queries: [Bound<'_>; 2] = [
         (
             &statements.accept,
@@ -34,8 +34,8 @@ pub(crate) async fn insert(
         ),
         (&statements.enrollment, vec![organization_id, &ids]),
     ];
-    let [accepted, existing] = query_all(&transaction, queries).await?;
-    let is_inserted = accepted.first().map(|row| row.try_get(0)).transpose()?;
+    let [accepted, existing] = transaction.query_all(queries.map(Some)).await?;
+    let is_inserted = accepted.first().map(|row| row.get(0)).transpose()?;
     let existing = match (is_inserted, existing.first()) {
         (Some(true), _) => None,
         (_, Some(row)) => Some(read_enrollment(&mut ColumnReader::new(row))?),
@@ -48,14 +48,15 @@ pub(crate) async fn insert(
 
 /// Reads an enrollment, with its command if it has not ended.
 pub(crate) async fn find(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
 ) -> Result<Option<InboxEntry>, PostgresError> {
     let (organization, id) = (organization_id.as_uuid(), enrollment_id.as_uuid());
     let find: Bound<'_> = (&statements.find, vec![&organization, &id]);
-    let [rows] = query_last(client.begin_read().await?, [find]).await?;
+    let transaction = client.begin_read().await?;
+    let [rows] = transaction.query_last([Some(find)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let mut columns = ColumnReader::new(row);
     let (attempts, error) = (columns.read()?, columns.get()?);
@@ -68,18 +69,18 @@ pub(crate) async fn find(
 
 /// Leases an enrollment of the organization whose turn it is.
 pub(crate) async fn claim(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     lease: Duration,
 ) -> Result<Option<Claim>, PostgresError> {
     let lease = seconds(lease);
     let mut passed: Vec<Uuid> = Vec::new();
-    let transaction = client.begin().await?;
+    let mut transaction = client.begin().await?;
     let claim = loop {
-        let next = transaction.query_opt(&statements.next_queue, &[&passed]).await?;
+        let next = first(&mut transaction, &statements.next_queue, &[&passed]).await?;
         let Some(next) = next else { break None };
-        let (organization, turn): (Uuid, i64) = (next.try_get(0)?, next.try_get(1)?);
-        if let Some(row) = transaction.query_opt(&statements.claim, &[&organization, &lease]).await? {
+        let (organization, turn): (Uuid, i64) = (next.get(0)?, next.get(1)?);
+        if let Some(row) = first(&mut transaction, &statements.claim, &[&organization, &lease]).await? {
             let mut columns = ColumnReader::new(&row);
             let id: EnrollmentId = columns.read()?;
             let number = columns.get::<i64>()?.unsigned_abs();
@@ -92,9 +93,9 @@ pub(crate) async fn claim(
         // No enrollment is due yet, or none waits. Or another transaction has locked those that are due, or has one more
         // that is not committed: then the queue stays as it is.
         passed.push(organization);
-        if transaction.query_opt(&statements.lock_queue, &[&organization]).await?.is_some() {
-            let next = transaction.query_opt(&statements.next_due, &[&organization]).await?;
-            let due_at: Option<DateTime> = next.map(|row| row.try_get(0)).transpose()?.flatten();
+        if first(&mut transaction, &statements.lock_queue, &[&organization]).await?.is_some() {
+            let next = first(&mut transaction, &statements.next_due, &[&organization]).await?;
+            let due_at: Option<DateTime> = next.map(|row| row.get(0)).transpose()?.flatten();
             transaction.execute(&statements.postpone_queue, &[&organization, &due_at]).await?;
         }
     };
@@ -104,7 +105,7 @@ pub(crate) async fn claim(
 
 /// Records that the enrollment of a claim cannot be processed. Does nothing if the claim is not its latest lease.
 pub(crate) async fn record_failure(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     claim: &Claim,
     failure: &Failure,
@@ -118,7 +119,7 @@ pub(crate) async fn record_failure(
 
 /// Gives a claim back. Does nothing if the claim is not the latest lease of its enrollment.
 pub(crate) async fn release(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     claim: &Claim,
     delay: Duration,
@@ -128,17 +129,17 @@ pub(crate) async fn release(
 
 /// Runs a statement on the enrollment of a claim. If the claim is its latest lease, ends the lease.
 async fn answer(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     claim: &Claim,
     statement: &Query,
-    values: &[&(dyn ToSql + Sync)],
+    values: &Values<'_>,
 ) -> Result<(), PostgresError> {
     let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
     let lease = i64::try_from(claim.lease).unwrap_or(i64::MAX);
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&organization, &id, &lease];
     parameters.extend(values);
-    let transaction = client.begin().await?;
+    let mut transaction = client.begin().await?;
     if transaction.execute(statement, &parameters).await? > 0 {
         transaction.execute(&statements.end_lease, &[&organization, &id]).await?;
     }
@@ -147,19 +148,28 @@ async fn answer(
 
 /// Makes a failed enrollment wait again. Returns false if it had not failed.
 pub(crate) async fn retry(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     organization_id: OrganizationId,
     enrollment_id: EnrollmentId,
 ) -> Result<bool, PostgresError> {
     let (organization, id) = (organization_id.as_uuid(), enrollment_id.as_uuid());
-    let transaction = client.begin().await?;
+    let mut transaction = client.begin().await?;
     let retried = transaction.execute(&statements.retry, &[&organization, &id]).await?;
     if retried > 0 {
-        transaction.query_opt(&statements.wake_queue, &[&organization]).await?;
+        transaction.query(&statements.wake_queue, &[&organization]).await?;
     }
     transaction.commit().await?;
     Ok(retried > 0)
+}
+
+/// Returns the first row of a query.
+async fn first<T: Transaction>(
+    transaction: &mut T,
+    query: &Query,
+    values: &Values<'_>,
+) -> Result<Option<T::Row>, PostgresError> {
+    Ok(transaction.query(query, values).await?.into_iter().next())
 }
 
 /// Returns a length of time as PostgreSQL adds it to an instant: in seconds, at most a year.

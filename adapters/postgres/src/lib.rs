@@ -97,7 +97,8 @@
 //! # Features
 //! | Feature | Effect |
 //! |---|---|
-//! | `tls` (default) | encrypts connections, with rustls |
+//! | `tokio-postgres` (default) | the driver, with pools of `deadpool-postgres` |
+//! | `tls` (default) | encrypts its connections, with rustls; includes `tokio-postgres` |
 //! | `seed` | adds [`seed`]: loads rows from JSON, and reads all rows |
 //! | `testing` | adds [`testing`]: writes single rows as a host does, and starts a temporary server |
 //!
@@ -105,12 +106,13 @@
 //! The crates [`tokio_postgres`] and [`deadpool_postgres`] are re-exported: their types are part of this crate's API.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(feature = "tokio-postgres"),
+    allow(dead_code, unused_imports, unused_macros, reason = "a driver uses the statements")
+)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
-mod begin;
-mod client;
-mod connect;
-mod distribute;
+mod driver;
 mod erase;
 mod error;
 mod fields;
@@ -118,31 +120,33 @@ mod id_ranges;
 mod inbox;
 mod query;
 mod read;
-mod repository;
 mod retention;
 mod schema;
 #[cfg(feature = "seed")]
 pub mod seed;
+mod server_version;
 pub mod sql;
 mod statements;
 mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timeouts;
-mod transaction;
 mod write;
 
-pub use client::PostgresClient;
-pub use connect::{AddressError, ConnectOptions, ConnectionInfo, FileProblem, ServerVersion, TlsError, TlsVersion};
+#[cfg(feature = "tokio-postgres")]
 pub use deadpool_postgres;
-pub use distribute::{Placement, distribute, is_distributed};
-pub use error::{DriverError, PostgresError};
-pub use repository::PostgresRepository;
-pub use schema::{SCHEMA_VERSION, migrate, schema_version};
+#[cfg(feature = "tokio-postgres")]
+pub use driver::tokio_postgres::{
+    AddressError, ConnectOptions, ConnectionInfo, Placement, PostgresClient, PostgresRepository, PostgresTransaction,
+    TlsVersion, distribute, is_distributed, migrate, schema_version,
+};
+pub use error::{DriverError, FileProblem, PostgresError, TlsError};
+pub use schema::SCHEMA_VERSION;
+pub use server_version::ServerVersion;
 pub use statements::Statements;
 pub use timeouts::Timeouts;
+#[cfg(feature = "tokio-postgres")]
 pub use tokio_postgres;
-pub use transaction::PostgresTransaction;
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

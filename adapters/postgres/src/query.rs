@@ -1,64 +1,114 @@
-//! A statement of the engine: prepared on a connection, or sent with its text.
+//! A statement of the engine: its text with the types of its parameters, and how a connection has prepared it.
 
-use bytes::Bytes;
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, CopyInSink, Error, Row, Statement};
+use postgres_types::Type;
+use std::borrow::Cow;
 
 /// A statement of the engine.
 #[derive(Clone, Debug)]
-pub(crate) enum Query {
-    /// Prepared on one connection.
-    Prepared(Statement),
-    /// The text, and the types of its parameters. The server parses and plans it each time.
-    Text(&'static str, Vec<Type>),
+pub(crate) struct Query {
+    text: Cow<'static, Text>,
+    /// How one connection has prepared it. Otherwise it is sent with its text.
+    #[cfg(feature = "tokio-postgres")]
+    pub(crate) prepared: Option<tokio_postgres::Statement>,
 }
 
 impl Query {
+    /// Creates a statement that is built when it runs.
+    pub(crate) fn new(sql: impl Into<String>) -> Self {
+        Self::of(Cow::Owned(Text::new(sql.into())))
+    }
+
+    pub(crate) fn of_text(text: &'static Text) -> Self {
+        Self::of(Cow::Borrowed(text))
+    }
+
+    fn of(text: Cow<'static, Text>) -> Self {
+        Self {
+            text,
+            #[cfg(feature = "tokio-postgres")]
+            prepared: None,
+        }
+    }
+
+    pub(crate) fn text(&self) -> &Cow<'static, Text> {
+        &self.text
+    }
+
     /// Returns the types of the parameters.
-    pub(crate) fn params(&self) -> &[Type] {
-        match self {
-            Self::Prepared(statement) => statement.params(),
-            Self::Text(_, types) => types,
-        }
-    }
-
-    /// Runs a query. It is sent when the future is first polled.
-    pub(crate) async fn query(&self, client: &Client, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        match self {
-            Self::Prepared(statement) => client.query(statement, values).await,
-            Self::Text(sql, types) => client.query_typed(sql, &typed(types, values)).await,
-        }
-    }
-
-    /// Runs a query that returns a row at most.
-    pub(crate) async fn query_opt(
-        &self,
-        client: &Client,
-        values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<Row>, Error> {
-        match self {
-            Self::Prepared(statement) => client.query_opt(statement, values).await,
-            Self::Text(sql, types) => client.query_typed_opt(sql, &typed(types, values)).await,
-        }
-    }
-
-    /// Runs a write, and returns the number of rows. It is sent when the future is first polled.
-    pub(crate) async fn execute(&self, client: &Client, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        match self {
-            Self::Prepared(statement) => client.execute(statement, values).await,
-            Self::Text(sql, types) => client.execute_typed(sql, &typed(types, values)).await,
-        }
-    }
-
-    /// Begins a copy. A text is prepared for it, and closed at once, inside the transaction.
-    pub(crate) async fn copy_in(&self, client: &Client) -> Result<CopyInSink<Bytes>, Error> {
-        match self {
-            Self::Prepared(statement) => client.copy_in(statement).await,
-            Self::Text(sql, _) => client.copy_in(*sql).await,
-        }
+    pub(crate) fn types(&self) -> &[Type] {
+        &self.text.types
     }
 }
 
-fn typed<'v>(types: &[Type], values: &[&'v (dyn ToSql + Sync)]) -> Vec<(&'v (dyn ToSql + Sync), Type)> {
-    values.iter().copied().zip(types.iter().cloned()).collect()
+/// The text of a statement, and the types of its parameters.
+///
+/// A driver encodes a parameter by its type. The server knows the types only after it has prepared the statement, so the text
+/// has them: each parameter has a cast, such as `$2::uuid[]`. `$1` without a cast is the organization, a `uuid`.
+#[derive(Clone, Debug)]
+pub(crate) struct Text {
+    pub(crate) sql: String,
+    pub(crate) types: Vec<Type>,
+}
+
+impl Text {
+    pub(crate) fn new(sql: String) -> Self {
+        let mut types = Vec::new();
+        for parameter in sql.split('$').skip(1) {
+            let digits = parameter.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, rest) = parameter.split_at(digits);
+            let Some(index) = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) else { continue };
+            if types.len() <= index {
+                types.resize(index + 1, Type::UNKNOWN);
+            }
+            if let Some(found) = types.get_mut(index)
+                && *found == Type::UNKNOWN
+                && let Some(cast) = rest.strip_prefix("::")
+            {
+                let end = cast.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '[' | ']'));
+                *found = type_of(cast.get(..end.unwrap_or(cast.len())).unwrap_or_default());
+            }
+        }
+        if let Some(first) = types.first_mut().filter(|first| **first == Type::UNKNOWN) {
+            *first = Type::UUID;
+        }
+        Self { sql, types }
+    }
+}
+
+/// Returns a type by its name in SQL.
+fn type_of(name: &str) -> Type {
+    match name {
+        "uuid" => Type::UUID,
+        "uuid[]" => Type::UUID_ARRAY,
+        "text" => Type::TEXT,
+        "text[]" => Type::TEXT_ARRAY,
+        "json" => Type::JSON,
+        "json[]" => Type::JSON_ARRAY,
+        "bytea" => Type::BYTEA,
+        "boolean" => Type::BOOL,
+        "boolean[]" => Type::BOOL_ARRAY,
+        "smallint" => Type::INT2,
+        "smallint[]" => Type::INT2_ARRAY,
+        "integer" => Type::INT4,
+        "integer[]" => Type::INT4_ARRAY,
+        "bigint" => Type::INT8,
+        "bigint[]" => Type::INT8_ARRAY,
+        "float8" => Type::FLOAT8,
+        "timestamptz" => Type::TIMESTAMPTZ,
+        "timestamptz[]" => Type::TIMESTAMPTZ_ARRAY,
+        _ => Type::UNKNOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_cast_of_a_parameter_is_its_type() {
+        let text = Text::new("select $3, $2::text::json, $2::uuid, $3::bigint[] where organization_id = $1".to_owned());
+        assert_eq!(text.types, [Type::UUID, Type::TEXT, Type::INT8_ARRAY]);
+        assert_eq!(Text::new("select $1::float8, $2".to_owned()).types, [Type::FLOAT8, Type::UNKNOWN]);
+        assert!(Text::new("select 1".to_owned()).types.is_empty());
+    }
 }

@@ -9,24 +9,24 @@ use enroll::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::PostgresError;
-use crate::begin::Begin;
+use crate::driver::{Begin, Bound, Row, Transaction};
 use crate::fields::ColumnReader;
 use crate::id_ranges::ContactRanges;
-use crate::statements::{Bound, Prepared, query_all, query_last};
+use crate::statements::Prepared;
 use crate::tables::{Table, read_enrollment};
 
 /// Reads the rows that a request refers to.
 pub(crate) async fn reference_data(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     query: &ReferenceQuery,
 ) -> Result<ReferenceData, PostgresError> {
     let params = ReferenceParams::new(query);
-    read_reference_data(query, &query_last(client.begin_read().await?, params.queries(statements)).await?)
+    let transaction = client.begin_read().await?;
+    read_reference_data(query, &transaction.query_last(params.queries(statements).map(Some)).await?)
 }
 
 /// Reads the facts that the planner needs.
@@ -34,7 +34,7 @@ pub(crate) async fn reference_data(
 /// At READ COMMITTED, each statement sees the rows that were committed before it. A contact is therefore read with its
 /// version before its related rows: if one of these changes meanwhile, the version is stale, and the commit is refused.
 pub(crate) async fn load(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     query: &SnapshotQuery,
 ) -> Result<Snapshot, PostgresError> {
@@ -54,9 +54,9 @@ pub(crate) async fn load(
         tag_id.as_ref().map(|id| (&statements.tag, vec![organization as _, id as _])),
         Some((&statements.owners, vec![organization, &external_ids, &phones, &emails])),
     ];
-    let transaction = client.begin_read().await?;
+    let mut transaction = client.begin_read().await?;
     let [enrollment, channels, sequence, steps, object, call_flow, tag, owners] =
-        query_all(&transaction, queries).await?;
+        transaction.query_all(queries).await?;
     let reference = read_reference_data(&query.reference, &[enrollment, channels, sequence, steps, object, call_flow])?;
 
     let ids = owners.iter().map(|row| ColumnReader::new(row).read()).collect::<Result<BTreeSet<Uuid>, _>>()?;
@@ -74,7 +74,7 @@ pub(crate) async fn load(
         tag_id.as_ref().map(|id| (&statements.contact_tags, ranges.related(organization, id))),
     ];
     let [contacts, preferences, conversations, runs, step_contacts, records, contact_tags] =
-        query_last(transaction, queries).await?;
+        transaction.query_last(queries).await?;
     let mut aggregates = BTreeMap::new();
     for row in &contacts {
         let contact = read_contact(row)?;
@@ -106,7 +106,7 @@ pub(crate) async fn load(
 pub(crate) type Aggregates = BTreeMap<ContactId, ContactAggregate>;
 
 /// Reads a contact without its related rows. The version precedes the columns.
-pub(crate) fn read_contact(row: &Row) -> Result<ContactAggregate, PostgresError> {
+pub(crate) fn read_contact(row: &impl Row) -> Result<ContactAggregate, PostgresError> {
     let mut columns = ColumnReader::new(row);
     let version = columns.version()?;
     Ok(ContactAggregate::new(Contact::read(&mut columns)?, version))
@@ -115,7 +115,7 @@ pub(crate) fn read_contact(row: &Row) -> Result<ContactAggregate, PostgresError>
 /// Reads the rows of a table into the contacts. Rows of other contacts are dropped.
 pub(crate) fn related_rows<T: Table>(
     aggregates: &mut Aggregates,
-    rows: &[Row],
+    rows: &[impl Row],
     list: impl Fn(&mut ContactAggregate) -> &mut Vec<T>,
     contact_id: impl Fn(&T) -> ContactId,
 ) -> Result<(), PostgresError> {
@@ -129,7 +129,7 @@ pub(crate) fn related_rows<T: Table>(
 }
 
 /// Reads custom records into the contacts. The contact id precedes the columns.
-pub(crate) fn related_records(aggregates: &mut Aggregates, rows: &[Row]) -> Result<(), PostgresError> {
+pub(crate) fn related_records(aggregates: &mut Aggregates, rows: &[impl Row]) -> Result<(), PostgresError> {
     for row in rows {
         let mut columns = ColumnReader::new(row);
         if let Some(contact) = aggregates.get_mut(&columns.read()?) {
@@ -174,7 +174,7 @@ impl ReferenceParams {
 
 fn read_reference_data(
     query: &ReferenceQuery,
-    [enrollment, channels, sequence, steps, object, call_flow]: &[Vec<Row>; 6],
+    [enrollment, channels, sequence, steps, object, call_flow]: &[Vec<impl Row>; 6],
 ) -> Result<ReferenceData, PostgresError> {
     let mut reference = ReferenceData::new(query.organization_id);
     for row in enrollment {

@@ -4,24 +4,23 @@
 //! The statements are not prepared with the others: to prepare those, a connection waits for the locks of all tables.
 
 use enroll::inbox::{Removed, Retention};
-use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::PostgresError;
-use crate::begin::{Begin, EngineTransaction};
+use crate::driver::{Begin, Bound, Row, Transaction};
+use crate::query::Query;
 
 /// Removes what is older than the retention, of a limited number of enrollments.
-pub(crate) async fn remove_expired(client: &mut impl Begin, retention: &Retention) -> Result<Removed, PostgresError> {
-    let transaction = client.begin().await?;
+pub(crate) async fn remove_expired(client: impl Begin, retention: &Retention) -> Result<Removed, PostgresError> {
+    let mut transaction = client.begin().await?;
     let mut removed = Removed::default();
     for (age, kind, count) in
         [(retention.failed, &COMMANDS, &mut removed.commands), (retention.completed, &REPORTS, &mut removed.reports)]
     {
         if let Some(age) = age {
-            *count = remove_older(&transaction, kind, age).await?;
+            *count = remove_older(&mut transaction, kind, age).await?;
         }
     }
     transaction.commit().await?;
@@ -30,22 +29,17 @@ pub(crate) async fn remove_expired(client: &mut impl Begin, retention: &Retentio
 
 /// Finds the oldest enrollments of all organizations, then removes those of each organization: a distributed database has them
 /// in one shard. It passes over those that another transaction has locked.
-async fn remove_older(transaction: &EngineTransaction<'_>, kind: &Kind, age: Duration) -> Result<u64, PostgresError> {
-    let client = transaction.client();
+async fn remove_older(transaction: &mut impl Transaction, kind: &Kind, age: Duration) -> Result<u64, PostgresError> {
     let seconds = age.min(LONGEST).as_secs_f64();
-    let find = kind.find();
-    let found = transaction.answer(client.query_typed(&find, &[(&seconds, Type::FLOAT8)])).await??;
+    let found = transaction.query(&Query::new(kind.find()), &[&seconds]).await?;
     let mut expired: BTreeMap<Uuid, Vec<Uuid>> = BTreeMap::new();
     for row in &found {
-        expired.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
+        expired.entry(row.get(0)?).or_default().push(row.get(1)?);
     }
-    let remove = kind.remove();
-    // They are sent in one round trip.
-    let removals = expired.iter().map(async |(organization, ids)| {
-        let parameters = [(organization as _, Type::UUID), (ids as _, Type::UUID_ARRAY), (&seconds as _, Type::FLOAT8)];
-        client.execute_typed(&remove, &parameters).await
-    });
-    Ok(try_join_all(removals).await?.iter().sum())
+    let remove = Query::new(kind.remove());
+    let removals =
+        expired.iter().map(|(organization, ids)| -> Bound<'_> { (&remove, vec![organization, ids, &seconds]) });
+    Ok(transaction.execute_all(&removals.collect::<Vec<_>>()).await?.iter().sum())
 }
 
 /// What is removed of the enrollments in a state.
@@ -65,7 +59,7 @@ impl Kind {
         let Self { state, since, .. } = self;
         format!(
             "select organization_id, id from enroll.enrollments
-            where state = '{state}' and removed_at is null and {since} <= statement_timestamp() - make_interval(secs => $1)
+            where state = '{state}' and removed_at is null and {since} <= statement_timestamp() - make_interval(secs => $1::float8)
             order by {since} limit {}",
             Retention::BATCH
         )
@@ -77,8 +71,8 @@ impl Kind {
         format!(
             "with expired as materialized (
                 select id from enroll.enrollments
-                where organization_id = $1 and id = any($2) and state = '{state}' and removed_at is null
-                    and {since} <= statement_timestamp() - make_interval(secs => $3)
+                where organization_id = $1 and id = any($2::uuid[]) and state = '{state}' and removed_at is null
+                    and {since} <= statement_timestamp() - make_interval(secs => $3::float8)
                 for no key update skip locked
             ){remove_rows}
             update enroll.enrollments e set {set}

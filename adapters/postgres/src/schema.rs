@@ -1,55 +1,31 @@
 //! The version of the schema `enroll`, and its migrations.
 
-use tokio_postgres::{Client, GenericClient, IsolationLevel};
-
-use crate::{PostgresError, ServerVersion, Timeouts};
+use crate::driver::{Execute, Row, Transaction};
+use crate::query::Query;
+use crate::{PostgresError, ServerVersion};
 
 /// The latest version of the schema that this build supports.
 pub const SCHEMA_VERSION: i32 = 1;
 
-/// Creates the schema `enroll`, or upgrades it to [`SCHEMA_VERSION`].
-///
-/// Several processes may migrate at the same time: an advisory lock makes them wait for each other. All steps are one
-/// transaction. If the schema has the version already, this function only reads, so that the role needs no privilege to
-/// create. The server needs PostgreSQL 14 or later, and the encoding UTF-8.
-///
-/// It waits up to 30 s for each lock, unless the session has another timeout. Running transactions of an older build end
-/// before the schema changes, and later ones fail with [`PostgresError::NewerSchema`].
-///
-/// # Errors
-/// [`PostgresError::OldServer`] if the server is older than PostgreSQL 14. [`PostgresError::NewerSchema`] if a later version
-/// of this crate migrated the database. [`PostgresError::Denied`] if
-/// the role may not create the schema. Any other error of the database.
-///
-/// ```no_run
-/// use enroll_postgres::tokio_postgres::{self, NoTls};
-///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let (mut client, connection) = tokio_postgres::connect("postgres://app@db.example/app", NoTls).await?;
-/// tokio::spawn(connection);
-/// enroll_postgres::migrate(&mut client).await?;
-/// # Ok(())
-/// # }
-/// ```
-pub async fn migrate(client: &mut Client) -> Result<(), PostgresError> {
-    // At another isolation level, this would not see the changes of a process that had the lock before.
-    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    transaction.batch_execute(&Timeouts::for_long_statements().set_local()).await?;
-    let number = "select pg_catalog.current_setting('server_version_num')::integer";
-    ServerVersion::from_number(transaction.query_one(number, &[]).await?.try_get(0)?).check()?;
-    transaction.execute("select pg_catalog.pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    let found = schema_version(&transaction).await?;
+/// Runs the migrations that the database lacks, in a transaction at READ COMMITTED: at another isolation level, this would
+/// not see the changes of a process that had the lock before.
+pub(crate) async fn migrate(mut transaction: impl Transaction) -> Result<(), PostgresError> {
+    let number = Query::new("select pg_catalog.current_setting('server_version_num')::integer");
+    let rows = transaction.query(&number, &[]).await?;
+    rows.first().map_or(Ok(()), |row| ServerVersion::from_number(row.get(0)?).check())?;
+    transaction.query(&Query::new(MIGRATION_LOCK), &[&LOCK]).await?;
+    let found = schema_version(&mut transaction).await?;
     if found > SCHEMA_VERSION {
         return Err(PostgresError::NewerSchema { found, known: SCHEMA_VERSION });
     }
     // Triggers of tables that Citus distributed need it. Another server accepts it, and has no use for it.
-    transaction.batch_execute("set local citus.enable_unsafe_triggers = 'on'").await?;
+    transaction.execute(&Query::new("set local citus.enable_unsafe_triggers = 'on'"), &[]).await?;
     for migration in migrations().filter(|migration| migration.version > found) {
         for statement in statements(&migration.sql) {
-            transaction.execute_typed(statement, &[]).await?;
+            transaction.execute(&Query::new(statement), &[]).await?;
         }
     }
-    Ok(transaction.commit().await?)
+    transaction.commit().await
 }
 
 /// Checks that a version is the one of this build.
@@ -62,18 +38,19 @@ pub(crate) fn check_version(found: i32) -> Result<(), PostgresError> {
 }
 
 /// Returns the version of the schema, or 0 if it does not exist. It only reads.
-///
-/// # Errors
-/// Those of the database.
-pub async fn schema_version(client: &impl GenericClient) -> Result<i32, PostgresError> {
+pub(crate) async fn schema_version(client: &mut impl Execute) -> Result<i32, PostgresError> {
     // Reads the catalog first, because an error would end a transaction.
-    let exists = "select pg_catalog.to_regclass('enroll.schema_version') is not null";
-    if !client.query_typed_one(exists, &[]).await?.try_get::<_, bool>(0)? {
+    let exists = Query::new("select pg_catalog.to_regclass('enroll.schema_version') is not null");
+    if !client.query(&exists, &[]).await?.first().map_or(Ok(false), |row| row.get(0))? {
         return Ok(0);
     }
-    let row = client.query_typed_one(STORED_VERSION, &[]).await?;
-    Ok(row.try_get::<_, Option<i32>>(0)?.unwrap_or(0))
+    let rows = client.query(&Query::new(STORED_VERSION), &[]).await?;
+    Ok(rows.first().map_or(Ok(None), |row| row.get(0))?.unwrap_or(0))
 }
+
+/// Makes Citus send `set local` to the servers of a transaction, so that `enroll.engine` has its value on all of them.
+/// Another server accepts the setting, and has no use for it.
+pub(crate) const PROPAGATE_SETTINGS: &str = "set local citus.propagate_set_commands = 'local'";
 
 pub(crate) const STORED_VERSION: &str = "select max(version) from enroll.schema_version";
 
@@ -99,12 +76,12 @@ fn statements(migration: &str) -> Vec<&str> {
 pub struct Migration {
     /// The version of the schema that it leads to. It needs the version before.
     pub version: i32,
-    /// Several statements that end with the row of the version, so that [`migrate`] recognizes it. They must run in one
-    /// transaction, in one call without parameters. On distributed tables of Citus, use [`migrate`].
+    /// Several statements that end with the row of the version, so that [`migrate`](crate::migrate) recognizes it. They must run in one
+    /// transaction, in one call without parameters. On distributed tables of Citus, use [`migrate`](crate::migrate).
     pub sql: String,
 }
 
-/// Returns all migrations, in the order in which they run. [`migrate`] runs the same texts.
+/// Returns all migrations, in the order in which they run. [`migrate`](crate::migrate) runs the same texts.
 ///
 /// A released migration never changes, so that a host can keep it as a file for its migration tool.
 ///
@@ -135,6 +112,8 @@ create table enroll.schema_version (
 const LOCK_VERSIONS: &str = "lock table enroll.schema_version in access exclusive mode;";
 /// The key of the advisory lock: `enroll` in ASCII.
 pub(crate) const LOCK: i64 = 0x0065_6e72_6f6c_6c00;
+/// Waits until no other process migrates or distributes the tables. `$1` is [`LOCK`].
+pub(crate) const MIGRATION_LOCK: &str = "select pg_catalog.pg_advisory_xact_lock($1::bigint)";
 
 #[cfg(test)]
 mod tests {

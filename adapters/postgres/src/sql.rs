@@ -84,7 +84,8 @@ pub use crate::schema::{Migration, migrations};
 /// | `$7` | `bigint` | the number of recipients that were erased from the command |
 ///
 /// The enrollment is due at once, even if its request has a later instant.
-pub const ACCEPT: &str = "select enroll.accept($1, $2, $3, $4, $5::text::timestamptz, $6::text::json, $7) as inserted";
+pub const ACCEPT: &str = "select enroll.accept($1::uuid, $2::uuid, $3::uuid, $4::bytea, $5::text::timestamptz, \
+    $6::text::json, $7::bigint) as inserted";
 
 /// Selects the fingerprint (`bytea`) and the state (`text`) of an enrollment. `$1` is the organization, `$2` the enrollment.
 ///

@@ -6,16 +6,12 @@ use enroll::model::{
     CallFlow, Channel, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord, Run, Sequence,
     Step, StepContact, Tag,
 };
-use futures_util::future::{join_all, try_join_all};
 use std::sync::{Arc, LazyLock};
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, GenericClient, Row, Statement};
 
 use crate::PostgresError;
-use crate::begin::{Begin, EngineTransaction};
-use crate::distribute::{IS_DISTRIBUTED, is_distributed};
+use crate::driver::{Begin, Execute, Row, Transaction};
 use crate::id_ranges::{select_contacts, select_related};
-use crate::query::Query;
+use crate::query::{Query, Text};
 use crate::tables::{
     CONTACT_EXTRA, CONVERSATION_EXTRA, Column, ENROLLMENT, RECORD_EXTRA, Table, contact_assignments,
     contact_update_columns, names,
@@ -26,113 +22,52 @@ use crate::tables::{
 pub struct Statements(pub(crate) Arc<Prepared>);
 
 impl Statements {
-    /// Prepares all statements, in two round trips.
-    ///
-    /// # Errors
-    /// [`PostgresError::NoSchema`] if the schema does not exist. Any other error of the database.
-    pub async fn prepare(client: &impl GenericClient) -> Result<Self, PostgresError> {
-        let texts = texts(is_distributed(client).await?);
-        Self::new(prepare(client, texts).await?.into_iter().map(Query::Prepared).collect())
-    }
-
-    /// Prepares all statements in a transaction, so that the timeouts apply.
-    pub(crate) async fn prepare_in(client: &mut impl Begin) -> Result<Self, PostgresError> {
-        let transaction = client.begin_read().await?;
-        let client = transaction.client();
-        let texts = texts(transaction.answer(is_distributed(client)).await??);
-        let prepared = transaction.last(prepare(client, texts)).await?;
-        Self::new(prepared.into_iter().map(Query::Prepared).collect())
-    }
-
-    /// Reads the types of the parameters, so that each statement can be sent with its text.
-    ///
-    /// The server prepares all statements for that. They are closed before the transaction ends: afterwards, a pooler can
-    /// give the next message to another connection of the server.
-    pub(crate) async fn texts_in(client: &mut impl Begin) -> Result<Self, PostgresError> {
-        let transaction = client.begin_read().await?;
-        let texts = texts(transaction.answer(is_distributed(transaction.client())).await??);
-        let prepared = transaction.answer(prepare(transaction.client(), texts)).await??;
-        let texts = texts.iter().zip(&prepared).map(|(sql, statement)| Query::Text(sql, statement.params().to_vec()));
-        let statements = Self::new(texts.collect())?;
-        drop(prepared);
+    /// Returns the statements that are sent with their texts, on any connection to the same database.
+    pub(crate) async fn texts_in(client: impl Begin) -> Result<Self, PostgresError> {
+        let mut transaction = client.begin_read().await?;
+        let is_distributed = is_distributed(&mut transaction).await?;
         transaction.commit().await?;
-        Ok(statements)
+        Self::texts(is_distributed)
     }
 
-    fn new(statements: Vec<Query>) -> Result<Self, PostgresError> {
+    pub(crate) fn texts(is_distributed: bool) -> Result<Self, PostgresError> {
+        Self::new(texts(is_distributed).iter().map(Query::of_text))
+    }
+
+    pub(crate) fn new(statements: impl Iterator<Item = Query>) -> Result<Self, PostgresError> {
         let prepared = Prepared::new(statements).ok_or(PostgresError::MissingStatement)?;
         Ok(Self(Arc::new(prepared)))
     }
 }
 
-async fn prepare(client: &impl GenericClient, texts: &[String]) -> Result<Vec<Statement>, PostgresError> {
-    Ok(try_join_all(texts.iter().map(|sql| client.prepare(sql))).await?)
+/// Returns true if the tables of the schema `enroll` are distributed.
+pub(crate) async fn is_distributed(client: &mut impl Execute) -> Result<bool, PostgresError> {
+    let rows = client.query(&Query::new(format!("select {IS_DISTRIBUTED}")), &[]).await?;
+    rows.first().map_or(Ok(false), |row| row.get(0))
 }
+
+/// Whether the tables are distributed. The catalog of Citus does not exist on other servers, but Citus adds a trigger to each
+/// distributed table.
+pub(crate) const IS_DISTRIBUTED: &str = "exists (
+    select from pg_catalog.pg_trigger
+    where tgrelid = pg_catalog.to_regclass('enroll.contacts')
+        and tgfoid = pg_catalog.to_regproc('pg_catalog.citus_truncate_trigger')
+)";
 
 /// Returns the texts of the statements.
 ///
 /// Statements that join a table with arrays have the placeholder `@u` or `@k` for the organization. On one server, it is the column
 /// of the arrays: PostgreSQL does not know its value, so it finds each row by its whole key. For a known value it could read
 /// the whole organization. Citus needs `$1` to find the shard.
-fn texts(is_distributed: bool) -> &'static [String] {
-    static ON_ONE_SERVER: LazyLock<Vec<String>> =
+pub(crate) fn texts(is_distributed: bool) -> &'static [Text] {
+    static ON_ONE_SERVER: LazyLock<Vec<Text>> =
         LazyLock::new(|| with_organization(["u.organization_id", "k.organization_id"]));
-    static DISTRIBUTED: LazyLock<Vec<String>> = LazyLock::new(|| with_organization(["$1", "$1"]));
+    static DISTRIBUTED: LazyLock<Vec<Text>> = LazyLock::new(|| with_organization(["$1", "$1"]));
     if is_distributed { &DISTRIBUTED } else { &ON_ONE_SERVER }
 }
 
-fn with_organization([of_rows, of_keys]: [&str; 2]) -> Vec<String> {
-    SQL.iter().map(|sql| sql.replace("@u", of_rows).replace("@k", of_keys)).collect()
-}
-
-/// A statement with its parameters.
-pub(crate) type Bound<'a> = (&'a Query, Vec<&'a (dyn ToSql + Sync)>);
-
-/// Runs queries in one round trip, in this order. Returns the first error: the others follow from it.
-///
-/// `None` is not sent, and has no rows.
-pub(crate) async fn query_all<'q, const N: usize>(
-    transaction: &EngineTransaction<'_>,
-    queries: [impl Into<Option<Bound<'q>>>; N],
-) -> Result<[Vec<Row>; N], PostgresError> {
-    transaction.answer(query_each(transaction.client(), queries)).await?
-}
-
-/// Runs the last queries of a transaction that only reads, as [`query_all`] does.
-pub(crate) async fn query_last<'q, const N: usize>(
-    transaction: EngineTransaction<'_>,
-    queries: [impl Into<Option<Bound<'q>>>; N],
-) -> Result<[Vec<Row>; N], PostgresError> {
-    let client = transaction.client();
-    transaction.last(query_each(client, queries)).await
-}
-
-async fn query_each<'q, const N: usize>(
-    client: &Client,
-    queries: [impl Into<Option<Bound<'q>>>; N],
-) -> Result<[Vec<Row>; N], PostgresError> {
-    let queries: [Option<Bound<'q>>; N] = queries.map(Into::into);
-    // A query is sent when it is first polled, and these are polled in order.
-    let results = join_all(queries.iter().map(async |query| match query {
-        Some((statement, parameters)) => statement.query(client, parameters).await,
-        None => Ok(Vec::new()),
-    }))
-    .await;
-    let mut rows = [const { Vec::new() }; N];
-    for (rows, result) in rows.iter_mut().zip(results) {
-        *rows = result?;
-    }
-    Ok(rows)
-}
-
-/// Runs writes in one round trip, in this order. Returns the number of rows that each wrote, or the first error.
-pub(crate) async fn execute_all(
-    transaction: &EngineTransaction<'_>,
-    writes: &[Bound<'_>],
-) -> Result<Vec<u64>, PostgresError> {
-    let client = transaction.client();
-    let writes = writes.iter().map(|(statement, parameters)| statement.execute(client, parameters));
-    Ok(transaction.answer(join_all(writes)).await?.into_iter().collect::<Result<_, _>>()?)
+fn with_organization([of_rows, of_keys]: [&str; 2]) -> Vec<Text> {
+    SQL.iter().map(|sql| Text::new(sql.replace("@u", of_rows).replace("@k", of_keys))).collect()
 }
 
 macro_rules! statements {
@@ -144,8 +79,7 @@ macro_rules! statements {
         }
 
         impl Prepared {
-            fn new(statements: Vec<Query>) -> Option<Self> {
-                let mut statements = statements.into_iter();
+            fn new(mut statements: impl Iterator<Item = Query>) -> Option<Self> {
                 Some(Self { $($name: statements.next()?,)* })
             }
         }
@@ -265,12 +199,12 @@ statements! {
         where organization_id = $1 and id = any($2::uuid[])");
     channels = select::<Channel>("version, ");
     // The version is read before the steps that it covers.
-    sequence = select::<Sequence>("version, ") + " and id = $2";
-    steps = select::<Step>("") + " and sequence_id = $2 order by position, id";
+    sequence = select::<Sequence>("version, ") + " and id = $2::uuid";
+    steps = select::<Step>("") + " and sequence_id = $2::uuid order by position, id";
     custom_object = select::<CustomObject>("version, ") + " and id = any($2::uuid[])";
     call_flow = select::<CallFlow>("version, ") + " and id = any($2::uuid[])";
 
-    tag = select::<Tag>("") + " and id = $2";
+    tag = select::<Tag>("") + " and id = $2::uuid";
 
     // A load: the owners of the keys, then these contacts with their versions, then their related rows.
     owners = owners_of_keys();
@@ -306,8 +240,8 @@ statements! {
     add_organization = "insert into enroll.organizations (organization_id) values ($1) on conflict do nothing";
     lock_organization = "select from enroll.organizations where organization_id = $1 for update";
     lock_enrollment = "select state, erased_recipients from enroll.enrollments
-        where organization_id = $1 and id = $2 for no key update";
-    lock_sequence = "select id, version from enroll.sequences where organization_id = $1 and id = $2 for share";
+        where organization_id = $1 and id = $2::uuid for no key update";
+    lock_sequence = "select id, version from enroll.sequences where organization_id = $1 and id = $2::uuid for share";
     lock_channels = "select id, version, kind from enroll.channels
         where organization_id = $1 and id = any($2::uuid[]) order by id for share";
     lock_custom_object = "select id, version from enroll.custom_objects
@@ -315,7 +249,7 @@ statements! {
     lock_call_flow = "select id, version from enroll.call_flows
         where organization_id = $1 and id = any($2::uuid[]) for share";
     // The tag before its contacts, as when a host deletes it.
-    lock_tag = "select name from enroll.tags where organization_id = $1 and id = $2 for share";
+    lock_tag = "select name from enroll.tags where organization_id = $1 and id = $2::uuid for share";
     // Related rows before their contacts. A host's own write locks them in the same order: the row, then the contact, by
     // the trigger.
     lock_runs = lock_related("runs", "");
@@ -332,13 +266,15 @@ statements! {
     insert_enrollment = "insert into enroll.enrollments
         (organization_id, id, sequence_id, fingerprint, at, state, report, rejection, completed_at,
             added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+        values ($1, $2::uuid, $3::uuid, $4::bytea, $5::timestamptz, $6::text, $7::json, $8::json, $9::timestamptz,
+            $10::bigint, $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint)";
     finish_enrollment = "update enroll.enrollments set
-            sequence_id = $3, fingerprint = $4, at = $5, state = $6, report = $7, rejection = $8, completed_at = $9,
-            added = $10, re_added = $11, reprocessed = $12, ignored = $13, duplicate = $14, contacts_created = $15,
-            conversations_created = $16, command = null, due_at = null, error = null,
-            attempts = attempts + 1
-        where organization_id = $1 and id = $2 and state = 'accepted'";
+            sequence_id = $3::uuid, fingerprint = $4::bytea, at = $5::timestamptz, state = $6::text,
+            report = $7::json, rejection = $8::json, completed_at = $9::timestamptz,
+            added = $10::bigint, re_added = $11::bigint, reprocessed = $12::bigint, ignored = $13::bigint,
+            duplicate = $14::bigint, contacts_created = $15::bigint, conversations_created = $16::bigint,
+            command = null, due_at = null, error = null, attempts = attempts + 1
+        where organization_id = $1 and id = $2::uuid and state = 'accepted'";
     insert_outcomes = insert_rows(
         "enrollment_outcomes",
         "organization_id, enrollment_id, first_index, last_index, counts, outcomes",
@@ -413,7 +349,7 @@ statements! {
     // The inbox.
     accept = crate::sql::ACCEPT;
     find = format!("select attempts, error, command, {ENROLLMENT} from enroll.enrollments
-        where organization_id = $1 and id = $2");
+        where organization_id = $1 and id = $2::uuid");
     // The clock is `statement_timestamp()`: unlike `clock_timestamp()`, a distributed database accepts it in an update. The
     // time is that of the database, not of the worker.
     wake_queue = "select enroll.wake_queue($1)";
@@ -431,26 +367,40 @@ statements! {
             order by at, id limit 1 for update skip locked
         )
         update enroll.enrollments e set
-            lease = e.lease + 1, unanswered = e.unanswered + 1, due_at = statement_timestamp() + make_interval(secs => $2)
+            lease = e.lease + 1, unanswered = e.unanswered + 1, due_at = statement_timestamp() + make_interval(secs => $2::float8)
         from oldest where e.organization_id = $1 and e.id = oldest.id
         returning e.id, e.lease, e.attempts, e.unanswered - 1, e.due_at";
-    lease_queue = "update enroll.queues set turn = $2, leased_id = $3, lease_end = $4
+    lease_queue = "update enroll.queues set turn = $2::bigint, leased_id = $3::uuid, lease_end = $4::timestamptz
         where organization_id = $1";
     lock_queue = "select from enroll.queues where organization_id = $1 for update skip locked";
     next_due = "select min(due_at) from enroll.enrollments where organization_id = $1 and state = 'accepted'";
-    postpone_queue = "update enroll.queues set due_at = $2 where organization_id = $1";
+    postpone_queue = "update enroll.queues set due_at = $2::timestamptz where organization_id = $1";
     // `$5` is the delay, or null. Then `$6` is 0.
     record_failure = "update enroll.enrollments set
-            attempts = attempts + 1, unanswered = 0, error = $4,
-            due_at = statement_timestamp() + make_interval(secs => $5),
-            failed_at = statement_timestamp() + make_interval(secs => $6),
+            attempts = attempts + 1, unanswered = 0, error = $4::text,
+            due_at = statement_timestamp() + make_interval(secs => $5::float8),
+            failed_at = statement_timestamp() + make_interval(secs => $6::float8),
             state = case when $5 is null then 'failed' else 'accepted' end
-        where organization_id = $1 and id = $2 and state = 'accepted' and lease = $3 and unanswered > 0";
-    release = "update enroll.enrollments set unanswered = 0, due_at = statement_timestamp() + make_interval(secs => $4)
-        where organization_id = $1 and id = $2 and state = 'accepted' and lease = $3 and unanswered > 0";
+        where organization_id = $1 and id = $2::uuid and state = 'accepted' and lease = $3::bigint and unanswered > 0";
+    release = "update enroll.enrollments set unanswered = 0, due_at = statement_timestamp() + make_interval(secs => $4::float8)
+        where organization_id = $1 and id = $2::uuid and state = 'accepted' and lease = $3::bigint and unanswered > 0";
     end_lease = "update enroll.queues set leased_id = null, lease_end = null
-        where organization_id = $1 and leased_id = $2";
+        where organization_id = $1 and leased_id = $2::uuid";
     retry = "update enroll.enrollments set
             state = 'accepted', attempts = 0, unanswered = 0, due_at = statement_timestamp(), failed_at = null
-        where organization_id = $1 and id = $2 and state = 'failed' and removed_at is null";
+        where organization_id = $1 and id = $2::uuid and state = 'failed' and removed_at is null";
+}
+
+#[cfg(test)]
+mod tests {
+    use postgres_types::Type;
+
+    use super::texts;
+
+    #[test]
+    fn each_parameter_has_a_type() {
+        for text in [false, true].into_iter().flat_map(texts) {
+            assert!(!text.types.contains(&Type::UNKNOWN), "{:?} of {}", text.types, text.sql);
+        }
+    }
 }

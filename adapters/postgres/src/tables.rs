@@ -15,6 +15,7 @@ use enroll::{EnrollmentReport, EnrollmentState, Outcome, StoredEnrollment, Times
 use uuid::Uuid;
 
 use crate::PostgresError;
+use crate::driver::Row;
 use crate::fields::{Arrays, ColumnReader, Field, JsonText};
 
 /// A column of a table.
@@ -32,7 +33,7 @@ pub(crate) trait Table: Sized {
     fn columns() -> Vec<Column>;
 
     /// Reads the columns in their order.
-    fn read(columns: &mut ColumnReader<'_>) -> Result<Self, PostgresError>;
+    fn read(columns: &mut ColumnReader<'_, impl Row>) -> Result<Self, PostgresError>;
 
     /// Appends one array per column, in the same order.
     fn push_arrays<'r>(rows: impl Iterator<Item = &'r Self> + Clone, arrays: &mut Arrays<'r>)
@@ -40,7 +41,7 @@ pub(crate) trait Table: Sized {
         Self: 'r;
 
     /// Reads a row that `version` precedes.
-    fn read_versioned(columns: &mut ColumnReader<'_>) -> Result<Versioned<Self>, PostgresError> {
+    fn read_versioned(columns: &mut ColumnReader<'_, impl Row>) -> Result<Versioned<Self>, PostgresError> {
         Ok(Versioned::new(columns.version()?, Self::read(columns)?))
     }
 }
@@ -62,7 +63,7 @@ macro_rules! table {
                 columns
             }
 
-            fn read(columns: &mut ColumnReader<'_>) -> Result<Self, PostgresError> {
+            fn read(columns: &mut ColumnReader<'_, impl Row>) -> Result<Self, PostgresError> {
                 let mut row = $empty;
                 $(row.$($field).+ = columns.read()?;)+
                 Ok(row)
@@ -281,7 +282,7 @@ pub(crate) const ENROLLMENT: &str =
         order by o.first_index) as outcomes";
 
 /// Reads the columns of [`ENROLLMENT`].
-pub(crate) fn read_enrollment(columns: &mut ColumnReader<'_>) -> Result<StoredEnrollment, PostgresError> {
+pub(crate) fn read_enrollment(columns: &mut ColumnReader<'_, impl Row>) -> Result<StoredEnrollment, PostgresError> {
     let (id, sequence_id) = (columns.read()?, columns.read()?);
     let fingerprint: &[u8] = columns.get()?;
     let fingerprint = fingerprint.try_into().map(Fingerprint::from_bytes).map_err(|e| columns.invalid(e))?;

@@ -63,7 +63,7 @@ impl AsyncRepository for Recording {
     async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
         self.inner.commit(changes).await.inspect_err(|e| {
             let code = match postgres_error(e).1 {
-                PostgresError::Serialization(driver) => driver.code().map(|code| code.code().to_owned()),
+                PostgresError::Serialization(driver) => driver.code().map(str::to_owned),
                 other => Some(format!("{other:?}")),
             };
             self.refused.extend(code);

@@ -6,13 +6,12 @@ use enroll::model::{ChannelKind, StepContactStatus};
 use enroll::snapshot::Version;
 use enroll::{ChangeSet, ChannelId, ContactId, StepContactId};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::PostgresError;
-use crate::begin::EngineTransaction;
+use crate::driver::{Bound, Row, Transaction};
 use crate::fields::ColumnReader;
-use crate::statements::{Bound, Prepared, query_all};
+use crate::statements::Prepared;
 
 /// The facts about the locked rows that the writes need.
 pub(super) struct LockedGuards {
@@ -32,7 +31,7 @@ impl LockedGuards {
 
 /// Locks the organization's row, so that no other commit of it runs. Then locks and checks every guarded row.
 pub(super) async fn lock_and_check(
-    transaction: &EngineTransaction<'_>,
+    transaction: &mut impl Transaction,
     statements: &Prepared,
     changes: &ChangeSet,
 ) -> Result<LockedGuards, PostgresError> {
@@ -90,7 +89,7 @@ pub(super) async fn lock_and_check(
         _,
         contacts,
         owners @ ..,
-    ] = query_all(transaction, queries).await?;
+    ] = transaction.query_all(queries).await?;
     check_enrollment(changes, &enrollment)?;
     check_reference_data(
         guards,
@@ -100,7 +99,7 @@ pub(super) async fn lock_and_check(
         &versions(&call_flow)?,
     )?;
     if let Some((id, name)) = &guards.upload_tag {
-        let stored = tag.first().map(|row| row.try_get::<_, &str>(0)).transpose()?;
+        let stored = tag.first().map(|row| row.get::<&str>(0)).transpose()?;
         if stored != name.as_deref() {
             return Err(Conflict::TagChanged(*id).into());
         }
@@ -120,17 +119,17 @@ pub(super) async fn lock_and_check(
     }
     let mut email_channels = HashSet::new();
     for row in &channels {
-        if row.try_get::<_, &str>(2)? == ChannelKind::Email.as_str() {
-            email_channels.insert(row.try_get(0)?);
+        if row.get::<&str>(2)? == ChannelKind::Email.as_str() {
+            email_channels.insert(row.get(0)?);
         }
     }
-    let may_copy = may_copy.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false);
+    let may_copy = may_copy.first().map(|row| row.get(0)).transpose()?.unwrap_or(false);
     let replaced = replaced_statuses(changes, &step_contacts)?;
     Ok(LockedGuards { may_copy, replaced, email_channels })
 }
 
 /// Returns the statuses of the locked step contacts before and after the commit.
-fn replaced_statuses(changes: &ChangeSet, locked: &[Row]) -> Result<Vec<ReplacedStatus>, PostgresError> {
+fn replaced_statuses(changes: &ChangeSet, locked: &[impl Row]) -> Result<Vec<ReplacedStatus>, PostgresError> {
     let updated = &changes.rows().step_contacts_updated;
     let after: HashMap<StepContactId, StepContactStatus> = updated.iter().map(|row| (row.id, row.status)).collect();
     let mut replaced = Vec::with_capacity(locked.len());
@@ -143,11 +142,10 @@ fn replaced_statuses(changes: &ChangeSet, locked: &[Row]) -> Result<Vec<Replaced
     Ok(replaced)
 }
 
-fn check_enrollment(changes: &ChangeSet, stored: &[Row]) -> Result<(), PostgresError> {
+fn check_enrollment(changes: &ChangeSet, stored: &[impl Row]) -> Result<(), PostgresError> {
     let completion = changes.completion();
     let id = completion.enrollment.id;
-    let stored =
-        stored.first().map(|row| Ok::<_, PostgresError>((row.try_get::<_, &str>(0)?, row.try_get::<_, i64>(1)?)));
+    let stored = stored.first().map(|row| Ok::<_, PostgresError>((row.get::<&str>(0)?, row.get::<i64>(1)?)));
     match (completion.mode, stored.transpose()?) {
         (CompletionMode::Create, None) => Ok(()),
         (CompletionMode::Create, Some(_)) => Err(Conflict::EnrollmentExists(id).into()),
@@ -194,7 +192,7 @@ fn contacts(changes: &ChangeSet) -> impl Iterator<Item = (ContactId, Version)> {
     changes.guards().contacts.iter().copied().chain(updated)
 }
 
-fn versions(rows: &[Row]) -> Result<HashMap<Uuid, Version>, PostgresError> {
+fn versions(rows: &[impl Row]) -> Result<HashMap<Uuid, Version>, PostgresError> {
     let read = |row| {
         let mut columns = ColumnReader::new(row);
         Ok((columns.read()?, columns.version()?))

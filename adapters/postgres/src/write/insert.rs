@@ -6,15 +6,12 @@ use enroll::changes::{Conflict, RecordCreation, RowChanges};
 use enroll::contact::Contact;
 use enroll::model::{ContactTag, Conversation, Run, StepContact};
 use std::collections::HashSet;
-use std::pin::pin;
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::{Kind, ToSql, Type};
 use uuid::Uuid;
 
 use super::guards::LockedGuards;
 use super::statement::{Write, arrays};
 use crate::PostgresError;
-use crate::begin::EngineTransaction;
+use crate::driver::Transaction;
 use crate::fields::Arrays;
 use crate::query::Query;
 use crate::statements::Prepared;
@@ -57,7 +54,7 @@ impl<'a> TableInsert<'a> {
 
     /// Inserts no rows, but reports the same refusals as an insert, and locks the table.
     ///
-    /// The connection survives a refused insert. With this driver, it does not survive a copy that is refused before it
+    /// The connection survives a refused insert. With `tokio-postgres`, it does not survive a copy that is refused before it
     /// begins.
     pub(super) fn of_no_rows(&mut self) -> Write<'a> {
         Write::new(self.insert).arrays(std::mem::take(&mut self.none))
@@ -65,24 +62,10 @@ impl<'a> TableInsert<'a> {
 
     pub(super) async fn copy(
         &self,
-        transaction: &EngineTransaction<'_>,
+        transaction: &mut impl Transaction,
         organization: &Uuid,
     ) -> Result<(), PostgresError> {
-        let arrays = (self.all)();
-        // The type of a column is the element type of its array.
-        let types = self.insert.params().iter().map(|parameter| match parameter.kind() {
-            Kind::Array(element) => element.clone(),
-            _ => parameter.clone(),
-        });
-        let types: Vec<Type> = types.collect();
-        let mut writer = pin!(BinaryCopyInWriter::new(self.copy.copy_in(transaction.client()).await?, &types));
-        let mut columns: Vec<_> = arrays.iter().map(|array| array.cells()).collect();
-        while let Some(cells) = columns.iter_mut().map(Iterator::next).collect::<Option<Vec<_>>>() {
-            let row: Vec<&(dyn ToSql + Sync)> = std::iter::once(organization as _).chain(cells).collect();
-            writer.as_mut().write(&row).await?;
-        }
-        writer.finish().await?;
-        Ok(())
+        transaction.copy(self.copy, self.insert, organization, &(self.all)()).await
     }
 }
 

@@ -12,7 +12,7 @@ use enroll::ChangeSet;
 use enroll::changes::CompletionMode;
 
 use crate::PostgresError;
-use crate::begin::{Begin, EngineTransaction};
+use crate::driver::{Begin, Transaction};
 use crate::statements::Prepared;
 use guards::LockedGuards;
 use insert::TableInsert;
@@ -20,14 +20,14 @@ use statement::{Write, send};
 
 /// Writes a change set in one transaction or savepoint.
 pub(crate) async fn commit(
-    client: &mut impl Begin,
+    client: impl Begin,
     statements: &Prepared,
     changes: &ChangeSet,
 ) -> Result<(), PostgresError> {
     insert::check_contacts(changes.rows())?;
-    let transaction = client.begin().await?;
-    let guards = guards::lock_and_check(&transaction, statements, changes).await?;
-    write(&transaction, statements, changes, &guards).await?;
+    let mut transaction = client.begin().await?;
+    let guards = guards::lock_and_check(&mut transaction, statements, changes).await?;
+    write(&mut transaction, statements, changes, &guards).await?;
     transaction.commit().await
 }
 
@@ -36,7 +36,7 @@ pub(crate) async fn commit(
 ///
 /// The updates and the short lists are sent in one round trip. Before each copy, the waiting statements are sent.
 async fn write(
-    transaction: &EngineTransaction<'_>,
+    transaction: &mut impl Transaction,
     statements: &Prepared,
     changes: &ChangeSet,
     guards: &LockedGuards,

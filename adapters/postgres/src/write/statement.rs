@@ -1,13 +1,12 @@
 //! A statement with the values that it writes: single values, and one array per column.
 
-use tokio_postgres::types::ToSql;
+use postgres_types::ToSql;
 use uuid::Uuid;
 
 use crate::PostgresError;
-use crate::begin::EngineTransaction;
+use crate::driver::Transaction;
 use crate::fields::Arrays;
 use crate::query::Query;
-use crate::statements::execute_all;
 
 pub(super) type Values<'a> = Vec<Box<dyn ToSql + Send + Sync + 'a>>;
 
@@ -50,20 +49,20 @@ impl<'a> Write<'a> {
 
 /// Runs the statements in one round trip, in this order. Fails if one writes another number of rows than it expects.
 pub(super) async fn send(
-    transaction: &EngineTransaction<'_>,
+    transaction: &mut impl Transaction,
     organization: &Uuid,
     writes: Vec<Write<'_>>,
 ) -> Result<(), PostgresError> {
     let bound = writes.iter().map(|write| {
         let mut parameters: Vec<&(dyn ToSql + Sync)> = Vec::new();
-        if !write.statement.params().is_empty() {
+        if !write.statement.types().is_empty() {
             parameters.push(organization);
         }
         parameters.extend(write.values.iter().map(|value| &**value as &(dyn ToSql + Sync)));
         parameters.extend(write.arrays.iter().map(|array| array.parameter()));
         (write.statement, parameters)
     });
-    let written = execute_all(transaction, &bound.collect::<Vec<_>>()).await?;
+    let written = transaction.execute_all(&bound.collect::<Vec<_>>()).await?;
     for (write, written) in writes.iter().zip(written) {
         match write.expected {
             Some((table, rows)) if usize::try_from(written) != Ok(rows) => {

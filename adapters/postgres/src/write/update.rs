@@ -5,7 +5,7 @@ use enroll::contact::Email;
 use enroll::model::Tag;
 use enroll::report::{Counts, OutcomeChunk, Outcomes};
 use enroll::{CallFlowId, ChangeSet, ChannelId, EnrollmentReport, EnrollmentState, StoredEnrollment, Timestamp};
-use tokio_postgres::types::{Json, ToSql};
+use postgres_types::{Json, ToSql};
 
 use super::statement::{Values, Write, arrays};
 use crate::PostgresError;

@@ -26,11 +26,11 @@ use tokio_postgres::{Client, Config, Error, NoTls, Socket};
 use self::environment::Environment;
 use self::settings::{Settings, TlsSettings};
 use self::tls::Connector;
-use crate::PostgresError;
+use crate::{PostgresError, ServerVersion, TlsError};
 
 pub(crate) use cancel::CancelRequests;
-pub use error::{AddressError, FileProblem, TlsError};
-pub use info::{ConnectionInfo, ServerVersion, TlsVersion};
+pub use error::AddressError;
+pub use info::{ConnectionInfo, TlsVersion};
 
 /// How to connect: an address, what the environment adds to it, and the encryption.
 ///

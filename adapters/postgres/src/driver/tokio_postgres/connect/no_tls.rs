@@ -1,8 +1,8 @@
 //! A build without the feature `tls`.
 
-use super::error::TlsError;
 use super::info::TlsVersion;
 use super::settings::TlsSettings;
+use crate::TlsError;
 
 /// Does not exist: this build has no TLS.
 #[derive(Clone, Debug)]

@@ -20,9 +20,9 @@ use std::sync::{Arc, OnceLock};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::environment::is_private;
-use super::error::{FileProblem, TlsError};
 use super::info::TlsVersion;
 use super::settings::{ClientFiles, Root, SslMode, TlsSettings};
+use crate::{FileProblem, TlsError};
 
 /// Encrypts connections. Clones share the sessions that the server can resume.
 #[derive(Clone)]

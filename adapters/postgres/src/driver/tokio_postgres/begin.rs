@@ -1,23 +1,17 @@
-//! The transactions of the engine.
+//! The transactions of the engine on `tokio-postgres`, which sends statements without waiting for the ones before.
 
 use futures_util::TryStreamExt;
-use futures_util::future::{FutureExt, join};
+use futures_util::future::{FutureExt, join, join_all};
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, SimpleQueryMessage, SimpleQueryStream, Transaction};
+use tokio_postgres::{Client, Error, Row, SimpleQueryMessage, SimpleQueryStream};
+use uuid::Uuid;
 
+use super::query::copy_rows;
+use crate::driver::{Begin, Bound, Execute, Transaction, Values};
+use crate::fields::Arrays;
 use crate::query::Query;
 use crate::{PostgresError, Timeouts, schema};
-
-/// A handle on which a transaction of the engine can begin.
-pub(crate) trait Begin: Send {
-    /// Begins a transaction that writes.
-    fn begin(&mut self) -> impl Future<Output = Result<EngineTransaction<'_>, PostgresError>> + Send;
-
-    /// Begins a transaction that only reads.
-    fn begin_read(&mut self) -> impl Future<Output = Result<EngineTransaction<'_>, PostgresError>> + Send;
-}
 
 /// A connection of the adapter, with the statements that begin a transaction on it.
 pub(crate) struct Session<'c> {
@@ -39,36 +33,36 @@ impl BeginSql {
             |mode: &str| format!("start transaction {mode}; {}; {}", timeouts.set_local(), schema::STORED_VERSION);
         Self {
             // Independent of the default isolation level.
-            write: begin(&format!("isolation level read committed; {PROPAGATE_SETTINGS}")),
+            write: begin(&format!("isolation level read committed; {}", schema::PROPAGATE_SETTINGS)),
             // All statements read one snapshot of the database.
             read: begin("isolation level repeatable read, read only"),
         }
     }
 }
 
-/// Makes Citus send `set local` to the servers of a transaction, so that `enroll.engine` has its value on all of them.
-/// Another server accepts the setting, and has no use for it.
-const PROPAGATE_SETTINGS: &str = "set local citus.propagate_set_commands = 'local'";
+impl<'c> Begin for Session<'c> {
+    type Transaction = EngineTransaction<'c>;
 
-impl Begin for Session<'_> {
-    async fn begin(&mut self) -> Result<EngineTransaction<'_>, PostgresError> {
+    async fn begin(self) -> Result<EngineTransaction<'c>, PostgresError> {
         EngineTransaction::start(self.client, &self.begin.write, Some(TRANSACTION)).await
     }
 
-    async fn begin_read(&mut self) -> Result<EngineTransaction<'_>, PostgresError> {
+    async fn begin_read(self) -> Result<EngineTransaction<'c>, PostgresError> {
         EngineTransaction::start(self.client, &self.begin.read, Some(TRANSACTION)).await
     }
 }
 
 /// The host's transaction, with the host's timeouts.
-impl Begin for Transaction<'_> {
+impl<'t> Begin for &'t mut tokio_postgres::Transaction<'_> {
+    type Transaction = EngineTransaction<'t>;
+
     /// Sets a savepoint, so that a failed write keeps the host's rows.
-    async fn begin(&mut self) -> Result<EngineTransaction<'_>, PostgresError> {
-        let begin = format!("savepoint enroll; {PROPAGATE_SETTINGS}; {}", schema::STORED_VERSION);
+    async fn begin(self) -> Result<EngineTransaction<'t>, PostgresError> {
+        let begin = format!("savepoint enroll; {}; {}", schema::PROPAGATE_SETTINGS, schema::STORED_VERSION);
         EngineTransaction::start(self.client(), &begin, Some(SAVEPOINT)).await
     }
 
-    async fn begin_read(&mut self) -> Result<EngineTransaction<'_>, PostgresError> {
+    async fn begin_read(self) -> Result<EngineTransaction<'t>, PostgresError> {
         EngineTransaction::start(self.client(), schema::STORED_VERSION, None).await
     }
 }
@@ -99,6 +93,14 @@ impl<'c> EngineTransaction<'c> {
     async fn start(client: &'c Client, sql: &str, end: Option<End>) -> Result<Self, PostgresError> {
         let began = client.simple_query_raw(sql).await?;
         Ok(Self { client, began: Mutex::new(Some(began)), end })
+    }
+
+    /// Begins a transaction for statements that take long, without a check of the schema.
+    pub(super) async fn for_long_statements(client: &'c mut Client) -> Result<Self, PostgresError> {
+        let transaction = Self { client, began: Mutex::new(None), end: Some(TRANSACTION) };
+        let timeouts = Timeouts::for_long_statements().set_local();
+        client.batch_execute(&format!("start transaction isolation level read committed; {timeouts}")).await?;
+        Ok(transaction)
     }
 
     /// Returns the connection, for statements inside the transaction.
@@ -139,29 +141,72 @@ impl<'c> EngineTransaction<'c> {
         committed?;
         Ok(answer)
     }
+}
 
-    pub(crate) async fn query_opt(
-        &self,
-        statement: &Query,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<Row>, PostgresError> {
-        Ok(self.answer(statement.query_opt(self.client, parameters)).await??)
+impl Execute for EngineTransaction<'_> {
+    type Row = Row;
+
+    async fn query(&mut self, query: &Query, values: &Values<'_>) -> Result<Vec<Row>, PostgresError> {
+        Ok(self.answer(query.query(self.client, values)).await??)
     }
 
-    pub(crate) async fn execute(
-        &self,
-        statement: &Query,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<u64, PostgresError> {
-        Ok(self.answer(statement.execute(self.client, parameters)).await??)
+    async fn execute(&mut self, query: &Query, values: &Values<'_>) -> Result<u64, PostgresError> {
+        Ok(self.answer(query.execute(self.client, values)).await??)
+    }
+}
+
+/// Statements are sent in one round trip.
+impl Transaction for EngineTransaction<'_> {
+    async fn query_all<const N: usize>(
+        &mut self,
+        queries: [Option<Bound<'_>>; N],
+    ) -> Result<[Vec<Row>; N], PostgresError> {
+        self.answer(query_each(self.client, queries)).await?
     }
 
-    pub(crate) async fn commit(mut self) -> Result<(), PostgresError> {
+    async fn query_last<const N: usize>(self, queries: [Option<Bound<'_>>; N]) -> Result<[Vec<Row>; N], PostgresError> {
+        let client = self.client;
+        self.last(query_each(client, queries)).await
+    }
+
+    async fn execute_all(&mut self, writes: &[Bound<'_>]) -> Result<Vec<u64>, PostgresError> {
+        let writes = writes.iter().map(|(query, values)| query.execute(self.client, values));
+        Ok(self.answer(join_all(writes)).await?.into_iter().collect::<Result<_, Error>>()?)
+    }
+
+    async fn copy(
+        &mut self,
+        copy: &Query,
+        insert: &Query,
+        organization: &Uuid,
+        arrays: &Arrays<'_>,
+    ) -> Result<(), PostgresError> {
+        Ok(self.answer(copy_rows(self.client, copy, insert.types(), organization, arrays)).await??)
+    }
+
+    async fn commit(mut self) -> Result<(), PostgresError> {
         if let Some(end) = self.end.take() {
             self.client.batch_execute(end.commit).await?;
         }
         Ok(())
     }
+}
+
+async fn query_each<const N: usize>(
+    client: &Client,
+    queries: [Option<Bound<'_>>; N],
+) -> Result<[Vec<Row>; N], PostgresError> {
+    // A query is sent when it is first polled, and these are polled in order.
+    let results = join_all(queries.iter().map(async |query| match query {
+        Some((query, values)) => query.query(client, values).await,
+        None => Ok(Vec::new()),
+    }))
+    .await;
+    let mut rows = [const { Vec::new() }; N];
+    for (rows, result) in rows.iter_mut().zip(results) {
+        *rows = result?;
+    }
+    Ok(rows)
 }
 
 impl Drop for EngineTransaction<'_> {

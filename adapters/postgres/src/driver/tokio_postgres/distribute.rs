@@ -3,8 +3,9 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient};
 
-use crate::schema::LOCK;
-use crate::{PostgresError, Timeouts};
+use super::query::Plain;
+use crate::schema::{LOCK, MIGRATION_LOCK};
+use crate::{PostgresError, Timeouts, statements};
 
 /// How Citus stores a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub async fn distribute(client: &mut Client, own: &[(&str, Placement)]) -> Resul
     let settings =
         "set local citus.multi_shard_modify_mode = 'sequential'; set local citus.enable_unsafe_triggers = 'on'";
     transaction.batch_execute(settings).await?;
-    transaction.execute_typed("select pg_catalog.pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await?;
+    transaction.execute_typed(MIGRATION_LOCK, &[(&LOCK, Type::INT8)]).await?;
     let mut placed = Vec::new();
     for (table, placement) in TABLES.iter().chain(own) {
         let exists = "select exists (select from pg_catalog.pg_dist_partition where logicalrelid = $1::text::regclass)";
@@ -97,9 +98,8 @@ pub async fn distribute(client: &mut Client, own: &[(&str, Placement)]) -> Resul
 ///
 /// # Errors
 /// Those of the database.
-pub async fn is_distributed(client: &impl GenericClient) -> Result<bool, PostgresError> {
-    let sql = format!("select {IS_DISTRIBUTED}");
-    Ok(client.query_typed_one(&sql, &[]).await?.try_get(0)?)
+pub async fn is_distributed(client: &(impl GenericClient + Sync)) -> Result<bool, PostgresError> {
+    statements::is_distributed(&mut Plain(client)).await
 }
 
 async fn check_citus(client: &impl GenericClient) -> Result<(), PostgresError> {
@@ -113,14 +113,6 @@ async fn check_citus(client: &impl GenericClient) -> Result<(), PostgresError> {
     }
     Ok(())
 }
-
-/// Whether the tables are distributed. The catalog of Citus does not exist on other servers, but Citus adds a trigger to each
-/// distributed table.
-pub(crate) const IS_DISTRIBUTED: &str = "exists (
-    select from pg_catalog.pg_trigger
-    where tgrelid = pg_catalog.to_regclass('enroll.contacts')
-        and tgfoid = pg_catalog.to_regproc('pg_catalog.citus_truncate_trigger')
-)";
 
 /// All tables, each after those to which it refers.
 const TABLES: [(&str, Placement); 19] = [

@@ -1,16 +1,11 @@
 //! A repository inside an open transaction of the host.
 
-use enroll::inbox::{Claim, Failure, InboxEntry};
-use enroll::{
-    AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
-    ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
-};
-use std::time::Duration;
+use enroll::OrganizationId;
 use tokio_postgres::Transaction;
 
-use crate::begin::Begin;
-use crate::statements::{Bound, query_all};
-use crate::{PostgresError, Statements, inbox, read, write};
+use crate::driver::traits::implement_traits;
+use crate::driver::{Begin, Bound, Transaction as _};
+use crate::{PostgresError, Statements};
 
 /// A repository and inbox inside an open transaction of the host.
 ///
@@ -49,7 +44,7 @@ use crate::{PostgresError, Statements, inbox, read, write};
 /// ```
 ///
 /// # Errors
-/// Each [`RepositoryError`] contains a [`PostgresError`]. At another isolation level, every call fails with
+/// Each [`RepositoryError`](enroll::RepositoryError) contains a [`PostgresError`]. At another isolation level, every call fails with
 /// [`PostgresError::IsolationLevel`]. After [`PostgresError::Deadlock`] or [`PostgresError::FailedTransaction`], roll the
 /// transaction back and repeat it.
 pub struct PostgresTransaction<'t, 'c> {
@@ -81,12 +76,12 @@ impl<'t, 'c> PostgresTransaction<'t, 'c> {
     pub async fn lock(&mut self, organization_id: OrganizationId) -> Result<(), PostgresError> {
         let statements = self.statements().await?;
         let organization = organization_id.as_uuid();
-        let transaction = self.transaction.begin_read().await?;
+        let mut transaction = self.transaction.begin_read().await?;
         let locks: [Bound<'_>; 2] = [
             (&statements.0.add_organization, vec![&organization]),
             (&statements.0.lock_organization, vec![&organization]),
         ];
-        query_all(&transaction, locks).await.map(drop).map_err(PostgresError::within_transaction)
+        transaction.query_all(locks.map(Some)).await.map(drop).map_err(PostgresError::within_transaction)
     }
 
     async fn statements(&mut self) -> Result<Statements, PostgresError> {
@@ -101,71 +96,20 @@ impl<'t, 'c> PostgresTransaction<'t, 'c> {
         if let Some(statements) = &self.statements {
             return Ok(statements.clone());
         }
-        let statements = Statements::prepare_in(self.transaction).await?;
+        let statements = Statements::prepare_in(&mut *self.transaction).await?;
         Ok(self.statements.insert(statements).clone())
     }
 }
 
-impl AsyncRepository for PostgresTransaction<'_, '_> {
-    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        let statements = self.statements().await?;
-        read::reference_data(self.transaction, &statements.0, query).await.map_err(host_error)
-    }
-
-    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        let statements = self.statements().await?;
-        read::load(self.transaction, &statements.0, query).await.map_err(host_error)
-    }
-
-    async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        let statements = self.statements().await?;
-        write::commit(self.transaction, &statements.0, changes).await.map_err(host_error)
-    }
+macro_rules! call {
+    ($repository:ident, $function:path $(, $argument:expr)*) => {{
+        let statements = $repository.statements().await?;
+        let answer = $function(&mut *$repository.transaction, &statements.0 $(, $argument)*).await;
+        Ok(answer.map_err(PostgresError::within_transaction)?)
+    }};
 }
 
-impl AsyncInbox for PostgresTransaction<'_, '_> {
-    async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
-        let statements = self.statements().await?;
-        inbox::insert(self.transaction, &statements.0, command).await.map_err(host_error)
-    }
-
-    async fn find(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-    ) -> Result<Option<InboxEntry>, RepositoryError> {
-        let statements = self.statements().await?;
-        inbox::find(self.transaction, &statements.0, organization_id, enrollment_id).await.map_err(host_error)
-    }
-
-    async fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
-        let statements = self.statements().await?;
-        inbox::claim(self.transaction, &statements.0, lease).await.map_err(host_error)
-    }
-
-    async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        let statements = self.statements().await?;
-        inbox::record_failure(self.transaction, &statements.0, claim, failure).await.map_err(host_error)
-    }
-
-    async fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
-        let statements = self.statements().await?;
-        inbox::release(self.transaction, &statements.0, claim, delay).await.map_err(host_error)
-    }
-
-    async fn retry(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-    ) -> Result<bool, RepositoryError> {
-        let statements = self.statements().await?;
-        inbox::retry(self.transaction, &statements.0, organization_id, enrollment_id).await.map_err(host_error)
-    }
-}
-
-fn host_error(error: PostgresError) -> RepositoryError {
-    error.within_transaction().into()
-}
+implement_traits!(PostgresTransaction<'_, '_>, call);
 
 impl std::fmt::Debug for PostgresTransaction<'_, '_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

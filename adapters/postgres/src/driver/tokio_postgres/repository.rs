@@ -2,25 +2,24 @@
 
 use deadpool_postgres::{Object, ObjectId, Pool, StatementCache};
 use enroll::erase::{EraseError, EraseMode, Erased, PersonQuery};
-use enroll::inbox::{Claim, Failure, InboxEntry, Removed, Retention};
-use enroll::{
-    AsyncInbox, AsyncRepository, ChangeSet, EnrollmentCommand, EnrollmentId, OrganizationId, ReferenceData,
-    ReferenceQuery, RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
-};
+use enroll::inbox::{Removed, Retention};
+use enroll::{OrganizationId, RepositoryError};
 use futures_util::future::BoxFuture;
 use scopeguard::{ScopeGuard, guard};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CancelToken, NoTls, Row, Socket};
 
-use crate::begin::{Begin, BeginSql, Session};
-use crate::connect::CancelRequests;
-use crate::{ConnectOptions, PostgresError, Statements, Timeouts, erase, inbox, migrate, read, retention, write};
+use super::begin::{BeginSql, Session};
+use super::connect::CancelRequests;
+use super::{ConnectOptions, migrate};
+use crate::driver::traits::implement_traits;
+use crate::driver::{Begin, Transaction};
+use crate::{PostgresError, Statements, Timeouts, erase, retention};
 
 /// A repository and inbox on a pool of connections. A clone is another handle on the same pool.
 ///
@@ -153,13 +152,10 @@ impl PostgresRepository {
         if let Some(statements) = self.known().find(connection) {
             return Ok(statements);
         }
-        let mut session = Session { client: connection, begin: &self.begin };
+        let session = Session { client: connection, begin: &self.begin };
         let is_prepared = matches!(*self.known(), StatementsOfPool::Prepared(_));
-        let statements = if is_prepared {
-            Statements::prepare_in(&mut session).await?
-        } else {
-            Statements::texts_in(&mut session).await?
-        };
+        let statements =
+            if is_prepared { Statements::prepare_in(session).await? } else { Statements::texts_in(session).await? };
         self.known().add(connection, statements.clone());
         Ok(statements)
     }
@@ -171,7 +167,7 @@ impl PostgresRepository {
     /// [`PostgresError::NewerSchema`] if a later version of this crate migrated the schema. Any other error of the database.
     pub async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, PostgresError> {
         let lease = self.lease().await?;
-        let answer = query(&mut lease.session(), sql, parameters).await;
+        let answer = query(lease.session(), sql, parameters).await;
         lease.end(answer)
     }
 
@@ -181,7 +177,7 @@ impl PostgresRepository {
     /// Those of [`query`](Self::query). Then nothing is written, unless the connection was lost during the commit.
     pub async fn execute(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, PostgresError> {
         let lease = self.lease().await?;
-        let answer = execute(&mut lease.session(), sql, parameters).await;
+        let answer = execute(lease.session(), sql, parameters).await;
         lease.end(answer)
     }
 
@@ -194,7 +190,7 @@ impl PostgresRepository {
     /// [`RepositoryError`] if the storage fails.
     pub async fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
         let lease = self.lease().await?;
-        let answer = retention::remove_expired(&mut lease.session(), retention).await;
+        let answer = retention::remove_expired(lease.session(), retention).await;
         Ok(lease.end(answer)?)
     }
 
@@ -213,7 +209,7 @@ impl PostgresRepository {
         mode: EraseMode,
     ) -> Result<Erased, EraseError> {
         let (lease, statements) = self.ready().await.map_err(RepositoryError::from)?;
-        let answer = erase::erase(&mut lease.session(), &statements.0, organization_id, query, mode).await;
+        let answer = erase::erase(lease.session(), &statements.0, organization_id, query, mode).await;
         lease.end(Ok(answer)).map_err(RepositoryError::from)?.map_err(|failure| failure.0)
     }
 
@@ -242,14 +238,14 @@ impl PostgresRepository {
 /// A parameter of the host's SQL, with its type.
 type Parameter<'p> = (&'p (dyn ToSql + Sync), Type);
 
-async fn query(client: &mut impl Begin, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, PostgresError> {
-    let transaction = client.begin_read().await?;
+async fn query(session: Session<'_>, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, PostgresError> {
+    let transaction = session.begin_read().await?;
     let client = transaction.client();
     transaction.last(async { Ok(client.query_typed(sql, parameters).await?) }).await
 }
 
-async fn execute(client: &mut impl Begin, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, PostgresError> {
-    let transaction = client.begin().await?;
+async fn execute(session: Session<'_>, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, PostgresError> {
+    let transaction = session.begin().await?;
     let rows = transaction.answer(transaction.client().execute_typed(sql, parameters)).await??;
     transaction.commit().await?;
     Ok(rows)
@@ -352,68 +348,12 @@ impl fmt::Debug for Cancel {
     }
 }
 
-impl AsyncRepository for PostgresRepository {
-    async fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        let (lease, statements) = self.ready().await?;
-        let answer = read::reference_data(&mut lease.session(), &statements.0, query).await;
+macro_rules! call {
+    ($repository:ident, $function:path $(, $argument:expr)*) => {{
+        let (lease, statements) = $repository.ready().await?;
+        let answer = $function(lease.session(), &statements.0 $(, $argument)*).await;
         Ok(lease.end(answer)?)
-    }
-
-    async fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        let (lease, statements) = self.ready().await?;
-        let answer = read::load(&mut lease.session(), &statements.0, query).await;
-        Ok(lease.end(answer)?)
-    }
-
-    async fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        let (lease, statements) = self.ready().await?;
-        let answer = write::commit(&mut lease.session(), &statements.0, changes).await;
-        Ok(lease.end(answer)?)
-    }
+    }};
 }
 
-impl AsyncInbox for PostgresRepository {
-    async fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
-        let (lease, statements) = self.ready().await?;
-        let answer = inbox::insert(&mut lease.session(), &statements.0, command).await;
-        Ok(lease.end(answer)?)
-    }
-
-    async fn find(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-    ) -> Result<Option<InboxEntry>, RepositoryError> {
-        let (lease, statements) = self.ready().await?;
-        let answer = inbox::find(&mut lease.session(), &statements.0, organization_id, enrollment_id).await;
-        Ok(lease.end(answer)?)
-    }
-
-    async fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
-        let (connection, statements) = self.ready().await?;
-        let answer = inbox::claim(&mut connection.session(), &statements.0, lease).await;
-        Ok(connection.end(answer)?)
-    }
-
-    async fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        let (lease, statements) = self.ready().await?;
-        let answer = inbox::record_failure(&mut lease.session(), &statements.0, claim, failure).await;
-        Ok(lease.end(answer)?)
-    }
-
-    async fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
-        let (lease, statements) = self.ready().await?;
-        let answer = inbox::release(&mut lease.session(), &statements.0, claim, delay).await;
-        Ok(lease.end(answer)?)
-    }
-
-    async fn retry(
-        &mut self,
-        organization_id: OrganizationId,
-        enrollment_id: EnrollmentId,
-    ) -> Result<bool, RepositoryError> {
-        let (lease, statements) = self.ready().await?;
-        let answer = inbox::retry(&mut lease.session(), &statements.0, organization_id, enrollment_id).await;
-        Ok(lease.end(answer)?)
-    }
-}
+implement_traits!(PostgresRepository, call);

@@ -8,9 +8,9 @@ use tokio_postgres::config::{Host, SslMode as DriverMode, SslNegotiation};
 
 use super::address;
 use super::environment::{Environment, Login, PasswordFile, local_host, password};
-use super::error::{AddressError, FileProblem, TlsError};
+use super::error::AddressError;
 use super::parameters::{self, Use};
-use crate::PostgresError;
+use crate::{FileProblem, PostgresError, TlsError};
 
 /// The settings of a connection.
 pub(super) struct Settings {

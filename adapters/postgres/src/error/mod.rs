@@ -1,13 +1,19 @@
 //! The error type, classified by PostgreSQL's error codes.
 
-use deadpool_postgres::{HookError, PoolError, TimeoutType};
+mod classify;
+mod driver;
+mod tls;
+
 use enroll::changes::Conflict;
 use enroll::{RepositoryError, RepositoryErrorKind};
 use std::error::Error;
-use std::{fmt, io, iter};
-use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::connect::{AddressError, ServerVersion, TlsError, connect_error};
+#[cfg(feature = "tokio-postgres")]
+use crate::AddressError;
+use crate::ServerVersion;
+pub(crate) use classify::{ServerError, classify};
+pub use driver::DriverError;
+pub use tls::{FileProblem, TlsError};
 
 /// An error of the database, with what to do about it.
 ///
@@ -48,6 +54,7 @@ pub enum PostgresError {
         source: DriverError,
     },
     /// The address, or a variable of the environment, is not valid.
+    #[cfg(feature = "tokio-postgres")]
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The connection cannot be encrypted, or the server cannot be verified.
@@ -80,8 +87,9 @@ pub enum PostgresError {
     PoolTimedOut,
     /// The pool is closed, or its configuration is not complete.
     #[error("the pool returns no connections: build another")]
-    Pool(#[source] PoolError),
+    Pool(#[source] DriverError),
     /// The pool could not be built.
+    #[cfg(feature = "tokio-postgres")]
     #[error("the pool cannot be built: allow at least one connection, and call this inside a Tokio runtime")]
     Build(#[from] deadpool_postgres::BuildError),
     /// The database is a standby, or read-only.
@@ -164,7 +172,7 @@ pub enum PostgresError {
     /// The host's transaction and another one waited for each other, and PostgreSQL ended the wait of this one.
     #[error(
         "the host's transaction collided with another one: roll it back and repeat it, and lock the organization first \
-         (`PostgresTransaction::lock`)"
+         (`lock`)"
     )]
     Deadlock(#[source] Box<Self>),
     /// The host's transaction had already failed.
@@ -231,188 +239,3 @@ impl From<PostgresError> for RepositoryError {
         Self::new(error.kind(), error)
     }
 }
-
-/// An error of PostgreSQL or its driver, without stored data.
-///
-/// It displays the SQLSTATE and the names of the constraint, the column and the table. It never displays the server's
-/// message, which can quote the values of a row.
-pub struct DriverError(tokio_postgres::Error);
-
-impl DriverError {
-    /// Returns the SQLSTATE, if the error is one of the server.
-    #[must_use]
-    pub fn code(&self) -> Option<&SqlState> {
-        self.0.code()
-    }
-
-    /// Returns the error of the driver. Its texts may quote stored data: do not log them.
-    #[must_use]
-    pub fn inner(&self) -> &tokio_postgres::Error {
-        &self.0
-    }
-}
-
-impl fmt::Display for DriverError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(error) = self.0.as_db_error() else { return self.0.fmt(f) };
-        write!(f, "SQLSTATE {}", error.code().code())?;
-        let names = [("constraint", error.constraint()), ("column", error.column()), ("table", error.table())];
-        for (kind, name) in names {
-            if let Some(name) = name {
-                write!(f, ", {kind} `{name}`")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for DriverError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DriverError({self})")
-    }
-}
-
-impl Error for DriverError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        if self.0.as_db_error().is_some() { None } else { self.0.source() }
-    }
-}
-
-/// Classifies by the error codes alone: the texts may change.
-impl From<tokio_postgres::Error> for PostgresError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        match error.as_db_error() {
-            Some(database) => classify(&database.clone(), DriverError(error)),
-            None => connect_error(&error).unwrap_or_else(|| {
-                if error.is_closed() || is_io(&error) {
-                    Self::Unreachable(DriverError(error))
-                } else {
-                    Self::Postgres(DriverError(error))
-                }
-            }),
-        }
-    }
-}
-
-impl From<PoolError> for PostgresError {
-    fn from(error: PoolError) -> Self {
-        match error {
-            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
-            PoolError::Timeout(TimeoutType::Create) => Self::LoginTimedOut,
-            PoolError::Timeout(_) => Self::PoolTimedOut,
-            error => Self::Pool(error),
-        }
-    }
-}
-
-fn classify(database: &DbError, error: DriverError) -> PostgresError {
-    let code = database.code();
-    if *code == SqlState::UNIQUE_VIOLATION
-        && let Some(constraint) = unique_constraint(database)
-    {
-        return if constraint == UNNAMED || CONFLICTS.contains(&&*constraint) {
-            PostgresError::NotUnique { constraint, source: error }
-        } else {
-            PostgresError::IdExists { constraint, source: error }
-        };
-    }
-    match (code.code(), code.code().get(..2)) {
-        // Deadlock, serialization failure.
-        ("40P01" | "40001", _) => PostgresError::Serialization(error),
-        ("26000" | "42P05", _) => PostgresError::NoPreparedStatements(error),
-        ("25001", _) => PostgresError::Pooler { remedy: OWN_TRANSACTION, source: error },
-        ("08P01", _) => of_pooler(database.message(), error),
-        ("40003", _) | (_, Some("08")) => PostgresError::Unreachable(error),
-        // Lock timeout, statement timeout or a request to cancel.
-        ("55P03" | "57014", _) => PostgresError::TimedOut(error),
-        // Shutdown, crash, startup, and sessions or transactions that were open for too long.
-        ("25P03" | "25P04", _) | (_, Some("57")) => PostgresError::ShuttingDown(error),
-        // Insufficient resources, errors of the operating system.
-        (_, Some("53" | "58")) => PostgresError::Exhausted(error),
-        ("25006", _) => PostgresError::ReadOnly(error),
-        ("42501", _) => PostgresError::Denied(error),
-        ("3D000", _) | (_, Some("28")) => PostgresError::Refused(error),
-        // A schema, table, column or function does not exist.
-        ("3F000" | "42P01" | "42703" | "42883", _) => PostgresError::NoSchema(error),
-        ("25P02", _) => PostgresError::FailedTransaction(error),
-        // The server ends a connection whose options it does not know.
-        ("42704" | "22023", _) if database.parsed_severity() == Some(Severity::Fatal) => {
-            AddressError::Value { parameter: "options", expected: OPTIONS }.into()
-        }
-        _ => PostgresError::Postgres(error),
-    }
-}
-
-/// PgBouncer has one code for all its errors, and only their texts differ. They never quote stored data.
-fn of_pooler(message: &str, error: DriverError) -> PostgresError {
-    let known = TEXTS_OF_POOLERS.into_iter().find(|(text, _)| message.contains(text));
-    match known {
-        Some((_, convert)) => convert(error),
-        None => PostgresError::Unreachable(error),
-    }
-}
-
-/// Makes an error of this crate.
-type Convert = fn(DriverError) -> PostgresError;
-
-const TEXTS_OF_POOLERS: [(&str, Convert); 10] = [
-    ("bind message supplies", PostgresError::NoPreparedStatements),
-    ("unsupported startup parameter", |source| PostgresError::Pooler { remedy: STARTUP, source }),
-    ("statement pooling mode", |source| PostgresError::Pooler { remedy: STATEMENT_MODE, source }),
-    ("SSL required", |source| PostgresError::Pooler { remedy: TLS_REQUIRED, source }),
-    ("authentication failed", PostgresError::Refused),
-    ("login rejected", PostgresError::Refused),
-    ("no such user", PostgresError::Refused),
-    ("no such database", PostgresError::Refused),
-    ("does not exist", PostgresError::Refused),
-    ("no more connections allowed", PostgresError::Exhausted),
-];
-
-const OPTIONS: &str = "options that the server knows, such as `-c geqo=off`, also in `PGOPTIONS`";
-const STARTUP: &str = "it refuses a parameter of the connection; remove `options` from the address (`PGOPTIONS`), or add it to \
-    `ignore_startup_parameters` of PgBouncer";
-const STATEMENT_MODE: &str = "it ends a connection at the first transaction; set `pool_mode` of PgBouncer to `transaction` or \
-    `session`";
-const TLS_REQUIRED: &str = "it takes encrypted connections only; set `sslmode` of the address to `require` or stronger";
-const OWN_TRANSACTION: &str = "it has begun a transaction of its own; connect to the primary server directly, or switch off \
-    the replication and the load balancing of Pgpool (`backend_clustering_mode`, `load_balance_mode`)";
-
-/// Returns the constraint of the schema `enroll` that refused a row.
-///
-/// Citus reports an error of another server without the fields that name the schema and the constraint. The message still has
-/// the name, in any language. A constraint of a shard has the number of the shard at its end.
-fn unique_constraint(database: &DbError) -> Option<String> {
-    let without_shard = |name: &str| match name.rsplit_once('_') {
-        Some((name, shard)) if shard.bytes().all(|byte| byte.is_ascii_digit()) => name.to_owned(),
-        _ => name.to_owned(),
-    };
-    match (database.schema(), database.constraint()) {
-        (Some("enroll"), Some(constraint)) => Some(without_shard(constraint)),
-        (_, Some(_)) => None,
-        (_, None) => {
-            let words = database.message().split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            let constraint =
-                words.map(without_shard).find(|name| name.ends_with("_pkey") || CONFLICTS.contains(&&**name));
-            Some(constraint.unwrap_or_else(|| UNNAMED.to_owned()))
-        }
-    }
-}
-
-/// The constraint of an error that does not name it.
-const UNNAMED: &str = "unknown";
-
-fn is_io(error: &tokio_postgres::Error) -> bool {
-    iter::successors(error.source(), |error| (*error).source()).any(<dyn Error>::is::<io::Error>)
-}
-
-/// The constraints where another writer can be first. The ids of other primary keys are derived.
-const CONFLICTS: [&str; 8] = [
-    "enrollments_pkey",
-    "contacts_held_external_id",
-    "contacts_held_phone",
-    "contacts_held_email",
-    "conversations_one_at_most",
-    "step_contacts_live",
-    "custom_records_resource",
-    "communication_preferences_pkey",
-];

@@ -1,0 +1,78 @@
+//! Implements the traits of the engine for the handles of a driver, written once.
+
+/// Implements [`AsyncRepository`](enroll::AsyncRepository) and [`AsyncInbox`](enroll::AsyncInbox) for a handle.
+///
+/// `$call` is a macro that runs a function of this crate on the handle: `call!(handle, function, arguments…)`. The function
+/// takes a session or a transaction first, then the statements.
+macro_rules! implement_traits {
+    ($handle:ty, $call:ident) => {
+        impl enroll::AsyncRepository for $handle {
+            async fn reference_data(
+                &mut self,
+                query: &enroll::ReferenceQuery,
+            ) -> Result<enroll::ReferenceData, enroll::RepositoryError> {
+                $call!(self, crate::read::reference_data, query)
+            }
+
+            async fn load(
+                &mut self,
+                query: &enroll::SnapshotQuery,
+            ) -> Result<enroll::Snapshot, enroll::RepositoryError> {
+                $call!(self, crate::read::load, query)
+            }
+
+            async fn commit(&mut self, changes: &enroll::ChangeSet) -> Result<(), enroll::RepositoryError> {
+                $call!(self, crate::write::commit, changes)
+            }
+        }
+
+        impl enroll::AsyncInbox for $handle {
+            async fn insert(
+                &mut self,
+                command: &enroll::EnrollmentCommand,
+            ) -> Result<Option<enroll::StoredEnrollment>, enroll::RepositoryError> {
+                $call!(self, crate::inbox::insert, command)
+            }
+
+            async fn find(
+                &mut self,
+                organization_id: enroll::OrganizationId,
+                enrollment_id: enroll::EnrollmentId,
+            ) -> Result<Option<enroll::inbox::InboxEntry>, enroll::RepositoryError> {
+                $call!(self, crate::inbox::find, organization_id, enrollment_id)
+            }
+
+            async fn claim(
+                &mut self,
+                lease: std::time::Duration,
+            ) -> Result<Option<enroll::inbox::Claim>, enroll::RepositoryError> {
+                $call!(self, crate::inbox::claim, lease)
+            }
+
+            async fn record_failure(
+                &mut self,
+                claim: &enroll::inbox::Claim,
+                failure: &enroll::inbox::Failure,
+            ) -> Result<(), enroll::RepositoryError> {
+                $call!(self, crate::inbox::record_failure, claim, failure)
+            }
+
+            async fn release(
+                &mut self,
+                claim: &enroll::inbox::Claim,
+                delay: std::time::Duration,
+            ) -> Result<(), enroll::RepositoryError> {
+                $call!(self, crate::inbox::release, claim, delay)
+            }
+
+            async fn retry(
+                &mut self,
+                organization_id: enroll::OrganizationId,
+                enrollment_id: enroll::EnrollmentId,
+            ) -> Result<bool, enroll::RepositoryError> {
+                $call!(self, crate::inbox::retry, organization_id, enrollment_id)
+            }
+        }
+    };
+}
+pub(super) use implement_traits;
