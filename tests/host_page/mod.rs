@@ -1,15 +1,24 @@
-//! Reads the statements of `docs/hosts.md`, for the tests of the adapters that run them.
+//! Reads the statements of the pages for hosts (`docs/*.md`), for the tests of the adapters that run them.
 
-/// The page that hosts read.
-const PAGE: &str = include_str!("../../docs/hosts.md");
+use std::fs;
+use std::sync::LazyLock;
+
+/// All pages. A block has one name in all of them.
+static PAGES: LazyLock<String> = LazyLock::new(|| {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
+    let files = fs::read_dir(folder).expect("the folder `docs` can be read");
+    let mut paths: Vec<_> = files.map(|file| file.expect("a file of `docs` can be read").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.sort();
+    paths.iter().map(|path| fs::read_to_string(path).expect("a page of `docs` can be read")).collect()
+});
 
 /// Returns the statements of the block `dialect:name`, without comments.
 ///
 /// # Panics
-/// The page has no such block.
+/// No page has such a block, or more than one.
 pub(crate) fn statements(dialect: &str, name: &str) -> Vec<String> {
-    let info = format!("sql {dialect}:{name}");
-    let block = block(&info).unwrap_or_else(|| panic!("docs/hosts.md has no block `{info}`"));
+    let block = block(&format!("sql {dialect}:{name}"));
     let code: Vec<&str> = block.lines().filter(|line| !line.starts_with("--")).collect();
     let statements = code.join("\n");
     statements.split(';').map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
@@ -18,9 +27,9 @@ pub(crate) fn statements(dialect: &str, name: &str) -> Vec<String> {
 /// Returns the example of a seed file.
 ///
 /// # Panics
-/// The page has no such block.
+/// No page has such a block, or more than one.
 pub(crate) fn seed() -> &'static str {
-    block("json seed").expect("docs/hosts.md has a block `json seed`")
+    block("json seed")
 }
 
 /// Fails unless `source`, the code of the tests, names every block of a dialect.
@@ -29,10 +38,10 @@ pub(crate) fn seed() -> &'static str {
 /// A block is not named: no test runs it.
 pub(crate) fn assert_all_tested(dialect: &str, source: &str) {
     let prefix = format!("```sql {dialect}:");
-    let names: Vec<&str> = PAGE.lines().filter_map(|line| line.strip_prefix(&*prefix)).collect();
-    assert!(names.len() > 10, "docs/hosts.md has few blocks for {dialect}: {names:?}");
+    let names: Vec<&str> = PAGES.lines().filter_map(|line| line.strip_prefix(&*prefix)).collect();
+    assert!(names.len() > 20, "the pages of `docs` have few blocks for {dialect}: {names:?}");
     for name in names {
-        assert!(source.contains(&format!("\"{name}\"")), "no test runs the block `{dialect}:{name}` of docs/hosts.md");
+        assert!(source.contains(&format!("\"{name}\"")), "no test runs the block `{dialect}:{name}` of `docs`");
     }
 }
 
@@ -43,8 +52,9 @@ pub(crate) fn parameter_count(statement: &str) -> usize {
     numbers.max().unwrap_or(0)
 }
 
-fn block(info: &str) -> Option<&'static str> {
+fn block(info: &str) -> &'static str {
     let start = format!("\n```{info}\n");
-    let (_, rest) = PAGE.split_once(&*start)?;
-    rest.split_once("\n```").map(|(block, _)| block)
+    let blocks: Vec<&str> = PAGES.split(&*start).skip(1).collect();
+    let [rest] = blocks[..] else { panic!("the pages of `docs` have {} blocks `{info}`", blocks.len()) };
+    rest.split_once("\n```").expect("a block has an end").0
 }

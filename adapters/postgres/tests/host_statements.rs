@@ -1,4 +1,4 @@
-//! Runs every PostgreSQL statement of `docs/hosts.md` after a real enrollment, and checks what the engine decides next.
+//! Runs every PostgreSQL statement of the pages for hosts after a real enrollment, and checks what the engine decides next.
 #![cfg(feature = "testing")]
 
 #[path = "../../../tests/host_page/mod.rs"]
@@ -37,7 +37,7 @@ const HOUR: i64 = 3_600_000;
 
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// An organization that the statements of the page made: a channel, and a sequence of three steps.
+/// An organization that the statements of the pages made: a channel, and a sequence of three steps.
 struct Host {
     url: String,
     client: Client,
@@ -198,13 +198,13 @@ fn row(step: Uuid, status: &str, run: &str) -> (Uuid, String, String) {
 }
 
 #[test]
-fn the_tests_run_every_block_of_the_page() {
+fn the_tests_run_every_block_of_the_pages() {
     host_page::assert_all_tested("postgres", include_str!("host_statements.rs"));
 }
 
 /// The tests `own_sql` run these constants.
 #[test]
-fn the_page_has_the_statements_that_accept() {
+fn the_pages_have_the_statements_that_accept() {
     assert_eq!(host_page::statements("postgres", "accept"), [sql::ACCEPT]);
     assert_eq!(host_page::statements("postgres", "find-accepted"), [sql::FIND]);
 }
@@ -223,7 +223,7 @@ async fn an_organization_made_by_statements_accepts_enrollments() {
 
 #[tokio::test]
 #[ignore = needs_postgres!()]
-async fn the_seed_file_of_the_page_makes_an_organization_that_accepts_enrollments() {
+async fn the_seed_file_of_the_pages_makes_an_organization_that_accepts_enrollments() {
     let given: Seed = serde_json::from_str(host_page::seed()).unwrap();
     let url = Server::shared().database().await.unwrap();
     seed::load(&mut connect(&url).await, &given).await.unwrap();

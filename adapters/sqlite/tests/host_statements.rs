@@ -1,4 +1,4 @@
-//! Runs every SQLite statement of `docs/hosts.md` after a real enrollment, and checks what the engine decides next.
+//! Runs every SQLite statement of the pages for hosts after a real enrollment, and checks what the engine decides next.
 #![cfg(feature = "testing")]
 
 #[path = "../../../tests/host_page/mod.rs"]
@@ -31,7 +31,7 @@ const BEN: &str = "+12025550124";
 const NOW: i64 = 1_769_958_000_000;
 const HOUR: i64 = 3_600_000;
 
-/// An organization that the statements of the page made: a channel, and a sequence of three steps.
+/// An organization that the statements of the pages made: a channel, and a sequence of three steps.
 struct Host {
     repository: SqliteRepository,
     policy: EnrollmentPolicy,
@@ -183,13 +183,13 @@ fn blob(id: Uuid) -> Value {
 }
 
 #[test]
-fn the_tests_run_every_block_of_the_page() {
+fn the_tests_run_every_block_of_the_pages() {
     host_page::assert_all_tested("sqlite", include_str!("host_statements.rs"));
 }
 
 /// The tests `own_sql` run these constants.
 #[test]
-fn the_page_has_the_statements_that_accept() {
+fn the_pages_have_the_statements_that_accept() {
     assert_eq!(host_page::statements("sqlite", "accept"), [sql::ACCEPT]);
     assert_eq!(host_page::statements("sqlite", "find-accepted"), [sql::FIND]);
 }
@@ -206,7 +206,7 @@ fn an_organization_made_by_statements_accepts_enrollments() {
 }
 
 #[test]
-fn the_seed_file_of_the_page_makes_an_organization_that_accepts_enrollments() {
+fn the_seed_file_of_the_pages_makes_an_organization_that_accepts_enrollments() {
     let given: Seed = serde_json::from_str(host_page::seed()).unwrap();
     let mut repository = SqliteRepository::open_in_memory().unwrap();
     seed::load(repository.connection(), &given).unwrap();
