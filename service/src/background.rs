@@ -14,7 +14,7 @@ use enroll::{
     Engine, EnrollmentId, EnrollmentReport, EnrollmentState, Inbox, OrganizationId, Reason, Receipt, Timestamp, accept,
 };
 
-use crate::args::{DatabaseArgs, EnrollmentArgs, Migration, RetryArgs, SubmitArgs, WorkArgs};
+use crate::args::{DatabaseArgs, EnrollmentArgs, LogFormat, Migration, RetryArgs, SubmitArgs, WorkArgs};
 use crate::audit::{self, Action, AuditRecord};
 use crate::database::Database;
 use crate::handles::{Handle, HandleFactory, with_handle};
@@ -22,10 +22,12 @@ use crate::http::metrics::Metrics;
 use crate::http::metrics_server::MetricsServer;
 use crate::import_job::{self, ImportJob};
 use crate::list_report::{LISTED, ListReport};
+use crate::log::{self, LogFilter};
 use crate::people_lists::rows::can_be_fixed;
 use crate::retention::{self, RemovedLists};
 use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
+use crate::telemetry::Export;
 use crate::work::Options;
 use crate::{Failure, migrate, print_to_stderr, print_to_stdout};
 use enroll_demo::print;
@@ -89,6 +91,11 @@ pub(crate) fn work(args: &WorkArgs) -> Result<ExitCode, Failure> {
     let name = Database::resolve_name(args.at_database.database.as_deref())?;
     if let Migration::Never = args.migration.migrate {
         migrate::check(&name)?;
+    }
+    // Dropped after the runtime: the last spans end with that.
+    let export = Export::start()?;
+    if let Some(export) = &export {
+        log::start(LogFormat::Text, &LogFilter::warnings(), Some(export));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::from_error("workers", &e))?;

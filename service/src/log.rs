@@ -1,18 +1,26 @@
 //! The log of `enroll serve` on standard error.
 
 use std::str::FromStr;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::LogFormat;
+use crate::telemetry::{Export, LOG_SPANS, SPANS};
 
 /// Which events are logged: a level, and the levels of single targets, such as `info,enroll::requests=warn`.
 ///
 /// A target is the name of a module or of a part of it. The longest one that an event's target begins with decides.
 #[derive(Clone, Debug)]
 pub(crate) struct LogFilter(Targets);
+
+impl LogFilter {
+    /// Returns the filter of a process whose own messages are not in the log.
+    pub(crate) fn warnings() -> Self {
+        Self(Targets::new().with_default(LevelFilter::WARN))
+    }
+}
 
 impl FromStr for LogFilter {
     type Err = String;
@@ -29,7 +37,9 @@ impl FromStr for LogFilter {
                     return Err(format!("`{part}` has no target before `=`, such as `enroll=debug`"));
                 }
                 // The name of a module, or of a part of it. No event has another target.
-                Some((target, _)) if !target.trim().chars().all(|c| c.is_ascii_alphanumeric() || "_:.".contains(c)) => {
+                Some((target, _))
+                    if !target.trim().chars().all(|c| c.is_ascii_alphanumeric() || "_-:.".contains(c)) =>
+                {
                     return Err(format!(
                         "`{}` is not a target, and wildcards are not supported; use a level for all targets, such as `debug`",
                         target.trim()
@@ -52,14 +62,18 @@ fn level(word: &str) -> Result<LevelFilter, String> {
     })
 }
 
-/// Starts the log.
-pub(crate) fn start(format: LogFormat, filter: &LogFilter) {
+/// Starts the log, and the export of spans.
+pub(crate) fn start(format: LogFormat, filter: &LogFilter, export: Option<&Export>) {
     let lines = fmt::layer().with_writer(std::io::stderr);
-    let log = tracing_subscriber::registry().with(filter.0.clone());
-    match format {
-        LogFormat::Json => log.with(lines.json()).init(),
-        LogFormat::Text => log.with(lines.with_ansi(false)).init(),
-    }
+    let lines = match format {
+        LogFormat::Json => lines.json().boxed(),
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+    };
+    let lines_of = filter.0.clone().with_target(SPANS, LevelFilter::OFF);
+    // These spans only add fields to lines, so no filter removes them.
+    let spans = filter_fn(|metadata| metadata.target() == LOG_SPANS).with_max_level_hint(LevelFilter::ERROR);
+    let log = tracing_subscriber::registry().with(lines.with_filter(lines_of.or(spans)));
+    log.with(export.map(Export::layer)).init();
 }
 
 const LEVELS: [(&str, LevelFilter); 6] = [

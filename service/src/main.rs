@@ -31,6 +31,7 @@ mod sequences;
 mod serve;
 mod shares;
 mod sql;
+mod telemetry;
 mod to_fix;
 mod vectors;
 mod work;

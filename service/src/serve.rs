@@ -24,6 +24,7 @@ use crate::http::previews::Previews;
 use crate::http::{self, App};
 use crate::keys::{self, RecordedUses};
 use crate::retention::RemovedLists;
+use crate::telemetry::Export;
 use crate::work::Options;
 use crate::{Failure, background, demo, import_job, input, log, migrate, print_to_stdout, retention};
 
@@ -32,7 +33,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let policy = args.policy.as_deref().map(input::policy).transpose()?.unwrap_or_default();
     let name = Database::resolve_name(args.database.as_deref())?;
     let key_header: HeaderName = args.key_header.parse().map_err(|e| Failure::from_error(&args.key_header, &e))?;
-    log::start(args.log_format, &args.log);
+    // Dropped after the runtime: the last spans end with that.
+    let export = Export::start()?;
+    log::start(args.log_format, &args.log, export.as_ref());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::from_error("serve", &e))?;
     runtime.block_on(async {
@@ -197,7 +200,7 @@ fn record_removed(event: retention::Event) {
 }
 
 /// The target of the events of workers, as of their spans.
-const WORK: &str = "enroll::work";
+pub(crate) const WORK: &str = "enroll::work";
 /// The number of requests that find an API key in the database at a time.
 const KEY_HANDLES: usize = 2;
 /// The limit of open connections, as a multiple of the concurrent requests: idle connections use few resources.

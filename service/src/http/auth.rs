@@ -6,12 +6,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Instant;
+use tracing::Instrument;
 
 use enroll::RepositoryError;
 
 use super::App;
 use super::connections::ClientAddress;
 use super::errors::ApiError;
+use super::request_span::background;
 use crate::causes;
 use crate::import_job::current_time;
 use crate::keys::{self, ApiKey, Caller};
@@ -30,7 +32,7 @@ impl FromRequestParts<Arc<App>> for Caller {
         if app.recorded_uses.is_due(caller.key_id, Instant::now()) {
             let app = Arc::clone(app);
             // A request does not wait for this write, and does not fail with it.
-            tokio::spawn(async move {
+            let recording = async move {
                 let recorded = async {
                     let mut handle = app.handles.acquire(caller.organization_id).await?;
                     keys::record_use(handle.handle()?, caller.key_id, now).await
@@ -38,7 +40,8 @@ impl FromRequestParts<Arc<App>> for Caller {
                 if let Err(e) = recorded.await as Result<(), RepositoryError> {
                     tracing::warn!(error = causes(&e), "cannot record the last use of an API key");
                 }
-            });
+            };
+            tokio::spawn(recording.instrument(background("record the use of an API key")));
         }
         Ok(caller)
     }

@@ -27,6 +27,7 @@ use super::docs::{
 };
 use super::errors::{ApiError, ErrorBody, ErrorItem};
 use super::query::Parameters;
+use super::request_span;
 use super::{App, sequence_not_found};
 use crate::audit;
 use crate::keys::Caller;
@@ -219,6 +220,7 @@ impl Submission {
         drop(handle);
         app.wake.one();
         let (id, recipients) = (receipt.enrollment_id, receipt.recipients);
+        request_span::record("enrollment", id);
         tracing::info!(organization = %organization_id, enrollment = %id, sequence = %sequence_id, recipients, "accepted");
         let message = "The recipients will be added to the sequence in the background";
         let Receipt { accepted_at, replayed, warnings, .. } = receipt;

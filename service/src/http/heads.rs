@@ -14,6 +14,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::errors::{ApiError, ErrorBody, ErrorItem};
+use super::metrics::REQUESTS;
+use super::request_span::RequestId;
 
 /// Refuses a request with a URI that no route needs.
 pub(crate) async fn limit_uri(request: Request, next: Next) -> Response {
@@ -99,9 +101,11 @@ fn with_body(head: &[u8]) -> Option<Bytes> {
     let (before, after) = head.split_once("content-length: 0\r\n")?;
     let item = ErrorItem::new(code, String::new(), problem.to_owned());
     let body = serde_json::to_string(&ErrorBody::new(status, vec![item])).ok()?;
-    let length = body.len();
+    let (length, id) = (body.len(), RequestId::new());
+    tracing::debug!(target: REQUESTS, request_id = id.as_str(), status = status.as_u16(), code, "refused the head of a request");
     let headers = "content-type: application/json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n";
-    Some(format!("{before}{headers}content-length: {length}\r\n{after}{body}").into())
+    let id = id.as_str();
+    Some(format!("{before}{headers}x-request-id: {id}\r\ncontent-length: {length}\r\n{after}{body}").into())
 }
 
 /// The longest path with its query, in bytes.

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use enroll::repository::BoxFuture;
 use enroll::{RepositoryError, RepositoryErrorKind};
 
 use super::App;
 use super::errors::{ApiError, ErrorBody};
+use super::request_span::background;
 use crate::handles::{Handle, HandleFactory};
 
 /// A call of the database on a separate handle.
@@ -62,7 +64,7 @@ impl<T: Clone + Send + Sync + 'static> Probe<T> {
     fn start(&self) -> watch::Receiver<Ended<T>> {
         let (sender, receiver) = watch::channel(None);
         let (factory, call, idle) = (self.factory.clone(), self.call, Arc::clone(&self.handle));
-        tokio::spawn(async move {
+        let calling = async move {
             let result = async {
                 let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let unavailable =
@@ -75,7 +77,8 @@ impl<T: Clone + Send + Sync + 'static> Probe<T> {
             // The conversion logs the error.
             let result = result.await.map_err(|e: RepositoryError| drop(ApiError::from(e))).ok();
             sender.send_replace(Some((Instant::now(), result)));
-        });
+        };
+        tokio::spawn(calling.instrument(background("check the database")));
         receiver
     }
 }

@@ -22,6 +22,7 @@ use super::App;
 use super::body::{DiscardRest, MAX_BODY};
 use super::connections::ClientAddress;
 use super::errors::ApiError;
+use super::request_span::{self, in_request};
 use crate::cancel::with_token;
 use crate::keys::Caller;
 use crate::shares::{Share, Shares};
@@ -93,6 +94,7 @@ impl Limits {
         let share = self.share_of_checks(organization_id, bytes).await;
         let (runtime, dropped) = (tokio::runtime::Handle::current(), CancellationToken::new());
         let _guard = dropped.clone().drop_guard();
+        let work = in_request(work);
         let work = spawn_blocking(move || {
             let _held = share;
             runtime.block_on(dropped.clone().run_until_cancelled_owned(with_token(dropped, work)))
@@ -138,6 +140,7 @@ async fn answer(app: &Arc<App>, client: ClientAddress, request: Request, next: N
     drop(entering);
     let share = timeout(BRIEF_WAIT, app.limits.requests.acquire(caller.organization_id, 1)).await;
     let share = share.map_err(|_| overloaded())?;
+    request_span::record("organization", caller.organization_id);
     parts.extensions.insert(caller);
     let (mut parts, body) = next.run(Request::from_parts(parts, body)).await.into_parts();
     if parts.extensions.remove::<Streamed>().is_some() {

@@ -28,6 +28,7 @@ use super::errors::{ApiError, ErrorBody};
 use super::limits::Streamed;
 use super::list_docs::{InspectionDoc, ListDispositionDoc, ListReasonDoc};
 use super::query::Parameters;
+use super::request_span::in_request;
 use crate::audit::{self, Action};
 use crate::causes;
 use crate::handles::Handle;
@@ -424,13 +425,14 @@ async fn download(
         (header::CONTENT_DISPOSITION, disposition(&row.file, file)),
     ];
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
+    let sending = async move {
         if let Err(error) = send(&app, caller, &rows, file, &titles, &sender).await {
             tracing::warn!(list = %row.id, error = causes(&error), "a download of a list ended early");
             // The client gets an incomplete body, and so an error.
             drop(sender.send(Err(io::Error::other(error))).await);
         }
-    });
+    };
+    tokio::spawn(in_request(sending));
     let mut response = (headers, Body::new(ChannelBody(receiver))).into_response();
     response.extensions_mut().insert(Streamed);
     Ok(response)

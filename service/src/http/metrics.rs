@@ -1,7 +1,7 @@
 //! Metrics for Prometheus.
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, header};
+use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -21,6 +21,7 @@ use enroll_worker::Event;
 use super::App;
 use super::errors::ApiError;
 use super::health::Probe;
+use super::request_span::{UNMATCHED, method_name};
 use crate::handles::{Handle, HandleFactory};
 use crate::import_job::current_time;
 use crate::shares::Usage;
@@ -208,7 +209,7 @@ impl Metrics {
 /// Counts and logs a request with its route. A path or a query can contain personal data, so they are not logged.
 pub(crate) async fn measure(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
     let method = method_name(request.method());
     let response = next.run(request).await;
     let (status, took) = (response.status().as_u16(), start.elapsed());
@@ -220,13 +221,6 @@ pub(crate) async fn measure(State(app): State<Arc<App>>, request: Request, next:
     }
     app.metrics.record_request(method, route, status, took);
     response
-}
-
-/// Returns the name of a method. A caller can invent methods of any length: they share one name, in the log and as one time
-/// series.
-fn method_name(method: &Method) -> &'static str {
-    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 /// Read the metrics for Prometheus
@@ -271,6 +265,6 @@ impl Queue {
 }
 
 /// The target of the lines of requests.
-const REQUESTS: &str = "enroll::requests";
+pub(super) const REQUESTS: &str = "enroll::requests";
 /// How long the metrics from the database are used again. Frequent scrapes do not load the database.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::get;
 use std::net::SocketAddr;
@@ -18,6 +18,7 @@ use super::errors::ApiError;
 use super::forbid_caching;
 use super::health::{self, Probe};
 use super::metrics::{Metrics, Queue};
+use super::request_span::identify;
 use crate::handles::HandleFactory;
 use crate::{Failure, print_to_stderr};
 
@@ -52,6 +53,7 @@ impl MetricsServer {
             .route("/metrics", get(show))
             .route("/healthz", get(health::healthz))
             .layer(map_response(forbid_caching))
+            .layer(from_fn(identify))
             .with_state(Arc::new(Workers { metrics, handles, queue }));
         let connections = Connections::new(CHECK_CONNECTIONS, CHECK_CONNECTIONS);
         let routers = Routers { all: router.clone(), checks: router };

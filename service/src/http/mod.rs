@@ -30,6 +30,7 @@ mod page;
 pub(crate) mod previews;
 mod query;
 mod reference;
+mod request_span;
 mod retry;
 mod runs;
 mod upload;
@@ -144,6 +145,7 @@ fn with_common_layers(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
         .layer(from_fn(heads::limit_uri))
         .layer(map_response(forbid_caching))
         .layer(from_fn_with_state(Arc::clone(&app), metrics::measure))
+        .layer(from_fn(request_span::identify))
         .with_state(app)
 }
 

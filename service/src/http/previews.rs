@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use enroll::OrganizationId;
@@ -15,6 +16,7 @@ use super::errors::{ApiError, ErrorBody};
 use super::limits::overloaded;
 use super::list::UploadedList;
 use super::list_preview::{ListPreview, Pace};
+use super::request_span::background;
 
 /// The previews of a process.
 #[derive(Default)]
@@ -63,9 +65,10 @@ impl Previews {
         });
         app.previews.add(&job)?;
         let (runtime, app, of_task) = (tokio::runtime::Handle::current(), Arc::clone(app), Arc::clone(&job));
+        let span = background("preview a list");
         tokio::task::spawn_blocking(move || {
             let running = Running { app: &app, organization_id };
-            let work = ListPreview::new(&app, &mut list, Pace::Shared, &of_task.done);
+            let work = ListPreview::new(&app, &mut list, Pace::Shared, &of_task.done).instrument(span);
             let result = runtime.block_on(of_task.cancelled.run_until_cancelled(work));
             if let Some(result) = result {
                 let result = result.map(Arc::new).map_err(|e| Arc::new(e.into_body()));

@@ -90,13 +90,24 @@ impl Service {
         Self::on(Folder::new(&format!("http-{name}")), database, more)
     }
 
+    /// Starts the service on SQLite with environment variables.
+    pub(crate) fn with_environment(name: &str, more: &[&str], environment: &[(&str, &str)]) -> Self {
+        let folder = Folder::new(&format!("http-{name}"));
+        let database = path(&folder.0.join("enroll.db")).to_owned();
+        Self::create(folder, database, more, environment)
+    }
+
     fn on(folder: Folder, database: String, more: &[&str]) -> Self {
+        Self::create(folder, database, more, &[])
+    }
+
+    fn create(folder: Folder, database: String, more: &[&str], environment: &[(&str, &str)]) -> Self {
         for (name, seed) in [("first.json", first()), ("second.json", second())] {
             let seed = folder.file(name, &seed.to_string());
             text(&enroll(&["seed", path(&seed), "--database", &database], &[]));
         }
         let [key, other_key] = [FIRST, SECOND].map(|organization| create_key(&database, organization));
-        let (child, log, base) = start(&database, more);
+        let (child, log, base) = start(&database, more, environment);
         Self { folder, database, key, other_key, child, log: Some(log), base }
     }
 
@@ -104,7 +115,7 @@ impl Service {
     pub(crate) fn kill_and_restart(&mut self, more: &[&str]) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let (child, log, base) = start(&self.database, more);
+        let (child, log, base) = start(&self.database, more, &[]);
         (self.child, self.log, self.base) = (child, Some(log), base);
     }
 
@@ -283,7 +294,11 @@ pub(crate) fn read_all(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     // The service may reset the connection before it has read everything.
     let _ended = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    if let Some((head, _)) = answer.split_once("\r\n\r\n") {
+        assert!(head.contains("\r\nx-request-id: "), "{head}");
+    }
+    answer
 }
 
 impl Drop for Service {
@@ -298,10 +313,12 @@ impl Drop for Service {
     }
 }
 
-fn start(database: &str, more: &[&str]) -> (Child, JoinHandle<String>, String) {
+fn start(database: &str, more: &[&str], environment: &[(&str, &str)]) -> (Child, JoinHandle<String>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_enroll"))
-        .args(["serve", "--database", database, "--listen", "127.0.0.1:0", "--lease", "1", "--log-format", "json"])
+        .args(["serve", "--database", database, "--listen", "127.0.0.1:0", "--lease", "1"])
+        .args(if more.contains(&"--log-format") { &[][..] } else { &["--log-format", "json"] })
         .args(more)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -338,6 +355,8 @@ fn agent() -> Agent {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Every answer has one.
+    pub(crate) request_id: String,
     pub(crate) location: Option<String>,
     pub(crate) retry_after: Option<u32>,
     /// In milliseconds.
@@ -353,6 +372,7 @@ impl Answer {
         let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         Self {
             status: response.status().as_u16(),
+            request_id: header("x-request-id").unwrap(),
             location: header("location"),
             retry_after: header("retry-after").map(|seconds| seconds.parse().unwrap()),
             remaining_interval: header("x-ratelimit-remaining-interval-milliseconds").map(|wait| wait.parse().unwrap()),
