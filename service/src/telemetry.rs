@@ -24,7 +24,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::Failure;
 use crate::serve::WORK;
 
-/// Sends spans to a collector, from a thread of its own. Drop sends the rest, for at most five seconds.
+/// Sends spans to a collector, from a separate thread. Drop sends the rest, for at most five seconds.
 ///
 /// If the collector is away or slow, spans are dropped: nothing waits for it.
 pub(crate) struct Export {

@@ -130,7 +130,7 @@ pub(crate) fn in_request<F: Future>(work: F) -> impl Future<Output = F::Output> 
 }
 
 /// Returns the span of work that this request starts and does not wait for. Lines of the log have the id of the request. In
-/// the export, the work is a trace of its own with a link to the request: the span of a request ends with its response.
+/// the export, the work is a separate trace with a link to the request: the span of a request ends with its response.
 pub(crate) fn background(name: &'static str) -> Span {
     let Ok(current) = CURRENT.try_with(Clone::clone) else { return Span::none() };
     let exported = if current.exported.is_disabled() {
