@@ -192,7 +192,7 @@ fn an_invalid_traceparent_is_ignored() {
     let mut service = exporting("traceparent-invalid", &collector, &[("OTEL_SERVICE_NAME", "ours")]);
     let (valid, trace_id) = traceparent(0xb1, "01");
     let sent = [
-        "".to_owned(),
+        String::new(),
         "x".to_owned(),
         valid.to_uppercase(),
         valid.replace("00-0", "ff-0"),

@@ -91,5 +91,5 @@ pub(crate) fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
 
 /// Returns bytes as the headers and the pages of tracing tools have them.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
