@@ -3,10 +3,11 @@
 mod memory;
 
 use enroll::seed::{HostWrite, Seed};
-use enroll::testing::conformance::{Fixture, InboxFixture};
+use enroll::testing::conformance::{EventFixture, Fixture, InboxFixture};
 use enroll::testing::{Blocking, block_on};
-use enroll::{DynAsyncInbox, InMemoryRepository, OrganizationId, RepositoryError};
+use enroll::{DynAsyncInbox, EnrollmentCommand, InMemoryRepository, OrganizationId, RepositoryError};
 use memory::Memory;
+use std::convert::Infallible;
 
 macro_rules! fixture {
     ($name:ident, $repository:ty, $open:expr) => {
@@ -48,20 +49,45 @@ macro_rules! fixture {
     };
 }
 
+macro_rules! event_fixture {
+    ($name:ident) => {
+        impl EventFixture for $name {
+            type Transaction = Infallible;
+
+            async fn enable_events(&self, enabled: bool) {
+                self.0.0.enable_events(enabled);
+            }
+
+            /// A commit is one call.
+            async fn accept_in_transaction(&self, _: &EnrollmentCommand) -> Option<Infallible> {
+                None
+            }
+
+            async fn end_transaction(&self, transaction: Infallible, _: bool) {
+                match transaction {}
+            }
+        }
+    };
+}
+
 fixture!(BlockingMemory, Blocking<InMemoryRepository>, Blocking);
 fixture!(AsyncMemory, InMemoryRepository, std::convert::identity);
 fixture!(DynMemory, Box<dyn DynAsyncInbox>, Box::new);
+event_fixture!(BlockingMemory);
+event_fixture!(AsyncMemory);
 
 mod blocking {
     use super::{BlockingMemory, block_on};
     enroll::conformance_tests!(BlockingMemory, block_on);
     enroll::inbox_conformance_tests!(BlockingMemory);
+    enroll::event_conformance_tests!(BlockingMemory);
 }
 
 mod with_a_runtime {
     use super::AsyncMemory;
     enroll::conformance_tests!(AsyncMemory, pollster::block_on);
     enroll::inbox_conformance_tests!(AsyncMemory);
+    enroll::event_conformance_tests!(AsyncMemory);
 }
 
 mod behind_a_trait_object {

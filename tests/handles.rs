@@ -3,11 +3,13 @@
 #[path = "../examples/shared/mod.rs"]
 mod shared;
 
+use enroll::events::{AsyncEventLog, DynAsyncEventLog, EventKind, EventLog, EventPosition};
 use enroll::{
     AsyncInbox, AsyncRepository, Disposition, DynAsyncInbox, DynAsyncRepository, Engine, Enrollment, EnrollmentKey,
     EnrollmentPolicy, EnrollmentRequest, InMemoryRepository, Inbox, ProcessOutcome, Recipient, Repository, Retry,
     Timestamp, accept, accept_async, enroll_contacts, enroll_contacts_async, process, process_async,
 };
+use std::num::NonZeroU32;
 
 fn repository() -> InMemoryRepository {
     let repository = InMemoryRepository::new();
@@ -113,4 +115,37 @@ fn every_pointer_to_a_repository_is_a_repository() {
     is_async_repository::<Box<dyn DynAsyncRepository>>();
     is_async_repository::<&mut dyn DynAsyncRepository>();
     is_async_repository::<Box<dyn DynAsyncInbox>>();
+}
+
+/// Reads the events of one enrollment, and removes them.
+async fn read_and_prune<L: AsyncEventLog + ?Sized>(log: &mut L) {
+    let limit = NonZeroU32::MIN;
+    let events = is_send(log.events(EventPosition::START, limit)).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::Completed]);
+    assert_eq!(is_send(log.prune_events(now(), limit)).await.unwrap(), 1);
+    assert_eq!(log.events(EventPosition::START, limit).await.unwrap(), []);
+}
+
+#[test]
+fn every_handle_reads_events() {
+    let enrolled = |handle: &mut dyn FnMut(InMemoryRepository)| {
+        let mut repository = repository();
+        repository.enable_events(true);
+        let policy = EnrollmentPolicy::default();
+        let request = EnrollmentRequest::new([Recipient::new("+1 202 555 0123")]);
+        enroll_contacts(&mut repository, &Engine::new(&policy), &enrollment(&request, "one")).unwrap();
+        handle(repository);
+    };
+    enrolled(&mut |mut log| pollster::block_on(read_and_prune(&mut log)));
+    enrolled(&mut |mut log| pollster::block_on(read_and_prune(&mut &mut log)));
+    enrolled(&mut |log| pollster::block_on(read_and_prune(&mut Box::new(log))));
+    enrolled(&mut |log| {
+        let mut log: Box<dyn DynAsyncEventLog> = Box::new(log);
+        pollster::block_on(read_and_prune(&mut *log));
+    });
+    enrolled(&mut |log| {
+        let mut log: Box<dyn EventLog> = Box::new(log);
+        assert_eq!(log.events(EventPosition::START, NonZeroU32::MIN).unwrap().len(), 1);
+        assert_eq!((&mut *log).prune_events(now(), NonZeroU32::MIN).unwrap(), 1);
+    });
 }

@@ -4,9 +4,12 @@
 //! [`Repository`](crate::Repository) is a module, and each case is a function. A case has a new database and several
 //! independent handles to it, so that a race is a fixed sequence of calls.
 
+use crate::command::EnrollmentCommand;
+use crate::events::AsyncEventLog;
 use crate::ids::OrganizationId;
 use crate::inbox::AsyncInbox;
 use crate::repository::{AsyncRepository, RepositoryError};
+mod events;
 mod guarding;
 mod inbox;
 mod inbox_setup;
@@ -53,6 +56,24 @@ pub trait InboxFixture: Fixture<Repository: AsyncInbox> {
     fn remove_failed_commands(&self) -> impl Future<Output = ()>;
 }
 
+/// The operations that the suite needs to test a log of events too.
+pub trait EventFixture: InboxFixture<Repository: AsyncEventLog> {
+    /// A transaction that is open.
+    type Transaction;
+
+    /// Turns events on or off. A new database writes none.
+    fn enable_events(&self, enabled: bool) -> impl Future<Output = ()>;
+
+    /// Begins a transaction, accepts an enrollment in it, and leaves it open. Others may be open at the same time.
+    ///
+    /// `None` if the storage lets one transaction write at a time, such as a file of SQLite. Then the cases that need it
+    /// print that they checked nothing.
+    fn accept_in_transaction(&self, command: &EnrollmentCommand) -> impl Future<Output = Option<Self::Transaction>>;
+
+    /// Commits a transaction, or rolls it back.
+    fn end_transaction(&self, transaction: Self::Transaction, commit: bool) -> impl Future<Output = ()>;
+}
+
 /// Runs the futures of a [`Fixture`] and of its handles, with the `block_on` of their runtime.
 pub trait BlockOn {
     /// Runs a future to its end. Several threads call it at the same time, but never inside another future.
@@ -96,6 +117,15 @@ macro_rules! inbox_conformance_tests {
     };
 }
 
+/// Makes a test of each case of the log of events, for an [`EventFixture`](crate::testing::conformance::EventFixture). Call
+/// [`conformance_tests!`](crate::conformance_tests) first: this macro uses its runtime and exemptions.
+#[macro_export]
+macro_rules! event_conformance_tests {
+    ($(#[$attribute:meta])* $fixture:ty $(,)?) => {
+        $crate::__event_conformance_cases! { [$crate::__conformance_tests] [$(#[$attribute])*] [$fixture] }
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_tests {
@@ -136,6 +166,12 @@ pub fn all_cases<F: Fixture + 'static, B: BlockOn + 'static>() -> Vec<Case> {
 #[must_use]
 pub fn all_inbox_cases<F: InboxFixture + 'static, B: BlockOn + 'static>() -> Vec<Case> {
     crate::__inbox_conformance_cases! { [as_values] }
+}
+
+/// Returns all cases of the log of events as values.
+#[must_use]
+pub fn all_event_cases<F: EventFixture + 'static, B: BlockOn + 'static>() -> Vec<Case> {
+    crate::__event_conformance_cases! { [as_values] }
 }
 
 /// Makes a list of cases, for the fixture `F` and the runtime `B` of the calling function.
@@ -208,7 +244,7 @@ impl std::fmt::Debug for Case {
 }
 
 /// The clauses without exemptions.
-const WITHOUT_EXEMPTIONS: [&str; 8] = [
+const WITHOUT_EXEMPTIONS: [&str; 10] = [
     "all_or_nothing",
     "guards_hold",
     "unique_keys",
@@ -217,10 +253,16 @@ const WITHOUT_EXEMPTIONS: [&str; 8] = [
     "completion_commits_with_its_data",
     "one_worker_per_lease",
     "one_clock",
+    "events_are_written_with_the_change",
+    "a_reader_misses_none",
 ];
 
 #[doc(hidden)]
 pub mod cases {
+    pub use super::events::{
+        a_reader_misses_none, events_are_off_by_default, events_are_pruned_by_age, events_are_written_with_the_change,
+        events_have_ids_counts_and_codes,
+    };
     pub use super::guarding::{guards_hold, one_version_per_aggregate};
     pub use super::inbox::{
         completion_commits_with_its_data, inbox_organizations_are_separate, inserted_once, retries_reset_the_attempts,
@@ -453,6 +495,51 @@ macro_rules! __inbox_conformance_cases {
                 instants_of_requests_change_no_delay,
                 instants_of_requests_change_no_turn,
                 instants_of_completions_change_no_lease,
+            }
+        }
+    };
+}
+
+/// Passes the list of the cases of the log of events to a macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __event_conformance_cases {
+    ([$($then:tt)*] $($first:tt)*) => {
+        $($then)*! {
+            $($first)*
+            events_are_written_with_the_change {
+                an_accepted_enrollment_writes_one_event,
+                an_enrollment_at_once_writes_one_event,
+                a_processed_enrollment_writes_one_event_more,
+                a_large_enrollment_writes_its_event,
+                a_rejected_enrollment_writes_one_event,
+                an_enrollment_that_is_given_up_and_retried_writes_an_event_each_time,
+                an_attempt_that_is_repeated_writes_none,
+                a_repeated_request_writes_none,
+                a_conflict_writes_none,
+                a_failed_commit_writes_none,
+                a_rollback_leaves_none,
+            }
+            events_have_ids_counts_and_codes {
+                an_event_has_the_ids_of_its_enrollment,
+                a_completed_event_has_the_counts_of_the_report,
+                a_rejected_event_has_the_codes_of_the_rejection,
+                the_clock_of_the_storage_dates_an_event,
+            }
+            a_reader_misses_none {
+                pages_have_each_event_once_and_in_order,
+                a_position_behind_all_events_has_none,
+                writers_may_commit_in_another_order_than_they_began,
+            }
+            events_are_pruned_by_age {
+                the_oldest_are_removed_first_in_pieces,
+                newer_events_stay,
+                a_removed_position_is_not_used_again,
+                events_that_no_reader_has_seen_are_removed,
+            }
+            events_are_off_by_default {
+                a_new_database_writes_none,
+                events_are_written_from_when_they_are_on_until_they_are_off,
             }
         }
     };
