@@ -72,7 +72,13 @@ const NOT_PERSONAL: &[(&str, &str)] = &[
     ("enrollment_outcomes", "organization_id enrollment_id first_index last_index counts"),
     ("queues", "organization_id due_at turn leased_id lease_end"),
     ("counts", "organization_id list sequence_id step_id status id entries"),
-    ("engine", "one writing"),
+    ("engine", "one writing events"),
+    (
+        "events",
+        "organization_id id position number kind enrollment_id sequence_id at added re_added reprocessed ignored duplicate \
+         contacts_created conversations_created codes",
+    ),
+    ("event_log", "one last_position"),
     ("schema", "version migrated_at"),
     ("schema_version", "version migrated_at"),
     // The service's own tables. An erasure is recorded without the person.

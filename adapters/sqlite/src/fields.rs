@@ -1,6 +1,7 @@
 //! Conversion between the engine's field types and SQLite columns.
 
 use enroll::contact::{Address, BirthDate, ContactState, Email, Text};
+use enroll::events::{EventId, EventKind};
 use enroll::model::{
     ChannelKind, ConversationStatus, CustomProperty, Resource, RunStatus, SequenceSettings, SequenceStatus,
     StepContactStatus,
@@ -96,7 +97,7 @@ impl<'r, 's> ColumnReader<'r, 's> {
         Ok(self.get::<Option<Command>>()?.map(|command| command.0))
     }
 
-    fn json_or_null<T: DeserializeOwned>(&mut self) -> rusqlite::Result<Option<T>> {
+    pub(crate) fn json_or_null<T: DeserializeOwned>(&mut self) -> rusqlite::Result<Option<T>> {
         Ok(self.get::<Option<Json<T>>>()?.map(|json| json.0))
     }
 }
@@ -250,6 +251,7 @@ ids!(
     CustomObjectId,
     CustomRecordId,
     EnrollmentId,
+    EventId,
     OrganizationId,
     RunId,
     SequenceId,
@@ -272,7 +274,16 @@ macro_rules! words {
         }
     )*};
 }
-words!(ChannelKind, ContactState, ConversationStatus, Resource, RunStatus, SequenceStatus, StepContactStatus);
+words!(
+    ChannelKind,
+    ContactState,
+    ConversationStatus,
+    EventKind,
+    Resource,
+    RunStatus,
+    SequenceStatus,
+    StepContactStatus
+);
 
 /// Returns a count or an index of recipients as a column stores it.
 pub(crate) fn integer(number: usize) -> i64 {

@@ -7,7 +7,8 @@
 //! | [`SqliteTransaction`] | a host that writes its own rows and the enrollment in one transaction, also with a plain `&Connection` |
 //! | [`mod@sql`] | a host that accepts in a transaction of another driver, or keeps the migrations itself |
 //!
-//! The repository and the transaction implement [`Repository`](enroll::Repository) and [`Inbox`](enroll::Inbox).
+//! The repository and the transaction implement [`Repository`](enroll::Repository), [`Inbox`](enroll::Inbox) and
+//! [`EventLog`](enroll::events::EventLog).
 //!
 //! # Example
 //!
@@ -81,6 +82,7 @@ mod tables;
 
 mod erase;
 mod error;
+mod events;
 mod fields;
 mod file;
 mod id_ranges;

@@ -1,21 +1,23 @@
 //! A repository that owns its connection.
 
 use enroll::erase::{EraseError, EraseMode, Erased, PersonQuery};
+use enroll::events::{Event, EventLog, EventPosition};
 use enroll::inbox::{Claim, Failure, InboxEntry, Removed, Retention};
 use enroll::{
     ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData, ReferenceQuery, Repository,
-    RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
+    RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
 };
 use rusqlite::config::DbConfig;
 use rusqlite::vtab::array;
 use rusqlite::{Connection, MAIN_DB, OpenFlags, Transaction, TransactionBehavior};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::SqliteError;
 use crate::file::{self, DatabaseFile};
-use crate::{erase, inbox, read, retention, schema, write};
+use crate::{erase, events, inbox, read, retention, schema, write};
 
 /// A repository and inbox on one connection to a SQLite database.
 ///
@@ -190,6 +192,24 @@ impl SqliteRepository {
         Ok(self.write(|connection| retention::remove_expired(connection, retention))?)
     }
 
+    /// Turns events on or off, for all writers of the database. They are off in a new database.
+    ///
+    /// Events that are stored stay. While events are off, no event is written: a reader does not see what happens then.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
+    pub fn enable_events(&mut self, enabled: bool) -> Result<(), RepositoryError> {
+        Ok(self.write(|connection| events::enable(connection, enabled))?)
+    }
+
+    /// Returns whether events are on.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
+    pub fn events_enabled(&self) -> Result<bool, RepositoryError> {
+        Ok(self.read(events::enabled)?)
+    }
+
     /// Erases a person of an organization: the contact, its related rows, its recipients in stored commands, and its ids and
     /// values in outcomes. With [`EraseMode::Preview`], counts them and writes nothing.
     ///
@@ -308,6 +328,16 @@ impl Inbox for SqliteRepository {
 
     fn retry(&mut self, organization_id: OrganizationId, enrollment_id: EnrollmentId) -> Result<bool, RepositoryError> {
         Ok(self.write(|connection| inbox::retry(connection, organization_id, enrollment_id))?)
+    }
+}
+
+impl EventLog for SqliteRepository {
+    fn events(&mut self, after: EventPosition, limit: NonZeroU32) -> Result<Vec<Event>, RepositoryError> {
+        Ok(self.read(|connection| events::read(connection, after, limit))?)
+    }
+
+    fn prune_events(&mut self, before: Timestamp, limit: NonZeroU32) -> Result<u64, RepositoryError> {
+        Ok(self.write(|connection| events::prune(connection, before, limit))?)
     }
 }
 

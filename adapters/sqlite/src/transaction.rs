@@ -1,16 +1,18 @@
 //! A repository inside an open transaction of the host.
 
+use enroll::events::{Event, EventLog, EventPosition};
 use enroll::inbox::{Claim, Failure, InboxEntry};
 use enroll::{
     ChangeSet, EnrollmentCommand, EnrollmentId, Inbox, OrganizationId, ReferenceData, ReferenceQuery, Repository,
-    RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment,
+    RepositoryError, Snapshot, SnapshotQuery, StoredEnrollment, Timestamp,
 };
 use rusqlite::Connection;
 use rusqlite::vtab::array;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::error::SqliteError;
-use crate::{inbox, read, schema, write};
+use crate::{events, inbox, read, schema, write};
 
 /// A repository and inbox inside an open transaction of the host.
 ///
@@ -171,6 +173,17 @@ impl Inbox for SqliteTransaction<'_> {
 
     fn retry(&mut self, organization_id: OrganizationId, enrollment_id: EnrollmentId) -> Result<bool, RepositoryError> {
         Ok(self.writing(|connection| inbox::retry(connection, organization_id, enrollment_id))?)
+    }
+}
+
+/// With it, a host handles events and stores its position in one transaction.
+impl EventLog for SqliteTransaction<'_> {
+    fn events(&mut self, after: EventPosition, limit: NonZeroU32) -> Result<Vec<Event>, RepositoryError> {
+        Ok(events::read(self.open()?, after, limit)?)
+    }
+
+    fn prune_events(&mut self, before: Timestamp, limit: NonZeroU32) -> Result<u64, RepositoryError> {
+        Ok(self.writing(|connection| events::prune(connection, before, limit))?)
     }
 }
 

@@ -7,9 +7,10 @@ mod row_counts;
 use enroll::inbox::Retention;
 use enroll::seed::{HostWrite, Seed};
 use enroll::testing::Blocking;
-use enroll::testing::conformance::{Fixture, InboxFixture};
-use enroll::{OrganizationId, RepositoryError};
+use enroll::testing::conformance::{EventFixture, Fixture, InboxFixture};
+use enroll::{EnrollmentCommand, OrganizationId, RepositoryError};
 use enroll_sqlite::{SqliteRepository, seed, testing};
+use std::convert::Infallible;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -66,5 +67,25 @@ impl InboxFixture for SqliteFixture {
     }
 }
 
+impl EventFixture for SqliteFixture {
+    type Transaction = Infallible;
+
+    async fn enable_events(&self, enabled: bool) {
+        let mut repository = self.repository();
+        repository.enable_events(enabled).unwrap();
+        assert_eq!(repository.events_enabled().unwrap(), enabled);
+    }
+
+    /// One transaction writes at a time.
+    async fn accept_in_transaction(&self, _: &EnrollmentCommand) -> Option<Infallible> {
+        None
+    }
+
+    async fn end_transaction(&self, transaction: Infallible, _: bool) {
+        match transaction {}
+    }
+}
+
 enroll::conformance_tests!(SqliteFixture, enroll::testing::block_on);
 enroll::inbox_conformance_tests!(SqliteFixture);
+enroll::event_conformance_tests!(SqliteFixture);

@@ -3,9 +3,11 @@
 
 mod support;
 
+use enroll::events::{EventLog, EventPosition};
 use enroll_sqlite::SqliteRepository;
 use std::collections::BTreeSet;
 use std::env;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 use support::{FILE, ORGANIZATION, TestRequest, count, ids_until_killed, open_seeded, reports};
@@ -19,7 +21,7 @@ const KILLS: u64 = 16;
 fn a_killed_process_leaves_each_enrollment_complete_or_absent() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("enroll.db");
-    drop(open_seeded(&file));
+    open_seeded(&file).enable_events(true).unwrap();
     let mut committed = BTreeSet::new();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut took = Duration::from_millis(20);
@@ -36,6 +38,11 @@ fn a_killed_process_leaves_each_enrollment_complete_or_absent() {
 fn check(file: &Path, committed: &BTreeSet<Uuid>) {
     let mut repository = SqliteRepository::open(file).unwrap();
     let stored = reports(&mut repository);
+    let events = repository.events(EventPosition::START, NonZeroU32::MAX).unwrap();
+    let mut completed: Vec<_> = events.iter().map(|event| (event.enrollment_id, event.counts)).collect();
+    completed.sort_by_key(|(enrollment_id, _)| *enrollment_id);
+    let reported: Vec<_> = stored.iter().map(|report| (report.enrollment_id, Some(report.counts()))).collect();
+    assert_eq!(completed, reported, "each enrollment has one event");
     let connection = repository.connection();
     let answer: String = connection.query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(answer, "ok");

@@ -3,12 +3,14 @@
 
 mod support;
 
+use enroll::events::{EventLog, EventPosition};
 use enroll::inbox::Failure;
 use enroll::{EnrollmentReport, Inbox, Timestamp};
 use enroll_sqlite::SqliteRepository;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use support::{FILE, ORGANIZATION, TestRequest, count, ids_until_killed, open_seeded, process, reports};
@@ -26,7 +28,7 @@ fn every_receipt_is_completed_once_although_workers_are_killed() {
     let kills: u32 = env::var(KILLS).map_or(10, |kills| kills.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("enroll.db");
-    drop(open_seeded(&file));
+    open_seeded(&file).enable_events(true).unwrap();
     let mut receipts = BTreeSet::new();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut took = Duration::from_millis(20);
@@ -46,6 +48,7 @@ fn every_receipt_is_completed_once_although_workers_are_killed() {
     }
     let reports = reports(&mut repository);
     check(repository.connection(), &reports, &receipts);
+    check_events(&mut repository, &reports);
     assert!(receipts.len() >= kills.try_into().unwrap(), "{}", receipts.len());
     println!("kills: {kills}, receipts: {}, all completed once", receipts.len());
 }
@@ -103,6 +106,29 @@ fn check(connection: &Connection, reports: &[EnrollmentReport], receipts: &BTree
         assert!(by.contains(&row.get(2).unwrap()));
     }
     assert_eq!(processed, BTreeMap::new());
+}
+
+/// Each enrollment has one event of its acceptance and one of its completion, with the counts of its report.
+fn check_events(repository: &mut SqliteRepository, reports: &[EnrollmentReport]) {
+    let (mut position, mut events) = (EventPosition::START, Vec::new());
+    loop {
+        let page = repository.events(position, NonZeroU32::new(7).unwrap()).unwrap();
+        let Some(last) = page.last() else { break };
+        position = last.position;
+        events.extend(page);
+    }
+    let ids: BTreeSet<_> = events.iter().map(|event| event.id).collect();
+    assert_eq!(ids.len(), events.len());
+    let mut found: Vec<_> = events.iter().map(|event| (event.enrollment_id, event.position, event.counts)).collect();
+    found.sort_unstable_by_key(|(enrollment_id, position, _)| (*enrollment_id, *position));
+    let found: Vec<_> = found.into_iter().map(|(enrollment_id, _, counts)| (enrollment_id, counts)).collect();
+    let mut expected: Vec<_> = reports
+        .iter()
+        .flat_map(|report| [(report.enrollment_id, None), (report.enrollment_id, Some(report.counts()))])
+        .collect();
+    expected.sort_by_key(|(enrollment_id, _)| *enrollment_id);
+    assert_eq!(found, expected);
+    println!("events: {}, two of each enrollment", events.len());
 }
 
 fn ids(connection: &Connection, table: &str) -> Vec<Uuid> {

@@ -6,10 +6,12 @@ mod row_counts;
 mod support;
 
 use enroll::contact::{ContactKeys, KeyKind};
+use enroll::events::{EventKind, EventLog, EventPosition};
 use enroll::{EnrollError, Inbox};
 use enroll_sqlite::sql::{ACCEPT, AcceptParameters, FIND, migrations};
 use enroll_sqlite::{SCHEMA_VERSION, SqliteRepository, migrate, schema_version};
 use rusqlite::{Connection, params};
+use std::num::NonZeroU32;
 use std::thread;
 use std::time::Duration;
 use support::{LEASE, TestRequest, assert_nothing_stored, at, count, open_seeded, process};
@@ -218,4 +220,22 @@ fn migrations_that_the_host_runs_make_the_schema_of_migrate() {
     assert!(before.len() > 50, "{}", before.len());
     assert_eq!(before, without_pages(&migrated));
     assert_eq!(all(&own, "enroll_engine"), all(&migrated, "enroll_engine"));
+}
+
+/// A trigger writes the event, in the transaction of the host.
+#[test]
+fn the_statement_writes_the_event_with_the_enrollment() {
+    let (_folder, mut worker, host) = open();
+    worker.enable_events(true).unwrap();
+    let parameters = checked(&mut worker, &TestRequest::new("one", 0..3));
+    for end in ["rollback", "commit"] {
+        host.execute_batch("begin immediate").unwrap();
+        assert_eq!(accept(&host, &parameters), 1);
+        // A repeated request writes none.
+        assert_eq!(accept(&host, &parameters), 0);
+        host.execute_batch(end).unwrap();
+    }
+    let events = worker.events(EventPosition::START, NonZeroU32::MAX).unwrap();
+    let found: Vec<_> = events.iter().map(|event| (event.enrollment_id.as_uuid(), event.kind)).collect();
+    assert_eq!(found, [(parameters.enrollment_id, EventKind::Accepted)]);
 }

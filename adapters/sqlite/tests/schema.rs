@@ -34,7 +34,7 @@ fn a_second_open_changes_nothing() {
 #[test]
 fn the_number_of_triggers_is_the_one_that_a_commit_expects() {
     let repository = SqliteRepository::open_in_memory().unwrap();
-    assert_eq!(count(repository.connection(), "sqlite_schema where type = 'trigger'"), 44);
+    assert_eq!(count(repository.connection(), "sqlite_schema where type = 'trigger'"), 46);
 }
 
 #[test]

@@ -6,12 +6,13 @@
 -- row that it writes.
 
 -- `writing` is 1 during a commit of the engine, which raises versions itself. No version trigger fires then. The same
--- transaction sets it back to 0, so other connections never see the 1.
+-- transaction sets it back to 0, so other connections never see the 1. `events` is 1 if changes of enrollments write events.
 create table enroll_engine (
     one integer primary key check (one = 1),
-    writing integer not null check (writing in (0, 1))
+    writing integer not null check (writing in (0, 1)),
+    events integer not null default 0 check (events in (0, 1))
 ) strict;
-insert into enroll_engine values (1, 0);
+insert into enroll_engine (one, writing) values (1, 0);
 
 create table enroll_organizations (
     organization_id blob not null primary key,
@@ -311,6 +312,61 @@ create table enroll_queues (
     check ((leased_id is null) = (lease_end is null))
 ) strict;
 create index enroll_queues_turn on enroll_queues (turn);
+
+-- What happened to enrollments, if `events` of `enroll_engine` is 1. Triggers write a row in the transaction that gives an
+-- enrollment another state, whatever driver changes it. A row has no personal data. Only one transaction writes at a time,
+-- so the positions are in the order of the commits. A removed position is never used again. The columns from `added` on
+-- are the counts of a completed enrollment. `codes` are the codes of the faults of a rejected one, as JSON.
+create table enroll_events (
+    position integer primary key autoincrement,
+    -- A random UUID.
+    id blob not null default (unhex(hex(randomblob(6)) || '4' || substr(hex(randomblob(2)), 2)
+        || 'a' || substr(hex(randomblob(2)), 2) || hex(randomblob(6)))),
+    kind text not null check (kind = 'accepted' or kind = 'completed' or kind = 'rejected' or kind = 'failed'),
+    organization_id blob not null references enroll_organizations on delete cascade,
+    enrollment_id blob not null,
+    sequence_id blob not null,
+    at integer not null default (cast((julianday('now') - 2440587.5) * 86400000 as integer)),
+    added integer,
+    re_added integer,
+    reprocessed integer,
+    ignored integer,
+    duplicate integer,
+    contacts_created integer,
+    conversations_created integer,
+    codes text check (codes is null or json_valid(codes))
+) strict;
+create index enroll_events_of_organization on enroll_events (organization_id);
+-- The removal of old events of all organizations.
+create index enroll_events_at on enroll_events (at);
+create trigger enroll_enrollments_event_insert after insert on enroll_enrollments
+when (select events from enroll_engine) = 1 begin
+    insert into enroll_events (
+        kind, organization_id, enrollment_id, sequence_id,
+        added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created, codes
+    )
+    select
+        new.state, new.organization_id, new.id, new.sequence_id,
+        new.added, new.re_added, new.reprocessed, new.ignored, new.duplicate, new.contacts_created,
+        new.conversations_created,
+        case when new.state = 'rejected' then
+            (select json_group_array(value ->> 'code') from json_each(new.rejection, '$.errors'))
+        end;
+end;
+create trigger enroll_enrollments_event_update after update of state on enroll_enrollments
+when old.state <> new.state and (select events from enroll_engine) = 1 begin
+    insert into enroll_events (
+        kind, organization_id, enrollment_id, sequence_id,
+        added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created, codes
+    )
+    select
+        new.state, new.organization_id, new.id, new.sequence_id,
+        new.added, new.re_added, new.reprocessed, new.ignored, new.duplicate, new.contacts_created,
+        new.conversations_created,
+        case when new.state = 'rejected' then
+            (select json_group_array(value ->> 'code') from json_each(new.rejection, '$.errors'))
+        end;
+end;
 
 -- The number of rows of each list, so that a page reads its total instead of counting. `list` is `contacts`, `enrollments`,
 -- `runs` or `step_contacts`. Contacts are counted together, with an empty status. An id that a list does not need is zero.
