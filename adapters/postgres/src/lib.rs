@@ -5,10 +5,12 @@
 //! | [`PostgresRepository`] | a host that gives the adapter a pool of connections |
 //! | [`PostgresClient`] | a host that gives the adapter one connection |
 //! | [`PostgresTransaction`] | a host that writes its own rows and the enrollment in one transaction |
+//! | [`SqlxTransaction`] | the same, in a transaction of `sqlx` |
+//! | [`SqlxRepository`] | a host that gives the adapter a pool of `sqlx` |
 //! | [`mod@sql`] | a host that accepts in a transaction of another driver, or keeps the migrations itself |
 //!
-//! The types implement [`AsyncRepository`](enroll::AsyncRepository) and [`AsyncInbox`](enroll::AsyncInbox). They run on
-//! Tokio.
+//! The types implement [`AsyncRepository`](enroll::AsyncRepository) and [`AsyncInbox`](enroll::AsyncInbox). Those of
+//! `tokio-postgres` run on Tokio, and those of `sqlx` on the runtime that the host has chosen for it.
 //!
 //! # Example
 //!
@@ -69,7 +71,8 @@
 //! # Statements
 //! A commit first locks the organization's row. So one commit per organization runs at a time, and commits of several
 //! organizations run in parallel. A load and a commit each have a fixed number of statements, for any number of recipients.
-//! Statements are pipelined: reference data needs one round trip, a load two, and a commit three.
+//! With `tokio-postgres`, statements are pipelined: reference data needs one round trip, a load two, and a commit three. `sqlx`
+//! waits for each statement, so it needs a round trip for each: 10, 17 and 38.
 //!
 //! A list of 2000 new rows or more is copied (`copy … from stdin`), with two more round trips for each of at most six
 //! tables. Some poolers cannot forward a copy. Disable it with `alter role app set enroll.copy = 'off'`.
@@ -77,7 +80,8 @@
 //! # Outages
 //! Each call is one transaction with [`Timeouts`]: it does not wait forever for a lock, a statement or a frozen process. The
 //! timeouts are set inside the transaction, and a connection starts without settings, so that poolers accept it. If the host
-//! drops a call of [`PostgresRepository`], the server cancels its statement.
+//! drops a call of [`PostgresRepository`], the server cancels its statement. `sqlx` cannot cancel a statement:
+//! [`SqlxRepository`] closes the connection, and the statement ends with the timeouts.
 //!
 //! An outage is an error of the kind [`Unavailable`](enroll::RepositoryErrorKind::Unavailable): a lost connection, a timeout,
 //! a full disk, a read-only server, a failover. Errors are classified by SQLSTATE. They name it with the constraint, the
@@ -98,16 +102,18 @@
 //! | Feature | Effect |
 //! |---|---|
 //! | `tokio-postgres` (default) | the driver, with pools of `deadpool-postgres` |
+//! | `sqlx` | the driver `sqlx`, with the runtime and the TLS that the host chooses; needs Rust 1.94 |
 //! | `tls` (default) | encrypts its connections, with rustls; includes `tokio-postgres` |
 //! | `seed` | adds [`seed`]: loads rows from JSON, and reads all rows |
 //! | `testing` | adds [`testing`]: writes single rows as a host does, and starts a temporary server |
 //!
 //! # Drivers
-//! The crates [`tokio_postgres`] and [`deadpool_postgres`] are re-exported: their types are part of this crate's API.
+//! The crates [`tokio_postgres`] and [`deadpool_postgres`] are re-exported, and [`sqlx`] with its feature: their types are part
+//! of this crate's API. A host of `sqlx` leaves the other driver out with `default-features = false, features = ["sqlx"]`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(feature = "tokio-postgres"),
+    not(any(feature = "sqlx", feature = "tokio-postgres")),
     allow(dead_code, unused_imports, unused_macros, reason = "a driver uses the statements")
 )]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
@@ -135,6 +141,8 @@ mod write;
 
 #[cfg(feature = "tokio-postgres")]
 pub use deadpool_postgres;
+#[cfg(feature = "sqlx")]
+pub use driver::sqlx::{SqlxRepository, SqlxTransaction, migrate_sqlx};
 #[cfg(feature = "tokio-postgres")]
 pub use driver::tokio_postgres::{
     AddressError, ConnectOptions, ConnectionInfo, Placement, PostgresClient, PostgresRepository, PostgresTransaction,
@@ -143,12 +151,14 @@ pub use driver::tokio_postgres::{
 pub use error::{DriverError, FileProblem, PostgresError, TlsError};
 pub use schema::SCHEMA_VERSION;
 pub use server_version::ServerVersion;
+#[cfg(feature = "sqlx")]
+pub use sqlx;
 pub use statements::Statements;
 pub use timeouts::Timeouts;
 #[cfg(feature = "tokio-postgres")]
 pub use tokio_postgres;
 
 /// Compiles the examples of the README.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "sqlx", feature = "tokio-postgres"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,7 +1,7 @@
 //! SQL for a host with another driver: accept an enrollment in its own transaction, and keep the migrations.
 //!
-//! A host that uses `tokio-postgres` has [`PostgresTransaction`](crate::PostgresTransaction) for the same. A host with
-//! Diesel, `SeaORM`, sqlx or another driver writes the accepted command with [`ACCEPT`], together with its own rows. The
+//! A host that uses `tokio-postgres` has [`PostgresTransaction`](crate::PostgresTransaction) for the same, and one that uses
+//! `sqlx` has [`SqlxTransaction`](crate::SqlxTransaction). A host with Diesel, `SeaORM` or another driver writes the accepted command with [`ACCEPT`], together with its own rows. The
 //! workers do the rest, on connections of this crate.
 //!
 //! 1. The engine checks the request: [`enroll::operation::accept`] driven to

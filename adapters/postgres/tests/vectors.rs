@@ -3,6 +3,9 @@
 
 #[path = "../../../tests/row_counts/mod.rs"]
 mod row_counts;
+#[cfg(feature = "sqlx")]
+#[path = "support/sqlx_pool.rs"]
+mod sqlx_pool;
 mod support;
 
 use enroll::contact::Libphonenumber;
@@ -35,10 +38,22 @@ impl<R: AsyncRepository> Repository for Blocking<R> {
 #[test]
 #[ignore = needs_postgres!()]
 fn every_vector_passes() {
-    let vectors = enroll::testing::read_vectors(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors")).unwrap();
     let url = block_on(Server::shared().database()).unwrap();
-    let mut client = block_on(connect(&url));
-    let mut repository = Blocking(block_on(support::open(&url)));
+    run_vectors(&url, block_on(support::open(&url)));
+}
+
+#[cfg(feature = "sqlx")]
+#[test]
+#[ignore = needs_postgres!()]
+fn every_vector_passes_on_sqlx() {
+    let url = block_on(Server::shared().database()).unwrap();
+    run_vectors(&url, enroll_postgres::SqlxRepository::new(block_on(sqlx_pool::pool(&url, 2))));
+}
+
+fn run_vectors(url: &str, repository: impl AsyncRepository) {
+    let vectors = enroll::testing::read_vectors(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors")).unwrap();
+    let mut client = block_on(connect(url));
+    let mut repository = Blocking(repository);
     let (mut ran, mut differing) = (0, Vec::new());
     for (name, vector) in vectors {
         if vector.plan_only {

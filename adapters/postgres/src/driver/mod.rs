@@ -1,5 +1,7 @@
 //! The seam between the statements of the engine and the drivers that run them. Each driver has a directory.
 
+#[cfg(feature = "sqlx")]
+pub(crate) mod sqlx;
 #[cfg(feature = "tokio-postgres")]
 pub(crate) mod tokio_postgres;
 mod traits;
@@ -88,6 +90,6 @@ pub(crate) trait Row: Send + Sync {
     /// Reads a column, counted from 0.
     fn get<'r, T: FromSql<'r>>(&'r self, column: usize) -> Result<T, PostgresError>;
 
-    /// Returns the name of a column, or an empty text if there is none.
+    /// Returns the name of a column, or an empty text.
     fn column_name(&self, column: usize) -> &str;
 }

@@ -93,6 +93,11 @@ impl fmt::Debug for DriverError {
 
 impl Error for DriverError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // The text of an error of `sqlx` contains those of its causes.
+        #[cfg(feature = "sqlx")]
+        if self.inner.is::<sqlx::Error>() {
+            return None;
+        }
         if self.server.is_some() { None } else { self.inner.source() }
     }
 }

@@ -108,8 +108,9 @@ pub enum PostgresError {
     NoPassword,
     /// The connection lost its prepared statements, or has those of another program: a pooler gave it to others.
     #[error(
-        "the pooler does not keep prepared statements: add `pgbouncer=true` to the address, or set `max_prepared_statements` in \
-         PgBouncer 1.21 or later, or its `pool_mode` to `session`"
+        "the pooler does not keep prepared statements: add `pgbouncer=true` to the address, or call \
+         `with_prepared_statements(false)`, or set `max_prepared_statements` in PgBouncer 1.21 or later, or its `pool_mode` to \
+         `session`"
     )]
     NoPreparedStatements(#[source] DriverError),
     /// A pooler refuses what a connection needs.
@@ -163,6 +164,9 @@ pub enum PostgresError {
         /// The table.
         table: String,
     },
+    /// The connection of the host has no open transaction, or not one that `sqlx` began.
+    #[error("the connection has no open transaction of `sqlx`: begin one, such as with `pool.begin()`")]
+    NoTransaction,
     /// The host's transaction has an isolation level at which a retry would not see new rows.
     #[error("the transaction has the isolation level `{found}`: begin it at `read committed`")]
     IsolationLevel {
