@@ -1,6 +1,7 @@
 //! The options of each command.
 
 mod import;
+mod webhooks;
 
 use axum::http::HeaderName;
 use clap::builder::NonEmptyStringValueParser;
@@ -13,6 +14,9 @@ use enroll::{EnrollmentId, OrganizationId, Timestamp};
 use uuid::Uuid;
 
 pub(crate) use self::import::{ImportArgs, ReadingArgs, RequestArgs, RunArgs, SubmitArgs};
+pub(crate) use self::webhooks::{
+    AddWebhookArgs, ListWebhooksArgs, RemoveWebhookArgs, ReplayWebhooksArgs, WebhookArgs, WebhooksCommand,
+};
 use crate::log::LogFilter;
 use crate::retention::Age;
 
@@ -35,7 +39,7 @@ pub(crate) enum Command {
     Submit(Box<SubmitArgs>),
     /// Process accepted enrollments until stopped. Organizations take turns. Several processes can share a database. Exits 1 if an
     /// enrollment failed.
-    Work(WorkArgs),
+    Work(Box<WorkArgs>),
     /// Print the state of an accepted enrollment. Exits 1 if it was rejected or failed.
     Status(EnrollmentArgs),
     /// Make failed enrollments wait for processing again.
@@ -54,6 +58,10 @@ pub(crate) enum Command {
     /// Create, list and revoke the API keys of `enroll serve`.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Add, list and remove the endpoints that get the events of enrollments, and send events again. `enroll serve` and
+    /// `enroll work` send them.
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// Create the tables in a database, or upgrade them to the version of this build. `enroll serve` does so when it starts, and
     /// `enroll work` upgrades them, unless they have `--migrate never`.
     Migrate(MigrateArgs),
@@ -112,7 +120,7 @@ pub(crate) struct WorkArgs {
     /// The number of enrollments to process at a time.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: u16,
-    /// End when no enrollment waits.
+    /// End when no enrollment waits. No webhooks are sent.
     #[arg(long)]
     pub(crate) until_empty: bool,
     /// The number of attempts after which an enrollment is `failed`.
@@ -123,6 +131,8 @@ pub(crate) struct WorkArgs {
     pub(crate) lease: u32,
     #[command(flatten)]
     pub(crate) retention: RetentionArgs,
+    #[command(flatten)]
+    pub(crate) webhooks: WebhookArgs,
     #[command(flatten)]
     pub(crate) migration: MigrationArgs,
     /// Serve metrics for Prometheus over HTTP at this address, below `/metrics`, such as `0.0.0.0:9464`. Port 0 uses a free
@@ -182,6 +192,9 @@ pub(crate) struct RetentionArgs {
     /// and its counts are always kept.
     #[arg(long, value_name = "AGE", env = "ENROLL_RETAIN", default_value = "never")]
     pub(crate) retain: Age,
+    /// How long events are kept, and webhooks that were delivered or are dead, such as `30d`; or `never` to never remove them.
+    #[arg(long, value_name = "AGE", env = "ENROLL_RETAIN_EVENTS", default_value = "30d")]
+    pub(crate) retain_events: Age,
 }
 
 /// The options of `enroll serve`. Each can be set with an environment variable.
@@ -207,6 +220,8 @@ pub(crate) struct ServeArgs {
     pub(crate) lease: u32,
     #[command(flatten)]
     pub(crate) retention: RetentionArgs,
+    #[command(flatten)]
+    pub(crate) webhooks: WebhookArgs,
     #[command(flatten)]
     pub(crate) migration: MigrationArgs,
     /// The enrollment policy, in the format of `policy` in a seed. Default: the default policy.

@@ -28,6 +28,7 @@ use crate::retention::{self, RemovedLists};
 use crate::retry::retry_failed;
 use crate::run::{print_json, with_counts};
 use crate::telemetry::Export;
+use crate::webhooks::deliver;
 use crate::work::Options;
 use crate::{Failure, migrate, print_to_stderr, print_to_stdout};
 use enroll_demo::print;
@@ -115,7 +116,7 @@ async fn run_workers(args: &WorkArgs, name: &str, tally: &Arc<Tally>) -> Result<
         until_empty: args.until_empty,
     };
     // One more counts what waits, and one removes what is too old.
-    let handles = HandleFactory::open(name, usize::from(options.workers) + 2)?;
+    let handles = HandleFactory::open(name, usize::from(options.workers) + deliver::HANDLES + 2)?;
     let metrics = Arc::new(Metrics::of_workers(handles.connections().is_some()));
     let server = match args.metrics_listen {
         Some(address) => Some(MetricsServer::start(address, name, handles.clone(), Arc::clone(&metrics)).await?),
@@ -127,14 +128,24 @@ async fn run_workers(args: &WorkArgs, name: &str, tally: &Arc<Tally>) -> Result<
         counted.record_work(event);
         shared.record_event(event);
     });
-    let retention = args.retention.retention();
+    let ages = args.retention.ages();
     let working = crate::work::work(&handles, options, workers, &stop);
     let worked = if options.until_empty {
         let worked = working.await;
-        retention::run(&handles, retention, &print_removed).await;
+        retention::run(&handles, ages, &print_removed).await;
         worked
     } else {
-        tokio::join!(working, retention::repeat(&handles, retention, stop.clone(), print_removed)).0
+        let counted = Arc::clone(&metrics);
+        let on_webhook = Arc::new(move |event: deliver::Event<'_>| {
+            counted.webhooks.count(&event);
+            deliver::print(&event);
+        });
+        let sending = deliver::send_in_background(handles.clone(), args.webhooks.options(), on_webhook, stop.clone());
+        let removing = async {
+            retention::repeat(&handles, ages, stop.clone(), print_removed).await;
+            Ok(())
+        };
+        tokio::try_join!(working, sending, removing).map(drop)
     };
     match server {
         Some(server) => worked.and(server.stop().await),
@@ -199,6 +210,9 @@ fn print_removed(event: retention::Event) {
         )),
         retention::Event::ListsRemoved(RemovedLists { texts, lists }) => {
             print_to_stderr(&format!("removed the cells of {texts} lists, and {lists} whole lists, by age"));
+        }
+        retention::Event::EventsRemoved { events, webhooks } => {
+            print_to_stderr(&format!("removed {events} events and {webhooks} webhooks, by age"));
         }
         retention::Event::DatabaseError(error) => print_to_stderr(&format!("database error: {error}")),
     }

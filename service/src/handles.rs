@@ -1,6 +1,7 @@
 //! Handles on a database that many tasks share. Each worker and each HTTP request uses its own handle.
 
 use enroll::erase::{EraseError, EraseMode, Erased, PersonQuery};
+use enroll::events::{Event, EventLog, EventPosition};
 use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry, Removed, Retention};
 use enroll::repository::BoxFuture;
 use enroll::{
@@ -10,6 +11,7 @@ use enroll::{
 };
 use enroll_postgres::PostgresRepository;
 use enroll_sqlite::{SqliteError, SqliteFile, SqliteRepository};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::block_in_place;
@@ -194,10 +196,60 @@ impl<U: Ord + Clone> Drop for PooledHandle<U> {
 /// A handle on a database of either kind.
 pub(crate) struct Handle(Box<dyn ServiceRepository>);
 
-/// The engine's inbox, and the service's own SQL statements on the same connection.
-trait ServiceRepository: DynAsyncInbox + SqlConnection + PersonalData + StoreList {}
+/// The engine's inbox and log of events, and the service's own SQL statements on the same connection.
+trait ServiceRepository: DynAsyncInbox + Events + SqlConnection + PersonalData + StoreList {}
 
-impl<R: DynAsyncInbox + SqlConnection + PersonalData + StoreList> ServiceRepository for R {}
+impl<R: DynAsyncInbox + Events + SqlConnection + PersonalData + StoreList> ServiceRepository for R {}
+
+/// The engine's log of events, and its switch in the adapters.
+trait Events {
+    /// Turns the log on.
+    fn enable_events(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>>;
+
+    /// Returns the events behind a position.
+    fn events(&mut self, after: EventPosition, limit: NonZeroU32)
+    -> BoxFuture<'_, Result<Vec<Event>, RepositoryError>>;
+
+    /// Removes events that were written before an instant.
+    fn prune_events(&mut self, before: Timestamp, limit: NonZeroU32) -> BoxFuture<'_, Result<u64, RepositoryError>>;
+}
+
+impl Events for PostgresRepository {
+    fn enable_events(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        let problem = "the log of events, and so webhooks, need a SQLite database";
+        Box::pin(async move { Err(RepositoryError::new(RepositoryErrorKind::Other, problem)) })
+    }
+
+    fn events(
+        &mut self,
+        _after: EventPosition,
+        _limit: NonZeroU32,
+    ) -> BoxFuture<'_, Result<Vec<Event>, RepositoryError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn prune_events(&mut self, _before: Timestamp, _limit: NonZeroU32) -> BoxFuture<'_, Result<u64, RepositoryError>> {
+        Box::pin(async { Ok(0) })
+    }
+}
+
+impl Events for SqliteHandle {
+    fn enable_events(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
+        Box::pin(async { self.call(|repository| repository.enable_events(true)) })
+    }
+
+    fn events(
+        &mut self,
+        after: EventPosition,
+        limit: NonZeroU32,
+    ) -> BoxFuture<'_, Result<Vec<Event>, RepositoryError>> {
+        Box::pin(async move { self.call(|repository| repository.events(after, limit)) })
+    }
+
+    fn prune_events(&mut self, before: Timestamp, limit: NonZeroU32) -> BoxFuture<'_, Result<u64, RepositoryError>> {
+        Box::pin(async move { self.call(|repository| repository.prune_events(before, limit)) })
+    }
+}
 
 /// Stores a list of people with its requests.
 pub(crate) trait StoreList {
@@ -278,6 +330,25 @@ impl Handle {
     /// Returns the inbox of the engine, for a worker.
     pub(crate) fn into_inbox(self) -> Box<dyn DynAsyncInbox> {
         self.0
+    }
+
+    /// Returns the events of the engine's log behind a position.
+    pub(crate) async fn events(
+        &mut self,
+        after: EventPosition,
+        limit: NonZeroU32,
+    ) -> Result<Vec<Event>, RepositoryError> {
+        self.0.events(after, limit).await
+    }
+
+    /// Removes events that were written before an instant, at most `limit`. Returns their number.
+    pub(crate) async fn prune_events(&mut self, before: Timestamp, limit: NonZeroU32) -> Result<u64, RepositoryError> {
+        self.0.prune_events(before, limit).await
+    }
+
+    /// Turns the log of events on.
+    pub(crate) async fn enable_events(&mut self) -> Result<(), RepositoryError> {
+        self.0.enable_events().await
     }
 
     /// Removes what is older than the retention, of a limited number of enrollments.

@@ -34,6 +34,8 @@ mod sql;
 mod telemetry;
 mod to_fix;
 mod vectors;
+mod webhook_metrics;
+mod webhooks;
 mod work;
 mod work_metrics;
 
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Enrollments(args) => listings::enrollments(&args),
         Command::Channels(args) => listings::channels(&args),
         Command::Keys(command) => keys::run(&command),
+        Command::Webhooks(command) => webhooks::command::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Seed(args) => seed::run(&args),

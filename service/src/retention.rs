@@ -1,4 +1,4 @@
-//! Removes requests of failed enrollments, reports and lists that are too old.
+//! Removes requests of failed enrollments, reports, lists, events and webhooks that are too old.
 
 use std::time::Duration;
 use tokio::sync::watch;
@@ -10,12 +10,22 @@ use crate::args::RetentionArgs;
 use crate::causes;
 use crate::handles::HandleFactory;
 use crate::sql::people_lists;
+use crate::webhooks;
+
+/// How long a process keeps things.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ages {
+    /// Requests, reports and lists.
+    enrollments: Retention,
+    /// Events, and webhooks that have ended. `None` keeps them.
+    events: Option<Duration>,
+}
 
 impl RetentionArgs {
-    pub(crate) fn retention(&self) -> Retention {
-        let mut retention = Retention::keep();
-        (retention.failed, retention.completed) = (self.retain_failed.0, self.retain.0);
-        retention
+    pub(crate) fn ages(&self) -> Ages {
+        let mut enrollments = Retention::keep();
+        (enrollments.failed, enrollments.completed) = (self.retain_failed.0, self.retain.0);
+        Ages { enrollments, events: self.retain_events.0 }
     }
 }
 
@@ -26,6 +36,8 @@ pub(crate) enum Event {
     Removed(Removed),
     /// Lists, or the texts of their rows.
     ListsRemoved(RemovedLists),
+    /// Events, and webhooks that had ended.
+    EventsRemoved { events: u64, webhooks: u64 },
     /// The database returned an error. The process tries again later.
     DatabaseError(String),
 }
@@ -33,12 +45,12 @@ pub(crate) enum Event {
 /// Removes what is too old now and then, until `stop` becomes true.
 pub(crate) async fn repeat(
     handles: &HandleFactory,
-    retention: Retention,
+    ages: Ages,
     mut stop: watch::Receiver<bool>,
     on_event: impl Fn(Event),
 ) {
     while !*stop.borrow() {
-        run(handles, retention, &on_event).await;
+        run(handles, ages, &on_event).await;
         tokio::select! {
             // `stop` became true, or its sender was dropped.
             _ = stop.changed() => {}
@@ -48,15 +60,20 @@ pub(crate) async fn repeat(
 }
 
 /// Removes what is too old, up to a bound.
-pub(crate) async fn run(handles: &HandleFactory, retention: Retention, on_event: &impl Fn(Event)) {
-    match remove(handles, retention).await {
+pub(crate) async fn run(handles: &HandleFactory, ages: Ages, on_event: &impl Fn(Event)) {
+    match remove(handles, ages.enrollments).await {
         Ok(Removed { commands: 0, reports: 0, .. }) => {}
         Ok(removed) => on_event(Event::Removed(removed)),
         Err(e) => on_event(Event::DatabaseError(e)),
     }
-    match remove_lists(handles, retention).await {
+    match remove_lists(handles, ages.enrollments).await {
         Ok(RemovedLists { texts: 0, lists: 0 }) => {}
         Ok(removed) => on_event(Event::ListsRemoved(removed)),
+        Err(e) => on_event(Event::DatabaseError(e)),
+    }
+    match remove_events(handles, ages.events).await {
+        Ok((0, 0)) => {}
+        Ok((events, webhooks)) => on_event(Event::EventsRemoved { events, webhooks }),
         Err(e) => on_event(Event::DatabaseError(e)),
     }
 }
@@ -100,10 +117,7 @@ async fn remove_lists(handles: &HandleFactory, retention: Retention) -> Result<R
         return Ok(removed);
     }
     let now = handle.now().await.map_err(failed)?;
-    let before = |age: Duration| {
-        let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(now.millis().saturating_sub(millis)).unwrap_or(Timestamp::EPOCH)
-    };
+    let before = |age: Duration| earlier(now, age);
     if let Some(age) = retention.failed {
         for list in people_lists::ended_lists(&mut handle, before(age), true, LISTS).await.map_err(failed)? {
             people_lists::remove_texts(&mut handle, list, now).await.map_err(failed)?;
@@ -117,6 +131,23 @@ async fn remove_lists(handles: &HandleFactory, retention: Retention) -> Result<R
         }
     }
     Ok(removed)
+}
+
+/// Removes events, and webhooks that have ended. Returns their numbers.
+async fn remove_events(handles: &HandleFactory, age: Option<Duration>) -> Result<(u64, u64), String> {
+    let Some(age) = age else { return Ok((0, 0)) };
+    let mut handle = handles.handle().map_err(|e| e.to_string())?;
+    let removed = async {
+        let now = handle.now().await?;
+        webhooks::prune(&mut handle, earlier(now, age)).await
+    };
+    removed.await.map_err(|e: RepositoryError| causes(&e))
+}
+
+/// Returns an instant that is earlier by a duration.
+pub(crate) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(at.millis().saturating_sub(millis)).unwrap_or(Timestamp::EPOCH)
 }
 
 /// Reads a length of time such as `30d`, `12h` or `90m`, or `never`.

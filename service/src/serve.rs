@@ -25,6 +25,7 @@ use crate::http::{self, App};
 use crate::keys::{self, RecordedUses};
 use crate::retention::RemovedLists;
 use crate::telemetry::Export;
+use crate::webhooks::deliver;
 use crate::work::Options;
 use crate::{Failure, background, demo, import_job, input, log, migrate, print_to_stdout, retention};
 
@@ -42,7 +43,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         // Create the database, or update its tables, unless another process does that.
         block_in_place(|| migrate::prepare(&name, args.migration.migrate))?;
         let handles = usize::from(args.handles);
-        let factory = HandleFactory::open(&name, usize::from(args.workers) + handles + KEY_HANDLES + 1)?;
+        let others = KEY_HANDLES + deliver::HANDLES + 1;
+        let factory = HandleFactory::open(&name, usize::from(args.workers) + handles + others)?;
         // The checks have connections of their own: they work while all others are in use.
         let check_factory = HandleFactory::open(&name, 2)?;
         let mut handle = factory.handle()?;
@@ -98,9 +100,15 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         let workers = workers.on_event(move |event| record_event(&shared, event));
         let working = crate::work::work(&factory, options, workers, &stop);
         let retaining = async {
-            retention::repeat(&factory, args.retention.retention(), stop.clone(), record_removed).await;
+            retention::repeat(&factory, args.retention.ages(), stop.clone(), record_removed).await;
             Ok(())
         };
+        let shared = Arc::clone(&app);
+        let on_webhook = Arc::new(move |event: deliver::Event<'_>| {
+            shared.metrics.webhooks.count(&event);
+            deliver::log(&event);
+        });
+        let sending = deliver::send_in_background(factory.clone(), args.webhooks.options(), on_webhook, stop.clone());
         // In a separate task: a call of SQLite blocks the whole task.
         let routers = Routers { all: http::router(Arc::clone(&app)), checks: http::checks_router(Arc::clone(&app)) };
         let accepting = accept_connections(listener, connections(args), routers, app.limits.timeout, stop.clone());
@@ -115,7 +123,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             Ok(())
         };
         // If the workers fail, the service ends too: accepted enrollments would wait without an end.
-        let ended = tokio::try_join!(working, serving, retaining, expiring).map(drop);
+        let ended = tokio::try_join!(working, serving, retaining, expiring, sending).map(drop);
         app.previews.stop();
         ended
     })?;
@@ -192,6 +200,9 @@ fn record_removed(event: retention::Event) {
         }
         retention::Event::ListsRemoved(RemovedLists { texts, lists }) => {
             tracing::info!(target: WORK, texts, lists, "removed lists that were too old");
+        }
+        retention::Event::EventsRemoved { events, webhooks } => {
+            tracing::info!(target: WORK, events, webhooks, "removed events and webhooks that were too old");
         }
         retention::Event::DatabaseError(error) => {
             tracing::warn!(target: WORK, error, "database error, the process tries again later");

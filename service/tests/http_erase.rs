@@ -89,6 +89,15 @@ const NOT_PERSONAL: &[(&str, &str)] = &[
         "service.lists",
         "organization_id id content_id sequence_id file at recipients set_aside requests options inspection removed_at",
     ),
+    ("service.webhook_positions", "id position"),
+    (
+        "service.webhook_endpoints",
+        "organization_id id url secret kinds after_position created_at disabled_at failures paused_until leased_until lease",
+    ),
+    (
+        "service.webhook_deliveries",
+        "organization_id endpoint_id position event_id kind at body state attempts queued_at due_at code ended_at",
+    ),
     ("service.list_requests", "organization_id list_id number enrollment_id recipients"),
     ("service.list_pieces", "organization_id list_id number request first_index recipients set_aside entries"),
 ];

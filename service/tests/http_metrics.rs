@@ -88,7 +88,7 @@ fn handles_are_counted_while_requests_wait_for_a_lock(service: &mut Service) {
     let start = wait_for_lines(service, &[r#"enroll_handles_limit{pool="requests"} 8"#]);
     assert!(start.contains(r#"enroll_handles_limit{pool="keys"} 2"#), "{start}");
     let is_postgres = service.database.starts_with("postgres");
-    assert_eq!(start.contains("enroll_connections_limit 11\n"), is_postgres, "{start}");
+    assert_eq!(start.contains("enroll_connections_limit 13\n"), is_postgres, "{start}");
 
     wait_for_recorded_use(service);
     // One organization can use five of eight handles. The others wait.
@@ -176,7 +176,7 @@ fn a_process_with_workers_only_serves_its_metrics(service: &mut Service) {
         ],
     );
     assert!(!metrics.contains("enroll_http_") && !metrics.contains("enroll_handles_"), "{metrics}");
-    assert_eq!(metrics.contains("enroll_connections_limit 4\n"), service.database.starts_with("postgres"), "{metrics}");
+    assert_eq!(metrics.contains("enroll_connections_limit 6\n"), service.database.starts_with("postgres"), "{metrics}");
     assert_eq!(get(&format!("{}/healthz", workers.base)).status, 200);
     assert_eq!(get(&format!("{}/v1/contacts", workers.base)).status, 404);
 

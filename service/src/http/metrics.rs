@@ -26,6 +26,8 @@ use crate::handles::{Handle, HandleFactory};
 use crate::import_job::current_time;
 use crate::shares::Usage;
 use crate::sql::not_null;
+use crate::webhook_metrics::WebhookMetrics;
+use crate::webhooks::Backlog;
 use crate::work_metrics::WorkMetrics;
 
 /// The metrics of a process.
@@ -42,6 +44,7 @@ pub(crate) struct Metrics {
     handles: UsageGauges<Family<PoolLabels, Gauge>>,
     connections: UsageGauges<Gauge>,
     pub(crate) work: WorkMetrics,
+    pub(crate) webhooks: WebhookMetrics,
 }
 
 /// The use of a limited resource.
@@ -130,6 +133,7 @@ impl Metrics {
             handles: UsageGauges::default(),
             connections: UsageGauges::default(),
             work: WorkMetrics::default(),
+            webhooks: WebhookMetrics::default(),
         };
         let registry = &mut metrics.registry;
         let help = "Recipients processed by this process, by disposition and first reason";
@@ -150,6 +154,7 @@ impl Metrics {
             registry.register("enroll_connections_waiting", "Calls that wait for a connection", waiting);
         }
         metrics.work.register(registry);
+        metrics.webhooks.register(registry);
         metrics
     }
 
@@ -175,8 +180,10 @@ impl Metrics {
             let count = queue.counts.iter().find(|(name, _)| name == state).map_or(0, |(_, count)| *count);
             self.enrollments.get_or_create(&StateLabels { state: state.to_owned() }).set(count);
         }
+        let now = current_time().ok();
+        self.webhooks.set(&queue.webhooks, now);
         // Without a clock, keep the last age.
-        if let Ok(now) = current_time() {
+        if let Some(now) = now {
             let age = queue.oldest.map_or(0, |at| now.millis().saturating_sub(at.millis()).max(0));
             self.queue_age.set(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
         }
@@ -234,7 +241,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Result<Response, ApiErr
     app.metrics.answer(&app.queue, app.handles.connections()).await
 }
 
-/// The accepted enrollments in the database.
+/// What waits in the database: accepted enrollments and webhooks.
 #[derive(Clone)]
 pub(crate) struct Queue {
     /// The number of enrollments in each state.
@@ -243,6 +250,7 @@ pub(crate) struct Queue {
     oldest: Option<Timestamp>,
     /// The number of organizations with waiting enrollments.
     organizations: i64,
+    webhooks: Backlog,
 }
 
 impl Queue {
@@ -259,7 +267,8 @@ impl Queue {
             let oldest = handle.query(sql, &[], |row| row.instant()).await?.into_iter().flatten().next();
             let sql = "select count(*) from enroll.queues where due_at is not null";
             let organizations = handle.query(sql, &[], |row| row.number()).await?.into_iter().flatten().sum();
-            Ok(Self { counts, oldest, organizations })
+            let webhooks = Backlog::read(handle).await?;
+            Ok(Self { counts, oldest, organizations, webhooks })
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The service's own SQL: the enrollments and lists of the HTTP API, the tables of API keys and of what they asked for, and
+//! The service's own SQL: the enrollments and lists of the HTTP API, the tables of API keys, of what they asked for and of webhooks, and
 //! the check that the database can be written.
 //!
 //! Each statement is written once, for both databases. In a statement, `enroll.contacts` becomes `enroll_contacts` on
@@ -121,7 +121,7 @@ pub(crate) trait SqlConnection {
 }
 
 /// Adds ids to the parameters. Returns their placeholders, separated by commas.
-fn id_places(params: &mut Vec<Param>, ids: impl IntoIterator<Item = Uuid>) -> String {
+pub(crate) fn id_places(params: &mut Vec<Param>, ids: impl IntoIterator<Item = Uuid>) -> String {
     let first = params.len() + 1;
     params.extend(ids.into_iter().map(Param::Id));
     let places: Vec<String> = (first..=params.len()).map(|number| format!("${number}")).collect();

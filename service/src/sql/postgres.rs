@@ -37,7 +37,7 @@ impl SqlConnection for PostgresRepository {
         Box::pin(async move {
             // The last step of their creation.
             let exists = "select exists (select from pg_catalog.pg_constraint
-                where conrelid = pg_catalog.to_regclass('enroll_service.list_pieces') and contype = 'f')";
+                where conrelid = pg_catalog.to_regclass('enroll_service.webhook_deliveries') and contype = 'f')";
             let rows = PostgresRepository::query(self, exists, &[]).await?;
             rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(storage_error)
         })
@@ -280,25 +280,76 @@ create table if not exists enroll_service.list_pieces (
     texts text,
     primary key (organization_id, list_id, number)
 );
+-- The position in the log of events up to which deliveries exist.
+create table if not exists enroll_service.webhook_positions (
+    id bigint not null primary key check (id = 1),
+    position bigint not null
+);
+insert into enroll_service.webhook_positions (id, position) values (1, 0) on conflict do nothing;
+-- `secret` signs each message, so it is stored as it is.
+create table if not exists enroll_service.webhook_endpoints (
+    organization_id uuid not null,
+    id uuid not null,
+    url text not null,
+    secret text not null,
+    kinds text not null,
+    after_position bigint not null,
+    created_at bigint not null,
+    disabled_at bigint,
+    failures bigint not null,
+    paused_until bigint not null,
+    leased_until bigint not null,
+    lease uuid,
+    primary key (organization_id, id)
+);
+create table if not exists enroll_service.webhook_deliveries (
+    organization_id uuid not null,
+    endpoint_id uuid not null,
+    position bigint not null,
+    event_id uuid not null,
+    kind text not null,
+    at bigint not null,
+    body text not null,
+    state text not null,
+    attempts bigint not null,
+    queued_at bigint not null,
+    due_at bigint not null,
+    code text,
+    ended_at bigint,
+    primary key (organization_id, endpoint_id, position)
+);
+create index if not exists webhook_deliveries_due
+    on enroll_service.webhook_deliveries (organization_id, endpoint_id, due_at, position) where state = 'waiting';
+create index if not exists webhook_deliveries_queued
+    on enroll_service.webhook_deliveries (queued_at) where state = 'waiting';
+create index if not exists webhook_deliveries_dead
+    on enroll_service.webhook_deliveries (ended_at, position) where state = 'dead';
+create index if not exists webhook_deliveries_ended
+    on enroll_service.webhook_deliveries (ended_at) where state <> 'waiting';
 -- Always empty: a check writes a row and undoes that.
 create table if not exists enroll_service.write_checks (filler text not null);
 alter table enroll_service.write_checks alter column filler set storage plain;";
 /// The foreign keys: a table, its columns, and the table whose rows delete its rows.
-const REFERENCES: [(&str, &str, &str); 4] = [
+const REFERENCES: [(&str, &str, &str); 6] = [
     ("audit", "organization_id", "enroll.organizations"),
     ("lists", "organization_id", "enroll.organizations"),
     ("list_requests", "organization_id, list_id", "enroll_service.lists"),
     ("list_pieces", "organization_id, list_id", "enroll_service.lists"),
+    ("webhook_endpoints", "organization_id", "enroll.organizations"),
+    ("webhook_deliveries", "organization_id, endpoint_id", "enroll_service.webhook_endpoints"),
 ];
 /// The one of the keys. It does not exist on a distributed database.
 const KEYS_REFERENCE: (&str, &str, &str) = ("keys", "organization_id", "enroll.organizations");
 /// Where Citus stores the tables. A key is found by its hash, without its organization.
-const PLACEMENTS: [(&str, Placement); 5] = [
+const PLACEMENTS: [(&str, Placement); 8] = [
     ("enroll_service.keys", Placement::OnEachServer),
     ("enroll_service.audit", Placement::ByOrganization),
     ("enroll_service.lists", Placement::ByOrganization),
     ("enroll_service.list_requests", Placement::ByOrganization),
     ("enroll_service.list_pieces", Placement::ByOrganization),
+    ("enroll_service.webhook_positions", Placement::OnEachServer),
+    ("enroll_service.webhook_endpoints", Placement::ByOrganization),
+    ("enroll_service.webhook_deliveries", Placement::ByOrganization),
 ];
 /// The key of the advisory lock: `service` in ASCII.
 const LOCK: i64 = 0x0073_6572_7669_6365;

@@ -103,8 +103,7 @@ fn execute(connection: &Connection, sql: &str, params: &[Param]) -> Result<u64, 
 }
 
 fn has_tables(connection: &Connection) -> Result<bool, RepositoryError> {
-    let exists =
-        "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_service_list_pieces')";
+    let exists = "select exists(select 1 from sqlite_schema where type = 'table' and name = 'enroll_service_webhook_deliveries')";
     connection.query_row(exists, [], |row| row.get(0)).map_err(storage_error)
 }
 
@@ -230,6 +229,53 @@ create table if not exists enroll_service_list_pieces (
     primary key (organization_id, list_id, number),
     foreign key (organization_id, list_id) references enroll_service_lists on delete cascade
 ) strict;
+-- The position in the log of events up to which deliveries exist.
+create table if not exists enroll_service_webhook_positions (
+    id integer not null primary key check (id = 1),
+    position integer not null
+) strict;
+insert into enroll_service_webhook_positions (id, position) values (1, 0) on conflict do nothing;
+-- `secret` signs each message, so it is stored as it is.
+create table if not exists enroll_service_webhook_endpoints (
+    organization_id blob not null references enroll_organizations on delete cascade,
+    id blob not null,
+    url text not null,
+    secret text not null,
+    kinds text not null,
+    after_position integer not null,
+    created_at integer not null,
+    disabled_at integer,
+    failures integer not null,
+    paused_until integer not null,
+    leased_until integer not null,
+    lease blob,
+    primary key (organization_id, id)
+) strict;
+create table if not exists enroll_service_webhook_deliveries (
+    organization_id blob not null,
+    endpoint_id blob not null,
+    position integer not null,
+    event_id blob not null,
+    kind text not null,
+    at integer not null,
+    body text not null,
+    state text not null,
+    attempts integer not null,
+    queued_at integer not null,
+    due_at integer not null,
+    code text,
+    ended_at integer,
+    primary key (organization_id, endpoint_id, position),
+    foreign key (organization_id, endpoint_id) references enroll_service_webhook_endpoints on delete cascade
+) strict, without rowid;
+create index if not exists enroll_service_webhook_deliveries_due
+    on enroll_service_webhook_deliveries (organization_id, endpoint_id, due_at, position) where state = 'waiting';
+create index if not exists enroll_service_webhook_deliveries_queued
+    on enroll_service_webhook_deliveries (queued_at) where state = 'waiting';
+create index if not exists enroll_service_webhook_deliveries_dead
+    on enroll_service_webhook_deliveries (ended_at, position) where state = 'dead';
+create index if not exists enroll_service_webhook_deliveries_ended
+    on enroll_service_webhook_deliveries (ended_at) where state <> 'waiting';
 -- Always empty: a check writes a row and removes it.
 create table if not exists enroll_service_write_checks (filler text not null) strict;";
 

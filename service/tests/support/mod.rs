@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod pages;
+pub(crate) mod receiver;
 pub(crate) mod service;
+pub(crate) mod webhooks;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

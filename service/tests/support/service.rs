@@ -113,9 +113,14 @@ impl Service {
 
     /// Kills the service with SIGKILL, and starts it again at another address with other options.
     pub(crate) fn kill_and_restart(&mut self, more: &[&str]) {
+        self.kill_and_restart_with(more, &[]);
+    }
+
+    /// The same with variables of the environment.
+    pub(crate) fn kill_and_restart_with(&mut self, more: &[&str], environment: &[(&str, &str)]) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let (child, log, base) = start(&self.database, more, &[]);
+        let (child, log, base) = start(&self.database, more, environment);
         (self.child, self.log, self.base) = (child, Some(log), base);
     }
 
@@ -313,6 +318,26 @@ impl Drop for Service {
     }
 }
 
+/// One more process of the service on a database.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) base: String,
+}
+
+impl Process {
+    pub(crate) fn start(database: &str, more: &[&str]) -> Self {
+        let (child, _log, base) = start(database, more, &[]);
+        Self { child, base }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
 fn start(database: &str, more: &[&str], environment: &[(&str, &str)]) -> (Child, JoinHandle<String>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_enroll"))
         .args(["serve", "--database", database, "--listen", "127.0.0.1:0", "--lease", "1"])
@@ -396,6 +421,21 @@ impl Answer {
         assert!(errors.iter().any(|error| error["code"] == code && error["path"] == path), "{code} {path}: {self:?}");
     }
 }
+
+/// Declares tests that run on SQLite.
+#[allow(unused_macros, reason = "each test uses a part of it")]
+macro_rules! on_sqlite {
+    ($($name:ident $(with [$($option:literal),*])?;)*) => {
+        mod on_sqlite {
+            $(#[test]
+            fn $name() {
+                super::$name(&mut crate::support::service::Service::on_sqlite(stringify!($name), &[$($($option),*)?]));
+            })*
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test uses a part of it")]
+pub(crate) use on_sqlite;
 
 /// Declares tests that run on SQLite and on PostgreSQL.
 #[allow(unused_macros, reason = "each test uses a part of it")]

@@ -1,0 +1,102 @@
+//! Deliveries that have ended: the dead ones, sending them again, and their removal.
+
+use enroll::events::EventKind;
+use enroll::{OrganizationId, RepositoryError, Timestamp};
+use uuid::Uuid;
+
+use super::endpoint::type_name;
+use super::store::instant;
+use crate::handles::Handle;
+use crate::sql::{Param, invalid_data, not_null};
+
+/// A delivery that has failed in its last attempt.
+pub(crate) struct DeadDelivery {
+    pub(crate) endpoint_id: Uuid,
+    pub(crate) event_id: Uuid,
+    pub(crate) kind: String,
+    pub(crate) at: Timestamp,
+    pub(crate) attempts: i64,
+    pub(crate) code: Option<String>,
+    pub(crate) dead_at: Option<Timestamp>,
+}
+
+/// Which deliveries are sent again.
+pub(crate) struct Replay {
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) endpoint_id: Uuid,
+    /// Also those that were delivered, of events from this instant on.
+    pub(crate) since: Option<Timestamp>,
+    /// Only the one of this event, also if it was delivered.
+    pub(crate) event_id: Option<Uuid>,
+}
+
+/// Makes deliveries wait again that have ended, and enables their endpoint. Returns the number of deliveries.
+pub(crate) async fn replay(handle: &mut Handle, replay: &Replay, now: Timestamp) -> Result<u64, RepositoryError> {
+    let key = [Param::Id(replay.organization_id.as_uuid()), Param::Id(replay.endpoint_id)];
+    let mut params = key.to_vec();
+    params.push(Param::Number(now.millis()));
+    let filter = match (replay.event_id, replay.since) {
+        (Some(event_id), _) => {
+            params.push(Param::Id(event_id));
+            "state <> 'waiting' and event_id = $4"
+        }
+        (None, Some(since)) => {
+            params.push(Param::Number(since.millis()));
+            "state <> 'waiting' and at >= $4"
+        }
+        (None, None) => "state = 'dead'",
+    };
+    let sql = format!(
+        "update enroll_service.webhook_deliveries set state = 'waiting', attempts = 0, queued_at = $3, due_at = 0, \
+         ended_at = null where organization_id = $1 and endpoint_id = $2 and {filter}"
+    );
+    let replayed = handle.execute(&sql, &params).await?;
+    let sql = "update enroll_service.webhook_endpoints set disabled_at = null, failures = 0, paused_until = 0 \
+               where organization_id = $1 and id = $2";
+    handle.execute(sql, &key).await?;
+    Ok(replayed)
+}
+
+/// Returns dead deliveries, of one organization or of all, the latest first, and the number of all.
+pub(crate) async fn dead_deliveries(
+    handle: &mut Handle,
+    organization_id: Option<OrganizationId>,
+    limit: u32,
+) -> Result<(Vec<DeadDelivery>, u64), RepositoryError> {
+    let filter = if organization_id.is_some() { "and organization_id = $1" } else { "" };
+    let params: Vec<Param> = organization_id.iter().map(|id| Param::Id(id.as_uuid())).collect();
+    let from = format!("from enroll_service.webhook_deliveries where state = 'dead' {filter}");
+    let sql = format!(
+        "select endpoint_id, event_id, kind, at, attempts, code, ended_at {from} \
+         order by ended_at desc, position desc limit {limit}"
+    );
+    let rows = handle.query(&sql, &params, |row| {
+        Ok(DeadDelivery {
+            endpoint_id: not_null(row.id()?)?,
+            event_id: not_null(row.id()?)?,
+            kind: type_name(kind(&not_null(row.text()?)?)?),
+            at: instant(not_null(row.number()?)?)?,
+            attempts: not_null(row.number()?)?,
+            code: row.text()?,
+            dead_at: row.number()?.map(instant).transpose()?,
+        })
+    });
+    let rows = rows.await?;
+    let totals = handle.query(&format!("select count(*) {from}"), &params, |row| not_null(row.number()?)).await?;
+    Ok((rows, totals.into_iter().sum::<i64>().unsigned_abs()))
+}
+
+/// Removes deliveries that ended before an instant, at most about a thousand. Returns their number.
+pub(crate) async fn remove_ended(handle: &mut Handle, before: Timestamp) -> Result<u64, RepositoryError> {
+    // The instant up to which a thousand of them ended.
+    let sql = "select max(ended_at) from (select ended_at from enroll_service.webhook_deliveries \
+               where state <> 'waiting' and ended_at < $1 order by ended_at limit 1000) oldest";
+    let last = handle.query(sql, &[Param::Number(before.millis())], |row| row.number()).await?;
+    let Some(last) = last.into_iter().flatten().next() else { return Ok(0) };
+    let sql = "delete from enroll_service.webhook_deliveries where state <> 'waiting' and ended_at <= $1";
+    handle.execute(sql, &[Param::Number(last)]).await
+}
+
+fn kind(word: &str) -> Result<EventKind, RepositoryError> {
+    word.parse().map_err(invalid_data)
+}
