@@ -160,6 +160,7 @@ pub enum EraseMode {
 
 /// The number of rows that an erasure removed, and of stored texts from which it removed the person.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Erased {
     /// Contacts: one, or none if the person is only in stored requests.

@@ -30,6 +30,14 @@ impl<const LATEST: u32> FormatVersion<LATEST> {
     pub(crate) const fn known(number: u32) -> Option<Self> {
         if 1 <= number && number <= LATEST { Some(Self(number)) } else { None }
     }
+
+    /// Returns the schema of the version in an OpenAPI document.
+    #[cfg(feature = "schema")]
+    pub(crate) fn schema() -> utoipa::openapi::Object {
+        let number = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::Integer);
+        let number = number.minimum(Some(Self::FIRST.0)).maximum(Some(LATEST));
+        number.description(Some("The version of this format.")).build()
+    }
 }
 
 impl<const LATEST: u32> Serialize for FormatVersion<LATEST> {

@@ -83,9 +83,34 @@
 //! - `phone-regex` (default): the fast variant of the phone crate. Without it, the results are the same, the memory is
 //!   a seventh, and each number takes longer.
 //! - `phonenumber`: a second phone normalizer, on the `phonenumber` crate.
+//! - `schema`: OpenAPI schemas of requests, reports, faults and their parts, as implementations of `utoipa::ToSchema`. See
+//!   [OpenAPI](#openapi).
 //! - `seed`: the modules `seed` and `vectors`, with rows as JSON, a demo organization, and the runner of test vectors.
 //! - `testing`: the module `testing`, the test kit for a host's policy and repository: fixtures, proptest strategies, the
 //!   conformance suite, and the vectors of a folder.
+//!
+//! # OpenAPI
+//!
+//! With the feature `schema`, a host's own document gets the shapes from the engine's types. They describe the default policy, and
+//! JSON Schema 2020-12, as OpenAPI 3.1 has it. Their texts are the comments of the fields. The
+//! example `openapi` of the repository has a route.
+//!
+//! ```
+//! # #[cfg(feature = "schema")] {
+//! use enroll::utoipa::{self, OpenApi};
+//! use enroll::{EnrollmentReport, EnrollmentRequest, Rejection};
+//!
+//! #[derive(OpenApi)]
+//! #[openapi(components(schemas(EnrollmentRequest, EnrollmentReport, Rejection)))]
+//! struct Document;
+//!
+//! let json = serde_json::to_value(Document::openapi())?;
+//! let recipient = &json["components"]["schemas"]["Recipient"];
+//! assert_eq!(recipient["required"], serde_json::json!(["phone"]));
+//! assert_eq!(recipient["properties"]["name"]["maxLength"], 255);
+//! # }
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -156,6 +181,8 @@ pub use stored_enrollment::{EnrollmentState, StoredEnrollment};
 pub use time::{Timestamp, TimestampError};
 pub use words::UnknownWordError;
 // Types of these crates are part of the API.
+#[cfg(feature = "schema")]
+pub use utoipa;
 pub use {chrono, uuid};
 
 /// Compiles the code blocks of the README as doctests.

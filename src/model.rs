@@ -453,6 +453,7 @@ impl CustomObject {
 /// A property of a custom object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct CustomProperty {
     /// The key of the value in a record.

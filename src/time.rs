@@ -28,6 +28,7 @@ use std::time::{Duration, SystemTime};
 /// # Ok::<(), enroll::TimestampError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, format = DateTime))]
 pub struct Timestamp(i64);
 
 /// Why a text or an instant is not a [`Timestamp`].

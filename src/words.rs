@@ -7,15 +7,17 @@ use std::str::FromStr;
 
 /// Defines an enum with one word for each variant.
 ///
-/// The macro writes `ALL`, `as_str`, `Display`, `FromStr` and the serde implementations, which all use that word.
+/// The macro writes `ALL`, `as_str`, `Display`, `FromStr`, the serde implementations, and, with the feature
+/// `schema`, `utoipa::ToSchema`. All of them use that word.
 macro_rules! words {
     ($what:literal, $(#[$meta:meta])* pub enum $name:ident {
         $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+
     }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         pub enum $name {
-            $($(#[$variant_meta])* $variant,)+
+            $($(#[$variant_meta])* #[cfg_attr(feature = "schema", schema(rename = $word))] $variant,)+
         }
 
         impl $name {

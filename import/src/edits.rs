@@ -13,6 +13,7 @@ use crate::sheet::{Cell, Row, column_letters};
 /// columns have the title, all of them are meant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum ColumnRef {
     /// The position, from 1.
@@ -77,11 +78,13 @@ impl From<u32> for ColumnRef {
 /// A change of one row. Rows have their number in the file. The last edit of a cell counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "edit", rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ListEdit))]
 #[non_exhaustive]
 pub enum Edit {
     /// Replaces a cell. The rules for cells apply to the text.
     SetCell {
         /// The row.
+        #[cfg_attr(feature = "schema", schema(minimum = 1))]
         row: u64,
         /// The column. If several columns have the title, the first one is meant.
         column: ColumnRef,
@@ -91,6 +94,7 @@ pub enum Edit {
     /// Drops a row.
     DropRow {
         /// The row.
+        #[cfg_attr(feature = "schema", schema(minimum = 1))]
         row: u64,
     },
 }

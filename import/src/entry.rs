@@ -35,6 +35,7 @@ pub struct Entry {
 /// What was changed or left out in a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ListNote))]
 #[non_exhaustive]
 pub enum Note {
     /// A cell has several values. The first one counts.
@@ -113,6 +114,7 @@ pub struct SetAside {
 /// Why a row is set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum SetAsideReason {
     /// The person opted out.

@@ -10,6 +10,7 @@ use crate::options::Delimiter;
 /// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ListFormat))]
 #[non_exhaustive]
 pub enum Format {
     /// CSV, TSV or other text with a delimiter.
@@ -38,26 +39,31 @@ impl fmt::Display for Format {
 
 /// What the library found in a file: for a person who chooses the columns.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ListInspection))]
 #[non_exhaustive]
 pub struct Inspection {
     /// The format.
     pub format: Format,
     /// The encoding of text.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub encoding: Option<&'static str>,
     /// True if the encoding is a guess. A warning has examples to check.
     pub encoding_guessed: bool,
     /// The delimiter of text.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub delimiter: Option<Delimiter>,
     /// The sheets of a spreadsheet, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sheets: Vec<String>,
     /// The sheet that is read.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub sheet: Option<String>,
     /// The number of the row with the titles. A JSON file has none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub header_row: Option<u64>,
     /// The columns, in order.
     pub columns: Vec<InspectedColumn>,
@@ -69,6 +75,7 @@ pub struct Inspection {
 
 /// A column of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ListColumn))]
 #[non_exhaustive]
 pub struct InspectedColumn {
     /// The position, from 1.
@@ -78,12 +85,15 @@ pub struct InspectedColumn {
     /// The field that is read from the column: the one chosen by hand, else the suggested one. Absent if the column is
     /// not read.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub field: Option<Field>,
     /// The field that the title suggests.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub suggested: Option<Field>,
     /// The field to choose if the title speaks of consent: `opted_out` or `opted_in`. It is never chosen without a person.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub consent: Option<Field>,
     /// The first values that are not blank.
     pub samples: Vec<String>,
@@ -101,6 +111,7 @@ impl InspectedColumn {
 
 /// A cell for a person to check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct CellText {
     /// The row.
@@ -114,6 +125,7 @@ pub struct CellText {
 /// What a person should look at before the list is enrolled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ListWarning))]
 #[non_exhaustive]
 pub enum Warning {
     /// The encoding is a guess. The cells show whether it is right.

@@ -8,6 +8,8 @@
 //! Of text, one row is in memory at a time. The sheet of a spreadsheet and the entries of a JSON file are in memory as a
 //! whole. [`Limits`] bound them, for hostile files too.
 //!
+//! The feature `schema` adds OpenAPI schemas of what is found and chosen in a list, as implementations of `utoipa::ToSchema`.
+//!
 //! The rules are section 11 of the spec of `enroll`. The README has an example.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -30,6 +32,8 @@ mod list;
 mod mapping;
 mod options;
 mod requests;
+#[cfg(feature = "schema")]
+mod schema;
 mod sheet;
 mod source;
 mod titles;

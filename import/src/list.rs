@@ -180,6 +180,7 @@ type ReadRow = (RowCells, Result<Entry, SetAside>);
 
 /// The cells of a row as text, with the edits of the row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct RowCells {
     /// The number of the row in the file.

@@ -9,6 +9,7 @@ use enroll::erase::{EraseError, EraseMode, Erased, PersonQuery};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeSet;
+use utoipa::ToSchema;
 
 use crate::args::EraseArgs;
 use crate::background::open_database;
@@ -43,11 +44,11 @@ pub(crate) fn run(args: &EraseArgs) -> Result<ExitCode, Failure> {
 }
 
 /// What an erasure removed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErasedPerson {
     #[serde(flatten)]
     rows: Erased,
-    /// The lists whose texts were removed.
+    /// The lists that lost the cells of their rows, because one may be of the person.
     lists: u64,
 }
 

@@ -7,6 +7,7 @@ mod background;
 mod cancel;
 mod database;
 mod demo;
+mod described;
 mod doctor;
 mod erase;
 mod handles;

@@ -1,15 +1,17 @@
 //! `enroll run`: enrolls a list or a request, in a database or in memory.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use utoipa::ToSchema;
 
 use enroll::report::Counts;
 use enroll::{
-    Disposition, Engine, Enrolled, EnrollmentReport, Outcome, Rehearsal, Repository, Timestamp, enroll_contacts,
-    preview,
+    Disposition, Engine, Enrolled, EnrollmentReport, Outcome, ReadAs, Rehearsal, Repository, Timestamp,
+    enroll_contacts, preview,
 };
 
 use enroll_demo::print::{self, Listing, RecipientLine};
@@ -211,7 +213,7 @@ impl Summary {
             }
         }
         if let Some(json) = &mut self.json {
-            let mut report = enrolled_json(enrolled);
+            let mut report = json!(EnrolledReport::from(enrolled));
             add_rows(&mut report, batch);
             json.reports.push(report);
         }
@@ -318,18 +320,37 @@ pub(crate) fn with_counts(report: &EnrollmentReport) -> serde_json::Value {
     value
 }
 
-/// Returns a report with its counts, and the addresses of each recipient as the engine read them. It has `replayed: true` if
-/// the request was completed before.
-pub(crate) fn enrolled_json(enrolled: &Enrolled) -> serde_json::Value {
-    let mut value = with_counts(&enrolled.report);
-    if enrolled.replayed {
-        value["replayed"] = json!(true);
+/// A report with its counts, and with the addresses of each recipient as the engine read them.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnrolledReport {
+    #[serde(flatten)]
+    report: EnrollmentReport,
+    outcomes: Vec<EnrolledOutcome>,
+    counts: Counts,
+    /// Present if the same request was completed before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replayed: bool,
+}
+
+/// The outcome of one recipient, with its addresses.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnrolledOutcome {
+    #[serde(flatten)]
+    outcome: Outcome,
+    /// The addresses as the service read them. Absent if the request was completed before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    read_as: Option<ReadAs>,
+}
+
+impl From<&Enrolled> for EnrolledReport {
+    fn from(enrolled: &Enrolled) -> Self {
+        let Enrolled { report, replayed, read_as, .. } = enrolled;
+        let mut read_as = read_as.iter().cloned();
+        let of_outcome = |outcome: &Outcome| EnrolledOutcome { outcome: outcome.clone(), read_as: read_as.next() };
+        let outcomes = report.outcomes.iter().map(of_outcome).collect();
+        Self { counts: report.counts(), outcomes, report: report.without_outcomes(), replayed: *replayed }
     }
-    let outcomes = value["outcomes"].as_array_mut().into_iter().flatten();
-    for (outcome, read_as) in outcomes.zip(&enrolled.read_as) {
-        outcome["read_as"] = json!(read_as);
-    }
-    value
 }
 
 /// Returns a progress bar for an import of several requests. It is hidden if standard error is not a terminal.

@@ -306,13 +306,16 @@ impl CheckedRecipient {
 
 /// The phone and the email of a recipient, as the engine read them. An address that is absent or not valid is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct ReadAs {
     /// The phone, in E.164.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub phone: Option<PhoneNumber>,
     /// The email address.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub email: Option<Email>,
 }
 

@@ -30,6 +30,7 @@ pub struct Email {
 /// The reason why a text is not a valid email address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum EmailError {
     /// The text does not have the form `local@domain`, or it has a character that is not allowed.
@@ -163,6 +164,17 @@ impl<'de> Deserialize<'de> for Email {
         Ok(Self::stored(&Cow::<str>::deserialize(deserializer)?))
     }
 }
+
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for Email {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        let text = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
+        text.description(Some("An email address as given.")).into()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for Email {}
 
 fn fault(error: &email_address::Error) -> EmailError {
     use email_address::Error as E;

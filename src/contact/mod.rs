@@ -129,25 +129,32 @@ impl Omit for ContactState {
 /// A postal address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ContactAddress))]
 #[non_exhaustive]
 pub struct Address {
     /// The first line.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub address_line_one: Option<Text>,
     /// The second line.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub address_line_two: Option<Text>,
     /// The city.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub city: Option<Text>,
     /// The state or province.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub state: Option<Text>,
     /// The postal code. `postal_code` is an alias in JSON.
     #[serde(alias = "postal_code", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub post_code: Option<Text>,
     /// The country.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub country: Option<Text>,
 }
 
@@ -162,16 +169,20 @@ impl Address {
 /// A birth date. Each part may be unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ContactBirthDate))]
 #[non_exhaustive]
 pub struct BirthDate {
     /// The day of the month, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 31, nullable = false))]
     pub day: Option<u8>,
     /// The month, from 1 to 12.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 12, nullable = false))]
     pub month: Option<u8>,
     /// The year, from 1 to 9999.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 9999, nullable = false))]
     pub year: Option<u16>,
 }
 

@@ -16,6 +16,7 @@ use crate::text::Text;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Text", into = "Text")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct PhoneNumber(Text);
 
 impl PhoneNumber {
@@ -111,6 +112,7 @@ pub trait PhoneNormalizer: Send + Sync {
 /// The reason why a text is not a valid phone number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum PhoneError {
     /// The text does not look like a phone number, or contains a character that a phone number does not have.
@@ -148,6 +150,7 @@ pub enum PhoneError {
 /// A region: an ISO 3166-1 country code of two capital letters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct Region([u8; 2]);
 
 /// The error for a region that is not two letters.

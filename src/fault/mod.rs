@@ -12,6 +12,7 @@ use crate::text::cut;
 
 /// One fault of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Fault {
     /// A description for people: what failed, which value, and what to do.
@@ -42,6 +43,7 @@ macro_rules! codes {
         /// The code of a fault. Each code is stable and has an HTTP status.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[non_exhaustive]
         pub enum FaultCode {
             $(#[doc = $meaning] $variant,)*

@@ -9,6 +9,7 @@ use std::fmt;
 /// It serializes as the documented error body, with `code` and `path` added to each error:
 /// `{"errors":[{"description":"…","code":"…","path":"…"}],"status":422}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Rejection {
     errors: Vec<Fault>,
     status: u16,

@@ -14,9 +14,11 @@ use crate::words::words;
 
 /// The result of an enrollment: one outcome for each recipient, in the order of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct EnrollmentReport {
     /// The version of this shape. A report of a newer version is not read.
+    #[cfg_attr(feature = "schema", schema(schema_with = ReportVersion::schema))]
     pub(crate) v: ReportVersion,
     /// The enrollment.
     pub enrollment_id: EnrollmentId,
@@ -28,9 +30,11 @@ pub struct EnrollmentReport {
     pub step_id: StepId,
     /// The channel used, if one was used (spec 3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub channel_id: Option<ChannelId>,
     /// The tag of the enrolled contacts, if the enrollment created one (spec 4.7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub upload_tag: Option<UploadTag>,
     /// The keys of the custom object, in order. Empty if the request has no custom data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -40,6 +44,7 @@ pub struct EnrollmentReport {
     pub warnings: Vec<Warning>,
     /// One outcome for each recipient, in the order of `to`. A repository can store them elsewhere.
     #[serde(default, skip_serializing_if = "Outcomes::is_absent")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<Outcome>))]
     pub outcomes: Outcomes,
 }
 
@@ -126,6 +131,7 @@ impl<'a> IntoIterator for &'a Outcomes {
 
 /// The number of recipients with each disposition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Counts {
     /// Recipients with the disposition `added`.
@@ -154,6 +160,7 @@ impl Counts {
 
 /// The tag of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct UploadTag {
     /// Its id.
@@ -165,6 +172,7 @@ pub struct UploadTag {
 
 /// The result of one recipient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Outcome {
     /// The index of the recipient in `to`, from 0.
@@ -173,21 +181,27 @@ pub struct Outcome {
     pub disposition: Disposition,
     /// The contact that was found or created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub contact_id: Option<ContactId>,
     /// Whether the contact was created for this recipient.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub contact_created: bool,
     /// The step contact that was created or reprocessed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub step_contact_id: Option<StepContactId>,
     /// The conversation on the channel used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub conversation_id: Option<ConversationId>,
     /// Whether the conversation was created for this recipient.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub conversation_created: bool,
     /// The custom record that was created or updated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub record_id: Option<CustomRecordId>,
     /// Why the recipient was ignored: all reasons, in the order of spec 4. Empty for other dispositions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -197,6 +211,7 @@ pub struct Outcome {
     pub notes: Vec<Note>,
     /// If it is a duplicate: the index of the recipient that resolved to the contact first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub duplicate_of: Option<usize>,
 }
 

@@ -16,6 +16,7 @@ macro_rules! coded {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "code", rename_all = "snake_case")]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[non_exhaustive]
         pub enum $name {
             $($(#[$variant_doc])* #[doc = $meaning] $variant $({ $($(#[$field_doc])* $field: $type),* })?,)*
@@ -209,6 +210,7 @@ impl fmt::Display for Note {
 ///
 /// Its texts are cut at 64 characters, so that the size of a report is bounded by the number of recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct PropertyFault {
     /// The key.
@@ -217,9 +219,11 @@ pub struct PropertyFault {
     pub problem: PropertyProblem,
     /// The value given, as JSON. Absent if the recipient does not have the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub given: Option<String>,
     /// The type of the property. Absent if the object has no such property.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub wanted: Option<PropertyKind>,
 }
 
@@ -256,6 +260,7 @@ fn is_zero(number: &usize) -> bool {
 /// What is wrong with a key of custom data (spec 4.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum PropertyProblem {
     /// The object has no such property.

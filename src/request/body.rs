@@ -24,9 +24,11 @@ use crate::value::Properties;
 /// let request = EnrollmentRequest::new([ann, Recipient::new("+1 202 555 0187")]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct EnrollmentRequest<'a> {
     /// The recipients: 1 to 4000.
+    #[cfg_attr(feature = "schema", schema(min_items = 1, max_items = 4000))]
     pub to: Vec<Recipient<'a>>,
     /// The phone or email of a channel of the organization. If it is absent, the step's own channel is used.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +130,7 @@ macro_rules! recipient {
     ($($(#[$doc:meta])* $text:ident $(= $tag:literal)?,)*) => {
         /// One entry of `to`: a recipient, as the sender wrote it.
         #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[non_exhaustive]
         pub struct Recipient<'a> {
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $text: Option<Cow<'a, str>>,)*
@@ -142,6 +145,7 @@ macro_rules! recipient {
             pub birth_date: Option<WireBirthDate>,
             /// The values of the custom object that `custom_data` names.
             #[serde(skip_serializing_if = "Properties::is_empty")]
+            #[cfg_attr(feature = "schema", schema(value_type = Option<Object>))]
             pub properties: Properties,
         }
 
@@ -192,14 +196,19 @@ macro_rules! recipient {
 // A byte is the tag of a field in the fingerprint (spec 6). Fields without one have rules there.
 recipient! {
     /// The phone number in any spelling. A number without `+` is read in the default region (spec 4.1).
+    #[cfg_attr(feature = "schema", schema(required = true, nullable = false))]
     phone,
     /// The email address, with at most 255 characters.
+    #[cfg_attr(feature = "schema", schema(max_length = 255))]
     email = b'k',
     /// The full name, with at most 255 characters.
+    #[cfg_attr(feature = "schema", schema(max_length = 255))]
     name,
     /// The given name, with at most 255 characters. It makes the full name if `name` is blank.
+    #[cfg_attr(feature = "schema", schema(max_length = 255))]
     first_name,
     /// The family name, with at most 255 characters. It makes the full name if `name` is blank.
+    #[cfg_attr(feature = "schema", schema(max_length = 255))]
     last_name,
     /// The host's own id of the contact. It is case-sensitive.
     external_id = b'l',

@@ -24,6 +24,7 @@ const _: () = assert!(MAX_RECIPIENTS <= 1 << INDEX_BITS);
 
 /// A postal address as sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Address))]
 #[non_exhaustive]
 pub struct WireAddress<'a> {
     /// The first line.
@@ -73,16 +74,20 @@ impl<'a> WireAddress<'a> {
 
 /// A birth date as sent. Each part is optional.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = BirthDate))]
 #[non_exhaustive]
 pub struct WireBirthDate {
     /// The day, 1 to 31.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 31))]
     pub day: Option<i64>,
     /// The month, 1 to 12.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 12))]
     pub month: Option<i64>,
     /// The year.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1900, maximum = 9999))]
     pub year: Option<i64>,
 }
 
@@ -96,6 +101,7 @@ impl WireBirthDate {
 
 /// The custom object of the request: the `properties` of each entry are its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CustomData {
     /// The custom object.
     pub custom_object_id: CustomObjectId,
@@ -105,6 +111,7 @@ pub struct CustomData {
 
 /// The options for inbound calls of the enrolled contacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct VoiceOptions {
     /// The call flow, with priority over the sequence's own.
     pub default_call_flow_id: CallFlowId,

@@ -12,7 +12,7 @@ use enroll::{ContactId, SequenceId};
 
 use super::contact_search::{ContactSearch, ContactSearchDoc};
 use super::cursor::{ListPage, Scope};
-use super::docs::{CommonErrors, CursorDoc, PaginationDoc, StatusDoc};
+use super::docs::{CommonErrors, CursorDoc, PaginationDoc};
 use super::enrollments::{Data, parse_id};
 use super::errors::{ApiError, ErrorBody};
 use super::query::Parameters;
@@ -25,7 +25,7 @@ use crate::sql::{self, ContactRow, StepContactRow};
     get, path = "/v1/sequences/{id}/contacts", operation_id = "list_sequence_contacts", tag = "contacts",
     params(
         ("id" = Uuid, Path, description = "The sequence"),
-        ("status" = Option<Vec<StatusDoc>>, Query, description = "Only contacts with one of these statuses. Separate them with commas, or repeat the parameter. `complete` is read as `finished`, and `in-active` as `inactive`"),
+        ("status" = Option<Vec<StepContactStatus>>, Query, description = "Only contacts with one of these statuses. Separate them with commas, or repeat the parameter. `complete` is read as `finished`, and `in-active` as `inactive`"),
         ("step_ids" = Option<Vec<Uuid>>, Query, max_items = 100, description = "Only contacts in one of these steps. Separate them with commas, or repeat the parameter"),
         PaginationDoc,
         CursorDoc,

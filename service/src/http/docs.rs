@@ -1,12 +1,23 @@
-//! The OpenAPI schemas of shapes that the engine reads and writes.
+//! What the OpenAPI document has besides the types of requests and answers: common errors, parameters, and bodies that are not
+//! one type.
 #![expect(dead_code, reason = "only their schemas are used")]
 
-use serde_json::Value;
-use std::collections::BTreeMap;
-use utoipa::{IntoParams, IntoResponses, ToSchema};
+use std::borrow::Cow;
+use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, ObjectBuilder, Ref, Schema};
+use utoipa::openapi::{RefOr, Type};
+use utoipa::{IntoParams, IntoResponses, PartialSchema, ToSchema};
 use uuid::Uuid;
 
+use enroll::model::RunStatus;
+use enroll::{EnrollmentState, Reason};
+use enroll_import::RowCells;
+
 use super::errors::ErrorBody;
+use super::list_accept::AcceptedList;
+use super::list_options::ListOptions;
+use super::list_preview::{PreviewHead, RowOutcome, dispositions_of_rows, reasons_of_rows};
+use super::previews::PreviewStarted;
+use crate::people_lists::rows::RowFilter;
 
 /// The errors that each route with an API key can return.
 #[derive(IntoResponses)]
@@ -73,7 +84,7 @@ pub(crate) struct RunFilterDoc {
     channel_id: Option<Uuid>,
     /// Only runs with one of these statuses. Separate them with commas, or repeat the parameter
     #[param(inline)]
-    status: Option<Vec<RunStatusDoc>>,
+    status: Option<Vec<RunStatus>>,
     /// Only runs that started at this instant or earlier: RFC 3339, such as `2026-02-01T15:00:00Z`
     #[param(format = DateTime)]
     before: Option<String>,
@@ -82,320 +93,101 @@ pub(crate) struct RunFilterDoc {
     after: Option<String>,
 }
 
-/// A request to enroll people.
-#[derive(ToSchema)]
-#[schema(as = EnrollmentRequest)]
-pub(crate) struct RequestDoc {
-    /// The people.
-    #[schema(min_items = 1, max_items = 4000)]
-    to: Vec<RecipientDoc>,
-    /// The phone or email of the channel to use.
-    from: Option<String>,
-    /// The step; default: the first one.
-    step_id: Option<Uuid>,
-    /// When to activate the people; default: at once.
-    #[schema(format = DateTime)]
-    schedule_at: Option<String>,
-    /// The custom object with the properties in `properties`.
-    custom_data: Option<CustomDataDoc>,
-    voice_options: Option<VoiceOptionsDoc>,
+/// The schema of one word, of those that a filter knows.
+macro_rules! words {
+    ($($doc:ident as $name:literal: $description:literal = $words:expr;)*) => {$(
+        pub(crate) struct $doc;
+
+        impl PartialSchema for $doc {
+            fn schema() -> RefOr<Schema> {
+                let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some($words));
+                word.description(Some($description)).into()
+            }
+        }
+
+        impl ToSchema for $doc {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+        }
+    )*};
 }
 
-/// One person.
-#[derive(ToSchema)]
-#[schema(as = Recipient)]
-pub(crate) struct RecipientDoc {
-    phone: String,
-    #[schema(max_length = 255)]
-    email: Option<String>,
-    #[schema(max_length = 255)]
-    name: Option<String>,
-    /// Makes the name, together with `last_name`, if `name` is blank.
-    #[schema(max_length = 255)]
-    first_name: Option<String>,
-    #[schema(max_length = 255)]
-    last_name: Option<String>,
-    /// The sender's own id of the contact.
-    external_id: Option<String>,
-    language: Option<String>,
-    default_channel_id: Option<Uuid>,
-    address: Option<AddressDoc>,
-    birth_date: Option<BirthDateDoc>,
-    /// Values of the custom object.
-    properties: Option<BTreeMap<String, Value>>,
+words! {
+    StateDoc as "EnrollmentState": "The state of an enrollment." = EnrollmentState::WORDS;
+    ReasonCode as "ReasonCode": "Why a recipient was ignored." = Reason::CODES.iter().map(|(code, _)| *code);
+    ListReason as "ListReason": "Why a row was ignored or set aside." = reasons_of_rows();
+    PreviewDisposition as "PreviewDisposition":
+        "What would become of a row of a list: a disposition of an outcome, or `set_aside`." = dispositions_of_rows();
+    ListDisposition as "ListDisposition":
+        "What became of a row of a list: a disposition of an outcome, or `set_aside`; `pending` while its request waits; \
+         `failed` if its request failed or was rejected; `erased` if its person was erased before."
+        = RowFilter::words().0;
 }
 
-/// An address. `postal_code` is accepted as another name of `post_code`.
+/// An upload: a list, and the options of how it is read.
 #[derive(ToSchema)]
-#[schema(as = Address)]
-pub(crate) struct AddressDoc {
-    address_line_one: Option<String>,
-    address_line_two: Option<String>,
-    city: Option<String>,
-    state: Option<String>,
-    post_code: Option<String>,
-    country: Option<String>,
-}
-
-/// A birth date, or the known parts of it.
-#[derive(ToSchema)]
-#[schema(as = BirthDate)]
-pub(crate) struct BirthDateDoc {
-    #[schema(minimum = 1, maximum = 31)]
-    day: Option<i32>,
-    #[schema(minimum = 1, maximum = 12)]
-    month: Option<i32>,
-    /// In a request: from 1900 to the year of the request.
-    #[schema(minimum = 1, maximum = 9999)]
-    year: Option<i32>,
-}
-
-#[derive(ToSchema)]
-#[schema(as = CustomData)]
-pub(crate) struct CustomDataDoc {
-    custom_object_id: Uuid,
-    resource: ResourceDoc,
-}
-
-/// What each custom record belongs to.
-#[derive(ToSchema)]
-#[schema(as = Resource, rename_all = "snake_case")]
-pub(crate) enum ResourceDoc {
-    Contact,
-    StepContact,
-}
-
-#[derive(ToSchema)]
-#[schema(as = VoiceOptions)]
-pub(crate) struct VoiceOptionsDoc {
-    /// The call flow that answers inbound calls.
-    default_call_flow_id: Uuid,
-}
-
-/// A property of a custom object.
-#[derive(ToSchema)]
-#[schema(as = Property)]
-pub(crate) struct PropertyDoc {
-    /// Its key in `properties` of a recipient.
-    key: String,
-    r#type: PropertyTypeDoc,
-    required: bool,
-    /// The value if a recipient has none.
-    #[schema(required = false)]
-    default: Value,
-}
-
-#[derive(ToSchema)]
-#[schema(as = PropertyType, rename_all = "snake_case")]
-pub(crate) enum PropertyTypeDoc {
-    Text,
-    Number,
-    Float,
-    Boolean,
-    Date,
-    List,
-    Map,
-}
-
-/// The report of an enrollment.
-#[derive(ToSchema)]
-#[schema(as = EnrollmentReport)]
-pub(crate) struct ReportDoc {
-    /// The version of this format: 1.
-    v: u8,
-    enrollment_id: Uuid,
-    #[schema(format = DateTime)]
-    at: String,
-    sequence_id: Uuid,
-    step_id: Uuid,
+#[schema(as = Upload)]
+pub(crate) struct UploadDoc {
+    /// The list: CSV, TSV or text in any encoding, XLSX, XLS, ODS or JSON. The part has a file name.
+    #[schema(format = Binary, content_media_type = "application/octet-stream")]
+    file: String,
     #[schema(nullable = false)]
-    channel_id: Option<Uuid>,
-    #[schema(nullable = false)]
-    upload_tag: Option<UploadTagDoc>,
-    /// The keys that `properties` may have. Present if the request has custom data.
-    #[schema(nullable = false)]
-    accepted_keys: Option<Vec<String>>,
-    /// What is not used of the request. Present if there is any.
-    #[schema(nullable = false)]
-    warnings: Option<Vec<WarningDoc>>,
-    outcomes: Vec<OutcomeDoc>,
-    counts: CountsDoc,
-    /// Present if the same request was completed before.
-    #[schema(nullable = false)]
-    replayed: Option<bool>,
+    options: Option<ListOptions>,
 }
 
-/// The number of recipients with each outcome.
+/// The receipt of a list, or of a preview in the background.
 #[derive(ToSchema)]
-#[schema(as = Counts)]
-pub(crate) struct CountsDoc {
-    added: usize,
-    re_added: usize,
-    reprocessed: usize,
-    ignored: usize,
-    duplicate: usize,
-    contacts_created: usize,
-    conversations_created: usize,
+#[serde(untagged)]
+pub(crate) enum ListAnswer {
+    Accepted(AcceptedList),
+    Preview(PreviewStarted),
 }
 
-/// The tag of the enrolled contacts.
+/// What a list would do.
 #[derive(ToSchema)]
-#[schema(as = UploadTag)]
-pub(crate) struct UploadTagDoc {
-    id: Uuid,
-    name: String,
+#[schema(as = ListPreview)]
+pub(crate) struct ListPreviewDoc {
+    #[serde(flatten)]
+    head: PreviewHead,
+    rows: Vec<ListRowDoc>,
+    /// The number of rows that match the filters. An answer has at most 10000 rows, and about 16 MiB of them.
+    total: u64,
 }
 
-/// The outcome of one recipient.
+/// A row of a list with its outcome. It has at most 500 cells, and 500 characters of each.
 #[derive(ToSchema)]
-#[schema(as = Outcome)]
-pub(crate) struct OutcomeDoc {
-    /// Its index in `to`, from 0.
-    index: usize,
-    disposition: DispositionDoc,
-    contact_id: Option<Uuid>,
-    contact_created: bool,
-    step_contact_id: Option<Uuid>,
-    conversation_id: Option<Uuid>,
-    conversation_created: bool,
-    record_id: Option<Uuid>,
-    /// All reasons why it was ignored.
-    #[schema(nullable = false)]
-    reasons: Option<Vec<CodedDoc>>,
-    /// Notes that did not prevent the enrollment.
-    #[schema(nullable = false)]
-    notes: Option<Vec<CodedDoc>>,
-    /// The index of the first recipient with the same contact.
-    duplicate_of: Option<usize>,
-    /// The addresses as the service read them. Present in a preview.
-    #[schema(nullable = false)]
-    read_as: Option<ReadAsDoc>,
+#[schema(as = ListRow)]
+struct ListRowDoc {
+    #[serde(flatten)]
+    cells: RowCells,
+    #[serde(flatten)]
+    outcome: RowOutcome,
 }
 
-/// The valid addresses of a recipient as the service read them.
-#[derive(ToSchema)]
-#[schema(as = ReadAs)]
-pub(crate) struct ReadAsDoc {
-    /// In E.164.
-    #[schema(nullable = false)]
-    phone: Option<String>,
-    #[schema(nullable = false)]
-    email: Option<String>,
+/// A preview in the background. If it is completed, it has the members of a preview. If it failed, it has an error.
+pub(crate) struct PreviewJobDoc;
+
+impl PartialSchema for PreviewJobDoc {
+    fn schema() -> RefOr<Schema> {
+        let of = |name: Cow<'static, str>| Ref::from_schema_name(name);
+        let error = ObjectBuilder::new().schema_type(Type::Object).property("error", of(ErrorBody::name()));
+        let result = AnyOfBuilder::new().item(of(ListPreviewDoc::name())).item(error);
+        let description = "A preview in the background. If it is completed, it has the members of a preview. If it failed, it has \
+                           an error.";
+        AllOfBuilder::new().item(of(PreviewStarted::name())).item(result).description(Some(description)).into()
+    }
 }
 
-/// A part of the request that is not used.
-#[derive(ToSchema)]
-#[schema(as = Warning)]
-pub(crate) struct WarningDoc {
-    code: WarningCodeDoc,
-    /// The place of an unknown key, as a JSON Pointer.
-    #[schema(nullable = false)]
-    path: Option<String>,
-    /// The number of unknown keys that are not listed, or of recipients whose `properties` are not used.
-    #[schema(nullable = false)]
-    count: Option<usize>,
-}
+impl ToSchema for PreviewJobDoc {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("ListPreviewJob")
+    }
 
-#[derive(ToSchema)]
-#[schema(as = WarningCode, rename_all = "snake_case")]
-pub(crate) enum WarningCodeDoc {
-    UnknownKey,
-    MoreUnknownKeys,
-    PropertiesUnused,
-}
-
-/// A reason or a note: a stable code, with the parameters of that code.
-#[derive(ToSchema)]
-#[schema(as = Coded)]
-pub(crate) struct CodedDoc {
-    code: String,
-}
-
-#[derive(ToSchema)]
-#[schema(as = Disposition, rename_all = "snake_case")]
-pub(crate) enum DispositionDoc {
-    Added,
-    ReAdded,
-    Reprocessed,
-    Ignored,
-    Duplicate,
-}
-
-/// The number of rows that were removed, and of stored requests and reports that lost the person.
-#[derive(ToSchema)]
-#[schema(as = Erased)]
-pub(crate) struct ErasedDoc {
-    pub(crate) contacts: u64,
-    pub(crate) communication_preferences: u64,
-    pub(crate) conversations: u64,
-    pub(crate) runs: u64,
-    pub(crate) step_contacts: u64,
-    pub(crate) contact_tags: u64,
-    pub(crate) custom_records: u64,
-    /// Recipients of requests that wait, or failed.
-    pub(crate) recipients: u64,
-    /// Outcomes in reports. They keep their disposition and their reasons.
-    pub(crate) outcomes: u64,
-    /// Lists that lost the cells of their rows, because one may be of the person.
-    pub(crate) lists: u64,
-}
-
-/// Why a recipient was ignored.
-#[derive(ToSchema)]
-#[schema(as = ReasonCode, rename_all = "snake_case")]
-pub(crate) enum ReasonDoc {
-    MissingPhone,
-    InvalidPhone,
-    MissingEmail,
-    InvalidEmail,
-    IdentityConflict,
-    AddressTaken,
-    Blocked,
-    OptedOut,
-    ActiveInOtherStep,
-    PendingInOtherStep,
-    ReAddExcluded,
-    MaxRunsReached,
-    MaxAddsReached,
-}
-
-#[derive(ToSchema)]
-#[schema(as = StepContactStatus, rename_all = "snake_case")]
-pub(crate) enum StatusDoc {
-    Pending,
-    Active,
-    Inactive,
-    Moved,
-    Finished,
-}
-
-#[derive(ToSchema)]
-#[schema(as = SequenceRunStatus, rename_all = "snake_case")]
-pub(crate) enum RunStatusDoc {
-    Active,
-    Finished,
-}
-
-/// The state of an enrollment.
-#[derive(ToSchema)]
-#[schema(as = EnrollmentState, rename_all = "snake_case")]
-pub(crate) enum StateDoc {
-    Accepted,
-    Completed,
-    Rejected,
-    Failed,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use enroll::Reason;
-    use serde_json::json;
-    use utoipa::PartialSchema;
-
-    #[test]
-    fn reason_codes_match_the_core() {
-        let codes: Vec<&str> = Reason::CODES.iter().map(|(code, _)| *code).collect();
-        assert_eq!(json!(ReasonDoc::schema())["enum"], json!(codes));
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((ListPreviewDoc::name().into_owned(), ListPreviewDoc::schema()));
+        schemas.push((PreviewStarted::name().into_owned(), PreviewStarted::schema()));
+        ListPreviewDoc::schemas(schemas);
+        PreviewStarted::schemas(schemas);
     }
 }

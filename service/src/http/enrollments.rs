@@ -7,7 +7,6 @@ use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::json;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -21,17 +20,14 @@ use uuid::Uuid;
 
 use super::body::{self, ReadBody};
 use super::cursor::{ListPage, Scope};
-use super::docs::{
-    CommonErrors, CountsDoc, CursorDoc, DispositionDoc, OutcomeDoc, PaginationDoc, RateLimited, ReasonDoc, ReportDoc,
-    RequestDoc, StateDoc, UploadTagDoc, WarningDoc,
-};
+use super::docs::{CommonErrors, CursorDoc, PaginationDoc, RateLimited, ReasonCode, StateDoc};
 use super::errors::{ApiError, ErrorBody, ErrorItem};
 use super::query::Parameters;
 use super::request_span;
 use super::{App, sequence_not_found};
 use crate::audit;
 use crate::keys::Caller;
-use crate::run::enrolled_json;
+use crate::run::EnrolledReport;
 use crate::sql::{self, EnrollmentResult, EnrollmentRow, NamedContact, OutcomeFilter};
 
 /// A response with one object.
@@ -44,9 +40,7 @@ pub(crate) struct Data<T> {
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the documented names")]
 pub(crate) struct Accepted {
-    #[schema(value_type = Uuid)]
     enrollment_id: EnrollmentId,
-    #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
     recipients: usize,
     /// Present if the same request was accepted before.
@@ -55,7 +49,7 @@ pub(crate) struct Accepted {
     replayed: bool,
     /// What is not used of the request. Present if there is any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<WarningDoc>, required = false)]
+    #[schema(required = false)]
     warnings: Vec<Warning>,
     message: &'static str,
 }
@@ -63,19 +57,14 @@ pub(crate) struct Accepted {
 /// The state of an enrollment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EnrollmentSummary {
-    #[schema(value_type = Uuid)]
     id: EnrollmentId,
-    #[schema(value_type = Uuid)]
     sequence_id: SequenceId,
     #[schema(value_type = StateDoc)]
     state: String,
-    #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
     /// When it was completed or rejected.
-    #[schema(value_type = Option<String>, format = DateTime)]
     completed_at: Option<Timestamp>,
     /// When its request (if it is failed) or its outcomes (if it is completed) were removed, because they were too old.
-    #[schema(value_type = Option<String>, format = DateTime)]
     removed_at: Option<Timestamp>,
     /// The number of attempts that ended with an answer. An outage of the database does not count.
     attempts: u32,
@@ -88,16 +77,12 @@ pub(crate) struct EnrollmentSummary {
 pub(crate) struct EnrollmentDetail {
     #[serde(flatten)]
     summary: EnrollmentSummary,
-    #[schema(value_type = Option<CountsDoc>)]
     counts: Option<Counts>,
-    #[schema(value_type = Option<UploadTagDoc>)]
     upload_tag: Option<UploadTag>,
     /// The keys that `properties` may have. Empty if the request has no custom data.
     accepted_keys: Vec<String>,
     /// What is not used of the request.
-    #[schema(value_type = Vec<WarningDoc>)]
     warnings: Vec<Warning>,
-    #[schema(value_type = Vec<OutcomeDoc>)]
     outcomes: Vec<Outcome>,
     /// The contacts of these outcomes, as they are stored now.
     contacts: Vec<NamedContact>,
@@ -126,7 +111,7 @@ impl EnrollmentDetail {
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]*$",
             description = "The sender's key for this request: 1 to 255 visible ASCII characters"),
     ),
-    request_body(content = RequestDoc, description = "At most 8 MiB", examples(
+    request_body(content = EnrollmentRequest, description = "At most 8 MiB", examples(
         ("Minimal" = (summary = "Two people, at the first step", value = json!({
             "to": [
                 {"phone": "+1 415 555 0132", "name": "Ann Lee", "email": "ann@example.com"},
@@ -149,7 +134,7 @@ impl EnrollmentDetail {
     responses(
         (status = 202, description = "Accepted", body = Data<Accepted>,
             headers(("Location" = String, description = "The path of the enrollment"))),
-        (status = 200, description = "The preview", body = Data<ReportDoc>),
+        (status = 200, description = "The preview", body = Data<EnrolledReport>),
         (status = 404, description = "The organization has no sequence with this id", body = ErrorBody),
         (status = 408, description = "The body did not arrive in time", body = ErrorBody),
         (status = 409, description = "The key was used for another request, or the enrollment of the key has no report yet, or no more",
@@ -214,7 +199,7 @@ impl Submission {
         let mut handle = app.handles.acquire(organization_id).await?;
         if self.preview {
             let enrolled = preview_async(handle.handle()?.inbox(), &engine, &enrollment).await?;
-            return Ok(Json(json!({ "data": enrolled_json(&enrolled) })).into_response());
+            return Ok(Json(Data { data: EnrolledReport::from(&enrolled) }).into_response());
         }
         let receipt = audit::accept(handle.handle()?, &engine, &enrollment, self.caller).await?;
         drop(handle);
@@ -240,8 +225,8 @@ impl Submission {
     get, path = "/v1/enrollments/{id}", operation_id = "show_enrollment", tag = "enrollments",
     params(
         ("id" = Uuid, Path, description = "The enrollment"),
-        ("disposition" = Option<Vec<DispositionDoc>>, Query, description = "Only outcomes with one of these dispositions. Separate them with commas, or repeat the parameter"),
-        ("reason" = Option<Vec<ReasonDoc>>, Query, description = "Only outcomes with one of these reasons. Separate them with commas, or repeat the parameter"),
+        ("disposition" = Option<Vec<Disposition>>, Query, description = "Only outcomes with one of these dispositions. Separate them with commas, or repeat the parameter"),
+        ("reason" = Option<Vec<ReasonCode>>, Query, description = "Only outcomes with one of these reasons. Separate them with commas, or repeat the parameter"),
         PaginationDoc,
     ),
     responses(

@@ -15,12 +15,12 @@ use enroll::erase::{EraseError, EraseMode, PersonQuery};
 
 use super::App;
 use super::body;
-use super::docs::{CommonErrors, ErasedDoc, RateLimited};
+use super::docs::{CommonErrors, RateLimited};
 use super::enrollments::Data;
 use super::errors::{ApiError, ErrorBody, ErrorItem};
 use super::query::Parameters;
 use crate::audit::{self, Action};
-use crate::erase::{OPT_OUT, counts};
+use crate::erase::{ErasedPerson, OPT_OUT, counts};
 use crate::import_job::current_time;
 use crate::keys::Caller;
 
@@ -53,7 +53,7 @@ pub(crate) struct ErasureBody {
         ("By external id" = (summary = "Erase", value = json!({"external_id": "crm-17", "confirm": true}))),
     )),
     responses(
-        (status = 200, description = "What was removed", body = Data<ErasedDoc>),
+        (status = 200, description = "What was removed", body = Data<ErasedPerson>),
         (status = 404, description = "No contact and no stored request matches", body = ErrorBody),
         (status = 408, description = "The body did not arrive in time", body = ErrorBody),
         (status = 409, description = "Several contacts match, or a stored request cannot be read", body = ErrorBody),
@@ -69,7 +69,7 @@ pub(crate) async fn erase(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Data<serde_json::Value>>, ApiError> {
+) -> Result<Json<Data<ErasedPerson>>, ApiError> {
     Parameters::parse(query.as_deref()).finish()?;
     app.limits.count(caller.key_id, false)?;
     let (bodies, timeout) = (&app.limits.bodies, app.limits.timeout);
@@ -91,7 +91,7 @@ pub(crate) async fn erase(
     }
     let erased = crate::erase::erase(handle, caller.organization_id, &person, mode, now).await?;
     if body.confirm {
-        return Ok(Json(Data { data: serde_json::json!(erased) }));
+        return Ok(Json(Data { data: erased }));
     }
     let counted = counts(&erased).into_iter().filter(|(_, count)| *count > 0);
     let counted: Vec<String> = counted.map(|(what, count)| format!("{count} {what}")).collect();

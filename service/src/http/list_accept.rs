@@ -25,9 +25,7 @@ use crate::sql::people_lists::people_list;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AcceptedList)]
 pub(crate) struct AcceptedList {
-    #[schema(value_type = Uuid)]
     list_id: EnrollmentId,
-    #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
     recipients: u64,
     /// The number of rows that are not enrolled.

@@ -22,15 +22,16 @@ use enroll::{AsyncInbox, ContactId, EnrollmentId, EnrollmentState, RepositoryErr
 
 use super::App;
 use super::cursor::{ListPage, Scope};
-use super::docs::{CodedDoc, CommonErrors, CountsDoc, CursorDoc, PaginationDoc, RateLimited, UploadTagDoc};
+use super::docs::{CommonErrors, CursorDoc, ListDisposition, ListReason, PaginationDoc, RateLimited};
 use super::enrollments::{Data, EnrollmentSummary, parse_id};
 use super::errors::{ApiError, ErrorBody};
 use super::limits::Streamed;
-use super::list_docs::{InspectionDoc, ListDispositionDoc, ListReasonDoc};
+use super::lists::FileInspection;
 use super::query::Parameters;
 use super::request_span::in_request;
 use crate::audit::{self, Action};
 use crate::causes;
+use crate::described::{Described, RowNote, RowReason};
 use crate::handles::Handle;
 use crate::import_job::current_time;
 use crate::keys::Caller;
@@ -43,20 +44,15 @@ use crate::sql::{self, NamedContact};
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = List)]
 pub(crate) struct ListSummary {
-    #[schema(value_type = Uuid)]
     id: EnrollmentId,
     /// The name of the file.
     file: String,
-    #[schema(value_type = Uuid)]
     sequence_id: SequenceId,
     state: ListState,
-    #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
     /// When its last request was completed, rejected or failed.
-    #[schema(value_type = Option<String>, format = DateTime)]
     completed_at: Option<Timestamp>,
     /// When the cells of its rows were removed, because they were too old or a person was erased.
-    #[schema(value_type = Option<String>, format = DateTime)]
     removed_at: Option<Timestamp>,
     recipients: u64,
     /// The number of rows that are not enrolled.
@@ -65,9 +61,7 @@ pub(crate) struct ListSummary {
     requests: u64,
     requests_completed: u64,
     /// Of the completed requests.
-    #[schema(value_type = CountsDoc)]
     counts: Counts,
-    #[schema(value_type = Option<UploadTagDoc>)]
     upload_tag: Option<UploadTag>,
 }
 
@@ -83,7 +77,7 @@ pub(crate) struct ListDetail {
     #[schema(value_type = Object)]
     options: Value,
     /// What was found in the file. Without samples, if the cells were removed.
-    #[schema(value_type = InspectionDoc)]
+    #[schema(value_type = FileInspection)]
     inspection: Value,
     /// Its requests, in order.
     enrollments: Vec<ListEnrollment>,
@@ -126,13 +120,13 @@ pub(crate) struct RowView {
     name: Option<String>,
     /// Absent if the outcomes were removed, because they were too old.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<ListDispositionDoc>, nullable = false)]
+    #[schema(value_type = Option<ListDisposition>, nullable = false)]
     disposition: Option<&'static str>,
     /// The reasons of an ignored row, or why it is set aside.
-    #[schema(value_type = Vec<CodedDoc>)]
+    #[schema(value_type = Vec<RowReason>)]
     reasons: Vec<Value>,
     /// What was changed or left out, and the notes of the outcome.
-    #[schema(value_type = Vec<CodedDoc>)]
+    #[schema(value_type = Vec<Described<RowNote>>)]
     notes: Vec<Value>,
     /// All reasons, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,7 +138,7 @@ pub(crate) struct RowView {
     column: Option<String>,
     /// The contact that was enrolled, or that the row is ignored for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Uuid>, nullable = false)]
+    #[schema(nullable = false)]
     contact_id: Option<ContactId>,
     /// The row of the same person, of which this one is a duplicate.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,8 +229,8 @@ pub(crate) async fn list(
     get, path = "/v1/lists/{id}", operation_id = "show_list", tag = "lists",
     params(
         ("id" = Uuid, Path, description = "The list"),
-        ("disposition" = Option<Vec<ListDispositionDoc>>, Query, description = "Only rows with one of these dispositions. Separate them with commas, or repeat the parameter"),
-        ("reason" = Option<Vec<ListReasonDoc>>, Query, description = "Only rows with one of these reasons. Separate them with commas, or repeat the parameter"),
+        ("disposition" = Option<Vec<ListDisposition>>, Query, description = "Only rows with one of these dispositions. Separate them with commas, or repeat the parameter"),
+        ("reason" = Option<Vec<ListReason>>, Query, description = "Only rows with one of these reasons. Separate them with commas, or repeat the parameter"),
         PaginationDoc,
     ),
     responses(

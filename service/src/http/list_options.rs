@@ -10,9 +10,7 @@ use enroll::request::{CustomData, VoiceOptions};
 use enroll::{CallFlowId, CustomObjectId, StepId, Timestamp};
 use enroll_import::{DateFormat, Delimiter, Edit, Mapping, Options};
 
-use super::docs::ResourceDoc;
 use super::errors::{ApiError, ErrorItem};
-use super::list_docs::EditDoc;
 use crate::input::pointer;
 use crate::list_request::ListRequestOptions;
 
@@ -33,24 +31,19 @@ pub(crate) struct ListOptions {
     pub(crate) encoding: Option<String>,
     /// What separates the cells of text: `,`, `;`, `|` or `tab`. Default: found in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     pub(crate) delimiter: Option<Delimiter>,
     /// The fields of columns by title, such as `{"Phone Number": "phone", "Company": "ignore"}`; or a list of
     /// `{"column": …, "field": …}`, where a column is a title or a position from 1.
     #[serde(skip_serializing_if = "Mapping::is_empty")]
-    #[schema(value_type = BTreeMap<String, String>)]
     pub(crate) mapping: Mapping,
     /// Changes of rows by hand.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<EditDoc>)]
     pub(crate) edits: Vec<Edit>,
     /// The order of the parts of dates that are not `YYYY-MM-DD`, such as `DD.MM.YYYY`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     pub(crate) date_format: Option<DateFormat>,
     /// The country of phone numbers without `+`, such as `DE`. Default: that of the service, else of the sender's phone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     pub(crate) default_region: Option<Region>,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) request: RequestOptions,
@@ -66,11 +59,9 @@ pub(crate) struct RequestOptions {
     from: Option<String>,
     /// The step; default: the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Uuid>)]
     step_id: Option<StepId>,
     /// When to activate the people; default: at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
     schedule_at: Option<Timestamp>,
     /// The custom object with the properties of the columns `properties.KEY`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,9 +75,7 @@ pub(crate) struct RequestOptions {
 #[serde(deny_unknown_fields)]
 #[schema(as = ListCustomData)]
 struct CustomDataOptions {
-    #[schema(value_type = Uuid)]
     custom_object_id: CustomObjectId,
-    #[schema(value_type = ResourceDoc)]
     resource: Resource,
 }
 
@@ -96,7 +85,6 @@ struct CustomDataOptions {
 #[schema(as = ListVoiceOptions)]
 struct VoiceOptionsOptions {
     /// The call flow that answers inbound calls.
-    #[schema(value_type = Uuid)]
     default_call_flow_id: CallFlowId,
 }
 

@@ -1,6 +1,8 @@
 //! What a list would do: a rehearsal of its requests, and its rows with their outcomes.
 
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -8,10 +10,11 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::block_in_place;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use enroll::contact::{Email, PhoneNumber};
-use enroll::report::Counts;
+use enroll::report::{Counts, Warning};
 use enroll::{
     AsyncRepository, ChangeSet, Disposition, Engine, EnrollError, Enrolled, Enrollment, EnrollmentId, EnrollmentKey,
     EnrollmentState, OrganizationId, Outcome, ReadAs, Reason, ReferenceData, ReferenceQuery, Rehearsal,
@@ -22,14 +25,16 @@ use enroll_import::{RowCells, SetAside, SetAsideReason};
 
 use super::App;
 use super::body::MAX_BODY;
+use super::docs::PreviewDisposition;
 use super::errors::ApiError;
 use super::list::{ListTarget, RequestOfList, UploadedList};
-use super::lists::inspection_json;
+use super::lists::{FileInspection, inspection_json};
+use crate::described::{Described, RowNote, RowReason, SetAsideCode};
 use crate::handles::HandlePool;
 use crate::list_request::add_counts;
 use crate::repeated_contacts::RepeatedContacts;
 use crate::sql;
-use crate::sql::people_lists::{EarlierList, earlier_lists};
+use crate::sql::people_lists::{EarlierList, ListState, earlier_lists};
 
 /// What a list would do. Its rows are in a temporary file.
 pub(crate) struct ListPreview {
@@ -37,6 +42,79 @@ pub(crate) struct ListPreview {
     head: Value,
     rows: Mutex<File>,
     index: Vec<RowEntry>,
+}
+
+/// What a list would do, without its rows.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListPreviewHead)]
+pub(crate) struct PreviewHead {
+    /// The id that the list will have, and its first request.
+    list_id: EnrollmentId,
+    /// Present if all requests of the list were accepted before. Their outcomes are those of their reports, as far as they
+    /// have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    accepted_before: Option<AcceptedBefore>,
+    /// The lists and requests that put the people into the step who would be reprocessed: those with the most people,
+    /// the newest first. Absent if no person is in the step already, or if the list was accepted before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    enrolled_before: Vec<EarlierList>,
+    #[schema(value_type = FileInspection)]
+    inspection: Value,
+    /// The number of enrollment requests that the list needs.
+    requests: usize,
+    recipients: u64,
+    /// The number of rows that are not enrolled.
+    set_aside: u64,
+    counts: Counts,
+    warnings: Vec<Described<Warning>>,
+}
+
+/// A list that was accepted before.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListAcceptedBefore)]
+struct AcceptedBefore {
+    accepted_at: Timestamp,
+    state: ListState,
+}
+
+/// What would become of a row of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RowOutcome {
+    #[schema(value_type = PreviewDisposition)]
+    disposition: &'static str,
+    /// The phone as the list has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    phone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    name: Option<String>,
+    /// Why the row is not enrolled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<RowReason>,
+    /// Notes that did not prevent the enrollment, and what was changed or left out of the row.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<Described<RowNote>>,
+    /// The reasons, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    description: Option<String>,
+    /// The addresses as the service read them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    read_as: Option<ReadAs>,
+    /// The column that sets the row aside: its title, or its letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    column: Option<String>,
+    /// An earlier row with the same contact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    repeats_row: Option<usize>,
 }
 
 /// Where a row is in the file, and what filters need.
@@ -210,24 +288,16 @@ async fn rehearse(
 struct Rehearsed {
     requests: usize,
     counts: Counts,
-    warnings: Vec<Value>,
+    warnings: Vec<Warning>,
     repeated: RepeatedContacts,
     /// One line of JSON for each recipient, without its cells.
     outcomes: BufWriter<File>,
     /// The disposition and the reasons of each recipient.
     filters: Vec<(u8, u32)>,
-    before: Vec<State>,
+    before: Vec<ListState>,
     /// For each earlier enrollment, the number of people that it enrolled and that would be reprocessed.
     earlier: BTreeMap<EnrollmentId, u64>,
     earlier_lists: Vec<EarlierList>,
-}
-
-/// The state of a request that was accepted before.
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    Accepted,
-    Completed,
-    Failed,
 }
 
 impl Rehearsed {
@@ -247,9 +317,9 @@ impl Rehearsed {
 
     fn record_previous(&mut self, previous: Option<&StoredEnrollment>) {
         self.before.extend(previous.map(|previous| match previous.state {
-            EnrollmentState::Accepted => State::Accepted,
-            EnrollmentState::Completed { .. } => State::Completed,
-            _ => State::Failed,
+            EnrollmentState::Accepted => ListState::Accepted,
+            EnrollmentState::Completed { .. } => ListState::Completed,
+            _ => ListState::Failed,
         }));
     }
 
@@ -279,10 +349,8 @@ impl Rehearsed {
         self.requests += 1;
         add_counts(&mut self.counts, &report.counts());
         for warning in &report.warnings {
-            let mut value = json!(warning);
-            value["description"] = json!(warning.to_string());
-            if !self.warnings.contains(&value) {
-                self.warnings.push(value);
+            if !self.warnings.contains(warning) {
+                self.warnings.push(warning.clone());
             }
         }
         let rows: Vec<usize> = request.rows.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX)).collect();
@@ -290,30 +358,21 @@ impl Rehearsed {
         let mut notes = request.notes.iter().peekable();
         for outcome in &report.outcomes {
             let index = outcome.index;
-            let mut row = outcome_json(outcome);
-            let recipient = request.request.to.get(index);
-            for (name, text) in [
-                ("phone", recipient.and_then(|recipient| recipient.phone.as_deref())),
-                ("email", recipient.and_then(|recipient| recipient.email.as_deref())),
-                ("name", recipient.and_then(|recipient| recipient.name.as_deref())),
-            ] {
-                if let Some(text) = text.filter(|text| !text.is_empty()) {
-                    row[name] = json!(cut(text));
-                }
+            let mut row = RowOutcome::from(outcome);
+            if let Some(recipient) = request.request.to.get(index) {
+                let text = |text: &Option<Cow<'_, str>>| text.as_deref().filter(|text| !text.is_empty()).map(cut);
+                (row.phone, row.email) = (text(&recipient.phone), text(&recipient.email));
+                row.name = text(&recipient.name);
             }
             while let Some((_, note)) = notes.next_if(|(of, _)| *of == index) {
-                push_note(&mut row, json!(note), note);
+                row.notes.push(RowNote::Cells(note.clone()).into());
             }
-            if let Some(read_as) = enrolled.read_as.get(index) {
-                row["read_as"] = json!(read_as);
-            }
+            row.read_as = enrolled.read_as.get(index).cloned();
             let in_request = outcome.duplicate_of.and_then(|first| rows.get(first));
-            if let Some(first) = first_rows.get(index).copied().flatten().or(in_request.copied()) {
-                row["repeats_row"] = json!(first);
-            }
+            row.repeats_row = first_rows.get(index).copied().flatten().or(in_request.copied());
             let reasons = bits(outcome.reasons.iter().map(Reason::code));
             self.filters.push((disposition_index(outcome.disposition.as_str()), reasons));
-            writeln!(self.outcomes, "{row}").map_err(temporary_file)?;
+            writeln!(self.outcomes, "{}", json!(row)).map_err(temporary_file)?;
         }
         Ok(())
     }
@@ -321,20 +380,18 @@ impl Rehearsed {
     /// Reads the list again, and writes each row with its outcome.
     fn finish(self, list: &mut UploadedList) -> Result<ListPreview, ApiError> {
         let Self { requests, counts, warnings, outcomes, filters, before, earlier_lists, .. } = self;
-        let mut head = json!({
-            "list_id": list.target.id,
-            "inspection": inspection_json(&list.target.file_name, list.bytes, list.list.inspection()),
-            "requests": requests,
-            "recipients": list.list.recipients(),
-            "set_aside": list.list.set_aside(),
-            "counts": counts,
-            "warnings": warnings,
+        let accepted_before = AcceptedBefore::of(&before, requests, list.target.first.as_deref());
+        let head = json!(PreviewHead {
+            list_id: list.target.id,
+            enrolled_before: if accepted_before.is_some() { Vec::new() } else { earlier_lists },
+            accepted_before,
+            inspection: inspection_json(&list.target.file_name, list.bytes, list.list.inspection()),
+            requests,
+            recipients: list.list.recipients(),
+            set_aside: list.list.set_aside(),
+            counts,
+            warnings: warnings.into_iter().map(Into::into).collect(),
         });
-        if let Some(before) = accepted_before(&before, requests, list.target.first.as_deref()) {
-            head["accepted_before"] = before;
-        } else if !earlier_lists.is_empty() {
-            head["enrolled_before"] = json!(earlier_lists);
-        }
         let mut outcomes = outcomes.into_inner().map_err(|e| temporary_file(e.into_error()))?;
         outcomes.rewind().map_err(temporary_file)?;
         let (mut outcomes, mut filters) = (BufReader::new(outcomes).lines(), filters.into_iter());
@@ -354,11 +411,11 @@ impl Rehearsed {
                 }
                 Err(set_aside) => {
                     let reasons = bits([set_aside.reason.as_str()].into_iter());
-                    (set_aside_json(&set_aside).to_string(), (disposition_index(SET_ASIDE), reasons))
+                    (json!(RowOutcome::from(set_aside)).to_string(), (disposition_index(SET_ASIDE), reasons))
                 }
             };
             // Both are objects that are not empty.
-            let mut text = cells_json(&cells).to_string();
+            let mut text = json!(shortened(cells)).to_string();
             text.pop();
             text.push(',');
             text.push_str(rest.strip_prefix('{').unwrap_or(&rest));
@@ -372,55 +429,68 @@ impl Rehearsed {
     }
 }
 
-/// Returns when a list was accepted, and its state, if all of its requests were.
-fn accepted_before(before: &[State], requests: usize, first: Option<&StoredEnrollment>) -> Option<Value> {
-    let first = first.filter(|_| requests > 0 && before.len() == requests)?;
-    let state = if before.contains(&State::Accepted) {
-        "accepted"
-    } else if before.contains(&State::Failed) {
-        "failed"
-    } else {
-        "completed"
-    };
-    Some(json!({ "accepted_at": Timestamp::to_string(&first.at), "state": state }))
+impl AcceptedBefore {
+    /// Returns when a list was accepted, and its state, if all of its requests were.
+    fn of(before: &[ListState], requests: usize, first: Option<&StoredEnrollment>) -> Option<Self> {
+        let first = first.filter(|_| requests > 0 && before.len() == requests)?;
+        let state = if before.contains(&ListState::Accepted) {
+            ListState::Accepted
+        } else if before.contains(&ListState::Failed) {
+            ListState::Failed
+        } else {
+            ListState::Completed
+        };
+        Some(Self { accepted_at: first.at, state })
+    }
 }
 
-/// Returns an outcome as the members of a row.
-fn outcome_json(outcome: &Outcome) -> Value {
-    let mut row = json!({ "disposition": outcome.disposition });
-    if !outcome.reasons.is_empty() {
-        let texts: Vec<String> = outcome.reasons.iter().map(ToString::to_string).collect();
-        row["reasons"] = json!(outcome.reasons);
-        row["description"] = json!(texts.join("; "));
+impl RowOutcome {
+    fn new(disposition: &'static str) -> Self {
+        Self {
+            disposition,
+            phone: None,
+            email: None,
+            name: None,
+            reasons: Vec::new(),
+            notes: Vec::new(),
+            description: None,
+            read_as: None,
+            column: None,
+            repeats_row: None,
+        }
     }
-    for note in &outcome.notes {
-        push_note(&mut row, json!(note), note);
+}
+
+impl From<&Outcome> for RowOutcome {
+    fn from(outcome: &Outcome) -> Self {
+        let texts: Vec<String> = outcome.reasons.iter().map(ToString::to_string).collect();
+        Self {
+            reasons: outcome.reasons.iter().cloned().map(RowReason::Ignored).collect(),
+            notes: outcome.notes.iter().cloned().map(|note| RowNote::Outcome(note).into()).collect(),
+            description: (!texts.is_empty()).then(|| texts.join("; ")),
+            ..Self::new(outcome.disposition.as_str())
+        }
+    }
+}
+
+impl From<SetAside> for RowOutcome {
+    fn from(row: SetAside) -> Self {
+        Self {
+            reasons: vec![RowReason::SetAside(SetAsideCode { code: row.reason })],
+            description: Some(row.reason.to_string()),
+            column: Some(row.column),
+            ..Self::new(SET_ASIDE)
+        }
+    }
+}
+
+/// Shortens the cells of a row for an answer.
+fn shortened(mut row: RowCells) -> RowCells {
+    row.cells.truncate(MAX_CELLS);
+    for cell in &mut row.cells {
+        *cell = cut(cell);
     }
     row
-}
-
-/// Adds a note with its description.
-fn push_note(row: &mut Value, mut note: Value, text: &impl ToString) {
-    note["description"] = json!(text.to_string());
-    match row["notes"].as_array_mut() {
-        Some(notes) => notes.push(note),
-        None => row["notes"] = json!([note]),
-    }
-}
-
-/// Returns a row that is not enrolled, without its cells.
-fn set_aside_json(row: &SetAside) -> Value {
-    json!({
-        "disposition": SET_ASIDE,
-        "reasons": [{ "code": row.reason }],
-        "column": row.column,
-        "description": row.reason.to_string(),
-    })
-}
-
-fn cells_json(row: &RowCells) -> Value {
-    let cells: Vec<String> = row.cells.iter().take(MAX_CELLS).map(|cell| cut(cell)).collect();
-    json!({ "row": row.row, "cells": cells })
 }
 
 /// Shortens a text for an answer.

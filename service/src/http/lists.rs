@@ -7,25 +7,27 @@ use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use enroll::SequenceId;
-use enroll_import::{Inspection, inspect_with_rows};
+use enroll_import::{Inspection, RowCells, Warning, inspect_with_rows};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use utoipa::ToSchema;
 
 use super::body::MAX_BODY;
-use super::docs::{CommonErrors, PaginationDoc, RateLimited};
+use super::docs::{
+    CommonErrors, ListAnswer, ListPreviewDoc, ListReason, PaginationDoc, PreviewDisposition, PreviewJobDoc,
+    RateLimited, UploadDoc,
+};
 use super::enrollments::{Data, idempotency_key, parse_id};
 use super::errors::{ApiError, ErrorBody};
 use super::list::UploadedList;
-use super::list_accept::{self, AcceptedList};
-use super::list_docs::{
-    InspectedListDoc, ListPreviewDoc, ListReasonDoc, PreviewDispositionDoc, PreviewJobDoc, PreviewStartedDoc, UploadDoc,
-};
+use super::list_accept;
 use super::list_preview::{ListPreview, Pace, RowFilter, dispositions_of_rows, reasons_of_rows};
-use super::previews::{PreviewJob, Previews};
+use super::previews::{PreviewState, Previews};
 use super::query::Parameters;
 use super::{App, list, list_errors, sequence_not_found, upload};
+use crate::described::Described;
 use crate::import_job::current_time;
 use crate::keys::Caller;
 
@@ -36,7 +38,7 @@ use crate::keys::Caller;
     post, path = "/v1/lists/inspect", operation_id = "inspect_list", tag = "lists",
     request_body(content = UploadDoc, content_type = "multipart/form-data", description = "At most 64 MiB, unless the service has another limit"),
     responses(
-        (status = 200, description = "What the file has", body = Data<InspectedListDoc>),
+        (status = 200, description = "What the file has", body = Data<InspectedList>),
         (status = 408, description = "The body did not arrive in time", body = ErrorBody),
         (status = 413, description = "The file is too large", body = ErrorBody),
         (status = 415, description = "The body is not `multipart/form-data`, or has a content encoding", body = ErrorBody),
@@ -60,20 +62,19 @@ pub(crate) async fn inspect(
     let inspected = app.limits.run_blocking(caller.organization_id, MAX_BODY, async move {
         let (inspection, rows) = inspect_with_rows(&upload.file, &upload.options.reading(), &settings, SAMPLE_ROWS)
             .map_err(|e| list_errors::refused(&upload.name, &upload.options, &e))?;
-        let mut value = inspection_json(&upload.name, upload.bytes, &inspection);
-        value["sample_rows"] = json!(rows);
-        Ok(value)
+        let inspection = FileInspection::new(&upload.name, upload.bytes, &inspection);
+        Ok(json!(InspectedList { inspection, sample_rows: rows }))
     });
     Ok(Json(Data { data: inspected.await? }))
 }
 
-/// The receipt of a list, or of a preview in the background.
-#[derive(ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub(crate) enum ListAnswer {
-    Accepted(AcceptedList),
-    Preview(PreviewStartedDoc),
+/// The first rows of a list, and what was found in it.
+#[derive(Debug, Serialize, ToSchema)]
+struct InspectedList {
+    #[serde(flatten)]
+    inspection: FileInspection,
+    /// The first ten rows that are not blank.
+    sample_rows: Vec<RowCells>,
 }
 
 /// Enroll a list of people, or preview it
@@ -135,7 +136,7 @@ pub(crate) async fn create(
     let mut list = opened.await?;
     if list.list.request_sizes().len() > 1 {
         let job = Previews::start(&app, list)?;
-        let started = json!({ "data": started_json(&job, "running") });
+        let started = Data { data: job.in_state(PreviewState::Running) };
         let mut response = (StatusCode::ACCEPTED, Json(started)).into_response();
         if let Ok(location) = HeaderValue::from_str(&format!("/v1/lists/previews/{}", job.id)) {
             response.headers_mut().insert(header::LOCATION, location);
@@ -157,8 +158,8 @@ pub(crate) async fn create(
     get, path = "/v1/lists/previews/{id}", operation_id = "show_list_preview", tag = "lists",
     params(
         ("id" = Uuid, Path, description = "The preview"),
-        ("disposition" = Option<Vec<PreviewDispositionDoc>>, Query, description = "Only rows with one of these dispositions. Separate them with commas, or repeat the parameter"),
-        ("reason" = Option<Vec<ListReasonDoc>>, Query, description = "Only rows with one of these reasons. Separate them with commas, or repeat the parameter"),
+        ("disposition" = Option<Vec<PreviewDisposition>>, Query, description = "Only rows with one of these dispositions. Separate them with commas, or repeat the parameter"),
+        ("reason" = Option<Vec<ListReason>>, Query, description = "Only rows with one of these reasons. Separate them with commas, or repeat the parameter"),
         PaginationDoc,
     ),
     responses(
@@ -181,16 +182,17 @@ pub(crate) async fn show_preview(
     let id = parse_id(id).ok_or_else(preview_not_found)?;
     let job = app.previews.find(caller.organization_id, id).ok_or_else(preview_not_found)?;
     match job.result() {
-        None => Ok(Json(json!({ "data": started_json(&job, "running") })).into_response()),
+        None => Ok(Json(Data { data: job.in_state(PreviewState::Running) }).into_response()),
         Some(Err(error)) => {
-            let mut failed = started_json(&job, "failed");
+            let mut failed = json!(job.in_state(PreviewState::Failed));
             failed["error"] = json!(error);
             Ok(Json(json!({ "data": failed })).into_response())
         }
         Some(Ok(preview)) => {
             let filter = RowFilter::new(&dispositions, &reasons);
             let part = (page.offset as usize, page.limit as usize);
-            Ok(json_response(preview.json(&started_json(&job, "completed"), &filter, part)?))
+            let started = json!(job.in_state(PreviewState::Completed));
+            Ok(json_response(preview.json(&started, &filter, part)?))
         }
     }
 }
@@ -225,24 +227,33 @@ fn preview_not_found() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "preview_not_found", problem)
 }
 
-fn started_json(job: &PreviewJob, state: &str) -> Value {
-    json!({ "preview_id": job.id, "state": state, "recipients": job.recipients, "recipients_done": job.done() })
-}
-
 fn json_response(text: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
+/// What was found in a file.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FileInspection {
+    /// The name of the file.
+    file: String,
+    /// The size of the file.
+    bytes: u64,
+    #[serde(flatten)]
+    inspection: Inspection,
+    /// The warnings with their texts. As a JSON value, they replace those of the library.
+    warnings: Vec<Described<Warning>>,
+}
+
+impl FileInspection {
+    fn new(file: &str, bytes: u64, inspection: &Inspection) -> Self {
+        let warnings = inspection.warnings.iter().cloned().map(Into::into).collect();
+        Self { file: file.to_owned(), bytes, inspection: inspection.clone(), warnings }
+    }
+}
+
 /// Returns what was found in a file as JSON, with descriptions of the warnings.
 pub(crate) fn inspection_json(file: &str, bytes: u64, inspection: &Inspection) -> Value {
-    let mut value = json!(inspection);
-    value["file"] = json!(file);
-    value["bytes"] = json!(bytes);
-    let warnings = value["warnings"].as_array_mut().into_iter().flatten();
-    for (value, warning) in warnings.zip(&inspection.warnings) {
-        value["description"] = json!(warning.to_string());
-    }
-    value
+    json!(FileInspection::new(file, bytes, inspection))
 }
 
 /// The number of rows that an inspection shows.

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::docs::{DispositionDoc, ReasonDoc, RunStatusDoc, StateDoc, StatusDoc};
+use enroll::Disposition;
+use enroll::model::{RunStatus, StepContactStatus};
+
+use super::docs::{ListReason, PreviewDisposition, ReasonCode, StateDoc};
 use super::{contacts, enrollments, erase, health, list_history, lists, metrics, organization, reference, retry, runs};
 
 /// The default header for API keys.
@@ -70,6 +73,6 @@ pub(crate) fn document(key_header: &str) -> Value {
         (name = "organization", description = "Whose data the API key reads"),
         (name = "operations", description = "For the operator: health and metrics"),
     ),
-    components(schemas(DispositionDoc, ReasonDoc, RunStatusDoc, StateDoc, StatusDoc))
+    components(schemas(Disposition, ListReason, PreviewDisposition, ReasonCode, RunStatus, StateDoc, StepContactStatus))
 )]
 struct Api;

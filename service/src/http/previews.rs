@@ -10,6 +10,8 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use enroll::OrganizationId;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::App;
 use super::errors::{ApiError, ErrorBody};
@@ -41,6 +43,27 @@ pub(crate) struct PreviewJob {
     done: AtomicU64,
     cancelled: CancellationToken,
     ended: Mutex<Option<Ended>>,
+}
+
+/// A preview that runs in the background.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListPreviewStarted)]
+pub(crate) struct PreviewStarted {
+    preview_id: Uuid,
+    state: PreviewState,
+    recipients: u64,
+    /// The number of recipients that were planned.
+    recipients_done: u64,
+}
+
+/// The state of a preview in the background.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ListPreviewState)]
+pub(crate) enum PreviewState {
+    Running,
+    Completed,
+    Failed,
 }
 
 struct Ended {
@@ -149,9 +172,10 @@ impl Drop for Running<'_> {
 }
 
 impl PreviewJob {
-    /// Returns the number of recipients that were planned.
-    pub(crate) fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
+    /// Returns the answer to a client.
+    pub(crate) fn in_state(&self, state: PreviewState) -> PreviewStarted {
+        let recipients_done = self.done.load(Ordering::Relaxed);
+        PreviewStarted { preview_id: self.id, state, recipients: self.recipients, recipients_done }
     }
 
     /// Returns how the preview ended. `None` if it still runs.

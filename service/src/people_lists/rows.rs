@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use crate::described::{Described, RowNote};
 use crate::handles::Handle;
 use crate::sql::people_lists::{
     ChunkCounts, Piece, RequestRow, RowEntry, RowTexts, SetAsideRow, has_outcomes, list_counts, list_pieces,
@@ -57,11 +58,11 @@ impl ListedRow {
 
     /// Returns the notes of the outcome, and those of the cells if the texts are kept.
     pub(crate) fn notes(&self) -> Vec<Value> {
-        let of_outcome = self.outcome.iter().flat_map(|outcome| &outcome.notes).map(|note| {
-            let mut value = json!(note);
-            value["description"] = json!(note.to_string());
-            value
-        });
+        let of_outcome = self
+            .outcome
+            .iter()
+            .flat_map(|outcome| &outcome.notes)
+            .map(|note| json!(Described::from(RowNote::Outcome(note.clone()))));
         of_outcome.chain(self.texts.iter().flat_map(|texts| texts.notes.iter().cloned())).collect()
     }
 

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use crate::audit::{self, Action};
+use crate::described::{Described, RowNote};
 use crate::keys::Caller;
 use crate::sql::people_lists::{INSERT_LIST, INSERT_PIECE, INSERT_REQUEST, Kept, RowEntry, RowTexts, SetAsideRow};
 use crate::sql::{Param, invalid_data};
@@ -260,14 +261,7 @@ impl<'l> Parts<'l> {
                 texts.phone = owned(&recipient.phone);
                 texts.email = owned(&recipient.email);
                 texts.name = owned(&recipient.name);
-                texts.notes = notes
-                    .iter()
-                    .map(|note| {
-                        let mut value = json!(note);
-                        value["description"] = json!(note.to_string());
-                        value
-                    })
-                    .collect();
+                texts.notes = notes.into_iter().map(|note| json!(Described::from(RowNote::Cells(note)))).collect();
                 self.recipients.push(recipient);
                 self.recipient_rows.push(row);
                 self.piece.recipients += 1;

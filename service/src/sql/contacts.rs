@@ -13,7 +13,6 @@ use super::list::{List, Shape, total};
 use super::lists::json;
 use super::{Page, Pagination, Param, Position, Row, Sort, id_places, not_null, sort_text};
 use crate::handles::Handle;
-use crate::http::docs::{AddressDoc, BirthDateDoc};
 
 /// A contact.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,16 +28,12 @@ pub(crate) struct ContactRow {
     pub(crate) last_name: Option<String>,
     pub(crate) language: Option<String>,
     pub(crate) default_channel_id: Option<Uuid>,
-    #[schema(value_type = Option<AddressDoc>)]
     pub(crate) address: Option<Address>,
-    #[schema(value_type = Option<BirthDateDoc>)]
     pub(crate) birth_date: Option<BirthDate>,
     pub(crate) state: String,
     /// True if the state is `blocked`.
     pub(crate) blocked: bool,
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) created_at: Option<Timestamp>,
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) updated_at: Option<Timestamp>,
     /// The newest tags by id, at most 100.
     pub(crate) contact_tags: Vec<ContactTagRow>,
@@ -86,7 +81,6 @@ pub(crate) struct ConversationRow {
     /// The kind of the channel. Absent if the channel does not exist.
     channel_type: Option<String>,
     status: String,
-    #[schema(value_type = Option<String>, format = DateTime)]
     created_at: Option<Timestamp>,
 }
 

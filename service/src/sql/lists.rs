@@ -98,21 +98,16 @@ pub(crate) struct StepContactRow {
     pub(crate) sequence_id: Uuid,
     pub(crate) contact: NamedContact,
     pub(crate) channel_id: Option<Uuid>,
-    #[schema(value_type = String, format = DateTime)]
     pub(crate) scheduled_at: Timestamp,
     pub(crate) times_processed: u32,
     pub(crate) run_id: Uuid,
     /// When its run started.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) run_created_at: Option<Timestamp>,
     /// The instant of the last request that enrolled one of the run's step contacts. Absent if a host wrote them.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) run_updated_at: Option<Timestamp>,
     /// When its run started.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) created_at: Option<Timestamp>,
     /// The instant of the last request that enrolled it. Absent if a host wrote the row.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) updated_at: Option<Timestamp>,
 }
 

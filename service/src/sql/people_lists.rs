@@ -233,16 +233,18 @@ async fn add_progress(
     Ok(())
 }
 
-/// A list or a request that enrolled people before.
-#[derive(Debug, Serialize)]
+/// A list or a request that enrolled people of this list before.
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EarlierList {
     /// The enrollment, or the first one that was found of a list.
     pub(crate) enrollment_id: EnrollmentId,
     /// Absent if it was not sent as a list over HTTP, or if the list was removed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) list_id: Option<EnrollmentId>,
     /// The name of the file of the list.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) file: Option<String>,
     pub(crate) accepted_at: Timestamp,
     /// How many of the people it enrolled.

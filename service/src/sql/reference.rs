@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use super::{Page, Pagination, Param, Row, invalid_data, not_null};
 use crate::handles::Handle;
-use crate::http::docs::PropertyDoc;
 
 /// The id and the title of a sequence.
 #[derive(Debug)]
@@ -70,7 +69,6 @@ pub(crate) async fn channels(
 pub(crate) struct CustomObjectRow {
     pub(crate) id: Uuid,
     pub(crate) key: String,
-    #[schema(value_type = Vec<PropertyDoc>)]
     pub(crate) properties: Vec<CustomProperty>,
 }
 

@@ -29,10 +29,8 @@ pub(crate) struct RunRow {
     /// In the order of `scheduled_at`.
     pub(crate) step_contacts: Vec<RunStepContact>,
     /// When the run started.
-    #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Timestamp,
     /// The instant of the last request that enrolled one of the step contacts. Absent if a host wrote them.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) updated_at: Option<Timestamp>,
 }
 
@@ -43,7 +41,6 @@ pub(crate) struct RunStepContact {
     pub(crate) status: String,
     pub(crate) step_id: Uuid,
     pub(crate) channel_id: Option<Uuid>,
-    #[schema(value_type = String, format = DateTime)]
     pub(crate) scheduled_at: Timestamp,
     #[serde(skip)]
     enrolled_at: Option<Timestamp>,

@@ -28,7 +28,6 @@ pub(crate) struct SequenceRow {
 #[schema(as = SequenceSettings)]
 struct SettingsRow {
     /// `include` or `exclude`: whether a contact that was in the sequence before is added again.
-    #[schema(value_type = String)]
     on_re_add: OnReAdd,
     /// The maximum number of runs of a contact.
     max_contact_sequence_runs: Option<u32>,
