@@ -163,6 +163,7 @@ words! {
     /// Whether a contact that is not live in the sequence any more may be added again.
     ///
     /// Exhaustive, because these are the settings of the contract (spec 2).
+    #[cfg_attr(feature = "schema", schema(description = "Whether a contact that is not live in the sequence any more may be added again."))]
     #[derive(Default)]
     pub enum OnReAdd {
         /// The contact is added again, within the limits of the sequence.
@@ -301,6 +302,7 @@ words! {
     /// The status of a run.
     ///
     /// Exhaustive, because a repository stores each status.
+    #[cfg_attr(feature = "schema", schema(description = "The status of a run."))]
     pub enum RunStatus {
         /// The contact is in the sequence.
         Active = "active",
@@ -368,6 +370,7 @@ words! {
     /// The status of a step contact.
     ///
     /// Exhaustive, because a host processes each status in its own way.
+    #[cfg_attr(feature = "schema", schema(description = "The status of a step contact."))]
     pub enum StepContactStatus {
         /// Scheduled for a later instant. Live.
         Pending = "pending",
@@ -482,6 +485,7 @@ words! {
     /// The type of a property's values (spec 4.8).
     ///
     /// Exhaustive, because these are the types of the contract.
+    #[cfg_attr(feature = "schema", schema(description = "The type of a property's values."))]
     pub enum PropertyKind {
         /// Text.
         Text = "text",
@@ -505,6 +509,7 @@ words! {
     /// The kind of row that a custom record belongs to.
     ///
     /// Exhaustive, because these are the resources of the contract (spec 1, D9).
+    #[cfg_attr(feature = "schema", schema(description = "The kind of row that a custom record belongs to."))]
     #[derive(PartialOrd, Ord)]
     pub enum Resource {
         /// The contact itself, in all sequences.

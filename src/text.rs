@@ -12,7 +12,7 @@ use std::ops::Deref;
 /// fit inline, so a request with thousands of recipients makes few allocations.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, description = "Text."))]
 pub struct Text(SmolStr);
 
 impl Text {

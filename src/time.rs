@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime};
 /// # Ok::<(), enroll::TimestampError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, format = DateTime))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, format = DateTime, description = "An instant, from 1970 to 9999, in whole milliseconds."))]
 pub struct Timestamp(i64);
 
 /// Why a text or an instant is not a [`Timestamp`].

@@ -13,9 +13,9 @@ macro_rules! words {
     ($what:literal, $(#[$meta:meta])* pub enum $name:ident {
         $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+
     }) => {
-        $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+        $(#[$meta])*
         pub enum $name {
             $($(#[$variant_meta])* #[cfg_attr(feature = "schema", schema(rename = $word))] $variant,)+
         }

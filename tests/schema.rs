@@ -128,6 +128,9 @@ fn a_request_with_every_member_is_valid_and_each_change_is_not() {
     let given: BTreeSet<&str> = request["to"][0].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(listed, given);
 
+    let most = &schema.document["components"]["schemas"]["EnrollmentRequest"]["properties"]["to"]["maxItems"];
+    assert_eq!(*most, json!(enroll::request::MAX_RECIPIENTS));
+
     let change = |pointer: &str, value: Value| {
         let mut changed = request.clone();
         *changed.pointer_mut(pointer).unwrap() = value;
@@ -260,6 +263,28 @@ fn schemas_list_every_word_and_code() {
     let described = document["components"]["schemas"].to_string();
     for meaning in of_every_code {
         assert!(described.contains(&serde_json::to_string(meaning).unwrap()), "{meaning}");
+    }
+}
+
+/// A comment with code or links, or with more for Rust programmers, needs `schema(description = …)`.
+#[test]
+fn descriptions_are_for_users_of_an_api() {
+    fn descriptions<'d>(schema: &'d Value, all: &mut Vec<&'d str>) {
+        match schema {
+            Value::Object(members) => {
+                all.extend(members.get("description").and_then(Value::as_str));
+                members.values().for_each(|member| descriptions(member, all));
+            }
+            Value::Array(items) => items.iter().for_each(|item| descriptions(item, all)),
+            _ => {}
+        }
+    }
+    let document = serde_json::to_value(Document::openapi()).unwrap();
+    let mut all = Vec::new();
+    descriptions(&document["components"], &mut all);
+    assert!(all.len() > 100, "{}", all.len());
+    for text in all {
+        assert!(!text.contains("\n\n") && !text.contains("[`") && !text.contains("::"), "{text}");
     }
 }
 

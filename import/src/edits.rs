@@ -13,7 +13,11 @@ use crate::sheet::{Cell, Row, column_letters};
 /// columns have the title, all of them are meant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "schema",
+    derive(utoipa::ToSchema),
+    schema(description = "A column: its title, or its position from 1.")
+)]
 #[non_exhaustive]
 pub enum ColumnRef {
     /// The position, from 1.

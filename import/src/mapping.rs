@@ -28,7 +28,7 @@ pub struct Mapping {
 /// It is read from `Title=field`, or from `#3=field` with the position of the column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "`{\"column\": \"Title\", \"field\": \"phone\"}`")]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(description = "One column and its field."))]
 #[non_exhaustive]
 pub struct Assignment {
     /// The column.

@@ -9,16 +9,12 @@ use std::time::{Duration, Instant};
 
 use support::service::{ACTIVE, Answer, STEP, Service, id};
 
-/// The document, whose schemas refuse members that they do not list.
+/// The OpenAPI document.
 struct Document(Value);
 
 impl Document {
     fn of(service: &Service) -> Self {
-        let mut document = service.get("/openapi.json").json;
-        for place in ["components", "paths"] {
-            close(&mut document[place], true);
-        }
-        Self(document)
+        Self(service.get("/openapi.json").json)
     }
 
     /// Checks an answer to a request for a path of the document. Returns its data.
@@ -26,41 +22,60 @@ impl Document {
     fn check(&self, method: &str, path: &str, answer: &Answer) -> Value {
         let path = path.replace('~', "~0").replace('/', "~1");
         let place = format!("/paths/{path}/{method}/responses/{}/content/application~1json/schema", answer.status);
-        assert!(self.0.pointer(&place).is_some(), "the document has no {place}: {answer:?}");
-        let mut schema = self.0.clone();
-        schema["$ref"] = json!(format!("#{}", place.replace('{', "%7B").replace('}', "%7D")));
-        schema["unevaluatedProperties"] = json!(false);
-        let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
-        let errors: Vec<String> = validator
-            .iter_errors(&answer.json)
-            .map(|error| {
-                format!("{}: {}", error.instance_path(), error.to_string().chars().take(300).collect::<String>())
-            })
-            .collect();
+        let schema = self.0.pointer(&place).unwrap_or_else(|| panic!("the document has no {place}: {answer:?}"));
+        let mut whole = self.0.clone();
+        whole["$ref"] = json!(format!("#{}", place.replace('{', "%7B").replace('}', "%7D")));
+        let validator = jsonschema::options().should_validate_formats(true).build(&whole).unwrap();
+        let errors: Vec<String> =
+            validator.iter_errors(&answer.json).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{errors:#?}\n{:#}", answer.json);
+        let mut unknown = Vec::new();
+        self.add_unknown(&[schema], &answer.json, "", &mut unknown);
+        assert!(unknown.is_empty(), "{place} lists no {unknown:?}\n{:#}", answer.json);
         answer.json["data"].clone()
     }
-}
 
-/// Adds `"unevaluatedProperties": false` to the schemas of members and items. The parts of an `allOf`, a `oneOf` or an `anyOf`
-/// list only some of the members, so the schema around them refuses the others. So does the place that refers to a component.
-fn close(value: &mut Value, is_part: bool) {
-    match value {
-        Value::Object(members) => {
-            let lists = ["$ref", "properties", "allOf", "oneOf", "anyOf"];
-            if !is_part && lists.iter().any(|list| members.contains_key(*list)) {
-                members.insert("unevaluatedProperties".to_owned(), json!(false));
-            }
-            for (key, member) in members {
-                match &**key {
-                    "items" => close(member, false),
-                    "properties" => member.as_object_mut().into_iter().flatten().for_each(|(_, of)| close(of, false)),
-                    _ => close(member, true),
+    /// Adds the places of members that none of the schemas lists. An object without listed members can have any.
+    fn add_unknown(&self, schemas: &[&Value], value: &Value, at: &str, unknown: &mut Vec<String>) {
+        let mut parts = Vec::new();
+        schemas.iter().for_each(|schema| self.add_parts(schema, &mut parts));
+        match value {
+            Value::Object(members) => {
+                let is_open = |part: &&Value| {
+                    let kind = &part["type"];
+                    part["properties"].is_null()
+                        && (kind.is_null() || *kind == "object" || *kind == json!(["object", "null"]))
+                };
+                if parts.iter().any(is_open) {
+                    return;
+                }
+                for (key, member) in members {
+                    let of_member: Vec<&Value> = parts.iter().filter_map(|part| part["properties"].get(key)).collect();
+                    let at = format!("{at}/{key}");
+                    if of_member.is_empty() {
+                        unknown.push(at);
+                    } else {
+                        self.add_unknown(&of_member, member, &at, unknown);
+                    }
                 }
             }
+            Value::Array(items) => {
+                let of_items: Vec<&Value> = parts.iter().filter_map(|part| part.get("items")).collect();
+                items.iter().for_each(|item| self.add_unknown(&of_items, item, &format!("{at}/_"), unknown));
+            }
+            _ => {}
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| close(item, true)),
-        _ => {}
+    }
+
+    /// Adds the schemas that a schema consists of.
+    fn add_parts<'d>(&'d self, schema: &'d Value, parts: &mut Vec<&'d Value>) {
+        let of_list = |list: &str| schema[list].as_array().into_iter().flatten();
+        let lists: Vec<&Value> = ["allOf", "oneOf", "anyOf"].into_iter().flat_map(of_list).collect();
+        match schema["$ref"].as_str().and_then(|reference| self.0.pointer(reference.strip_prefix('#')?)) {
+            Some(component) => self.add_parts(component, parts),
+            None if lists.is_empty() => parts.push(schema),
+            None => lists.into_iter().for_each(|part| self.add_parts(part, parts)),
+        }
     }
 }
 

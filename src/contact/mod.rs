@@ -90,6 +90,7 @@ words! {
     /// The kind of a contact's key, in the order of precedence (spec 4.3).
     ///
     /// Exhaustive, because a repository indexes each kind.
+    #[cfg_attr(feature = "schema", schema(description = "The kind of a contact's key."))]
     #[derive(PartialOrd, Ord)]
     pub enum KeyKind {
         /// The host's own id of the contact.
@@ -106,6 +107,7 @@ words! {
     /// The state of a contact.
     ///
     /// Exhaustive, because a repository stores each state.
+    #[cfg_attr(feature = "schema", schema(description = "The state of a contact."))]
     #[derive(Default)]
     pub enum ContactState {
         /// In use.
@@ -134,27 +136,27 @@ impl Omit for ContactState {
 pub struct Address {
     /// The first line.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub address_line_one: Option<Text>,
     /// The second line.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub address_line_two: Option<Text>,
     /// The city.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub city: Option<Text>,
     /// The state or province.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub state: Option<Text>,
     /// The postal code. `postal_code` is an alias in JSON.
     #[serde(alias = "postal_code", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub post_code: Option<Text>,
     /// The country.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub country: Option<Text>,
 }
 
@@ -174,15 +176,15 @@ impl Address {
 pub struct BirthDate {
     /// The day of the month, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 31, nullable = false))]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 31))]
     pub day: Option<u8>,
     /// The month, from 1 to 12.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 12, nullable = false))]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 12))]
     pub month: Option<u8>,
     /// The year, from 1 to 9999.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 9999, nullable = false))]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 9999))]
     pub year: Option<u16>,
 }
 

@@ -16,7 +16,7 @@ use crate::text::Text;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Text", into = "Text")]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, description = "A phone number in E.164."))]
 pub struct PhoneNumber(Text);
 
 impl PhoneNumber {

@@ -9,7 +9,11 @@ use std::fmt;
 /// It serializes as the documented error body, with `code` and `path` added to each error:
 /// `{"errors":[{"description":"…","code":"…","path":"…"}],"status":422}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "schema",
+    derive(utoipa::ToSchema),
+    schema(description = "A refused request, with all its faults.")
+)]
 pub struct Rejection {
     errors: Vec<Fault>,
     status: u16,

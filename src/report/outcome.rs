@@ -167,6 +167,7 @@ pub struct UploadTag {
     pub id: TagId,
     /// `Upload YYYY-MM-DDTHH:MM:SS.mmmZ`, for the instant of the request or of its list. A tag of a list that was
     /// renamed keeps its new name.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub name: Text,
 }
 
@@ -238,6 +239,7 @@ words! {
     /// The result for one recipient.
     ///
     /// Exhaustive, because a host must show each one to its user.
+    #[cfg_attr(feature = "schema", schema(description = "The result for one recipient."))]
     #[derive(PartialOrd, Ord)]
     pub enum Disposition {
         /// The contact was added to the step for the first time.

@@ -13,10 +13,10 @@ macro_rules! coded {
     ($(#[$doc:meta])* $name:ident: $what:literal {
         $($(#[$variant_doc:meta])* $variant:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? })? = $code:literal, $meaning:literal;)*
     }) => {
-        $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "code", rename_all = "snake_case")]
         #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+        $(#[$doc])*
         #[non_exhaustive]
         pub enum $name {
             $($(#[$variant_doc])* #[doc = $meaning] $variant $({ $($(#[$field_doc])* $field: $type),* })?,)*
@@ -41,6 +41,7 @@ coded! {
     /// Why a recipient was ignored.
     ///
     /// It serializes as `{"code": "...", ...}` and displays as text.
+    #[cfg_attr(feature = "schema", schema(description = "Why a recipient was ignored: a stable code, with its parameters."))]
     Reason: "reason" {
         MissingPhone = "missing_phone", "The step needs a phone number, and the recipient brings none.";
         InvalidPhone {
@@ -135,6 +136,7 @@ coded! {
     /// A fact that the sender should know about a recipient, with any disposition.
     ///
     /// It serializes as `{"code": "...", ...}` and displays as text.
+    #[cfg_attr(feature = "schema", schema(description = "A fact that the sender should know about a recipient: a stable code, with its parameters."))]
     Note: "note" {
         DefaultChannelUnknown {
             /// The id that was given.
@@ -167,7 +169,7 @@ coded! {
             key: KeyKind,
         } = "key_mismatch", "A key differs from the one that the contact has; only the policy `overwrite` replaces it.";
         CustomDataInvalid {
-            /// The first faulty keys, in order: at most [`PropertyFault::MAX_LISTED`].
+            /// The first faulty keys, in order.
             faults: Vec<PropertyFault>,
             /// The number of faulty keys that are not listed.
             #[serde(default, skip_serializing_if = "is_zero")]
@@ -210,7 +212,11 @@ impl fmt::Display for Note {
 ///
 /// Its texts are cut at 64 characters, so that the size of a report is bounded by the number of recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "schema",
+    derive(utoipa::ToSchema),
+    schema(description = "A key of custom data that does not fit.")
+)]
 #[non_exhaustive]
 pub struct PropertyFault {
     /// The key.

@@ -12,7 +12,7 @@ use crate::value::Value;
 /// It serializes as `{"code": "...", ...}` and displays as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(description = "A part of a request that is not used."))]
 #[non_exhaustive]
 pub enum Warning {
     /// No field has this key.

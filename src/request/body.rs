@@ -24,7 +24,11 @@ use crate::value::Properties;
 /// let request = EnrollmentRequest::new([ann, Recipient::new("+1 202 555 0187")]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "schema",
+    derive(utoipa::ToSchema),
+    schema(description = "A request to add contacts to a step of a sequence.")
+)]
 #[non_exhaustive]
 pub struct EnrollmentRequest<'a> {
     /// The recipients: 1 to 4000.

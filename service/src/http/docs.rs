@@ -15,7 +15,8 @@ use enroll_import::RowCells;
 use super::errors::ErrorBody;
 use super::list_accept::AcceptedList;
 use super::list_options::ListOptions;
-use super::list_preview::{PreviewHead, RowOutcome, dispositions_of_rows, reasons_of_rows};
+use super::list_preview::{dispositions_of_rows, reasons_of_rows};
+use super::preview_answer::{PreviewHead, RowOutcome};
 use super::previews::PreviewStarted;
 use crate::people_lists::rows::RowFilter;
 

@@ -1,8 +1,6 @@
 //! What a list would do: a rehearsal of its requests, and its rows with their outcomes.
 
-use serde::Serialize;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -10,26 +8,24 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::block_in_place;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use enroll::contact::{Email, PhoneNumber};
 use enroll::report::{Counts, Warning};
 use enroll::{
     AsyncRepository, ChangeSet, Disposition, Engine, EnrollError, Enrolled, Enrollment, EnrollmentId, EnrollmentKey,
-    EnrollmentState, OrganizationId, Outcome, ReadAs, Reason, ReferenceData, ReferenceQuery, Rehearsal,
-    RepositoryError, RepositoryErrorKind, Snapshot, SnapshotQuery, StepContactId, StoredEnrollment, Timestamp,
-    enroll_contacts_async,
+    EnrollmentState, OrganizationId, ReadAs, Reason, ReferenceData, ReferenceQuery, Rehearsal, RepositoryError,
+    RepositoryErrorKind, Snapshot, SnapshotQuery, StepContactId, StoredEnrollment, enroll_contacts_async,
 };
-use enroll_import::{RowCells, SetAside, SetAsideReason};
+use enroll_import::SetAsideReason;
 
 use super::App;
 use super::body::MAX_BODY;
-use super::docs::PreviewDisposition;
 use super::errors::ApiError;
 use super::list::{ListTarget, RequestOfList, UploadedList};
-use super::lists::{FileInspection, inspection_json};
-use crate::described::{Described, RowNote, RowReason, SetAsideCode};
+use super::lists::inspection_json;
+use super::preview_answer::{AcceptedBefore, PreviewHead, RowOutcome, SET_ASIDE, shortened};
+use crate::described::RowNote;
 use crate::handles::HandlePool;
 use crate::list_request::add_counts;
 use crate::repeated_contacts::RepeatedContacts;
@@ -42,79 +38,6 @@ pub(crate) struct ListPreview {
     head: Value,
     rows: Mutex<File>,
     index: Vec<RowEntry>,
-}
-
-/// What a list would do, without its rows.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ListPreviewHead)]
-pub(crate) struct PreviewHead {
-    /// The id that the list will have, and its first request.
-    list_id: EnrollmentId,
-    /// Present if all requests of the list were accepted before. Their outcomes are those of their reports, as far as they
-    /// have one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    accepted_before: Option<AcceptedBefore>,
-    /// The lists and requests that put the people into the step who would be reprocessed: those with the most people,
-    /// the newest first. Absent if no person is in the step already, or if the list was accepted before.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    enrolled_before: Vec<EarlierList>,
-    #[schema(value_type = FileInspection)]
-    inspection: Value,
-    /// The number of enrollment requests that the list needs.
-    requests: usize,
-    recipients: u64,
-    /// The number of rows that are not enrolled.
-    set_aside: u64,
-    counts: Counts,
-    warnings: Vec<Described<Warning>>,
-}
-
-/// A list that was accepted before.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ListAcceptedBefore)]
-struct AcceptedBefore {
-    accepted_at: Timestamp,
-    state: ListState,
-}
-
-/// What would become of a row of a list.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct RowOutcome {
-    #[schema(value_type = PreviewDisposition)]
-    disposition: &'static str,
-    /// The phone as the list has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    phone: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    email: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    name: Option<String>,
-    /// Why the row is not enrolled.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    reasons: Vec<RowReason>,
-    /// Notes that did not prevent the enrollment, and what was changed or left out of the row.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    notes: Vec<Described<RowNote>>,
-    /// The reasons, for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    description: Option<String>,
-    /// The addresses as the service read them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    read_as: Option<ReadAs>,
-    /// The column that sets the row aside: its title, or its letters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    column: Option<String>,
-    /// An earlier row with the same contact.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    repeats_row: Option<usize>,
 }
 
 /// Where a row is in the file, and what filters need.
@@ -360,9 +283,7 @@ impl Rehearsed {
             let index = outcome.index;
             let mut row = RowOutcome::from(outcome);
             if let Some(recipient) = request.request.to.get(index) {
-                let text = |text: &Option<Cow<'_, str>>| text.as_deref().filter(|text| !text.is_empty()).map(cut);
-                (row.phone, row.email) = (text(&recipient.phone), text(&recipient.email));
-                row.name = text(&recipient.name);
+                row = row.with_texts_of(recipient);
             }
             while let Some((_, note)) = notes.next_if(|(of, _)| *of == index) {
                 row.notes.push(RowNote::Cells(note.clone()).into());
@@ -429,78 +350,6 @@ impl Rehearsed {
     }
 }
 
-impl AcceptedBefore {
-    /// Returns when a list was accepted, and its state, if all of its requests were.
-    fn of(before: &[ListState], requests: usize, first: Option<&StoredEnrollment>) -> Option<Self> {
-        let first = first.filter(|_| requests > 0 && before.len() == requests)?;
-        let state = if before.contains(&ListState::Accepted) {
-            ListState::Accepted
-        } else if before.contains(&ListState::Failed) {
-            ListState::Failed
-        } else {
-            ListState::Completed
-        };
-        Some(Self { accepted_at: first.at, state })
-    }
-}
-
-impl RowOutcome {
-    fn new(disposition: &'static str) -> Self {
-        Self {
-            disposition,
-            phone: None,
-            email: None,
-            name: None,
-            reasons: Vec::new(),
-            notes: Vec::new(),
-            description: None,
-            read_as: None,
-            column: None,
-            repeats_row: None,
-        }
-    }
-}
-
-impl From<&Outcome> for RowOutcome {
-    fn from(outcome: &Outcome) -> Self {
-        let texts: Vec<String> = outcome.reasons.iter().map(ToString::to_string).collect();
-        Self {
-            reasons: outcome.reasons.iter().cloned().map(RowReason::Ignored).collect(),
-            notes: outcome.notes.iter().cloned().map(|note| RowNote::Outcome(note).into()).collect(),
-            description: (!texts.is_empty()).then(|| texts.join("; ")),
-            ..Self::new(outcome.disposition.as_str())
-        }
-    }
-}
-
-impl From<SetAside> for RowOutcome {
-    fn from(row: SetAside) -> Self {
-        Self {
-            reasons: vec![RowReason::SetAside(SetAsideCode { code: row.reason })],
-            description: Some(row.reason.to_string()),
-            column: Some(row.column),
-            ..Self::new(SET_ASIDE)
-        }
-    }
-}
-
-/// Shortens the cells of a row for an answer.
-fn shortened(mut row: RowCells) -> RowCells {
-    row.cells.truncate(MAX_CELLS);
-    for cell in &mut row.cells {
-        *cell = cut(cell);
-    }
-    row
-}
-
-/// Shortens a text for an answer.
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(MAX_CHARACTERS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// Returns the addresses of the contacts of a report that was stored.
 async fn stored_addresses(
     app: &App,
@@ -563,14 +412,9 @@ fn temporary_database(error: rusqlite::Error) -> ApiError {
     ApiError::unavailable()
 }
 
-/// The disposition of a row that is not enrolled.
-const SET_ASIDE: &str = "set_aside";
 /// The number of recipients that a preview can have. It keeps their contacts in memory.
 const MAX_RECIPIENTS: u64 = 250_000;
 /// The number of earlier enrollments that a preview looks up: those with the most people.
 const MAX_EARLIER: usize = 50;
 /// The number of bytes after which an answer gets no more rows.
 const MAX_ANSWER: usize = 16 << 20;
-/// The number of cells of a row, and of characters of a text, that an answer has.
-const MAX_CELLS: usize = 500;
-const MAX_CHARACTERS: usize = 500;

@@ -240,7 +240,8 @@ pub(crate) struct FileInspection {
     bytes: u64,
     #[serde(flatten)]
     inspection: Inspection,
-    /// The warnings with their texts. As a JSON value, they replace those of the library.
+    /// What a person should look at.
+    // In a JSON value, they replace those of the library.
     warnings: Vec<Described<Warning>>,
 }
 

@@ -26,6 +26,7 @@ pub(crate) mod metrics_server;
 mod openapi;
 mod organization;
 mod page;
+mod preview_answer;
 pub(crate) mod previews;
 mod query;
 mod reference;
