@@ -10,7 +10,7 @@ use enroll::utoipa::openapi::{RefOr, Schema};
 use enroll::utoipa::{OpenApi, PartialSchema, ToSchema};
 use enroll::{
     Disposition, Engine, Enrollment, EnrollmentKey, EnrollmentReport, EnrollmentRequest, InMemoryRepository, Note,
-    ReadAs, Reason, Rejection, enroll_contacts,
+    ReadAs, Reason, Recipient, Rejection, enroll_contacts,
 };
 use jsonschema::Validator;
 use proptest::prelude::*;
@@ -95,18 +95,20 @@ fn cases(cases: u32) -> ProptestConfig {
 
 /// Returns a request with every member.
 fn whole_request() -> Value {
+    let mut recipient = json!({
+        "default_channel_id": "00000000-0000-0000-0000-0000000000c1",
+        "address": {
+            "address_line_one": "1 Main St", "address_line_two": "Apt 2", "city": "Springfield", "state": "IL",
+            "post_code": "62701", "country": "US",
+        },
+        "birth_date": {"day": 24, "month": 12, "year": 1990},
+        "properties": {"source": "fair", "score": 7, "more": [null, 1.5, {"deep": true}]},
+    });
+    for name in Recipient::TEXTS {
+        recipient[name] = json!("text");
+    }
     json!({
-        "to": [{
-            "phone": "+1 202 555 0123", "email": "ann@example.com", "name": "Ann Lee", "first_name": "Ann",
-            "last_name": "Lee", "external_id": "crm-17", "language": "en",
-            "default_channel_id": "00000000-0000-0000-0000-0000000000c1",
-            "address": {
-                "address_line_one": "1 Main St", "address_line_two": "Apt 2", "city": "Springfield", "state": "IL",
-                "post_code": "62701", "country": "US",
-            },
-            "birth_date": {"day": 24, "month": 12, "year": 1990},
-            "properties": {"source": "fair", "score": 7, "more": [null, 1.5, {"deep": true}]},
-        }],
+        "to": [recipient],
         "from": "+12025550100",
         "step_id": "00000000-0000-0000-0000-000000000052",
         "schedule_at": "2030-01-31T09:00:00Z",
