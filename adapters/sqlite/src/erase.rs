@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::error::SqliteError;
+use crate::trace::prepare;
 
 /// Removes the rows of the person, and the person from stored commands and outcomes.
 pub(crate) fn erase(
@@ -77,11 +78,11 @@ fn erase_from_commands(connection: &Connection, organization: Uuid, person: &Per
         ids.collect::<Result<_, _>>()?
     };
     for id in ids {
-        let json: String = connection.prepare_cached(COMMAND)?.query_row([organization, id], |row| row.get(0))?;
+        let json: String = prepare(connection, COMMAND)?.query_row([organization, id], |row| row.get(0))?;
         if let Some((command, removed)) = person.erase_from_json(EnrollmentId::from_uuid(id), json.as_bytes())? {
             let json = serde_json::to_string(&command).map_err(SqliteError::from)?;
             let params = params![organization, id, json, command.erased_recipients()];
-            connection.prepare_cached(REPLACE_COMMAND)?.execute(params)?;
+            prepare(connection, REPLACE_COMMAND)?.execute(params)?;
             erased += removed as u64;
         }
     }
@@ -106,7 +107,7 @@ fn erase_from_outcomes(
         let mut outcomes: Vec<Outcome> = serde_json::from_str(&json).map_err(SqliteError::from)?;
         erased += person.erase_from_outcomes(&mut outcomes) as u64;
         let json = serde_json::to_string(&outcomes).map_err(SqliteError::from)?;
-        connection.prepare_cached(REPLACE_OUTCOMES)?.execute(params![organization, id, first, json])?;
+        prepare(connection, REPLACE_OUTCOMES)?.execute(params![organization, id, first, json])?;
     }
     Ok(erased)
 }

@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use crate::error::SqliteError;
 use crate::fields::ColumnReader;
 use crate::read::for_each_row;
+use crate::trace::prepare;
 
 pub(crate) fn enable(connection: &Connection, enabled: bool) -> Result<(), SqliteError> {
     connection.execute("update enroll_engine set events = ?1", [enabled])?;
@@ -63,7 +64,7 @@ fn event(columns: &mut ColumnReader<'_, '_>) -> rusqlite::Result<Event> {
 
 /// Removes the oldest events. Returns their number.
 pub(crate) fn prune(connection: &Connection, before: Timestamp, limit: NonZeroU32) -> Result<u64, SqliteError> {
-    Ok(connection.prepare_cached(PRUNE)?.execute(params![before.millis(), limit.get()])? as u64)
+    Ok(prepare(connection, PRUNE)?.execute(params![before.millis(), limit.get()])? as u64)
 }
 
 const READ: &str = concat!(

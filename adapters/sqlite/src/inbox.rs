@@ -10,6 +10,7 @@ use crate::error::SqliteError;
 use crate::read::{self, for_each_row};
 use crate::sql::{ACCEPT, AcceptParameters};
 use crate::tables::read_enrollment;
+use crate::trace::prepare;
 
 /// Stores an accepted command, or returns the enrollment that already has its id.
 pub(crate) fn insert(
@@ -17,7 +18,7 @@ pub(crate) fn insert(
     command: &EnrollmentCommand,
 ) -> Result<Option<StoredEnrollment>, SqliteError> {
     let accepted = AcceptParameters::new(command)?;
-    let inserted = connection.prepare_cached(ACCEPT)?.execute(params![
+    let inserted = prepare(connection, ACCEPT)?.execute(params![
         accepted.organization_id,
         accepted.enrollment_id,
         accepted.sequence_id,
@@ -55,7 +56,7 @@ pub(crate) fn find(
 /// Leases an enrollment of the organization whose turn it is.
 pub(crate) fn claim(connection: &Connection, lease: Duration) -> Result<Option<Claim>, SqliteError> {
     let now = now();
-    let mut next = connection.prepare_cached(NEXT_QUEUE)?;
+    let mut next = prepare(connection, NEXT_QUEUE)?;
     while let Some(organization) = next.query_row([now.millis()], |row| row.get::<_, Uuid>(0)).optional()? {
         let lease_end = now.saturating_add(lease);
         let mut claim = None;
@@ -68,11 +69,11 @@ pub(crate) fn claim(connection: &Connection, lease: Duration) -> Result<Option<C
         })?;
         let Some(claim) = claim else {
             // No enrollment is due yet, or none waits.
-            connection.prepare_cached(POSTPONE_QUEUE)?.execute([organization])?;
+            prepare(connection, POSTPONE_QUEUE)?.execute([organization])?;
             continue;
         };
         let params = params![organization, claim.enrollment_id.as_uuid(), lease_end.millis()];
-        connection.prepare_cached(LEASE_QUEUE)?.execute(params)?;
+        prepare(connection, LEASE_QUEUE)?.execute(params)?;
         return Ok(Some(claim));
     }
     Ok(None)
@@ -85,7 +86,7 @@ pub(crate) fn record_failure(connection: &Connection, claim: &Claim, failure: &F
     let failed_at = failure.retry_after.is_none().then_some(now.millis());
     let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
     let params = params![organization, id, lease_number(claim), failure.error, due_at, failed_at];
-    match connection.prepare_cached(RECORD_FAILURE)?.execute(params)? {
+    match prepare(connection, RECORD_FAILURE)?.execute(params)? {
         0 => Ok(()),
         _ => end_lease(connection, organization, id),
     }
@@ -95,7 +96,7 @@ pub(crate) fn record_failure(connection: &Connection, claim: &Claim, failure: &F
 pub(crate) fn release(connection: &Connection, claim: &Claim, delay: Duration) -> Result<(), SqliteError> {
     let due_at = now().saturating_add(delay).millis();
     let (organization, id) = (claim.organization_id.as_uuid(), claim.enrollment_id.as_uuid());
-    match connection.prepare_cached(RELEASE)?.execute(params![organization, id, lease_number(claim), due_at])? {
+    match prepare(connection, RELEASE)?.execute(params![organization, id, lease_number(claim), due_at])? {
         0 => Ok(()),
         _ => end_lease(connection, organization, id),
     }
@@ -108,12 +109,12 @@ pub(crate) fn retry(
     enrollment_id: EnrollmentId,
 ) -> Result<bool, SqliteError> {
     let params = params![organization_id.as_uuid(), enrollment_id.as_uuid(), now().millis()];
-    Ok(connection.prepare_cached(RETRY)?.execute(params)? > 0)
+    Ok(prepare(connection, RETRY)?.execute(params)? > 0)
 }
 
 /// Lets another worker process the organization, if the enrollment has its lease.
 pub(crate) fn end_lease(connection: &Connection, organization: Uuid, enrollment: Uuid) -> Result<(), SqliteError> {
-    connection.prepare_cached(END_LEASE)?.execute([organization, enrollment])?;
+    prepare(connection, END_LEASE)?.execute([organization, enrollment])?;
     Ok(())
 }
 

@@ -68,6 +68,19 @@
 //! | `bundled` (default) | compiles SQLite into the host; without it, the system's SQLite 3.45.3 or later is linked |
 //! | `seed` | adds [`seed`]: loads rows from JSON, and reads all rows |
 //! | `testing` | adds [`testing`]: writes single rows as a host does |
+//! | `tracing` | a `tracing` span for each call and each statement; see [Spans](#spans) |
+//!
+//! # Spans
+//! With the feature `tracing`, each call of a repository has a span of the level `DEBUG` with the target `enroll_sqlite`, named as the
+//! method: `load`, `commit`, `claim`, and so on. If it fails, `error` is the kind of the error.
+//!
+//! - A `commit` has the enrollment, the numbers of rows, `attempt` (the number of commits of this enrollment on this handle, as
+//!   long as conflicts refuse them), and `outcome`: `committed`, `conflict`, `unavailable` or `other`. For a conflict, `conflict`
+//!   says which fact changed. There is an event `committed` or `conflict` too.
+//! - Within a call, each prepared statement has a span `statement` with `db.query.summary`, such as `select enroll_contacts`, and
+//!   `rows`: how many it read or wrote. `otel.name` is the same, for `tracing-opentelemetry`.
+//!
+//! Spans and events have ids, numbers and words. They have no parameter, no column of a row, and no message of SQLite.
 //!
 //! # Driver
 //! This crate accepts several versions of `rusqlite`. Use the re-export [`rusqlite`], or depend on a version in the same
@@ -96,6 +109,7 @@ pub mod seed;
 pub mod sql;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod trace;
 mod transaction;
 mod write;
 

@@ -21,6 +21,7 @@ use crate::error::SqliteError;
 use crate::fields::ColumnReader;
 use crate::id_ranges::{ContactRanges, Related, RelatedQuery};
 use crate::tables::{Row, read_enrollment};
+use crate::trace::prepare;
 
 /// Reads the rows that a request refers to. The caller opens the transaction, so that they are one snapshot.
 pub(crate) fn reference_data(connection: &Connection, query: &ReferenceQuery) -> Result<ReferenceData, SqliteError> {
@@ -219,11 +220,14 @@ pub(crate) fn for_each_row(
     params: impl Params,
     mut found: impl FnMut(&mut ColumnReader<'_, '_>) -> rusqlite::Result<()>,
 ) -> Result<(), SqliteError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
+    let mut statement = prepare(connection, sql)?;
+    let (mut rows, mut count) = (statement.query(params)?, 0);
     while let Some(row) = rows.next()? {
+        count += 1;
         found(&mut ColumnReader::new(row)).map_err(|e| SqliteError::from_row(e, row, sql))?;
     }
+    drop(rows);
+    statement.span.add(count);
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::SqliteError;
 use crate::file::{self, DatabaseFile};
+use crate::trace::{Attempts, call};
 use crate::{erase, events, inbox, read, retention, schema, write};
 
 /// A repository and inbox on one connection to a SQLite database.
@@ -54,6 +55,7 @@ use crate::{erase, events, inbox, read, retention, schema, write};
 pub struct SqliteRepository {
     connection: Connection,
     file: Option<DatabaseFile>,
+    attempts: Attempts,
 }
 
 /// The longest time that a commit waits for the other writers of its process, and then for other processes.
@@ -126,7 +128,7 @@ impl SqliteRepository {
         }
         schema::migrate(&connection)?;
         let file = DatabaseFile::of(&connection, name);
-        Ok(Self { connection, file })
+        Ok(Self { connection, file, attempts: Attempts::default() })
     }
 
     /// Runs the host's own reads in one transaction.
@@ -189,7 +191,7 @@ impl SqliteRepository {
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
     pub fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
-        Ok(self.write(|connection| retention::remove_expired(connection, retention))?)
+        call!("remove_expired", self.write(|connection| retention::remove_expired(connection, retention)))
     }
 
     /// Turns events on or off, for all writers of the database. They are off in a new database.
@@ -199,7 +201,7 @@ impl SqliteRepository {
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
     pub fn enable_events(&mut self, enabled: bool) -> Result<(), RepositoryError> {
-        Ok(self.write(|connection| events::enable(connection, enabled))?)
+        call!("enable_events", self.write(|connection| events::enable(connection, enabled)))
     }
 
     /// Returns whether events are on.
@@ -207,7 +209,7 @@ impl SqliteRepository {
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
     pub fn events_enabled(&self) -> Result<bool, RepositoryError> {
-        Ok(self.read(events::enabled)?)
+        call!("events_enabled", self.read(events::enabled))
     }
 
     /// Erases a person of an organization: the contact, its related rows, its recipients in stored commands, and its ids and
@@ -289,21 +291,22 @@ impl SqliteRepository {
 
 impl Repository for SqliteRepository {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        Ok(self.read(|connection| read::reference_data(connection, query))?)
+        call!("reference_data", self.read(|connection| read::reference_data(connection, query)))
     }
 
     fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        Ok(self.read(|connection| read::load(connection, query))?)
+        call!("load", self.read(|connection| read::load(connection, query)))
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        Ok(self.write(|connection| write::commit(connection, changes, write::Transaction::Own))?)
+        self.attempts
+            .commit(changes, || self.write(|connection| write::commit(connection, changes, write::Transaction::Own)))
     }
 }
 
 impl Inbox for SqliteRepository {
     fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
-        Ok(self.write_flushed(|connection| inbox::insert(connection, command))?)
+        call!("insert", self.write_flushed(|connection| inbox::insert(connection, command)))
     }
 
     fn find(
@@ -311,33 +314,33 @@ impl Inbox for SqliteRepository {
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError> {
-        Ok(self.read(|connection| inbox::find(connection, organization_id, enrollment_id))?)
+        call!("find", self.read(|connection| inbox::find(connection, organization_id, enrollment_id)))
     }
 
     fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
-        Ok(self.write(|connection| inbox::claim(connection, lease))?)
+        call!("claim", self.write(|connection| inbox::claim(connection, lease)))
     }
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        Ok(self.write(|connection| inbox::record_failure(connection, claim, failure))?)
+        call!("record_failure", self.write(|connection| inbox::record_failure(connection, claim, failure)))
     }
 
     fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
-        Ok(self.write(|connection| inbox::release(connection, claim, delay))?)
+        call!("release", self.write(|connection| inbox::release(connection, claim, delay)))
     }
 
     fn retry(&mut self, organization_id: OrganizationId, enrollment_id: EnrollmentId) -> Result<bool, RepositoryError> {
-        Ok(self.write(|connection| inbox::retry(connection, organization_id, enrollment_id))?)
+        call!("retry", self.write(|connection| inbox::retry(connection, organization_id, enrollment_id)))
     }
 }
 
 impl EventLog for SqliteRepository {
     fn events(&mut self, after: EventPosition, limit: NonZeroU32) -> Result<Vec<Event>, RepositoryError> {
-        Ok(self.read(|connection| events::read(connection, after, limit))?)
+        call!("events", self.read(|connection| events::read(connection, after, limit)))
     }
 
     fn prune_events(&mut self, before: Timestamp, limit: NonZeroU32) -> Result<u64, RepositoryError> {
-        Ok(self.write(|connection| events::prune(connection, before, limit))?)
+        call!("prune_events", self.write(|connection| events::prune(connection, before, limit)))
     }
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::error::SqliteError;
 use crate::inbox;
+use crate::trace::prepare;
 
 /// Removes what is older than the retention, of a limited number of enrollments.
 pub(crate) fn remove_expired(connection: &Connection, retention: &Retention) -> Result<Removed, SqliteError> {
@@ -16,14 +17,14 @@ pub(crate) fn remove_expired(connection: &Connection, retention: &Retention) -> 
     let mut removed = Removed::default();
     if let Some(age) = retention.failed {
         let params = params![now.millis(), before(age), batch];
-        removed.commands = connection.prepare_cached(REMOVE_COMMANDS)?.execute(params)? as u64;
+        removed.commands = prepare(connection, REMOVE_COMMANDS)?.execute(params)? as u64;
     }
     if let Some(age) = retention.completed {
-        let mut due = connection.prepare_cached(REMOVE_REPORTS)?;
+        let mut due = prepare(connection, REMOVE_REPORTS)?;
         let due = due.query_map(params![now.millis(), before(age), batch], |row| Ok([row.get(0)?, row.get(1)?]))?;
         let due: Vec<[Uuid; 2]> = due.collect::<Result<_, _>>()?;
         for enrollment in &due {
-            connection.prepare_cached(DELETE_OUTCOMES)?.execute(*enrollment)?;
+            prepare(connection, DELETE_OUTCOMES)?.execute(*enrollment)?;
         }
         removed.reports = due.len() as u64;
     }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::error::SqliteError;
+use crate::trace::prepare;
 
 /// Creates or upgrades the tables to the schema version of this crate. Their names begin with `enroll_`.
 ///
@@ -37,7 +38,7 @@ pub fn migrate(connection: &Connection) -> Result<(), SqliteError> {
 
 /// Checks that the schema has the version of this build: another process may have migrated the file since it was opened.
 pub(crate) fn check(connection: &Connection) -> Result<(), SqliteError> {
-    let found: Option<i64> = connection.prepare_cached(VERSION)?.query_row([], |row| row.get(0)).optional()?;
+    let found: Option<i64> = prepare(connection, VERSION)?.query_row([], |row| row.get(0)).optional()?;
     match found {
         Some(SCHEMA_VERSION) => Ok(()),
         Some(found) if found > SCHEMA_VERSION => Err(SqliteError::NewerSchema { found, known: SCHEMA_VERSION }),

@@ -12,6 +12,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::error::SqliteError;
+use crate::trace::{Attempts, call};
 use crate::{events, inbox, read, schema, write};
 
 /// A repository and inbox inside an open transaction of the host.
@@ -91,6 +92,7 @@ use crate::{events, inbox, read, schema, write};
 #[derive(Debug)]
 pub struct SqliteTransaction<'t> {
     connection: &'t Connection,
+    attempts: Attempts,
 }
 
 impl<'t> SqliteTransaction<'t> {
@@ -100,7 +102,7 @@ impl<'t> SqliteTransaction<'t> {
     /// [`SqliteError::NoTransaction`] if no transaction is open; [`SqliteError::NoSchema`] or [`SqliteError::NewerSchema`]
     /// if the schema has not the version of this build.
     pub fn new(connection: &'t Connection) -> Result<Self, SqliteError> {
-        let repository = Self { connection };
+        let repository = Self { connection, attempts: Attempts::default() };
         match schema::schema_version(repository.open()?)? {
             schema::SCHEMA_VERSION => {}
             found if found > schema::SCHEMA_VERSION => {
@@ -134,21 +136,22 @@ impl<'t> SqliteTransaction<'t> {
 
 impl Repository for SqliteTransaction<'_> {
     fn reference_data(&mut self, query: &ReferenceQuery) -> Result<ReferenceData, RepositoryError> {
-        Ok(read::reference_data(self.open()?, query)?)
+        call!("reference_data", read::reference_data(self.open()?, query))
     }
 
     fn load(&mut self, query: &SnapshotQuery) -> Result<Snapshot, RepositoryError> {
-        Ok(read::load(self.open()?, query)?)
+        call!("load", read::load(self.open()?, query))
     }
 
     fn commit(&mut self, changes: &ChangeSet) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| write::commit(connection, changes, write::Transaction::Host))?)
+        self.attempts
+            .commit(changes, || self.writing(|connection| write::commit(connection, changes, write::Transaction::Host)))
     }
 }
 
 impl Inbox for SqliteTransaction<'_> {
     fn insert(&mut self, command: &EnrollmentCommand) -> Result<Option<StoredEnrollment>, RepositoryError> {
-        Ok(self.writing(|connection| inbox::insert(connection, command))?)
+        call!("insert", self.writing(|connection| inbox::insert(connection, command)))
     }
 
     fn find(
@@ -156,34 +159,34 @@ impl Inbox for SqliteTransaction<'_> {
         organization_id: OrganizationId,
         enrollment_id: EnrollmentId,
     ) -> Result<Option<InboxEntry>, RepositoryError> {
-        Ok(inbox::find(self.open()?, organization_id, enrollment_id)?)
+        call!("find", inbox::find(self.open()?, organization_id, enrollment_id))
     }
 
     fn claim(&mut self, lease: Duration) -> Result<Option<Claim>, RepositoryError> {
-        Ok(self.writing(|connection| inbox::claim(connection, lease))?)
+        call!("claim", self.writing(|connection| inbox::claim(connection, lease)))
     }
 
     fn record_failure(&mut self, claim: &Claim, failure: &Failure) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| inbox::record_failure(connection, claim, failure))?)
+        call!("record_failure", self.writing(|connection| inbox::record_failure(connection, claim, failure)))
     }
 
     fn release(&mut self, claim: &Claim, delay: Duration) -> Result<(), RepositoryError> {
-        Ok(self.writing(|connection| inbox::release(connection, claim, delay))?)
+        call!("release", self.writing(|connection| inbox::release(connection, claim, delay)))
     }
 
     fn retry(&mut self, organization_id: OrganizationId, enrollment_id: EnrollmentId) -> Result<bool, RepositoryError> {
-        Ok(self.writing(|connection| inbox::retry(connection, organization_id, enrollment_id))?)
+        call!("retry", self.writing(|connection| inbox::retry(connection, organization_id, enrollment_id)))
     }
 }
 
 /// With it, a host handles events and stores its position in one transaction.
 impl EventLog for SqliteTransaction<'_> {
     fn events(&mut self, after: EventPosition, limit: NonZeroU32) -> Result<Vec<Event>, RepositoryError> {
-        Ok(events::read(self.open()?, after, limit)?)
+        call!("events", events::read(self.open()?, after, limit))
     }
 
     fn prune_events(&mut self, before: Timestamp, limit: NonZeroU32) -> Result<u64, RepositoryError> {
-        Ok(self.writing(|connection| events::prune(connection, before, limit))?)
+        call!("prune_events", self.writing(|connection| events::prune(connection, before, limit)))
     }
 }
 

@@ -10,13 +10,14 @@ use crate::error::SqliteError;
 use crate::fields::{Field, integer};
 use crate::inbox;
 use crate::tables::count_values;
+use crate::trace::prepare;
 
 impl Commit<'_> {
     /// Checks that the enrollment to create has no row, or that the one to finish is accepted.
     pub(super) fn check_enrollment(&self) -> Result<(), SqliteError> {
         let completion = self.changes.completion();
         let id = completion.enrollment.id;
-        let mut statement = self.connection.prepare_cached(ACCEPTED)?;
+        let mut statement = prepare(self.connection, ACCEPTED)?;
         let stored: Option<(bool, u32)> =
             statement.query_row([self.organization, id.as_uuid()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         match (completion.mode, stored) {

@@ -14,6 +14,7 @@ use crate::error::SqliteError;
 use crate::fields::ColumnReader;
 use crate::id_ranges::ContactRanges;
 use crate::read::{for_each_row, id_array, text_array};
+use crate::trace::prepare;
 
 /// Keys that the change set takes from a contact and gives to another one.
 pub(super) struct ReleasedKeys {
@@ -53,12 +54,12 @@ impl Commit<'_> {
     }
 
     fn version_of(&self, sql: &str, id: Uuid) -> Result<Option<Version>, SqliteError> {
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut statement = prepare(self.connection, sql)?;
         Ok(statement.query_row([self.organization, id], |row| ColumnReader::new(row).version()).optional()?)
     }
 
     fn name_of_tag(&self, id: TagId) -> Result<Option<Text>, SqliteError> {
-        let mut statement = self.connection.prepare_cached(TAG)?;
+        let mut statement = prepare(self.connection, TAG)?;
         Ok(statement.query_row([self.organization, id.as_uuid()], |row| ColumnReader::new(row).read()).optional()?)
     }
 
@@ -120,7 +121,7 @@ impl Commit<'_> {
             if texts.is_empty() {
                 continue;
             }
-            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut statement = prepare(self.connection, sql)?;
             let owner = statement
                 .query_row(params![self.organization, text_array(texts.iter())], |row| {
                     let mut columns = ColumnReader::new(row);

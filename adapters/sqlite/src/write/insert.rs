@@ -13,6 +13,7 @@ use crate::error::{SqliteError, extended_code};
 use crate::fields::Field;
 use crate::read::array;
 use crate::tables::{PackedRow, Row};
+use crate::trace::prepare;
 
 /// What an insert into a table needs to explain a refusal.
 struct TableInsert {
@@ -131,7 +132,7 @@ impl Commit<'_> {
         insert: &TableInsert,
         ids: impl IntoIterator<Item = Uuid>,
     ) -> Result<Option<Uuid>, SqliteError> {
-        let mut exists = self.connection.prepare_cached(insert.exists)?;
+        let mut exists = prepare(self.connection, insert.exists)?;
         for id in ids {
             if exists.exists([self.organization, id])? {
                 return Ok(Some(id));

@@ -22,6 +22,7 @@ use std::cell::Cell;
 use uuid::Uuid;
 
 use crate::error::SqliteError;
+use crate::trace::prepare;
 
 /// The owner of the open transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,13 +43,13 @@ pub(crate) fn commit(
     transaction: Transaction,
 ) -> Result<(), SqliteError> {
     // This first write acquires the write lock, unless the transaction has it already. Guarded rows cannot change from here on.
-    connection.prepare_cached(BEGIN_WRITING)?.execute([])?;
+    prepare(connection, BEGIN_WRITING)?.execute([])?;
     let commit = Commit::new(connection, changes);
     let released = commit.check_guards()?;
     // The triggers of the enrollment's row are enabled: they write the event.
     commit.complete_enrollment()?;
     with_checks_disabled(connection, changes, transaction, || commit.write_rows(&released))?;
-    connection.prepare_cached(END_WRITING)?.execute([])?;
+    prepare(connection, END_WRITING)?.execute([])?;
     Ok(())
 }
 
@@ -68,7 +69,7 @@ fn with_checks_disabled<T>(
 ) -> Result<T, SqliteError> {
     let rows = changes.rows();
     let recipients = rows.step_contacts_created.len() + rows.step_contacts_updated.len();
-    let triggers = connection.prepare_cached(COUNT_TRIGGERS)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let triggers = prepare(connection, COUNT_TRIGGERS)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if recipients < LARGE_COMMIT || triggers != (SCHEMA_TRIGGERS, SCHEMA_TRIGGERS) {
         return write();
     }

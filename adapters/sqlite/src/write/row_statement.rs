@@ -1,15 +1,16 @@
 //! A statement that runs once per row.
 
-use rusqlite::{CachedStatement, Connection, ToSql};
+use rusqlite::{Connection, ToSql};
 
 use crate::error::SqliteError;
 use crate::fields::{Bind, Cell};
+use crate::trace::{Prepared, prepare};
 
 /// A prepared statement with the cells that are bound to it.
 ///
 /// Most cells of a row equal those of the row before. Such a cell stays bound.
 pub(super) struct RowStatement<'c> {
-    statement: CachedStatement<'c>,
+    statement: Prepared<'c>,
     /// The bound cell of each parameter, if it can repeat.
     bound: Vec<Option<Cell<'static>>>,
     /// The parameters of this row that are bound already.
@@ -18,7 +19,7 @@ pub(super) struct RowStatement<'c> {
 
 impl<'c> RowStatement<'c> {
     pub(super) fn new(connection: &'c Connection, sql: &str) -> Result<Self, SqliteError> {
-        Ok(Self { statement: connection.prepare_cached(sql)?, bound: Vec::new(), count: 0 })
+        Ok(Self { statement: prepare(connection, sql)?, bound: Vec::new(), count: 0 })
     }
 
     /// Binds the next parameter to a value that the next row replaces.

@@ -12,6 +12,7 @@ use crate::error::{SqliteError, extended_code};
 use crate::fields::{ColumnReader, Field};
 use crate::read::id_array;
 use crate::tables::bind_contact_fields;
+use crate::trace::prepare;
 
 impl Commit<'_> {
     /// Empties keys that move to another contact, so that the order of the later writes does not matter.
@@ -19,7 +20,7 @@ impl Commit<'_> {
         if released.is_empty() {
             return Ok(());
         }
-        let mut statement = self.connection.prepare_cached(RELEASE_KEYS)?;
+        let mut statement = prepare(self.connection, RELEASE_KEYS)?;
         for ReleasedKeys { contact, keys: [external_id, phone, email] } in released {
             statement.execute(params![self.organization, contact, external_id, phone, email])?;
         }
@@ -33,7 +34,7 @@ impl Commit<'_> {
         if !raised.is_empty() {
             // `check_guards` compared the versions, under the write lock.
             let ids = id_array(raised.iter().map(|update| update.id.as_uuid()));
-            let written = self.connection.prepare_cached(RAISE_CONTACTS)?.execute(params![self.organization, ids])?;
+            let written = prepare(self.connection, RAISE_CONTACTS)?.execute(params![self.organization, ids])?;
             if let Some(update) = raised.first().filter(|_| written != raised.len()) {
                 return Err(Conflict::ContactChanged(update.id).into());
             }
@@ -61,7 +62,7 @@ impl Commit<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut statement = self.connection.prepare_cached(REACTIVATE_RUN)?;
+        let mut statement = prepare(self.connection, REACTIVATE_RUN)?;
         for row in rows {
             let params = params![self.organization, row.run_id.as_uuid(), self.check_written(row.contact_id)?];
             check_one(statement.execute(params)?, Conflict::RunGone(row.run_id))?;
@@ -112,7 +113,7 @@ impl Commit<'_> {
         sequence: SequenceId,
         row: &StepContactUpdate,
     ) -> Result<Option<ReplacedStatus>, SqliteError> {
-        let mut statement = self.connection.prepare_cached(STATUS_OF_STEP_CONTACT)?;
+        let mut statement = prepare(self.connection, STATUS_OF_STEP_CONTACT)?;
         let key = [self.organization, row.contact_id.as_uuid(), sequence.as_uuid(), row.id.as_uuid()];
         let read = |stored: &rusqlite::Row<'_>| {
             let mut columns = ColumnReader::new(stored);
@@ -126,7 +127,7 @@ impl Commit<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut statement = self.connection.prepare_cached(UPDATE_RECORD)?;
+        let mut statement = prepare(self.connection, UPDATE_RECORD)?;
         for row in rows {
             let properties = serde_json::to_string(&row.properties)?;
             let params = params![self.organization, row.id.as_uuid(), self.check_written(row.contact_id)?, properties];
