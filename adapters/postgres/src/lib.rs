@@ -106,6 +106,20 @@
 //! | `tls` (default) | encrypts its connections, with rustls; includes `tokio-postgres` |
 //! | `seed` | adds [`seed`]: loads rows from JSON, and reads all rows |
 //! | `testing` | adds [`testing`]: writes single rows as a host does, and starts a temporary server |
+//! | `tracing` | a `tracing` span for each call and each statement; see [Spans](#spans) |
+//!
+//! # Spans
+//! With the feature `tracing`, each call of a repository has a span of the level `DEBUG` with the target `enroll_postgres`, named as
+//! the method: `load`, `commit`, `claim`, and so on. If it fails, `error` is the kind of the error.
+//!
+//! - A `commit` has the enrollment, the numbers of rows, `attempt` (the number of commits of this enrollment on this handle, as
+//!   long as conflicts refuse them), and `outcome`: `committed`, `conflict`, `unavailable` or `other`. For a conflict, `conflict`
+//!   says which fact changed, or which constraint refused a row. There is an event `committed` or `conflict` too.
+//! - Within a call, each statement has a span `statement` with its name in `db.query.summary`, such as `insert_contacts`, and `rows`:
+//!   how many it read or wrote. `otel.name` is the same, for `tracing-opentelemetry`. Statements that are sent in one round trip
+//!   have spans of the same duration.
+//!
+//! Spans and events have ids, numbers and words. They have no parameter, no column of a row, and no message of PostgreSQL.
 //!
 //! # Drivers
 //! The crates [`tokio_postgres`] and [`deadpool_postgres`] are re-exported, and [`sqlx`] with its feature: their types are part
@@ -137,6 +151,7 @@ mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timeouts;
+mod trace;
 mod write;
 
 #[cfg(feature = "tokio-postgres")]

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     text: Cow<'static, Text>,
+    #[cfg(feature = "tracing")]
+    name: &'static str,
     /// How one connection has prepared it. Otherwise it is sent with its text.
     #[cfg(feature = "tokio-postgres")]
     pub(crate) prepared: Option<tokio_postgres::Statement>,
@@ -25,9 +27,27 @@ impl Query {
     fn of(text: Cow<'static, Text>) -> Self {
         Self {
             text,
+            #[cfg(feature = "tracing")]
+            name: "other",
             #[cfg(feature = "tokio-postgres")]
             prepared: None,
         }
+    }
+
+    /// Sets the name in spans.
+    #[cfg_attr(not(feature = "tracing"), expect(unused_mut, unused_variables, reason = "there are no spans"))]
+    pub(crate) fn named(mut self, name: &'static str) -> Self {
+        #[cfg(feature = "tracing")]
+        {
+            self.name = name;
+        }
+        self
+    }
+
+    /// Returns the name in spans.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     pub(crate) fn text(&self) -> &Cow<'static, Text> {

@@ -80,7 +80,7 @@ macro_rules! statements {
 
         impl Prepared {
             fn new(mut statements: impl Iterator<Item = Query>) -> Option<Self> {
-                Some(Self { $($name: statements.next()?,)* })
+                Some(Self { $($name: statements.next()?.named(stringify!($name)),)* })
             }
         }
 

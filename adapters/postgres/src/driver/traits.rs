@@ -3,7 +3,7 @@
 /// Implements [`AsyncRepository`](enroll::AsyncRepository) and [`AsyncInbox`](enroll::AsyncInbox) for a handle.
 ///
 /// `$call` is a macro that runs a function of this crate on the handle: `call!(handle, function, arguments…)`. The function
-/// takes a session or a transaction first, then the statements.
+/// takes a session or a transaction first, then the statements. The handle has a field `attempts`.
 macro_rules! implement_traits {
     ($handle:ty, $call:ident) => {
         impl enroll::AsyncRepository for $handle {
@@ -11,18 +11,21 @@ macro_rules! implement_traits {
                 &mut self,
                 query: &enroll::ReferenceQuery,
             ) -> Result<enroll::ReferenceData, enroll::RepositoryError> {
-                $call!(self, crate::read::reference_data, query)
+                $crate::trace::call!("reference_data", { $call!(self, crate::read::reference_data, query) })
             }
 
             async fn load(
                 &mut self,
                 query: &enroll::SnapshotQuery,
             ) -> Result<enroll::Snapshot, enroll::RepositoryError> {
-                $call!(self, crate::read::load, query)
+                $crate::trace::call!("load", { $call!(self, crate::read::load, query) })
             }
 
             async fn commit(&mut self, changes: &enroll::ChangeSet) -> Result<(), enroll::RepositoryError> {
-                $call!(self, crate::write::commit, changes)
+                let mut attempts = std::mem::take(&mut self.attempts);
+                let committed = attempts.commit(changes, async { $call!(self, crate::write::commit, changes) }).await;
+                self.attempts = attempts;
+                committed
             }
         }
 
@@ -31,7 +34,7 @@ macro_rules! implement_traits {
                 &mut self,
                 command: &enroll::EnrollmentCommand,
             ) -> Result<Option<enroll::StoredEnrollment>, enroll::RepositoryError> {
-                $call!(self, crate::inbox::insert, command)
+                $crate::trace::call!("insert", { $call!(self, crate::inbox::insert, command) })
             }
 
             async fn find(
@@ -39,14 +42,14 @@ macro_rules! implement_traits {
                 organization_id: enroll::OrganizationId,
                 enrollment_id: enroll::EnrollmentId,
             ) -> Result<Option<enroll::inbox::InboxEntry>, enroll::RepositoryError> {
-                $call!(self, crate::inbox::find, organization_id, enrollment_id)
+                $crate::trace::call!("find", { $call!(self, crate::inbox::find, organization_id, enrollment_id) })
             }
 
             async fn claim(
                 &mut self,
                 lease: std::time::Duration,
             ) -> Result<Option<enroll::inbox::Claim>, enroll::RepositoryError> {
-                $call!(self, crate::inbox::claim, lease)
+                $crate::trace::call!("claim", { $call!(self, crate::inbox::claim, lease) })
             }
 
             async fn record_failure(
@@ -54,7 +57,7 @@ macro_rules! implement_traits {
                 claim: &enroll::inbox::Claim,
                 failure: &enroll::inbox::Failure,
             ) -> Result<(), enroll::RepositoryError> {
-                $call!(self, crate::inbox::record_failure, claim, failure)
+                $crate::trace::call!("record_failure", { $call!(self, crate::inbox::record_failure, claim, failure) })
             }
 
             async fn release(
@@ -62,7 +65,7 @@ macro_rules! implement_traits {
                 claim: &enroll::inbox::Claim,
                 delay: std::time::Duration,
             ) -> Result<(), enroll::RepositoryError> {
-                $call!(self, crate::inbox::release, claim, delay)
+                $crate::trace::call!("release", { $call!(self, crate::inbox::release, claim, delay) })
             }
 
             async fn retry(
@@ -70,7 +73,7 @@ macro_rules! implement_traits {
                 organization_id: enroll::OrganizationId,
                 enrollment_id: enroll::EnrollmentId,
             ) -> Result<bool, enroll::RepositoryError> {
-                $call!(self, crate::inbox::retry, organization_id, enrollment_id)
+                $crate::trace::call!("retry", { $call!(self, crate::inbox::retry, organization_id, enrollment_id) })
             }
         }
     };

@@ -4,6 +4,7 @@ use tokio_postgres::Client;
 
 use super::begin::{BeginSql, Session};
 use crate::driver::traits::implement_traits;
+use crate::trace::{Attempts, traced};
 use crate::{PostgresError, Statements, Timeouts};
 
 /// A repository and inbox on one connection. It prepares its statements once, at the first call.
@@ -34,13 +35,15 @@ pub struct PostgresClient {
     statements: Option<Statements>,
     is_prepared: bool,
     begin: BeginSql,
+    attempts: Attempts,
 }
 
 impl PostgresClient {
     /// Creates a repository on a connection to a database that has the schema: see [`migrate`](crate::migrate).
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, statements: None, is_prepared: true, begin: BeginSql::new(&Timeouts::default()) }
+        let begin = BeginSql::new(&Timeouts::default());
+        Self { client, statements: None, is_prepared: true, begin, attempts: Attempts::default() }
     }
 
     /// Replaces the default timeouts.
@@ -89,7 +92,7 @@ impl PostgresClient {
 macro_rules! call {
     ($client:ident, $function:path $(, $argument:expr)*) => {{
         let statements = $client.statements().await?;
-        Ok($function($client.session(), &statements.0 $(, $argument)*).await?)
+        Ok($function(traced($client.session()), &statements.0 $(, $argument)*).await?)
     }};
 }
 

@@ -19,6 +19,7 @@ use super::connect::CancelRequests;
 use super::{ConnectOptions, migrate};
 use crate::driver::traits::implement_traits;
 use crate::driver::{Begin, Transaction};
+use crate::trace::{Attempts, call as call_span, traced};
 use crate::{PostgresError, Statements, Timeouts, erase, retention};
 
 /// A repository and inbox on a pool of connections. A clone is another handle on the same pool.
@@ -66,6 +67,7 @@ pub struct PostgresRepository {
     begin: Arc<BeginSql>,
     statements: Arc<Mutex<StatementsOfPool>>,
     cancel: Cancel,
+    attempts: Attempts,
 }
 
 impl PostgresRepository {
@@ -106,6 +108,7 @@ impl PostgresRepository {
             begin: Arc::new(BeginSql::new(&Timeouts::default())),
             statements: Arc::new(Mutex::new(StatementsOfPool::Prepared(HashMap::new()))),
             cancel: Cancel::new(NoTls),
+            attempts: Attempts::default(),
         }
     }
 
@@ -189,9 +192,11 @@ impl PostgresRepository {
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
     pub async fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
-        let lease = self.lease().await?;
-        let answer = retention::remove_expired(lease.session(), retention).await;
-        Ok(lease.end(answer)?)
+        call_span!("remove_expired", {
+            let lease = self.lease().await?;
+            let answer = retention::remove_expired(traced(lease.session()), retention).await;
+            Ok(lease.end(answer)?)
+        })
     }
 
     /// Erases a person of an organization: the contact, its related rows, its recipients in stored commands, and its ids and
@@ -351,7 +356,7 @@ impl fmt::Debug for Cancel {
 macro_rules! call {
     ($repository:ident, $function:path $(, $argument:expr)*) => {{
         let (lease, statements) = $repository.ready().await?;
-        let answer = $function(lease.session(), &statements.0 $(, $argument)*).await;
+        let answer = $function(traced(lease.session()), &statements.0 $(, $argument)*).await;
         Ok(lease.end(answer)?)
     }};
 }

@@ -5,6 +5,7 @@ use tokio_postgres::Transaction;
 
 use crate::driver::traits::implement_traits;
 use crate::driver::{Begin, Bound, Transaction as _};
+use crate::trace::{Attempts, traced};
 use crate::{PostgresError, Statements};
 
 /// A repository and inbox inside an open transaction of the host.
@@ -51,19 +52,20 @@ pub struct PostgresTransaction<'t, 'c> {
     transaction: &'t mut Transaction<'c>,
     statements: Option<Statements>,
     checked: bool,
+    attempts: Attempts,
 }
 
 impl<'t, 'c> PostgresTransaction<'t, 'c> {
     /// Creates a repository inside the transaction. It prepares its statements at the first call.
     #[must_use]
     pub fn new(transaction: &'t mut Transaction<'c>) -> Self {
-        Self { transaction, statements: None, checked: false }
+        Self { transaction, statements: None, checked: false, attempts: Attempts::default() }
     }
 
     /// Creates a repository with statements that were prepared on the same connection. This saves a round trip.
     #[must_use]
     pub fn with_statements(transaction: &'t mut Transaction<'c>, statements: Statements) -> Self {
-        Self { transaction, statements: Some(statements), checked: false }
+        Self { transaction, statements: Some(statements), checked: false, attempts: Attempts::default() }
     }
 
     /// Locks the organization's row, as each commit does. Other commits of the organization wait until the transaction ends.
@@ -104,7 +106,7 @@ impl<'t, 'c> PostgresTransaction<'t, 'c> {
 macro_rules! call {
     ($repository:ident, $function:path $(, $argument:expr)*) => {{
         let statements = $repository.statements().await?;
-        let answer = $function(&mut *$repository.transaction, &statements.0 $(, $argument)*).await;
+        let answer = $function(traced(&mut *$repository.transaction), &statements.0 $(, $argument)*).await;
         Ok(answer.map_err(PostgresError::within_transaction)?)
     }};
 }
