@@ -129,7 +129,7 @@ fn a_request_id_is_in_the_log_whatever_the_filter() {
 /// Starts the service with an export to a collector.
 fn exporting(name: &str, collector: &Collector, more: &[(&str, &str)]) -> Service {
     let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str())];
-    Service::with_environment(name, &[], &[&endpoint[..], more].concat())
+    Service::with_environment(name, None, &[], &[&endpoint[..], more].concat())
 }
 
 fn traceparent(trace: u32, flags: &str) -> (String, String) {
@@ -143,8 +143,21 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
 
 #[test]
 fn spans_continue_the_trace_of_the_client_and_have_no_personal_data() {
-    let collector = Collector::start();
-    let mut service = exporting("traceparent", &collector, &[]);
+    let (collector, folder) = (Collector::start(), "traceparent");
+    spans_continue_the_trace(&collector, exporting(folder, &collector, &[]), "insert enroll_enrollments");
+}
+
+support::on_postgresql! {
+    fn on_postgresql_spans_continue_the_trace_of_the_client() {
+        let collector = Collector::start();
+        let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str())];
+        let service = Service::with_environment("traceparent-postgresql", Some(support::postgres()), &[], &environment);
+        spans_continue_the_trace(&collector, service, "accept");
+    }
+}
+
+/// `accept` is the name of the statement that stores an accepted enrollment.
+fn spans_continue_the_trace(collector: &Collector, mut service: Service, accept: &str) {
     let person = json!({"to": [{"phone": PHONE, "name": "Distinctive Person", "email": "distinctive@example.org"}]});
     let (sampled, trace_id) = traceparent(0xa1, "01");
     let accepted = service.enroll(&person, &[("traceparent", &sampled), ("x-request-id", "of-the-span")]);
@@ -174,10 +187,23 @@ fn spans_continue_the_trace_of_the_client_and_have_no_personal_data() {
     ] {
         assert_eq!(attribute(&post.attributes, key).as_deref(), Some(value), "{key}");
     }
-    // The worker's span has the same id of the enrollment.
-    let of_worker = |span: &&&Span| attribute(&span.attributes, "enrollment").as_ref() == Some(&enrollment);
-    assert!(named(&spans, "enrollment").iter().find(of_worker).is_some(), "{spans:?}");
-    assert!(spans.iter().all(|span| !span.name.contains("healthz") && span.events.is_empty()), "{spans:?}");
+    // The statements of the request are below its span, in the same trace.
+    let statement = named(&spans, accept)[0];
+    assert_eq!(
+        (hex(&statement.trace_id), attribute(&statement.attributes, "rows").unwrap()),
+        (trace_id.clone(), "1".to_owned())
+    );
+    let insert = spans.iter().find(|span| span.span_id == statement.parent_span_id).unwrap();
+    assert_eq!((&*insert.name, &insert.parent_span_id), ("insert", &post.span_id));
+    // The worker's span has the same id of the enrollment, and its commit below it.
+    let of_worker = |span: &&Span| attribute(&span.attributes, "enrollment").as_ref() == Some(&enrollment);
+    let worker = *named(&spans, "enrollment").iter().find(|span| of_worker(*span)).unwrap();
+    let commit = *named(&spans, "commit").iter().find(|span| of_worker(*span)).unwrap();
+    assert_eq!((&commit.trace_id, &commit.parent_span_id), (&worker.trace_id, &worker.span_id));
+    assert_eq!(attribute(&commit.attributes, "outcome").as_deref(), Some("committed"));
+    // An idle worker and the checks have no spans.
+    let is_idle = |span: &Span| span.name == "claim" || span.name.contains("healthz");
+    assert!(!spans.iter().any(|span| is_idle(span) || !span.events.is_empty()), "{spans:?}");
     assert_eq!(attribute(&collector.resource(), "service.name").as_deref(), Some("enroll"));
     for text in ["2025550187", "distinctive", "example.org", &service.key] {
         collector.assert_without(text);
@@ -261,7 +287,7 @@ fn a_collector_that_is_away_or_hangs_fails_no_request() {
     let hanging_url = format!("http://{}", hanging.local_addr().unwrap());
     for url in ["http://127.0.0.1:1", &hanging_url] {
         let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", url), ("OTEL_BSP_SCHEDULE_DELAY", "10")];
-        let mut service = Service::with_environment("otel-away", &[], &environment);
+        let mut service = Service::with_environment("otel-away", None, &[], &environment);
         let id = service.enroll(&json!({"to": [{"phone": PHONE}]}), &[]).accepted();
         assert_eq!(service.wait_for(&id)["state"], "completed");
         service.terminate();

@@ -12,11 +12,12 @@ use enroll::{
     ReferenceData, ReferenceQuery, RepositoryError, Retry, Snapshot, SnapshotQuery, accept_async,
     enroll_contacts_async, process_async,
 };
+use enroll_postgres::testing::Server;
 use enroll_postgres::tokio_postgres::Client;
 use enroll_postgres::{PostgresClient, PostgresTransaction, needs_postgres, seed};
 use recorder::Recorder;
 use std::time::Duration;
-use support::{block_on, connect, database};
+use support::{block_on, connect};
 use tracing::instrument::WithSubscriber;
 
 const BODY: &str = r#"{"to": [{"phone": "+12025550187", "name": "Distinctive Person", "email": "distinctive@example.org",
@@ -71,7 +72,7 @@ macro_rules! with_enrollment {
 
 /// Returns two connections to a database with a contact.
 async fn connections() -> (Client, Client) {
-    let url = database().await;
+    let url = Server::shared().database().await.unwrap();
     let (mut client, host) = (connect(&url).await, connect(&url).await);
     let world = fixture().sequence("Welcome").step(Phone).contact("+12025550188");
     seed::load(&mut client, world.seed()).await.unwrap();

@@ -90,10 +90,15 @@ impl Service {
         Self::on(Folder::new(&format!("http-{name}")), database, more)
     }
 
-    /// Starts the service on SQLite with environment variables.
-    pub(crate) fn with_environment(name: &str, more: &[&str], environment: &[(&str, &str)]) -> Self {
+    /// Starts the service with environment variables, on SQLite unless there is another database.
+    pub(crate) fn with_environment(
+        name: &str,
+        database: Option<String>,
+        more: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let folder = Folder::new(&format!("http-{name}"));
-        let database = path(&folder.0.join("enroll.db")).to_owned();
+        let database = database.unwrap_or_else(|| path(&folder.0.join("enroll.db")).to_owned());
         Self::create(folder, database, more, environment)
     }
 
