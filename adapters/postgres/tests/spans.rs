@@ -60,7 +60,7 @@ macro_rules! with_enrollment {
             organization_id: world.seed().organization_id,
             sequence_id: world.sequence_id(),
             key: EnrollmentKey::Idempotency($key),
-            at: world.seed().now,
+            at: world.seed().now.unwrap(),
             list: None,
             request: &request,
         };
@@ -136,7 +136,7 @@ fn each_call_has_a_span_without_personal_data() {
             // In the host's transaction, and with a message of PostgreSQL that quotes a row.
             let sql = "create function quote() returns trigger language plpgsql as $$
                  begin raise exception 'distinctive person +12025550187'; end $$;
-                 create trigger quote before insert on enroll.step_contacts for each row execute function quote()";
+                 create trigger quote before insert on enroll.enrollments for each row execute function quote()";
             host.batch_execute(sql).await.unwrap();
             let mut transaction = host.transaction().await.unwrap();
             let mut repository = PostgresTransaction::new(&mut transaction);

@@ -51,7 +51,7 @@ fn with_enrollment<T>(key: &str, run: impl FnOnce(&Engine<'_>, &Enrollment<'_>) 
         organization_id: world.seed().organization_id,
         sequence_id: world.sequence_id(),
         key: EnrollmentKey::Idempotency(key),
-        at: world.seed().now,
+        at: world.seed().now.unwrap(),
         list: None,
         request: &request,
     };
@@ -116,7 +116,7 @@ fn each_call_has_a_span_without_personal_data() {
         .unwrap();
         assert!(repository.find(claim.organization_id, receipt.enrollment_id).unwrap().is_some());
         // In the host's transaction, and with a message of SQLite that quotes a row.
-        let sql = "create trigger quote before insert on enroll_step_contacts begin
+        let sql = "create trigger quote before insert on enroll_enrollments begin
              select raise(abort, 'distinctive person +12025550187'); end";
         repository.connection().execute_batch(sql).unwrap();
         let failed = repository.write(|transaction| {
