@@ -6,7 +6,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Instant;
-use tracing::Instrument;
 
 use enroll::RepositoryError;
 
@@ -41,7 +40,7 @@ impl FromRequestParts<Arc<App>> for Caller {
                     tracing::warn!(error = causes(&e), "cannot record the last use of an API key");
                 }
             };
-            tokio::spawn(recording.instrument(background("record the use of an API key")));
+            tokio::spawn(background("record the use of an API key").around(recording));
         }
         Ok(caller)
     }

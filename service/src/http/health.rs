@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::Instrument;
 
 use enroll::repository::BoxFuture;
 use enroll::{RepositoryError, RepositoryErrorKind};
@@ -78,7 +77,7 @@ impl<T: Clone + Send + Sync + 'static> Probe<T> {
             let result = result.await.map_err(|e: RepositoryError| drop(ApiError::from(e))).ok();
             sender.send_replace(Some((Instant::now(), result)));
         };
-        tokio::spawn(calling.instrument(background("check the database")));
+        tokio::spawn(background("check the database").around(calling));
         receiver
     }
 }

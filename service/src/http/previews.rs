@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 use uuid::Uuid;
 
 use enroll::OrganizationId;
@@ -88,10 +87,10 @@ impl Previews {
         });
         app.previews.add(&job)?;
         let (runtime, app, of_task) = (tokio::runtime::Handle::current(), Arc::clone(app), Arc::clone(&job));
-        let span = background("preview a list");
+        let spans = background("preview a list");
         tokio::task::spawn_blocking(move || {
             let running = Running { app: &app, organization_id };
-            let work = ListPreview::new(&app, &mut list, Pace::Shared, &of_task.done).instrument(span);
+            let work = spans.around(ListPreview::new(&app, &mut list, Pace::Shared, &of_task.done));
             let result = runtime.block_on(of_task.cancelled.run_until_cancelled(work));
             if let Some(result) = result {
                 let result = result.map(Arc::new).map_err(|e| Arc::new(e.into_body()));

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::fmt::Display;
+use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
@@ -57,6 +58,19 @@ tokio::task_local! {
     static CURRENT: Current;
 }
 
+/// The two spans around a piece of work. Both are entered: each layer finds the current span among those that it has.
+pub(crate) struct Spans {
+    exported: Span,
+    log: Span,
+}
+
+impl Spans {
+    /// Runs work inside the spans.
+    pub(crate) fn around<F: Future>(self, work: F) -> Instrumented<Instrumented<F>> {
+        work.instrument(self.log).instrument(self.exported)
+    }
+}
+
 /// Gives a request its id and its spans, and its response the id.
 pub(crate) async fn identify(request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
@@ -68,7 +82,8 @@ pub(crate) async fn identify(request: Request, next: Next) -> Response {
         span.record("trace_id", field::display(trace_id));
     }
     let current = Current { id: id.clone(), exported: exported.clone() };
-    let mut response = CURRENT.scope(current, next.run(request)).instrument(span).await;
+    let spans = Spans { exported: exported.clone(), log: span };
+    let mut response = spans.around(CURRENT.scope(current, next.run(request))).await;
     let status = response.status();
     exported.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
@@ -120,19 +135,24 @@ pub(crate) fn record(field: &'static str, value: impl Display) {
 
 /// Runs a part of this request in another task or thread, with its id and its spans.
 pub(crate) fn in_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
-    let (current, span) = (CURRENT.try_with(Clone::clone), Span::current());
+    let (current, log) = (CURRENT.try_with(Clone::clone), Span::current());
     async move {
         match current {
-            Ok(current) => CURRENT.scope(current, work.instrument(span)).await,
-            Err(_) => work.instrument(span).await,
+            Ok(current) => {
+                let spans = Spans { exported: current.exported.clone(), log };
+                CURRENT.scope(current, spans.around(work)).await
+            }
+            Err(_) => work.instrument(log).await,
         }
     }
 }
 
-/// Returns the span of work that this request starts and does not wait for. Lines of the log have the id of the request. In
+/// Returns the spans of work that this request starts and does not wait for. Lines of the log have the id of the request. In
 /// the export, the work is a separate trace with a link to the request: the span of a request ends with its response.
-pub(crate) fn background(name: &'static str) -> Span {
-    let Ok(current) = CURRENT.try_with(Clone::clone) else { return Span::none() };
+pub(crate) fn background(name: &'static str) -> Spans {
+    let Ok(current) = CURRENT.try_with(Clone::clone) else {
+        return Spans { exported: Span::none(), log: Span::none() };
+    };
     let exported = if current.exported.is_disabled() {
         Span::none()
     } else {
@@ -140,7 +160,8 @@ pub(crate) fn background(name: &'static str) -> Span {
         span.follows_from(&current.exported);
         span
     };
-    log_span(&exported, &current.id)
+    let log = log_span(&exported, &current.id);
+    Spans { exported, log }
 }
 
 /// Returns the name of a method. A caller can invent methods of any length: they share one name, in the log, in spans and as
