@@ -154,3 +154,33 @@ fn each_call_has_a_span_without_personal_data() {
     assert_eq!(outcomes, ["committed", "other"]);
     recorder.assert_without(&PERSONAL);
 }
+
+#[test]
+#[cfg(feature = "sqlx")]
+#[ignore = needs_postgres!()]
+fn the_statements_of_sqlx_have_the_same_spans() {
+    use enroll_postgres::sqlx::{Connection, PgConnection};
+
+    let recorder = Recorder::default();
+    block_on(async {
+        let url = Server::shared().database().await.unwrap();
+        let world = fixture().sequence("Welcome").step(Phone).contact("+12025550188");
+        seed::load(&mut connect(&url).await, world.seed()).await.unwrap();
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let mut transaction = connection.begin().await.unwrap();
+        let enrolling = async {
+            let mut repository = enroll_postgres::SqlxTransaction::new(&mut transaction);
+            with_enrollment!("first", |engine, enrollment| {
+                enroll_contacts_async(&mut repository, &engine, &enrollment).await.unwrap()
+            });
+        };
+        enrolling.with_subscriber(recorder.subscriber()).await;
+        transaction.commit().await.unwrap();
+    });
+    let commits = recorder.named("commit");
+    assert_eq!((commits[0].get("attempt"), commits[0].get("outcome")), ("1", "committed"));
+    let statements = recorder.named("statement");
+    let inserts: Vec<_> = statements.iter().filter(|span| span.get("otel.name") == "insert_step_contacts").collect();
+    assert_eq!((inserts.len(), inserts[0].get("rows"), &*inserts[0].parent), (1, "2", "commit"));
+    recorder.assert_without(&PERSONAL);
+}

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::begin::{BeginSql, Session};
 use crate::driver::traits::implement_traits;
+use crate::trace::{Attempts, call as call_span, traced};
 use crate::{PostgresError, Statements, Timeouts, erase, retention};
 
 /// A repository and inbox on a pool of `sqlx`. A clone is another handle on the same pool.
@@ -56,6 +57,7 @@ pub struct SqlxRepository {
     begin: Arc<BeginSql>,
     statements: Arc<OnceLock<Statements>>,
     is_prepared: bool,
+    attempts: Attempts,
 }
 
 impl SqlxRepository {
@@ -64,7 +66,7 @@ impl SqlxRepository {
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         let begin = Arc::new(BeginSql::new(&Timeouts::default()));
-        Self { pool, begin, statements: Arc::default(), is_prepared: true }
+        Self { pool, begin, statements: Arc::default(), is_prepared: true, attempts: Attempts::default() }
     }
 
     /// Replaces the default timeouts.
@@ -94,9 +96,11 @@ impl SqlxRepository {
     /// # Errors
     /// [`RepositoryError`] if the storage fails.
     pub async fn remove_expired(&mut self, retention: &Retention) -> Result<Removed, RepositoryError> {
-        let mut lease = self.lease().await?;
-        let answer = retention::remove_expired(self.session(&mut lease), retention).await;
-        Ok(end(lease, answer)?)
+        call_span!("remove_expired", {
+            let mut lease = self.lease().await?;
+            let answer = retention::remove_expired(traced(self.session(&mut lease)), retention).await;
+            Ok(end(lease, answer)?)
+        })
     }
 
     /// Erases a person of an organization: the contact, its related rows, its recipients in stored commands, and its ids and
@@ -154,7 +158,7 @@ fn end<T>(lease: Lease, answer: T) -> T {
 macro_rules! call {
     ($repository:ident, $function:path $(, $argument:expr)*) => {{
         let (mut lease, statements) = $repository.ready().await?;
-        let answer = $function($repository.session(&mut lease), &statements.0 $(, $argument)*).await;
+        let answer = $function(traced($repository.session(&mut lease)), &statements.0 $(, $argument)*).await;
         Ok(end(lease, answer)?)
     }};
 }

@@ -9,6 +9,7 @@ use crate::driver::traits::implement_traits;
 use crate::driver::{Begin, Execute, Row, Transaction};
 use crate::query::Query;
 use crate::statements::IS_DISTRIBUTED;
+use crate::trace::{Attempts, traced};
 use crate::{PostgresError, Statements};
 
 /// A repository and inbox inside an open transaction of the host, on a connection of `sqlx`.
@@ -73,6 +74,7 @@ pub struct SqlxTransaction<'c> {
     connection: &'c mut PgConnection,
     statements: Option<Statements>,
     is_prepared: bool,
+    attempts: Attempts,
 }
 
 impl<'c> SqlxTransaction<'c> {
@@ -81,7 +83,7 @@ impl<'c> SqlxTransaction<'c> {
     /// The transaction must be one that `sqlx` began, such as with `pool.begin()`.
     #[must_use]
     pub fn new(connection: &'c mut PgConnection) -> Self {
-        Self { connection, statements: None, is_prepared: true }
+        Self { connection, statements: None, is_prepared: true, attempts: Attempts::default() }
     }
 
     /// Sets whether the connection prepares each statement at its first use, which is the default. Otherwise, each statement
@@ -134,7 +136,7 @@ impl<'c> SqlxTransaction<'c> {
 macro_rules! call {
     ($repository:ident, $function:path $(, $argument:expr)*) => {{
         let statements = $repository.statements().await?;
-        let answer = $function($repository.session(), &statements.0 $(, $argument)*).await;
+        let answer = $function(traced($repository.session()), &statements.0 $(, $argument)*).await;
         Ok(answer.map_err(PostgresError::within_transaction)?)
     }};
 }
