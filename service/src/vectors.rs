@@ -76,7 +76,7 @@ enum VectorResult {
 enum Target {
     Memory,
     File(PathBuf),
-    Postgres(RefCell<Database>),
+    Postgres(Box<RefCell<Database>>),
 }
 
 impl Target {
@@ -97,7 +97,7 @@ impl Target {
             Address::Postgres(url) => {
                 let mut database = Database::open_or_create(url)?;
                 if database.organizations()?.is_empty() {
-                    return Ok(Self::Postgres(RefCell::new(database)));
+                    return Ok(Self::Postgres(Box::new(RefCell::new(database))));
                 }
                 let problem = "has organizations; use a database without any, since each vector needs an empty one";
                 Err(Failure::new(database.name(), problem))

@@ -20,7 +20,7 @@ use std::ops::{Deref, DerefMut};
 macro_rules! call {
     ($name:literal, $work:expr) => {
         $crate::trace::in_call(
-            tracing::debug_span!(target: "enroll_sqlite", $name, error = tracing::field::Empty),
+            &tracing::debug_span!(target: "enroll_sqlite", $name, error = tracing::field::Empty),
             || Ok($work?),
         )
     };

@@ -49,7 +49,7 @@ impl<T: Transaction> Transaction for Traced<T> {
         &mut self,
         queries: [Option<Bound<'_>>; N],
     ) -> Result<[Vec<Self::Row>; N], PostgresError> {
-        let spans = queries.each_ref().map(span_of);
+        let spans = queries.each_ref().map(|query| span_of(query.as_ref()));
         self.0.query_all(queries).await.inspect(|rows| record_each(&spans, rows.iter().map(Vec::len)))
     }
 
@@ -57,7 +57,7 @@ impl<T: Transaction> Transaction for Traced<T> {
         self,
         queries: [Option<Bound<'_>>; N],
     ) -> Result<[Vec<Self::Row>; N], PostgresError> {
-        let spans = queries.each_ref().map(span_of);
+        let spans = queries.each_ref().map(|query| span_of(query.as_ref()));
         self.0.query_last(queries).await.inspect(|rows| record_each(&spans, rows.iter().map(Vec::len)))
     }
 
@@ -96,8 +96,8 @@ fn statement(name: &'static str) -> Span {
     )
 }
 
-fn span_of(query: &Option<Bound<'_>>) -> Span {
-    query.as_ref().map_or_else(Span::none, |(query, _)| statement(query.name()))
+fn span_of(query: Option<&Bound<'_>>) -> Span {
+    query.map_or_else(Span::none, |(query, _)| statement(query.name()))
 }
 
 fn record(span: &Span, rows: impl tracing::Value) {

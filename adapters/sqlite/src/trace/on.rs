@@ -50,7 +50,7 @@ fn summary(sql: &str) -> String {
 }
 
 /// Runs a call inside its span, and records the kind of its error.
-pub(crate) fn in_call<T>(span: Span, call: impl FnOnce() -> Result<T, RepositoryError>) -> Result<T, RepositoryError> {
+pub(crate) fn in_call<T>(span: &Span, call: impl FnOnce() -> Result<T, RepositoryError>) -> Result<T, RepositoryError> {
     let result = span.in_scope(call);
     if let Err(error) = &result {
         span.record("error", word(error.kind()));
