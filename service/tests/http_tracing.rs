@@ -197,8 +197,8 @@ fn spans_continue_the_trace(collector: &Collector, mut service: Service, accept:
     assert_eq!((&*insert.name, &insert.parent_span_id), ("insert", &post.span_id));
     // The worker's span has the same id of the enrollment, and its commit below it.
     let of_worker = |span: &&Span| attribute(&span.attributes, "enrollment").as_ref() == Some(&enrollment);
-    let worker = *named(&spans, "enrollment").iter().find(|span| of_worker(*span)).unwrap();
-    let commit = *named(&spans, "commit").iter().find(|span| of_worker(*span)).unwrap();
+    let worker = *named(&spans, "enrollment").iter().find(|span| of_worker(span)).unwrap();
+    let commit = *named(&spans, "commit").iter().find(|span| of_worker(span)).unwrap();
     assert_eq!((&commit.trace_id, &commit.parent_span_id), (&worker.trace_id, &worker.span_id));
     assert_eq!(attribute(&commit.attributes, "outcome").as_deref(), Some("committed"));
     // An idle worker and the checks have no spans.
