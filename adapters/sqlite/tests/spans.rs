@@ -79,7 +79,7 @@ fn a_commit_has_its_attempts_its_conflicts_and_its_statements() {
     let of = |field: &str| commits.iter().map(|commit| commit.get(field).to_owned()).collect::<Vec<_>>();
     assert_eq!(of("attempt"), ["1", "2", "3"]);
     assert_eq!(of("outcome"), ["conflict", "conflict", "committed"]);
-    let contact = enrolled.report.outcomes.iter().nth(1).unwrap().contact_id.unwrap();
+    let contact = enrolled.report.outcomes[1].contact_id.unwrap();
     assert_eq!(commits[0].get("conflict"), format!("contact `{contact}` changed"));
     assert_eq!(commits[2].get("enrollment"), enrolled.report.enrollment_id.to_string());
     assert_eq!((commits[2].get("contacts_created"), commits[2].get("step_contacts")), ("1", "2"));

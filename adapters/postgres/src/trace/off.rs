@@ -9,7 +9,7 @@ pub(crate) fn traced<B>(handle: B) -> B {
 
 /// The attempts to commit an enrollment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Attempts;
+pub(crate) struct Attempts {}
 
 impl Attempts {
     /// Runs a commit.

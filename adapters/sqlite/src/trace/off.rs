@@ -18,7 +18,7 @@ impl StatementSpan {
 
 /// The attempts to commit an enrollment.
 #[derive(Debug, Default)]
-pub(crate) struct Attempts;
+pub(crate) struct Attempts {}
 
 impl Attempts {
     /// Runs a commit.

@@ -73,7 +73,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
         let parent = context.event_span(event).map(|parent| parent.name().to_owned()).unwrap_or_default();
         let mut recorded = Recorded { parent, ..Recorded::default() };
         event.record(&mut recorded);
-        recorded.name = recorded.get("message").to_owned();
+        let message = recorded.get("message").to_owned();
+        recorded.name = message;
         self.0.lock().unwrap().push(recorded);
     }
 
