@@ -32,6 +32,7 @@ struct Log {
 }
 
 /// An enrollment that changes.
+#[allow(clippy::struct_field_names, reason = "each is an id")]
 #[derive(Clone, Copy)]
 struct Ids {
     organization_id: OrganizationId,

@@ -146,6 +146,6 @@ fn every_handle_reads_events() {
     enrolled(&mut |log| {
         let mut log: Box<dyn EventLog> = Box::new(log);
         assert_eq!(log.events(EventPosition::START, NonZeroU32::MIN).unwrap().len(), 1);
-        assert_eq!((&mut *log).prune_events(now(), NonZeroU32::MIN).unwrap(), 1);
+        assert_eq!(log.prune_events(now(), NonZeroU32::MIN).unwrap(), 1);
     });
 }

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 ///
 /// # Contract
 /// 1. *Written with the change.* While events are on, an enrollment that gets another state writes one event in the same
-///    transaction, whoever changes it. A conflict, a failed commit and a rollback leave no event. A repeated request and an
+///    transaction, also by SQL of the host. A conflict, a failed commit and a rollback leave no event. A repeated request and an
 ///    attempt that will be repeated write none.
 /// 2. *Ids, counts and codes.* The event has the ids of its enrollment. That of a completed one has the counts of its
 ///    report, that of a rejected one its codes. It has nothing else of the request, and no text of an error.

@@ -1,6 +1,7 @@
 //! Conversion between the engine's field types and PostgreSQL columns.
 
 use enroll::contact::{Address, BirthDate, ContactState, Email, Text};
+use enroll::events::{EventId, EventKind};
 use enroll::model::{
     ChannelKind, ConversationStatus, CustomProperty, Resource, RunStatus, SequenceSettings, SequenceStatus,
     StepContactStatus,
@@ -322,6 +323,7 @@ ids!(
     CustomObjectId,
     CustomRecordId,
     EnrollmentId,
+    EventId,
     OrganizationId,
     RunId,
     SequenceId,
@@ -348,4 +350,13 @@ macro_rules! words {
         }
     )*};
 }
-words!(ChannelKind, ContactState, ConversationStatus, Resource, RunStatus, SequenceStatus, StepContactStatus);
+words!(
+    ChannelKind,
+    ContactState,
+    ConversationStatus,
+    EventKind,
+    Resource,
+    RunStatus,
+    SequenceStatus,
+    StepContactStatus
+);

@@ -9,8 +9,9 @@
 //! | [`SqlxRepository`] | a host that gives the adapter a pool of `sqlx` |
 //! | [`mod@sql`] | a host that accepts in a transaction of another driver, or keeps the migrations itself |
 //!
-//! The types implement [`AsyncRepository`](enroll::AsyncRepository) and [`AsyncInbox`](enroll::AsyncInbox). Those of
-//! `tokio-postgres` run on Tokio, and those of `sqlx` on the runtime that the host has chosen for it.
+//! The types implement [`AsyncRepository`](enroll::AsyncRepository), [`AsyncInbox`](enroll::AsyncInbox) and
+//! [`AsyncEventLog`](enroll::events::AsyncEventLog). Those of `tokio-postgres` run on Tokio, and those of `sqlx` on the runtime
+//! that the host has chosen for it.
 //!
 //! # Example
 //!
@@ -135,6 +136,7 @@
 mod driver;
 mod erase;
 mod error;
+mod events;
 mod fields;
 mod id_ranges;
 mod inbox;

@@ -7,16 +7,17 @@ mod support;
 
 use enroll::inbox::Retention;
 use enroll::seed::{HostWrite, Seed};
-use enroll::testing::conformance::{Fixture, InboxFixture};
-use enroll::{OrganizationId, RepositoryError};
+use enroll::testing::conformance::{EventFixture, Fixture, InboxFixture};
+use enroll::{AsyncInbox, EnrollmentCommand, OrganizationId, RepositoryError};
 use enroll_postgres::needs_postgres;
 use enroll_postgres::seed;
 use enroll_postgres::testing::{self, Server};
-use enroll_postgres::{PostgresClient, PostgresRepository};
+use enroll_postgres::{PostgresClient, PostgresRepository, PostgresTransaction};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use support::connect;
 use support::connection::Connection;
+use tokio_postgres::Client;
 
 struct PostgresFixture {
     url: String,
@@ -64,6 +65,29 @@ impl InboxFixture for PostgresFixture {
     }
 }
 
+impl EventFixture for PostgresFixture {
+    type Transaction = Client;
+
+    async fn enable_events(&self, enabled: bool) {
+        let mut repository = PostgresRepository::connect(&self.url, 1).await.unwrap();
+        repository.enable_events(enabled).await.unwrap();
+        assert_eq!(repository.events_enabled().await.unwrap(), enabled);
+    }
+
+    async fn accept_in_transaction(&self, command: &EnrollmentCommand) -> Option<Client> {
+        let mut client = connect(&self.url).await;
+        let mut transaction = client.transaction().await.unwrap();
+        assert_eq!(PostgresTransaction::new(&mut transaction).insert(command).await.unwrap(), None);
+        // The transaction stays open: its connection ends it later.
+        std::mem::forget(transaction);
+        Some(client)
+    }
+
+    async fn end_transaction(&self, client: Client, commit: bool) {
+        client.batch_execute(if commit { "commit" } else { "rollback" }).await.unwrap();
+    }
+}
+
 enroll::conformance_tests!(
     #[ignore = needs_postgres!()]
     PostgresFixture,
@@ -71,6 +95,11 @@ enroll::conformance_tests!(
 );
 
 enroll::inbox_conformance_tests!(
+    #[ignore = needs_postgres!()]
+    PostgresFixture
+);
+
+enroll::event_conformance_tests!(
     #[ignore = needs_postgres!()]
     PostgresFixture
 );

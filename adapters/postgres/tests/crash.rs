@@ -6,11 +6,13 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::io::{BufRead, BufReader};
+use std::num::NonZeroU32;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use enroll::events::{AsyncEventLog, EventKind, EventPosition};
 use enroll::inbox::Claim;
 use enroll::{
     AsyncInbox, ContactId, EnrollmentId, EnrollmentState, ProcessOutcome, Retry, StepContactId, Timestamp,
@@ -27,7 +29,11 @@ use uuid::Uuid;
 fn every_receipt_is_completed_once_although_workers_are_killed() {
     let kills: u32 = env::var(KILLS).map_or(10, |kills| kills.parse().unwrap());
     assert!(kills >= 1, "`{KILLS}` is a number of kills, from 1");
-    let url = block_on(database());
+    let url = block_on(async {
+        let url = database().await;
+        PostgresRepository::connect(&url, 1).await.unwrap().enable_events(true).await.unwrap();
+        url
+    });
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut output = Output::default();
     // Two processes run at a time, until the last kills.
@@ -147,6 +153,11 @@ async fn check(url: &str, output: &Output) {
     assert!(ids.is_superset(&output.accepted), "a receipt has no enrollment");
     assert!(ids.is_superset(&output.completed), "a completed enrollment does not exist");
 
+    let events = repository.events(EventPosition::START, NonZeroU32::MAX).await.unwrap();
+    let mut events: Vec<_> = events.iter().map(|event| (event.enrollment_id, event.kind, event.counts)).collect();
+    events.sort_by_key(|(enrollment_id, ..)| *enrollment_id);
+    let mut expected = Vec::new();
+
     let (mut created, mut added, mut processed) = (0, 0, BTreeMap::<StepContactId, u32>::new());
     for id in &ids {
         let entry = repository.find(organization(), EnrollmentId::from_uuid(*id)).await.unwrap().unwrap();
@@ -155,6 +166,8 @@ async fn check(url: &str, output: &Output) {
             panic!("{id} is {}", entry.enrollment.state.as_str());
         };
         let counts = report.counts();
+        expected.push((report.enrollment_id, EventKind::Accepted, None));
+        expected.push((report.enrollment_id, EventKind::Completed, Some(counts)));
         assert_eq!(counts.added + counts.reprocessed, RECIPIENTS, "{id}");
         (created, added) = (created + counts.contacts_created, added + counts.added);
         let tag = report.upload_tag.unwrap().id;
@@ -166,6 +179,7 @@ async fn check(url: &str, output: &Output) {
             *processed.entry(step_contact).or_default() += 1;
         }
     }
+    assert_eq!(events, expected, "each enrollment has two events, in this order");
     // The rows match the reports exactly.
     assert_eq!(times, processed);
     assert_eq!((contacts.len(), stored.step_contacts.len(), stored.runs.len()), (created, added, added));

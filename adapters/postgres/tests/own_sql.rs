@@ -6,13 +6,15 @@ mod row_counts;
 mod support;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use enroll::contact::{ContactKeys, KeyKind};
+use enroll::events::{AsyncEventLog, EventKind, EventPosition};
 use enroll::{AsyncInbox, EnrollError, EnrollmentCommand};
 use enroll_postgres::needs_postgres;
 use enroll_postgres::sql::{ACCEPT, AcceptParameters, FIND, migrations};
 use enroll_postgres::testing::Server;
-use enroll_postgres::{PostgresTransaction, SCHEMA_VERSION, migrate, schema_version};
+use enroll_postgres::{PostgresRepository, PostgresTransaction, SCHEMA_VERSION, migrate, schema_version};
 use support::{
     LEASE, Request, block_on, body, connect, count_rows, database, id, open, organization, pid, until_blocked,
 };
@@ -342,5 +344,31 @@ fn migrations_that_the_host_runs_make_the_schema_of_migrate() {
         let migrated = connect(&Server::shared().database().await.unwrap()).await;
         assert!(before.len() > 200, "{}", before.len());
         assert_eq!(catalog(&migrated).await.symmetric_difference(&before).next(), None);
+    });
+}
+
+/// A trigger writes the event, in the transaction of the host.
+#[test]
+#[ignore = needs_postgres!()]
+fn the_statement_writes_the_event_with_the_enrollment() {
+    block_on(async {
+        let url = database().await;
+        PostgresRepository::connect(&url, 1).await.unwrap().enable_events(true).await.unwrap();
+        let (mut client, mut worker) = (host(&url).await, open(&url).await);
+        let parameters = checked(&url, &Request::new(1, &body(0, 3))).await;
+        for commits in [false, true] {
+            let transaction = client.transaction().await.unwrap();
+            assert!(accept(&transaction, &parameters).await.unwrap());
+            // A repeated request writes none.
+            assert!(!accept(&transaction, &parameters).await.unwrap());
+            if commits {
+                transaction.commit().await.unwrap();
+            } else {
+                transaction.rollback().await.unwrap();
+            }
+        }
+        let events = worker.events(EventPosition::START, NonZeroU32::MAX).await.unwrap();
+        let found: Vec<_> = events.iter().map(|event| (event.enrollment_id, event.kind)).collect();
+        assert_eq!(found, [(id(1), EventKind::Accepted)]);
     });
 }

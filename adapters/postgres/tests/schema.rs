@@ -25,15 +25,22 @@ fn every_key_and_index_begins_with_organization_id() {
         (client.query(tables, &[]).await.unwrap(), client.query(indexes, &[]).await.unwrap())
     });
     let tables: Vec<(String, bool)> = tables.iter().map(|row| (row.get(0), row.get(1))).collect();
-    assert_eq!(tables.len(), 19, "{tables:?}");
+    assert_eq!(tables.len(), 21, "{tables:?}");
     let without: Vec<_> = tables.iter().filter(|(_, has_key)| !has_key).collect();
     assert!(without.is_empty(), "no primary key: {without:?}");
     let mut seen = 0;
     for row in indexes {
         let (table, index, first): (String, String, Option<String>) = (row.get(0), row.get(1), row.get(2));
-        // The retention and the turns of a claim serve all organizations.
-        let of_all = ["queues_turn", "enrollments_failed_at", "enrollments_completed_at"];
-        if table != "schema_version" && !of_all.contains(&&*index) {
+        // The retention, the turns of a claim and the log of events serve all organizations.
+        let of_all = [
+            "queues_turn",
+            "enrollments_failed_at",
+            "enrollments_completed_at",
+            "events_position",
+            "events_without_position",
+            "events_at",
+        ];
+        if !["schema_version", "event_log"].contains(&&*table) && !of_all.contains(&&*index) {
             assert_eq!(first.as_deref(), Some("organization_id"), "`{index}` of `{table}`");
             seen += 1;
         }

@@ -11,10 +11,10 @@ mod support;
 
 use enroll::inbox::Retention;
 use enroll::seed::{HostWrite, Seed};
-use enroll::testing::conformance::{Fixture, InboxFixture};
-use enroll::{AsyncRepository, OrganizationId, RepositoryError};
-use enroll_postgres::sqlx::Connection;
+use enroll::testing::conformance::{EventFixture, Fixture, InboxFixture};
+use enroll::{AsyncInbox, AsyncRepository, EnrollmentCommand, OrganizationId, RepositoryError};
 use enroll_postgres::sqlx::postgres::{PgConnection, PgPoolOptions};
+use enroll_postgres::sqlx::{Connection, Executor};
 use enroll_postgres::testing::{self, Server};
 use enroll_postgres::{SqlxRepository, SqlxTransaction, needs_postgres, seed};
 use proxy::Proxy;
@@ -66,6 +66,29 @@ impl InboxFixture for SqlxFixture {
     }
 }
 
+impl EventFixture for SqlxFixture {
+    type Transaction = PgConnection;
+
+    async fn enable_events(&self, enabled: bool) {
+        let mut repository = self.open().await;
+        repository.enable_events(enabled).await.unwrap();
+        assert_eq!(repository.events_enabled().await.unwrap(), enabled);
+    }
+
+    async fn accept_in_transaction(&self, command: &EnrollmentCommand) -> Option<PgConnection> {
+        let mut connection = sqlx_pool::connection(&self.url).await;
+        let mut transaction = connection.begin().await.unwrap();
+        assert_eq!(SqlxTransaction::new(&mut transaction).insert(command).await.unwrap(), None);
+        // The transaction stays open: its connection ends it later.
+        std::mem::forget(transaction);
+        Some(connection)
+    }
+
+    async fn end_transaction(&self, mut connection: PgConnection, commit: bool) {
+        connection.execute(if commit { "commit" } else { "rollback" }).await.unwrap();
+    }
+}
+
 enroll::conformance_tests!(
     #[ignore = needs_postgres!()]
     SqlxFixture,
@@ -73,6 +96,11 @@ enroll::conformance_tests!(
 );
 
 enroll::inbox_conformance_tests!(
+    #[ignore = needs_postgres!()]
+    SqlxFixture
+);
+
+enroll::event_conformance_tests!(
     #[ignore = needs_postgres!()]
     SqlxFixture
 );

@@ -312,6 +312,9 @@ pub mod a_reader_misses_none {
     pub async fn writers_may_commit_in_another_order_than_they_began<F: EventFixture, B: BlockOn>() {
         let setup = with_events::<F, B>().await;
         let mut handle = setup.open().await;
+        // The first acceptance of an organization may write rows for which others wait.
+        accepted(&setup, &request_with_everything(9)).await;
+        let first = all_events(&setup).await;
         let mut open = Vec::new();
         for n in 1..=3 {
             let command = TestRequest::phones(n, &[NEW_PHONE]).command(&mut handle).await;
@@ -320,7 +323,7 @@ pub mod a_reader_misses_none {
             };
             open.push((enrollment(n), transaction));
         }
-        let (mut position, mut read) = (EventPosition::START, Vec::new());
+        let (mut position, mut read) = (first[0].position, Vec::new());
         let mut committed = Vec::new();
         // The last writer commits first.
         while let Some((enrollment, transaction)) = open.pop() {
@@ -331,7 +334,7 @@ pub mod a_reader_misses_none {
             read.extend(enrollments(&events));
         }
         assert_eq!(read, committed);
-        assert_eq!(enrollments(&all_events(&setup).await), committed, "the positions stay");
+        assert_eq!(enrollments(&all_events(&setup).await)[1..], committed, "the positions stay");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Implements the traits of the engine for the handles of a driver, written once.
 
-/// Implements [`AsyncRepository`](enroll::AsyncRepository) and [`AsyncInbox`](enroll::AsyncInbox) for a handle.
+/// Implements [`AsyncRepository`](enroll::AsyncRepository), [`AsyncInbox`](enroll::AsyncInbox) and
+/// [`AsyncEventLog`](enroll::events::AsyncEventLog) for a handle.
 ///
 /// `$call` is a macro that runs a function of this crate on the handle: `call!(handle, function, arguments…)`. The function
 /// takes a session or a transaction first, then the statements. The handle has a field `attempts`.
@@ -74,6 +75,24 @@ macro_rules! implement_traits {
                 enrollment_id: enroll::EnrollmentId,
             ) -> Result<bool, enroll::RepositoryError> {
                 $crate::trace::call!("retry", { $call!(self, crate::inbox::retry, organization_id, enrollment_id) })
+            }
+        }
+
+        impl enroll::events::AsyncEventLog for $handle {
+            async fn events(
+                &mut self,
+                after: enroll::events::EventPosition,
+                limit: std::num::NonZeroU32,
+            ) -> Result<Vec<enroll::events::Event>, enroll::RepositoryError> {
+                $crate::trace::call!("events", { $call!(self, crate::events::read, after, limit) })
+            }
+
+            async fn prune_events(
+                &mut self,
+                before: enroll::Timestamp,
+                limit: std::num::NonZeroU32,
+            ) -> Result<u64, enroll::RepositoryError> {
+                $crate::trace::call!("prune_events", { $call!(self, crate::events::prune, before, limit) })
             }
         }
     };

@@ -127,6 +127,9 @@ pub enum PostgresError {
     /// The schema, or a part of it, does not exist.
     #[error("the database lacks the schema `enroll` or a part of it: run `enroll_postgres::migrate`")]
     NoSchema(#[source] DriverError),
+    /// Events do not work on tables that are distributed.
+    #[error("events do not work on tables that are distributed with Citus: keep one server, or keep events off")]
+    DistributedEvents,
     /// A command could not be converted to JSON.
     #[error("a command could not be converted to JSON")]
     Json(#[from] serde_json::Error),

@@ -44,7 +44,7 @@ impl Placement {
 /// organization has `organization_id` in its primary key, its unique constraints and its foreign keys.
 ///
 /// # Errors
-/// [`PostgresError::NoCitus`] or [`PostgresError::NoCoordinator`], which say what to do. Any other error of the database. Then the
+/// [`PostgresError::NoCitus`], [`PostgresError::NoCoordinator`] or [`PostgresError::DistributedEvents`], which say what to do. Any other error of the database. Then the
 /// tables are as before.
 ///
 /// ```no_run
@@ -65,6 +65,13 @@ pub async fn distribute(client: &mut Client, own: &[(&str, Placement)]) -> Resul
         "set local citus.multi_shard_modify_mode = 'sequential'; set local citus.enable_unsafe_triggers = 'on'";
     transaction.batch_execute(settings).await?;
     transaction.execute_typed(MIGRATION_LOCK, &[(&LOCK, Type::INT8)]).await?;
+    if transaction.query_typed_one("select enroll.events_enabled()", &[]).await?.try_get(0)? {
+        return Err(PostgresError::DistributedEvents);
+    }
+    // Citus would copy them to the shards. Without them, events cannot be enabled.
+    for trigger in ["write_event", "write_event_of_change"] {
+        transaction.batch_execute(&format!("drop trigger if exists {trigger} on enroll.enrollments")).await?;
+    }
     let mut placed = Vec::new();
     for (table, placement) in TABLES.iter().chain(own) {
         let exists = "select exists (select from pg_catalog.pg_dist_partition where logicalrelid = $1::text::regclass)";
@@ -115,7 +122,7 @@ async fn check_citus(client: &impl GenericClient) -> Result<(), PostgresError> {
 }
 
 /// All tables, each after those to which it refers.
-const TABLES: [(&str, Placement); 19] = [
+const TABLES: [(&str, Placement); 20] = [
     ("enroll.schema_version", Placement::OnEachServer),
     ("enroll.organizations", Placement::ByOrganization),
     ("enroll.channels", Placement::ByOrganization),
@@ -127,6 +134,8 @@ const TABLES: [(&str, Placement); 19] = [
     ("enroll.counts", Placement::ByOrganization),
     ("enroll.enrollments", Placement::ByOrganization),
     ("enroll.enrollment_outcomes", Placement::ByOrganization),
+    // It is empty. The deletion of an organization reads it.
+    ("enroll.events", Placement::ByOrganization),
     ("enroll.contacts", Placement::ByOrganization),
     ("enroll.communication_preferences", Placement::ByOrganization),
     ("enroll.conversations", Placement::ByOrganization),

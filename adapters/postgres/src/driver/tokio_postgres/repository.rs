@@ -20,7 +20,7 @@ use super::{ConnectOptions, migrate};
 use crate::driver::traits::implement_traits;
 use crate::driver::{Begin, Transaction};
 use crate::trace::{Attempts, call as call_span, traced};
-use crate::{PostgresError, Statements, Timeouts, erase, retention};
+use crate::{PostgresError, Statements, Timeouts, erase, events, retention};
 
 /// A repository and inbox on a pool of connections. A clone is another handle on the same pool.
 ///
@@ -195,6 +195,34 @@ impl PostgresRepository {
         call_span!("remove_expired", {
             let lease = self.lease().await?;
             let answer = retention::remove_expired(traced(lease.session()), retention).await;
+            Ok(lease.end(answer)?)
+        })
+    }
+
+    /// Turns events on or off, for all writers of the database. They are off in a new database.
+    ///
+    /// It changes triggers of `enroll.enrollments`, so the role must own the tables, and the call waits for running writers.
+    /// If events are on or off already, it changes nothing, and needs no privilege. Events that are stored stay.
+    ///
+    /// # Errors
+    /// [`PostgresError::Denied`] if the role does not own the tables. [`PostgresError::DistributedEvents`] if they are
+    /// distributed. Any other error of the database.
+    pub async fn enable_events(&mut self, enabled: bool) -> Result<(), RepositoryError> {
+        call_span!("enable_events", {
+            let lease = self.lease().await?;
+            let answer = events::enable(traced(lease.session()), enabled).await;
+            Ok(lease.end(answer)?)
+        })
+    }
+
+    /// Returns whether events are on.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the storage fails.
+    pub async fn events_enabled(&self) -> Result<bool, RepositoryError> {
+        call_span!("events_enabled", {
+            let lease = self.lease().await?;
+            let answer = events::enabled(traced(lease.session())).await;
             Ok(lease.end(answer)?)
         })
     }
