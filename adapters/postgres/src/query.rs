@@ -1,6 +1,6 @@
 //! A statement of the engine: its text with the types of its parameters, and how a connection has prepared it.
 
-use postgres_types::Type;
+use postgres_types::{Kind, Type};
 use std::borrow::Cow;
 
 /// A statement of the engine.
@@ -57,6 +57,15 @@ impl Query {
     /// Returns the types of the parameters.
     pub(crate) fn types(&self) -> &[Type] {
         &self.text.types
+    }
+
+    /// Returns the types of one row of the parameters: of an array, the type of its elements.
+    pub(crate) fn row_types(&self) -> Vec<Type> {
+        let types = self.types().iter().map(|parameter| match parameter.kind() {
+            Kind::Array(element) => element.clone(),
+            _ => parameter.clone(),
+        });
+        types.collect()
     }
 }
 

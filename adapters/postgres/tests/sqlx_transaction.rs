@@ -14,7 +14,7 @@ use support::{
     until_blocked,
 };
 
-/// Opens a pool on a database of the host, with a table of its own.
+/// Opens a pool on a database of the host, with the table `outbox`.
 async fn host() -> (String, PgPool) {
     let url = database().await;
     let pool = sqlx_pool::pool(&url, 2).await;

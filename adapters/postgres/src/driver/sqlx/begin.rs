@@ -174,7 +174,7 @@ impl Transaction for EngineTransaction<'_> {
         organization: &Uuid,
         arrays: &Arrays<'_>,
     ) -> Result<(), PostgresError> {
-        let rows = binary_rows(insert.types(), organization, arrays)?;
+        let rows = binary_rows(insert, organization, arrays)?;
         let mut copy = self.connection().copy_in_raw(&copy.text().sql).await?;
         copy.send(rows).await?;
         copy.finish().await?;

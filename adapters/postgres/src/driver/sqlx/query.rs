@@ -1,7 +1,7 @@
 //! Sends the values of `postgres-types` through `sqlx`, and reads them in its rows.
 
 use bytes::{BufMut, BytesMut};
-use postgres_types::{FromSql, IsNull, Kind, ToSql, Type, WrongType};
+use postgres_types::{FromSql, IsNull, ToSql, Type, WrongType};
 use sqlx::encode::{Encode, IsNull as SqlxIsNull};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
@@ -80,14 +80,9 @@ impl Row for PgRow {
     }
 }
 
-/// Returns rows in the binary format of a copy. `types` are those of the statement that would insert the same rows.
-pub(super) fn binary_rows(types: &[Type], organization: &Uuid, arrays: &Arrays<'_>) -> Result<BytesMut, Error> {
-    // The type of a column is the element type of its array.
-    let types = types.iter().map(|parameter| match parameter.kind() {
-        Kind::Array(element) => element,
-        _ => parameter,
-    });
-    let types: Vec<&Type> = types.collect();
+/// Returns rows in the binary format of a copy. `insert` is the statement that would insert the same rows.
+pub(super) fn binary_rows(insert: &Query, organization: &Uuid, arrays: &Arrays<'_>) -> Result<BytesMut, Error> {
+    let types = insert.row_types();
     let count = i16::try_from(types.len()).map_err(|e| Error::Encode(e.into()))?;
     let mut rows = BytesMut::new();
     rows.put_slice(COPY_HEADER);

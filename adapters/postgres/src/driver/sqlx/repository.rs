@@ -18,7 +18,7 @@ use crate::{PostgresError, Statements, Timeouts, erase, events, retention};
 ///
 /// Each call is one transaction with the [`Timeouts`]. It uses one connection, and returns it to the pool. Each connection
 /// prepares a statement at its first use. If the host drops a call, the connection is closed: its statement ends with the
-/// timeouts, and nothing of it is written.
+/// timeouts, and the transaction is rolled back unless the call had sent its commit.
 ///
 /// A commit first locks the organization's row, so that one commit per organization runs at a time. Commits of several
 /// organizations run in parallel.
@@ -28,7 +28,7 @@ use crate::{PostgresError, Statements, Timeouts, erase, events, retention};
 /// [`tokio-postgres`](crate#statements), but also a fixed number.
 ///
 /// A connection of `sqlx` keeps 100 prepared statements, unless `PgConnectOptions::statement_cache_capacity` says otherwise.
-/// This crate has 71. Set 200 or more if the host has many of its own: a statement that is not kept is prepared again.
+/// This crate has 71. Set 200 or more if the host has more than 29: a statement that is not kept is prepared again.
 ///
 /// ```no_run
 /// use enroll::{Engine, Enrollment, EnrollmentPolicy};

@@ -181,7 +181,7 @@ impl Transaction for EngineTransaction<'_> {
         organization: &Uuid,
         arrays: &Arrays<'_>,
     ) -> Result<(), PostgresError> {
-        Ok(self.answer(copy_rows(self.client, copy, insert.types(), organization, arrays)).await??)
+        Ok(self.answer(copy_rows(self.client, copy, insert, organization, arrays)).await??)
     }
 
     async fn commit(mut self) -> Result<(), PostgresError> {

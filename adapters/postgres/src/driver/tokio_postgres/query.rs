@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::pin::pin;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::{Kind, ToSql, Type};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, CopyInSink, Error, GenericClient};
 use uuid::Uuid;
 
@@ -42,20 +42,15 @@ fn typed<'v>(types: &[Type], values: &Values<'v>) -> Vec<(&'v (dyn ToSql + Sync)
     values.iter().copied().zip(types.iter().cloned()).collect()
 }
 
-/// Copies rows into a table. `types` are those of the statement that would insert the same rows.
+/// Copies rows into a table. `insert` is the statement that would insert the same rows.
 pub(super) async fn copy_rows(
     client: &Client,
     copy: &Query,
-    types: &[Type],
+    insert: &Query,
     organization: &Uuid,
     arrays: &Arrays<'_>,
 ) -> Result<(), Error> {
-    // The type of a column is the element type of its array.
-    let types = types.iter().map(|parameter| match parameter.kind() {
-        Kind::Array(element) => element.clone(),
-        _ => parameter.clone(),
-    });
-    let types: Vec<Type> = types.collect();
+    let types = insert.row_types();
     let mut writer = pin!(BinaryCopyInWriter::new(copy.copy_in(client).await?, &types));
     let mut columns: Vec<_> = arrays.iter().map(|array| array.cells()).collect();
     while let Some(cells) = columns.iter_mut().map(Iterator::next).collect::<Option<Vec<_>>>() {
