@@ -1,7 +1,7 @@
 //! Handles on a database that many tasks share. Each worker and each HTTP request uses its own handle.
 
 use enroll::erase::{EraseError, EraseMode, Erased, PersonQuery};
-use enroll::events::{Event, EventLog, EventPosition};
+use enroll::events::{DynAsyncEventLog, Event, EventLog, EventPosition};
 use enroll::inbox::{Claim, Failure as AttemptFailure, InboxEntry, Removed, Retention};
 use enroll::repository::BoxFuture;
 use enroll::{
@@ -216,20 +216,19 @@ trait Events {
 
 impl Events for PostgresRepository {
     fn enable_events(&mut self) -> BoxFuture<'_, Result<(), RepositoryError>> {
-        let problem = "the log of events, and so webhooks, need a SQLite database";
-        Box::pin(async move { Err(RepositoryError::new(RepositoryErrorKind::Other, problem)) })
+        Box::pin(PostgresRepository::enable_events(self, true))
     }
 
     fn events(
         &mut self,
-        _after: EventPosition,
-        _limit: NonZeroU32,
+        after: EventPosition,
+        limit: NonZeroU32,
     ) -> BoxFuture<'_, Result<Vec<Event>, RepositoryError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        self.events_boxed(after, limit)
     }
 
-    fn prune_events(&mut self, _before: Timestamp, _limit: NonZeroU32) -> BoxFuture<'_, Result<u64, RepositoryError>> {
-        Box::pin(async { Ok(0) })
+    fn prune_events(&mut self, before: Timestamp, limit: NonZeroU32) -> BoxFuture<'_, Result<u64, RepositoryError>> {
+        self.prune_events_boxed(before, limit)
     }
 }
 

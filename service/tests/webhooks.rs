@@ -6,14 +6,14 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 use support::receiver::{Received, Receiver, Reply};
-use support::service::{FIRST, SECOND, Service, id, on_sqlite};
+use support::service::{FIRST, SECOND, Service, id, on_both};
 use support::webhooks::{Endpoint, enroll_person, number, wait_for_number};
 use support::{enroll, json as json_of, text};
 
 /// Lets tests reach their own receivers.
 macro_rules! on_this_machine {
     ($($name:ident $(with [$($option:literal),*])?;)*) => {
-        on_sqlite! { $($name with ["--webhook-networks", "127.0.0.0/8,::1" $($(, $option)*)?];)* }
+        on_both! { $($name with ["--webhook-networks", "127.0.0.0/8,::1" $($(, $option)*)?];)* }
     };
 }
 

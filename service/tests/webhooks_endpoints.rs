@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::receiver::{Receiver, Reply};
-use support::service::{FIRST, Service, on_sqlite};
+use support::service::{FIRST, Service, on_both};
 use support::webhooks::{Endpoint, enroll_person, number, wait_for_number};
 use support::{Folder, TestDatabase, enroll, error_line, json as json_of, path, text};
 
@@ -46,7 +46,7 @@ fn a_private_address_gets_nothing_unless_it_is_allowed(service: &mut Service) {
     assert_eq!(receiver.received().len(), 3);
 }
 
-on_sqlite! {
+on_both! {
     a_private_address_gets_nothing_unless_it_is_allowed;
     old_events_and_old_deliveries_are_removed_and_no_others with ["--webhook-networks", "127.0.0.1"];
 }

@@ -162,8 +162,7 @@ async fn repeat(
     let mut turns = Turns::default();
     while !*stop.borrow() {
         let wait = match process.round(&mut turns).await {
-            Ok(true) => Duration::ZERO,
-            Ok(false) => INTERVAL,
+            Ok(wait) => wait,
             Err(e) => {
                 (process.on_event)(Event::DatabaseError(causes(&e)));
                 AFTER_ERROR
@@ -230,24 +229,24 @@ struct Process {
 }
 
 impl Process {
-    /// Copies events into deliveries, and starts the turns of endpoints. Returns true if there may be more to do at once.
-    async fn round(self: &Arc<Self>, turns: &mut Turns) -> Result<bool, RepositoryError> {
+    /// Copies events into deliveries, and starts the turns of endpoints. Returns how long to wait until the next round.
+    async fn round(self: &Arc<Self>, turns: &mut Turns) -> Result<Duration, RepositoryError> {
         let mut pooled = self.handles.acquire(OrganizationId::from_uuid(Uuid::nil())).await?;
         let handle = pooled.handle()?;
         if !self.has_tables.load(Ordering::Relaxed) {
             if !handle.has_tables().await? {
-                return Ok(false);
+                return Ok(WITHOUT_ENDPOINTS);
             }
             self.has_tables.store(true, Ordering::Relaxed);
         }
         if !store::has_endpoints(handle).await? {
-            return Ok(false);
+            return Ok(WITHOUT_ENDPOINTS);
         }
         let now = handle.now().await?;
-        let has_more_events = fan_out(handle, now).await?;
+        let wait = if fan_out(handle, now).await? { Duration::ZERO } else { INTERVAL };
         let places = usize::from(self.options.places).saturating_sub(turns.tasks.len());
         if places == 0 {
-            return Ok(false);
+            return Ok(wait);
         }
         let most = most_of_one(self.options.places);
         let excluded = turns.by_organization.iter().filter(|(_, turns)| **turns >= most).map(|(id, _)| *id);
@@ -262,7 +261,7 @@ impl Process {
                 turns.start(endpoint.organization_id, async move { process.turn(endpoint, lease).await });
             }
         }
-        Ok(has_more_events)
+        Ok(wait)
     }
 
     /// How long an endpoint is reserved: longer than a turn takes.
@@ -403,6 +402,8 @@ const WEBHOOKS: &str = "enroll::webhooks";
 pub(crate) const HANDLES: usize = 2;
 /// How long a process waits until it looks for events again.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// The same while there is no endpoint.
+const WITHOUT_ENDPOINTS: Duration = Duration::from_secs(2);
 /// The same after an error of the database.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
 /// How long an endpoint can send its deliveries before others get its place.

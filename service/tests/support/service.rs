@@ -427,21 +427,6 @@ impl Answer {
     }
 }
 
-/// Declares tests that run on SQLite.
-#[allow(unused_macros, reason = "each test uses a part of it")]
-macro_rules! on_sqlite {
-    ($($name:ident $(with [$($option:literal),*])?;)*) => {
-        mod on_sqlite {
-            $(#[test]
-            fn $name() {
-                super::$name(&mut crate::support::service::Service::on_sqlite(stringify!($name), &[$($($option),*)?]));
-            })*
-        }
-    };
-}
-#[allow(unused_imports, reason = "each test uses a part of it")]
-pub(crate) use on_sqlite;
-
 /// Declares tests that run on SQLite and on PostgreSQL.
 #[allow(unused_macros, reason = "each test uses a part of it")]
 macro_rules! on_both {
