@@ -4,7 +4,7 @@ use crate::command::ReadAs;
 use crate::fault::Rejection;
 use crate::ids::EnrollmentId;
 use crate::report::{EnrollmentReport, Warning};
-use crate::repository::RepositoryError;
+use crate::repository::{RepositoryError, RepositoryErrorKind};
 use crate::stored_enrollment::StoredEnrollment;
 use crate::time::Timestamp;
 
@@ -126,6 +126,38 @@ pub enum EnrollError {
     /// The organization has no such enrollment.
     #[error("the organization has no enrollment `{0}`")]
     NotFound(EnrollmentId),
+}
+
+impl EnrollError {
+    /// Returns the HTTP status for a client that asked for the enrollment.
+    ///
+    /// | Status | Error | Body |
+    /// |---|---|---|
+    /// | 404, 409 or 422 | [`Rejected`](Self::Rejected): that of the rejection | the rejection, as JSON |
+    /// | 404 | [`NotFound`](Self::NotFound) | |
+    /// | 409 | [`Unfinished`](Self::Unfinished), [`ReportRemoved`](Self::ReportRemoved) | |
+    /// | 503 | [`Contended`](Self::Contended), [`NewerVersion`](Self::NewerVersion), and a repository that is unavailable or had a conflict | the same request can succeed later |
+    /// | 500 | any other error of the repository | not its text: that is for the log |
+    ///
+    /// ```
+    /// use enroll::{EnrollError, RepositoryError, RepositoryErrorKind};
+    ///
+    /// let outage = RepositoryError::new(RepositoryErrorKind::Unavailable, "the disk is full");
+    /// assert_eq!(EnrollError::from(outage).status(), 503);
+    /// ```
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Rejected(rejection) => rejection.status(),
+            Self::NotFound(_) => 404,
+            Self::Unfinished { .. } | Self::ReportRemoved { .. } => 409,
+            Self::Contended { .. } | Self::NewerVersion { .. } => 503,
+            Self::Repository(e) => match e.kind() {
+                RepositoryErrorKind::Conflict | RepositoryErrorKind::Unavailable => 503,
+                RepositoryErrorKind::Other => 500,
+            },
+        }
+    }
 }
 
 impl From<Rejection> for EnrollError {

@@ -426,7 +426,7 @@ saboteurs! {
         }
     }
 
-    /// Clause 1: the event is written in a transaction of its own.
+    /// Clause 1: the event is written in a separate transaction.
     event_of_a_failed_commit, EventOfAFailedCommit,
     "events_are_written_with_the_change::a_failed_commit_writes_none" => {
         fn committed(log: &mut Log, changes: &ChangeSet, error: Option<RepositoryErrorKind>) {

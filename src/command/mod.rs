@@ -71,7 +71,8 @@ impl ListRef {
 pub enum EnrollmentKey<'a> {
     /// An id that the host creates, unique for each request.
     Id(EnrollmentId),
-    /// An idempotency key: 1 to 255 visible ASCII characters. The engine derives the id from it.
+    /// An idempotency key: 1 to 255 visible ASCII characters. The engine derives the id from it. Any other text is a fault of the
+    /// request, so a host passes an absent header as an empty text.
     Idempotency(&'a str),
 }
 

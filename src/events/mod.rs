@@ -143,7 +143,7 @@ words! {
         Completed = "completed",
         /// The enrollment was rejected after it had been accepted.
         Rejected = "rejected",
-        /// Workers gave the enrollment up. An attempt that will be repeated is no event.
+        /// Workers gave the enrollment up. An attempt that will be repeated writes nothing.
         Failed = "failed",
     }
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use enroll::{EnrollError, RepositoryErrorKind};
+use enroll::EnrollError;
 use enroll_import::ListError;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use serde_json::json;
 pub enum Failure {
     #[error("the header `x-user` is absent; set it to the name of a user")]
     NoUser,
-    #[error("there is no such {0}")]
+    #[error("the {0} does not exist")]
     NotFound(&'static str),
     /// The file is not a list of people.
     #[error(transparent)]
@@ -34,19 +34,15 @@ impl IntoResponse for Failure {
             Self::List(_) => StatusCode::UNPROCESSABLE_ENTITY,
             // 404, 409 or 422, with all faults.
             Self::Enroll(EnrollError::Rejected(rejection)) => {
-                let status = StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
-                return (status, Json(rejection)).into_response();
+                return (code(rejection.status()), Json(rejection)).into_response();
             }
-            Self::Enroll(EnrollError::Contended { .. }) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Enroll(EnrollError::Repository(e)) if e.kind() == RepositoryErrorKind::Unavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Enroll(e) => code(e.status()),
             // The only key that a request can break is the name of its user.
             Self::Database(sqlx::Error::Database(e)) if e.is_foreign_key_violation() => {
-                let error = json!({ "error": "there is no such user" });
+                let error = json!({ "error": "the user of `x-user` does not exist" });
                 return (StatusCode::FORBIDDEN, Json(error)).into_response();
             }
-            Self::Enroll(_) | Self::Database(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Database(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         if !status.is_server_error() {
             return (status, Json(json!({ "error": self.to_string() }))).into_response();
@@ -55,4 +51,8 @@ impl IntoResponse for Failure {
         eprintln!("{status}: {self}");
         (status, Json(json!({ "error": "the request failed; try again later" }))).into_response()
     }
+}
+
+fn code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

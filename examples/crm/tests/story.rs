@@ -162,7 +162,7 @@ async fn an_upload_that_fails_after_its_enrollment_writes_nothing() {
             sqlx::raw_sql(drop).execute(&crm.app.pool).await.unwrap();
         }
         let refused = crm.upload(1, OPTED_OUT, "mallory", LIST.as_bytes());
-        assert_eq!(refused, (403, json!({ "error": "there is no such user" })));
+        assert_eq!(refused, (403, json!({ "error": "the user of `x-user` does not exist" })));
         assert_eq!(crm.rows().await, [0, 0, 0, 0, 0]);
         assert_eq!(crm.get(&format!("/uploads/{}", Uuid::from_u128(1))).0, 404);
     }

@@ -5,7 +5,7 @@ mod driver;
 mod tls;
 
 use enroll::changes::Conflict;
-use enroll::{RepositoryError, RepositoryErrorKind};
+use enroll::{EnrollError, RepositoryError, RepositoryErrorKind};
 use std::error::Error;
 
 #[cfg(feature = "tokio-postgres")]
@@ -125,7 +125,9 @@ pub enum PostgresError {
     #[error("the role lacks a privilege: grant it usage of the schema `enroll` and its tables, or use the owner")]
     Denied(#[source] DriverError),
     /// The schema, or a part of it, does not exist.
-    #[error("the database lacks the schema `enroll` or a part of it: run `enroll_postgres::migrate`")]
+    #[error(
+        "the database lacks the schema `enroll` or a part of it: run `enroll_postgres::migrate`, or `migrate_sqlx`"
+    )]
     NoSchema(#[source] DriverError),
     /// Events do not work on tables that are distributed.
     #[error("events do not work on tables that are distributed with Citus: keep one server, or keep events off")]
@@ -142,7 +144,9 @@ pub enum PostgresError {
         known: i32,
     },
     /// The schema is older than this build needs.
-    #[error("the schema has version {found}, but this build needs {known}: run `enroll_postgres::migrate`")]
+    #[error(
+        "the schema has version {found}, but this build needs {known}: run `enroll_postgres::migrate`, or `migrate_sqlx`"
+    )]
     OlderSchema {
         /// The version of the database.
         found: i32,
@@ -223,6 +227,15 @@ impl PostgresError {
     }
 
     /// Returns the kind, which decides what a caller can do.
+    ///
+    /// | Kind | Variants |
+    /// |---|---|
+    /// | `Conflict` | [`Conflict`](Self::Conflict), [`NotUnique`](Self::NotUnique), [`RowGone`](Self::RowGone), [`Serialization`](Self::Serialization) |
+    /// | `Unavailable` | [`Unreachable`](Self::Unreachable), [`ShuttingDown`](Self::ShuttingDown), [`TimedOut`](Self::TimedOut), [`Exhausted`](Self::Exhausted), [`ReadOnly`](Self::ReadOnly), [`LoginTimedOut`](Self::LoginTimedOut), [`PoolTimedOut`](Self::PoolTimedOut) |
+    /// | `Other` | all others |
+    ///
+    /// [`Deadlock`](Self::Deadlock) and [`FailedTransaction`](Self::FailedTransaction) have the kind `Other`, since no call inside
+    /// the same transaction can succeed. The host's whole transaction can be repeated.
     #[must_use]
     pub fn kind(&self) -> RepositoryErrorKind {
         match self {
@@ -238,6 +251,13 @@ impl PostgresError {
             | Self::PoolTimedOut => RepositoryErrorKind::Unavailable,
             _ => RepositoryErrorKind::Other,
         }
+    }
+}
+
+/// Lets a host's own statement fail like one of the engine, with `?`.
+impl From<PostgresError> for EnrollError {
+    fn from(error: PostgresError) -> Self {
+        RepositoryError::from(error).into()
     }
 }
 

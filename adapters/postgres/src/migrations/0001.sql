@@ -162,8 +162,8 @@ create index enrollments_completed_at on enroll.enrollments (completed_at)
 -- A page of the list merges the rows of its states.
 create index enrollments_listed on enroll.enrollments (organization_id, state, at, id);
 
--- What happened to enrollments. A trigger writes a row in the transaction that gives an enrollment another state, whatever driver
--- changes it. The trigger is disabled until `enroll.enable_events` enables it. A row has no personal data.
+-- What happened to enrollments. A trigger writes a row in the transaction that gives an enrollment another state, with any driver.
+-- The trigger is disabled until `enroll.enable_events` enables it. A row has no personal data.
 --
 -- An insert assigns no position: transactions commit in another order than they insert, and a reader that has seen a later
 -- position would miss an earlier one. `enroll.events_after` assigns the positions of committed events, under a lock.

@@ -314,7 +314,7 @@ create table enroll_queues (
 create index enroll_queues_turn on enroll_queues (turn);
 
 -- What happened to enrollments, if `events` of `enroll_engine` is 1. Triggers write a row in the transaction that gives an
--- enrollment another state, whatever driver changes it. A row has no personal data. Only one transaction writes at a time,
+-- enrollment another state, with any driver. A row has no personal data. Only one transaction writes at a time,
 -- so the positions are in the order of the commits. A removed position is never used again. The columns from `added` on
 -- are the counts of a completed enrollment. `codes` are the codes of the faults of a rejected one, as JSON.
 create table enroll_events (

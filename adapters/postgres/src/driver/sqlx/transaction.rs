@@ -20,7 +20,12 @@ use crate::{PostgresError, Statements};
 /// The database needs the schema: see [`migrate_sqlx`](crate::migrate_sqlx). The transaction needs the isolation level READ
 /// COMMITTED: at another level, a retry would not see the rows that made the first attempt fail.
 ///
-/// The timeouts are the host's: this type sets none. As an inbox, it stores an accepted enrollment together with the host's
+/// The timeouts are the host's: this type sets none. Without a `lock_timeout`, an enrollment waits without limit for another
+/// transaction of the organization. At the start of the transaction, run [`Timeouts::set_local`](crate::Timeouts::set_local)
+/// with `sqlx::raw_sql(sqlx::AssertSqlSafe(sql))`, or set the timeouts for all connections with `PgConnectOptions::options`. The
+/// `acquire_timeout` of the pool (30 s by default) limits the wait for a connection.
+///
+/// As an inbox, it stores an accepted enrollment together with the host's
 /// rows. A claim is invisible to other workers until the host commits, and a rollback undoes it.
 ///
 /// An endpoint that writes an audit row and enrolls, both or neither:
@@ -49,10 +54,19 @@ use crate::{PostgresError, Statements};
 ///     sqlx::query("insert into audit (who, what) values ($1, 'enroll')").bind(user).execute(&mut *transaction).await?;
 ///     let mut repository = SqlxTransaction::new(&mut transaction);
 ///     let enrolled = enroll::enroll_contacts_async(&mut repository, &Engine::new(&policy), &enrollment).await?;
-///     transaction.commit().await?; // an error before this line drops the transaction, which rolls both back
+///     if !enrolled.replayed {
+///         transaction.commit().await?; // without this line, dropping the transaction rolls both back
+///     }
 ///     Ok(enrolled.report)
 /// }
 /// ```
+///
+/// If the enrollment is [`replayed`](enroll::Enrolled::replayed), an earlier transaction wrote it, with the host's rows of that
+/// time. The transaction of a repeated request is therefore dropped: a commit would write the audit row again.
+///
+/// [`EnrollError::status`](enroll::EnrollError::status) is the HTTP status of an error. For errors of the host's own statements,
+/// convert them first: `PostgresError::from(error)` classifies an [`sqlx::Error`] in the same way, and
+/// [`EnrollError`](enroll::EnrollError) converts from it.
 ///
 /// # Locks
 /// The organization's row and the guarded rows stay locked until the host's transaction ends. Two rules avoid deadlocks:
