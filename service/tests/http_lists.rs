@@ -27,6 +27,9 @@ on_postgresql! {
         let client = PostgresClient::connect(&service.database);
         client.execute(&rows);
         client.execute("vacuum analyze");
+        // The statistics of a session are complete after its end.
+        drop(client);
+        let client = PostgresClient::connect(&service.database);
         let in_sequence = format!("/v1/sequences/{ACTIVE}/contacts?limit=10");
         for (list, offset) in [
             (in_sequence.clone(), 10_000),
@@ -57,8 +60,8 @@ on_postgresql! {
     }
 }
 
-/// The service reads no other rows: it has no workers, and removes nothing.
-const IDLE: &[&str] = &["--workers", "0", "--retain-failed", "never"];
+/// The service reads no other rows: it has no workers, sends nothing, and removes nothing.
+const IDLE: &[&str] = &["--workers", "0", "--webhooks", "0", "--retain-failed", "never", "--retain-events", "never"];
 /// The rows of the engine's long tables that all sessions have read.
 const READ_ROWS: &str = "select (select coalesce(sum(seq_tup_read), 0) from pg_stat_user_tables where relname in
     ('contacts', 'step_contacts', 'runs', 'enrollments')) + (select coalesce(sum(idx_tup_read), 0) from pg_stat_user_indexes

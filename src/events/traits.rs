@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 ///    report, that of a rejected one its codes. It has nothing else of the request, and no text of an error.
 /// 3. *A reader misses none.* `events` returns the events behind a position, in ascending order, from the first one on. No
 ///    event ever appears at or before a position that `events` has returned, also if writers commit in another order than
-///    they began. An event keeps its position and its id. Events of one enrollment are in the order of its states.
+///    they began. Inside a host's transaction, a position counts only after its commit. An event keeps its position and its id. Events of one enrollment are in the order of its states.
 /// 4. *Pruned by age.* `prune_events` removes the oldest events first, and no others than those that were written before
 ///    the instant. A position whose event was removed is still a position to go on from. Positions are never used again.
 /// 5. *Off by default.* While events are off, no event is written. Those that are stored stay.

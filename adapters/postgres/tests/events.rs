@@ -161,3 +161,53 @@ fn a_copy_of_the_database_goes_on() {
         assert!(after[1].position > before[0].position);
     });
 }
+
+/// A deletion can still be rolled back. Then its event must not get a later position than a newer one.
+#[test]
+#[ignore = needs_postgres!()]
+fn a_reader_waits_for_the_deletion_of_an_event() {
+    block_on(async {
+        let url = with_events().await;
+        let mut handle = open(&url).await;
+        Request::new(1, &body(0, 1)).accept(&mut handle).await.unwrap();
+        let host = connect(&url).await;
+        host.batch_execute("begin; delete from enroll.events").await.unwrap();
+        Request::new(2, &body(0, 1)).accept(&mut handle).await.unwrap();
+
+        let reader = connect(&url).await;
+        reader.batch_execute("set lock_timeout = '10ms'").await.unwrap();
+        let error = reader.query("select position from enroll.events_after(0, 10)", &[]).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::LOCK_NOT_AVAILABLE));
+
+        host.batch_execute("rollback").await.unwrap();
+        let ids: Vec<_> = events(&url).await.iter().map(|event| event.enrollment_id).collect();
+        assert_eq!(ids, [1, 2].map(support::id));
+    });
+}
+
+#[test]
+#[ignore = needs_postgres!()]
+fn a_fault_without_a_code_does_not_stop_readers() {
+    block_on(async {
+        let url = with_events().await;
+        Request::new(1, &body(0, 1)).accept(&mut open(&url).await).await.unwrap();
+        let reject = r#"update enroll.enrollments set state = 'rejected', due_at = null, command = null,
+            completed_at = now(), rejection = '{"errors": [{}, {"code": "invalid_type"}]}'"#;
+        connect(&url).await.batch_execute(reject).await.unwrap();
+        let codes: Vec<_> = events(&url).await.into_iter().map(|event| event.codes).collect();
+        assert_eq!(codes, [vec![], vec!["invalid_type".to_owned()]]);
+    });
+}
+
+/// For example, a host has emptied all tables.
+#[test]
+#[ignore = needs_postgres!()]
+fn a_log_without_its_last_position_is_an_error() {
+    block_on(async {
+        let url = with_events().await;
+        let mut handle = open(&url).await;
+        Request::new(1, &body(0, 1)).accept(&mut handle).await.unwrap();
+        connect(&url).await.batch_execute("truncate enroll.event_log").await.unwrap();
+        handle.events(EventPosition::START, NonZeroU32::MIN).await.unwrap_err();
+    });
+}

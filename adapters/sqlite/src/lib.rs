@@ -72,7 +72,7 @@
 //!
 //! # Spans
 //! With the feature `tracing`, each call of a repository has a span of the level `DEBUG` with the target `enroll_sqlite`, named as the
-//! method: `load`, `commit`, `claim`, and so on. If it fails, `error` is the kind of the error.
+//! method: `load`, `commit`, `claim`, and so on. If it fails, `error` is the kind of the error. `erase` has none.
 //!
 //! - A `commit` has the enrollment, the numbers of rows, `attempt` (the number of commits of this enrollment on this handle, as
 //!   long as conflicts refuse them), and `outcome`: `committed`, `conflict`, `unavailable` or `other`. For a conflict, `conflict`

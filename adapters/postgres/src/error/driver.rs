@@ -73,6 +73,16 @@ impl DriverError {
 
 impl fmt::Display for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(feature = "sqlx")]
+        if let Some(error) = self.inner.downcast_ref::<sqlx::Error>() {
+            // Their causes quote the value.
+            match error {
+                sqlx::Error::ColumnDecode { index, .. } => return write!(f, "column {index} could not be decoded"),
+                sqlx::Error::Decode(_) => return f.write_str("a value could not be decoded"),
+                sqlx::Error::Encode(_) => return f.write_str("a value could not be encoded"),
+                _ => {}
+            }
+        }
         let Some(server) = &self.server else { return self.inner.fmt(f) };
         write!(f, "SQLSTATE {}", server.code)?;
         let names = [("constraint", self.constraint()), ("column", self.column()), ("table", self.table())];

@@ -82,8 +82,8 @@ pub enum PostgresError {
     /// The server, or a pooler in between, accepted a connection and did not answer the login in time.
     #[error("PostgreSQL did not answer the login in time: check the server and its pooler, or raise `connect_timeout`")]
     LoginTimedOut,
-    /// No connection of the pool became free in time.
-    #[error("no connection became free in time: try again later, or make the pool larger")]
+    /// No connection of the pool became free in time. The pool of `sqlx` returns it too if it could not connect in time.
+    #[error("no connection became free in time: check that the server runs, then try again, or make the pool larger")]
     PoolTimedOut,
     /// The pool is closed, or its configuration is not complete.
     #[error("the pool returns no connections: build another")]

@@ -215,7 +215,7 @@ begin
         case when new.state = 'rejected' then array(
             select f.fault ->> 'code'
             from pg_catalog.json_array_elements(new.rejection -> 'errors') with ordinality as f (fault, place)
-            order by f.place
+            where f.fault ->> 'code' is not null order by f.place
         ) end
     );
     return null;
@@ -264,12 +264,12 @@ begin
         select from enroll.events e where e.position > after order by e.position limit max_events
     ) f;
     if found_events < max_events and exists (select from enroll.events e where e.position is null) then
-        select l.last_position into last from enroll.event_log l for update;
-        -- An event that is being deleted is passed over.
+        select l.last_position into strict last from enroll.event_log l for update;
+        -- Waits for a deletion that can still be rolled back: an event must not get a later position than a newer one.
         with new_events as (
             select n.organization_id, n.id, pg_catalog.row_number() over (order by n.number) as place from (
                 select e.organization_id, e.id, e.number from enroll.events e
-                where e.position is null order by e.number limit max_events for update skip locked
+                where e.position is null order by e.number limit max_events for update
             ) n
         )
         update enroll.events e set position = last + n.place from new_events n

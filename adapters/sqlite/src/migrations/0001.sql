@@ -350,7 +350,8 @@ when (select events from enroll_engine) = 1 begin
         new.added, new.re_added, new.reprocessed, new.ignored, new.duplicate, new.contacts_created,
         new.conversations_created,
         case when new.state = 'rejected' then
-            (select json_group_array(value ->> 'code') from json_each(new.rejection, '$.errors'))
+            (select json_group_array(value ->> 'code') from json_each(new.rejection, '$.errors')
+                where value ->> 'code' is not null)
         end;
 end;
 create trigger enroll_enrollments_event_update after update of state on enroll_enrollments
@@ -364,7 +365,8 @@ when old.state <> new.state and (select events from enroll_engine) = 1 begin
         new.added, new.re_added, new.reprocessed, new.ignored, new.duplicate, new.contacts_created,
         new.conversations_created,
         case when new.state = 'rejected' then
-            (select json_group_array(value ->> 'code') from json_each(new.rejection, '$.errors'))
+            (select json_group_array(value ->> 'code') from json_each(new.rejection, '$.errors')
+                where value ->> 'code' is not null)
         end;
 end;
 

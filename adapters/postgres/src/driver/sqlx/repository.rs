@@ -28,7 +28,9 @@ use crate::{PostgresError, Statements, Timeouts, erase, events, retention};
 /// [`tokio-postgres`](crate#statements), but also a fixed number.
 ///
 /// A connection of `sqlx` keeps 100 prepared statements, unless `PgConnectOptions::statement_cache_capacity` says otherwise.
-/// This crate has 71. Set 200 or more if the host has more than 29: a statement that is not kept is prepared again.
+/// This crate has about 100. Set 200 or more if the host has its own: a statement that is not kept is prepared again. With 0,
+/// `sqlx` still prepares each statement and never closes it, so use
+/// [`with_prepared_statements(false)`](Self::with_prepared_statements) instead.
 ///
 /// ```no_run
 /// use enroll::{Engine, Enrollment, EnrollmentPolicy};

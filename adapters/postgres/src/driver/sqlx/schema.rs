@@ -14,6 +14,10 @@ use crate::{PostgresError, schema};
 /// It waits up to 30 s for each lock, unless the session has another timeout. A host that keeps all migrations in
 /// `sqlx::migrate!` takes the texts of [`sql::migrations`](crate::sql::migrations) instead.
 ///
+/// # Dropped calls
+/// If the host drops the call, such as with a timeout, it must close the connection (`PoolConnection::detach`): `sqlx` does not
+/// roll back a transaction that was just beginning.
+///
 /// # Errors
 /// [`PostgresError::OldServer`] if the server is older than PostgreSQL 14. [`PostgresError::NewerSchema`] if a later version
 /// of this crate migrated the database. [`PostgresError::Denied`] if the role may not create the schema. Any other error of

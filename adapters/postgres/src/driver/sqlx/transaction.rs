@@ -69,20 +69,23 @@ use crate::{PostgresError, Statements};
 /// [`EnrollError`](enroll::EnrollError) converts from it.
 ///
 /// # Locks
-/// The organization's row and the guarded rows stay locked until the host's transaction ends. Two rules avoid deadlocks:
+/// The organization's row and the guarded rows stay locked until the host's transaction ends. Three rules avoid deadlocks:
 /// - If the host writes contacts or related rows in the same transaction, it calls [`lock`](Self::lock) first. Otherwise
 ///   an enrollment elsewhere may wait for the host's row while the host waits for its organization. PostgreSQL ends one of
 ///   them, with [`PostgresError::Deadlock`] in the host's transaction.
 /// - Transactions that enroll for several organizations lock them in the same order.
+/// - The host reads events after the enrollments of the transaction, or in another one: a reader locks the log.
 ///
-/// # Dropped calls
-/// If the host drops a call, such as with a timeout, it must not commit the transaction. `sqlx` can have rolled it back
-/// already, and [`commit`](sqlx::Transaction::commit) then returns `Ok` without a commit.
+/// # Dropped and failed calls
+/// If the host drops a call, such as with a timeout, or if a call returns an error of the repository, the host must neither write
+/// more in the transaction nor commit it: let it be dropped. `sqlx` can have rolled it back already. Then a later statement would
+/// be committed alone, and [`commit`](sqlx::Transaction::commit) would return `Ok` without a commit.
 ///
 /// # Errors
 /// Each [`RepositoryError`](enroll::RepositoryError) contains a [`PostgresError`]. Without a transaction, every call fails
 /// with [`PostgresError::NoTransaction`]; at another isolation level, with [`PostgresError::IsolationLevel`]. After
-/// [`PostgresError::Deadlock`] or [`PostgresError::FailedTransaction`], roll the transaction back and repeat it.
+/// [`PostgresError::Deadlock`] or [`PostgresError::FailedTransaction`], roll the transaction back and repeat it. An endpoint that
+/// does not repeat it answers 503 for a deadlock: the same request can succeed later.
 #[derive(Debug)]
 pub struct SqlxTransaction<'c> {
     connection: &'c mut PgConnection,

@@ -22,11 +22,12 @@ use crate::{PostgresError, Statements};
 /// until the host commits, and a rollback undoes it.
 ///
 /// # Locks
-/// The organization's row and the guarded rows stay locked until the host's transaction ends. Two rules avoid deadlocks:
+/// The organization's row and the guarded rows stay locked until the host's transaction ends. Three rules avoid deadlocks:
 /// - If the host writes contacts or related rows in the same transaction, it calls [`lock`](Self::lock) first. Otherwise
 ///   an enrollment elsewhere may wait for the host's row while the host waits for its organization. PostgreSQL ends one of
 ///   them, with [`PostgresError::Deadlock`] in the host's transaction.
 /// - Transactions that enroll for several organizations lock them in the same order.
+/// - The host reads events after the enrollments of the transaction, or in another one: a reader locks the log.
 ///
 /// ```no_run
 /// use enroll::{Engine, Enrollment, EnrollmentPolicy};
