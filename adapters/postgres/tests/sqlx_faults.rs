@@ -396,7 +396,7 @@ fn a_value_that_cannot_be_decoded_is_not_quoted() {
     for error in errors {
         let error = PostgresError::from(error);
         let texts: Vec<_> =
-            successors(Some(&error as &dyn Error), |error| (*error).source()).map(|e| e.to_string()).collect();
+            successors(Some(&error as &dyn Error), |error| (*error).source()).map(ToString::to_string).collect();
         assert!(texts.len() == 2 && texts[1].contains("could not be"), "{texts:?}");
         assert!(!texts.concat().contains("Ann"), "{texts:?}");
     }
