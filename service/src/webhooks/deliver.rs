@@ -397,7 +397,7 @@ fn random() -> u32 {
 }
 
 /// The target of the lines of the log.
-const WEBHOOKS: &str = "enroll::webhooks";
+pub(super) const WEBHOOKS: &str = "enroll::webhooks";
 /// The number of handles on the database of a process.
 pub(crate) const HANDLES: usize = 2;
 /// How long a process waits until it looks for events again.

@@ -6,19 +6,21 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error as LegacyError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
 use super::address::{Networks, ResolveError, Resolver};
+use super::deliver::WEBHOOKS;
 use super::endpoint::EndpointUrl;
 use super::sign::Secret;
-use crate::Failure;
+use crate::{Failure, causes};
 
 /// Sends messages.
 #[derive(Clone)]
@@ -64,10 +66,9 @@ impl Sender {
         let mut connector = HttpConnector::new_with_resolver(Resolver(networks.clone()));
         connector.enforce_http(false);
         connector.set_nodelay(true);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);
-        let tls = tls.map_err(|e| Failure::from_error("the certificates of the system", &e))?;
-        let connector = tls.https_or_http().enable_http1().wrap_connector(connector);
+        let tls = tls_config().map_err(|e| Failure::from_error("TLS of webhooks", &e))?;
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
         let mut client = Client::builder(TokioExecutor::new());
         client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(1);
         client.http1_max_buf_size(MAX_HEAD);
@@ -113,6 +114,21 @@ impl Sender {
             .header("webhook-signature", signature);
         request.body(Full::from(message.body.to_owned())).map_err(|_| "invalid_url")
     }
+}
+
+/// Returns a configuration that trusts the certificates of the system. Without any, attempts over `https` fail with `tls`.
+fn tls_config() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = match builder.clone().with_native_roots() {
+        Ok(builder) => builder,
+        Err(e) => {
+            let error = causes(&e);
+            tracing::warn!(target: WEBHOOKS, error, "no certificates: webhooks over https fail; see SSL_CERT_FILE");
+            builder.with_root_certificates(RootCertStore::empty())
+        }
+    };
+    Ok(builder.with_no_client_auth())
 }
 
 fn failed(code: impl Into<String>, is_down: bool) -> Attempt {
