@@ -225,7 +225,7 @@ on_postgresql! {
     }
 
     fn on_postgresql_requests_that_wait_leave_handles_for_other_organizations() {
-        let service = Service::on_database("handles", postgres(), &["--workers", "0", "--webhooks", "0", "--retain-events", "never"]);
+        let service = Service::on_database("handles", postgres(), &["--workers", "0"]);
         // In a transaction, statistics do not change.
         let [session, lock] = [(); 2].map(|()| Session::open(&service.database));
         lock.execute("begin; lock table enroll.contacts in access exclusive mode");

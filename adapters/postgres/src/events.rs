@@ -11,12 +11,11 @@ use crate::PostgresError;
 use crate::driver::{Begin, Execute, Row, Transaction};
 use crate::fields::ColumnReader;
 use crate::query::Query;
-use crate::statements::{Prepared, is_distributed};
+use crate::statements::is_distributed;
 
 /// Returns the events behind a position, in order. New events get their positions, which are committed before the answer.
 pub(crate) async fn read(
     client: impl Begin,
-    _: &Prepared,
     after: EventPosition,
     limit: NonZeroU32,
 ) -> Result<Vec<Event>, PostgresError> {
@@ -56,12 +55,7 @@ fn event(columns: &mut ColumnReader<'_, impl Row>) -> Result<Event, PostgresErro
 }
 
 /// Removes the oldest events. Returns their number.
-pub(crate) async fn prune(
-    client: impl Begin,
-    _: &Prepared,
-    before: Timestamp,
-    limit: NonZeroU32,
-) -> Result<u64, PostgresError> {
+pub(crate) async fn prune(client: impl Begin, before: Timestamp, limit: NonZeroU32) -> Result<u64, PostgresError> {
     let mut transaction = client.begin().await?;
     let removed = transaction
         .execute(&Query::new(PRUNE).named("prune_events"), &[&before.as_datetime(), &i64::from(limit.get())])

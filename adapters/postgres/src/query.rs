@@ -35,7 +35,7 @@ impl Query {
     }
 
     /// Sets the name in spans.
-    #[cfg_attr(not(feature = "tracing"), expect(unused_mut, unused_variables, reason = "there are no spans"))]
+    #[cfg_attr(not(feature = "tracing"), expect(unused_mut, unused_variables, reason = "only spans need the name"))]
     pub(crate) fn named(mut self, name: &'static str) -> Self {
         #[cfg(feature = "tracing")]
         {

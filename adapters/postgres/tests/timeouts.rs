@@ -3,11 +3,13 @@
 
 mod support;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use enroll::RepositoryErrorKind::Unavailable;
+use enroll::events::{AsyncEventLog, EventPosition};
 use enroll::inbox::{Claim, Failure, Retention};
-use enroll::{AsyncInbox, AsyncRepository};
+use enroll::{AsyncInbox, AsyncRepository, Timestamp};
 use enroll_postgres::{
     ConnectOptions, PostgresClient, PostgresError, PostgresRepository, PostgresTransaction, Timeouts, needs_postgres,
 };
@@ -211,6 +213,7 @@ fn a_dropped_call_is_cancelled_and_its_connection_is_not_used_again() {
 fn the_retention_does_not_wait_for_a_lock_on_contacts() {
     block_on(async {
         let url = database().await;
+        PostgresRepository::connect(&url, 1).await.unwrap().enable_events(true).await.unwrap();
         Request::new(1, &body(0, 2)).enroll(&mut open(&url).await).await.unwrap();
         let mut locker = connect(&url).await;
         let lock = locker.transaction().await.unwrap();
@@ -221,6 +224,9 @@ fn the_retention_does_not_wait_for_a_lock_on_contacts() {
         let mut retention = Retention::keep();
         (retention.failed, retention.completed) = (Some(Duration::ZERO), Some(Duration::ZERO));
         assert_eq!(repository.remove_expired(&retention).await.unwrap().reports, 1);
+        let event = repository.events(EventPosition::START, NonZeroU32::MAX).await.unwrap()[0].at;
+        let later = Timestamp::from_millis(event.millis() + 1).unwrap();
+        assert_eq!(repository.prune_events(later, NonZeroU32::MAX).await.unwrap(), 1);
         lock.rollback().await.unwrap();
     });
 }

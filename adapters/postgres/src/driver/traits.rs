@@ -4,7 +4,8 @@
 /// [`AsyncEventLog`](enroll::events::AsyncEventLog) for a handle.
 ///
 /// `$call` is a macro that runs a function of this crate on the handle: `call!(handle, function, arguments…)`. The function
-/// takes a session or a transaction first, then the statements. The handle has a field `attempts`.
+/// takes a session or a transaction first, then the statements. With `call!(unprepared handle, …)`, it takes no statements, and the
+/// call prepares none: preparing them waits for a lock on any table. The handle has a field `attempts`.
 macro_rules! implement_traits {
     ($handle:ty, $call:ident) => {
         impl enroll::AsyncRepository for $handle {
@@ -84,7 +85,7 @@ macro_rules! implement_traits {
                 after: enroll::events::EventPosition,
                 limit: std::num::NonZeroU32,
             ) -> Result<Vec<enroll::events::Event>, enroll::RepositoryError> {
-                $crate::trace::call!("events", { $call!(self, crate::events::read, after, limit) })
+                $crate::trace::call!("events", { $call!(unprepared self, crate::events::read, after, limit) })
             }
 
             async fn prune_events(
@@ -92,7 +93,7 @@ macro_rules! implement_traits {
                 before: enroll::Timestamp,
                 limit: std::num::NonZeroU32,
             ) -> Result<u64, enroll::RepositoryError> {
-                $crate::trace::call!("prune_events", { $call!(self, crate::events::prune, before, limit) })
+                $crate::trace::call!("prune_events", { $call!(unprepared self, crate::events::prune, before, limit) })
             }
         }
     };

@@ -191,6 +191,11 @@ macro_rules! call {
         let answer = $function(traced($repository.session(&mut lease)), &statements.0 $(, $argument)*).await;
         Ok(end(lease, answer)?)
     }};
+    (unprepared $repository:ident, $function:path $(, $argument:expr)*) => {{
+        let mut lease = $repository.lease().await?;
+        let answer = $function(traced($repository.session(&mut lease)) $(, $argument)*).await;
+        Ok(end(lease, answer)?)
+    }};
 }
 
 implement_traits!(SqlxRepository, call);

@@ -156,6 +156,12 @@ macro_rules! call {
         let answer = $function(traced($repository.session()), &statements.0 $(, $argument)*).await;
         Ok(answer.map_err(PostgresError::within_transaction)?)
     }};
+    (unprepared $repository:ident, $function:path $(, $argument:expr)*) => {{
+        // Checks the transaction.
+        $repository.statements().await?;
+        let answer = $function(traced($repository.session()) $(, $argument)*).await;
+        Ok(answer.map_err(PostgresError::within_transaction)?)
+    }};
 }
 
 implement_traits!(SqlxTransaction<'_>, call);

@@ -94,6 +94,9 @@ macro_rules! call {
         let statements = $client.statements().await?;
         Ok($function(traced($client.session()), &statements.0 $(, $argument)*).await?)
     }};
+    (unprepared $client:ident, $function:path $(, $argument:expr)*) => {
+        Ok($function(traced($client.session()) $(, $argument)*).await?)
+    };
 }
 
 implement_traits!(PostgresClient, call);

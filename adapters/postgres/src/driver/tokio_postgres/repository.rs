@@ -387,6 +387,11 @@ macro_rules! call {
         let answer = $function(traced(lease.session()), &statements.0 $(, $argument)*).await;
         Ok(lease.end(answer)?)
     }};
+    (unprepared $repository:ident, $function:path $(, $argument:expr)*) => {{
+        let lease = $repository.lease().await?;
+        let answer = $function(traced(lease.session()) $(, $argument)*).await;
+        Ok(lease.end(answer)?)
+    }};
 }
 
 implement_traits!(PostgresRepository, call);

@@ -110,6 +110,12 @@ macro_rules! call {
         let answer = $function(traced(&mut *$repository.transaction), &statements.0 $(, $argument)*).await;
         Ok(answer.map_err(PostgresError::within_transaction)?)
     }};
+    (unprepared $repository:ident, $function:path $(, $argument:expr)*) => {{
+        // Checks the isolation level.
+        $repository.statements().await?;
+        let answer = $function(traced(&mut *$repository.transaction) $(, $argument)*).await;
+        Ok(answer.map_err(PostgresError::within_transaction)?)
+    }};
 }
 
 implement_traits!(PostgresTransaction<'_, '_>, call);
