@@ -258,6 +258,31 @@ fn what_waits_for_an_endpoint_that_is_down_is_given_up_together(service: &mut Se
     assert_eq!(server.received().len(), 2);
 }
 
+fn what_waited_for_the_whole_schedule_dies_while_new_messages_are_tried(service: &mut Service) {
+    let server = Receiver::start(|_| Reply::Status(503));
+    let endpoint = Endpoint::add(service, FIRST, &server.url(), &["--kinds", "accepted"]);
+    let other = Receiver::accepting();
+    Endpoint::add(service, FIRST, &other.url(), &["--kinds", "accepted"]);
+    for n in 0..6 {
+        enroll_person(service, n);
+    }
+    other.wait_for(6);
+    wait_for_attempts(service, &endpoint, 1);
+    // Five have waited for longer than the schedule. Four of them, and the last one, never had an attempt.
+    service.batch_execute(
+        "update enroll_service.webhook_deliveries set queued_at = queued_at - 7200000
+            where state = 'waiting' and position < (select max(position) from enroll_service.webhook_deliveries);
+        update enroll_service.webhook_endpoints set failures = 7, paused_until = 0, leased_until = 0",
+    );
+    wait_for_number(service, "select count(*) from enroll_service.webhook_deliveries where state = 'dead'", 5);
+    wait_for_number(service, "select count(*) from enroll_service.webhook_endpoints where lease is not null", 0);
+    assert_eq!(number(service, "select count(*) from enroll_service.webhook_deliveries where state = 'waiting'"), 1);
+    assert_eq!(server.received().len(), 2);
+    // The pause is longer than the first step of the schedule.
+    let pause = number(service, "select max(paused_until - leased_until) from enroll_service.webhook_endpoints");
+    assert_eq!(pause, 256_000);
+}
+
 fn a_redirect_is_not_followed(service: &mut Service) {
     let target = Receiver::accepting();
     let location: &'static str = Box::leak(target.url().into_boxed_str());
@@ -349,6 +374,7 @@ on_this_machine! {
     an_endpoint_that_hangs_holds_up_no_other with ["--webhook-timeout", "1"];
     an_organization_has_a_quarter_of_the_places with ["--webhooks", "4", "--webhook-timeout", "60"];
     what_waits_for_an_endpoint_that_is_down_is_given_up_together with ["--webhook-retries", "1h"];
+    what_waited_for_the_whole_schedule_dies_while_new_messages_are_tried with ["--webhook-retries", "5s,1h"];
     a_redirect_is_not_followed;
     a_removed_endpoint_gets_nothing_more;
     a_killed_service_sends_the_rest_after_its_restart;

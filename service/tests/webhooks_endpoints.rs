@@ -31,6 +31,9 @@ fn a_private_address_gets_nothing_unless_it_is_allowed(service: &mut Service) {
     let refused = "select count(*) from enroll_service.webhook_deliveries where code = 'private_address'";
     wait_for_number(service, refused, 5);
     assert!(receiver.received().is_empty());
+    // Each of them is left alone for some time.
+    let paused = "select count(*) from enroll_service.webhook_endpoints where paused_until > leased_until";
+    wait_for_number(service, paused, 5);
 
     service.kill_and_restart(&["--webhook-networks", "127.0.0.0/8", "--webhook-retries", "1s"]);
     service.batch_execute(
@@ -176,6 +179,22 @@ fn https_needs_a_certificate_that_the_system_trusts() {
     assert!(request.starts_with("POST /hook HTTP/1.1\r\n"), "{request}");
     let delivered = "select count(*) from enroll_service.webhook_deliveries where state = 'delivered'";
     wait_for_number(&service, delivered, 1);
+}
+
+#[test]
+fn a_system_without_certificates_serves() {
+    let mut service = Service::on_sqlite("webhook-no-roots", &[]);
+    let nowhere = [("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")];
+    service.kill_and_restart_with(&["--webhook-networks", "127.0.0.1"], &nowhere);
+    let (port, _, requests) = tls_receiver();
+    let endpoint = Endpoint::add(&service, FIRST, &format!("https://localhost:{port}/"), &["--kinds", "accepted"]);
+    enroll_person(&service, 1);
+    wait_for_number(&service, "select count(*) from enroll_service.webhook_deliveries where code = 'tls'", 1);
+    assert_eq!(endpoint.codes(&service), ["tls"]);
+    assert!(requests.try_recv().is_err());
+    service.terminate();
+    let log = service.wait_for_end();
+    assert!(log.contains("no certificates: webhooks over https fail"), "{log}");
 }
 
 #[test]

@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::Networks;
 use super::fan_out::fan_out;
 use super::schedule::{Retries, pause};
 use super::send::{Attempt, AttemptResult, Message, Sender};
 use super::store::{self, Delivery, DueEndpoint};
+use super::{Networks, WEBHOOKS};
 use crate::handles::{Handle, HandleFactory, HandlePool};
 use crate::retention::earlier;
 use crate::{Failure, causes, print_to_stderr};
@@ -229,7 +229,7 @@ struct Process {
 }
 
 impl Process {
-    /// Copies events into deliveries, and starts the turns of endpoints. Returns how long to wait until the next round.
+    /// Copies events into deliveries, and starts the turns of endpoints. Returns how long to wait until the next one.
     async fn round(self: &Arc<Self>, turns: &mut Turns) -> Result<Duration, RepositoryError> {
         let mut pooled = self.handles.acquire(OrganizationId::from_uuid(Uuid::nil())).await?;
         let handle = pooled.handle()?;
@@ -243,10 +243,11 @@ impl Process {
             return Ok(WITHOUT_ENDPOINTS);
         }
         let now = handle.now().await?;
-        let wait = if fan_out(handle, now).await? { Duration::ZERO } else { INTERVAL };
+        // Deliveries that exist are sent even if no event can be copied.
+        let wait = fan_out(handle, now).await.map(|more| if more { Duration::ZERO } else { INTERVAL });
         let places = usize::from(self.options.places).saturating_sub(turns.tasks.len());
         if places == 0 {
-            return Ok(wait);
+            return wait;
         }
         let most = most_of_one(self.options.places);
         let excluded = turns.by_organization.iter().filter(|(_, turns)| **turns >= most).map(|(id, _)| *id);
@@ -261,7 +262,7 @@ impl Process {
                 turns.start(endpoint.organization_id, async move { process.turn(endpoint, lease).await });
             }
         }
-        Ok(wait)
+        wait
     }
 
     /// How long an endpoint is reserved: longer than a turn takes.
@@ -328,38 +329,34 @@ impl Process {
         let now = handle.now().await?;
         let code = &*attempt.code;
         let number = delivery.attempts.saturating_add(1);
-        let (end, pause) = match attempt.result {
-            AttemptResult::Delivered => {
-                endpoint.end(handle, delivery, "delivered", code, now).await?;
-                (End::Delivered, Duration::ZERO)
-            }
-            AttemptResult::Gone => {
-                endpoint.end(handle, delivery, "dead", code, now).await?;
-                (End::Dead, Duration::ZERO)
-            }
+        let (state, end, pause) = match attempt.result {
+            AttemptResult::Delivered => ("delivered", End::Delivered, Duration::ZERO),
+            AttemptResult::Gone => ("dead", End::Dead, Duration::ZERO),
             AttemptResult::Failed { is_down, retry_after } => {
+                let pause = if is_down { pause(failures, retry_after) } else { Duration::ZERO };
                 match self.options.retries.delay(number, retry_after, random()) {
-                    Some(delay) => {
-                        endpoint.repeat(handle, delivery, code, now.saturating_add(delay)).await?;
-                        (End::Failed(delay), if is_down { pause(failures, delay, retry_after) } else { Duration::ZERO })
-                    }
-                    None => {
-                        endpoint.end(handle, delivery, "dead", code, now).await?;
-                        let rest = if is_down { pause(failures, Duration::MAX, retry_after) } else { Duration::ZERO };
-                        (End::Dead, rest)
-                    }
+                    Some(delay) => ("waiting", End::Failed(delay), pause),
+                    None => ("dead", End::Dead, pause),
                 }
             }
         };
+        if let End::Failed(delay) = end {
+            endpoint.repeat(handle, delivery, code, now.saturating_add(delay)).await?;
+        } else if !endpoint.end(handle, delivery, state, code, now).await? {
+            // Another process has ended it.
+            return Ok(Next { pause });
+        }
         let (organization_id, endpoint_id) = (endpoint.organization_id, endpoint.id);
         let event_id = delivery.event_id;
         (self.on_event)(Event::Attempted { organization_id, endpoint_id, event_id, attempt: number, code, end });
         let given_up = if attempt.result == AttemptResult::Gone {
+            // After a crash in between, the next message disables the endpoint.
+            let given_up = endpoint.give_up(handle, now.saturating_add(Duration::from_secs(1)), code, now).await?;
             endpoint.disable(handle, now).await?;
             (self.on_event)(Event::Disabled { organization_id, endpoint_id });
-            endpoint.give_up(handle, now.saturating_add(Duration::from_secs(1)), code, now).await?
-        } else if end == End::Dead && !pause.is_zero() {
-            // The endpoint is down. Deliveries that have waited for as long had fewer attempts, as it is left alone.
+            given_up
+        } else if !pause.is_zero() {
+            // The endpoint is down. Deliveries that waited for the whole schedule had fewer attempts, as it is left alone.
             endpoint.give_up(handle, earlier(now, self.options.retries.span()), code, now).await?
         } else {
             0
@@ -396,13 +393,11 @@ fn random() -> u32 {
     getrandom::u32().unwrap_or(0)
 }
 
-/// The target of the lines of the log.
-pub(super) const WEBHOOKS: &str = "enroll::webhooks";
 /// The number of handles on the database of a process.
 pub(crate) const HANDLES: usize = 2;
 /// How long a process waits until it looks for events again.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// The same while there is no endpoint.
+/// The same without endpoints.
 const WITHOUT_ENDPOINTS: Duration = Duration::from_secs(2);
 /// The same after an error of the database.
 const AFTER_ERROR: Duration = Duration::from_secs(5);

@@ -33,6 +33,10 @@ pub(crate) struct Replay {
 /// Makes deliveries wait again that have ended, and enables their endpoint. Returns the number of deliveries.
 pub(crate) async fn replay(handle: &mut Handle, replay: &Replay, now: Timestamp) -> Result<u64, RepositoryError> {
     let key = [Param::Id(replay.organization_id.as_uuid()), Param::Id(replay.endpoint_id)];
+    // First, as deliveries that wait for a disabled endpoint are made dead.
+    let sql = "update enroll_service.webhook_endpoints set disabled_at = null, failures = 0, paused_until = 0 \
+               where organization_id = $1 and id = $2";
+    handle.execute(sql, &key).await?;
     let mut params = key.to_vec();
     params.push(Param::Number(now.millis()));
     let filter = match (replay.event_id, replay.since) {
@@ -50,11 +54,7 @@ pub(crate) async fn replay(handle: &mut Handle, replay: &Replay, now: Timestamp)
         "update enroll_service.webhook_deliveries set state = 'waiting', attempts = 0, queued_at = $3, due_at = 0, \
          ended_at = null where organization_id = $1 and endpoint_id = $2 and {filter}"
     );
-    let replayed = handle.execute(&sql, &params).await?;
-    let sql = "update enroll_service.webhook_endpoints set disabled_at = null, failures = 0, paused_until = 0 \
-               where organization_id = $1 and id = $2";
-    handle.execute(sql, &key).await?;
-    Ok(replayed)
+    handle.execute(&sql, &params).await
 }
 
 /// Returns dead deliveries, of one organization or of all, the latest first, and the number of all.
@@ -86,15 +86,20 @@ pub(crate) async fn dead_deliveries(
     Ok((rows, totals.into_iter().sum::<i64>().unsigned_abs()))
 }
 
-/// Removes deliveries that ended before an instant, at most about a thousand. Returns their number.
+/// Removes deliveries that ended before an instant, at most a thousand. Returns their number.
 pub(crate) async fn remove_ended(handle: &mut Handle, before: Timestamp) -> Result<u64, RepositoryError> {
-    // The instant up to which a thousand of them ended.
-    let sql = "select max(ended_at) from (select ended_at from enroll_service.webhook_deliveries \
-               where state <> 'waiting' and ended_at < $1 order by ended_at limit 1000) oldest";
-    let last = handle.query(sql, &[Param::Number(before.millis())], |row| row.number()).await?;
-    let Some(last) = last.into_iter().flatten().next() else { return Ok(0) };
-    let sql = "delete from enroll_service.webhook_deliveries where state <> 'waiting' and ended_at <= $1";
-    handle.execute(sql, &[Param::Number(last)]).await
+    let sql = "delete from enroll_service.webhook_deliveries where (organization_id, endpoint_id, position) in \
+               (select organization_id, endpoint_id, position from enroll_service.webhook_deliveries \
+               where state <> 'waiting' and ended_at < $1 order by ended_at limit 1000)";
+    handle.execute(sql, &[Param::Number(before.millis())]).await
+}
+
+/// Makes deliveries dead that wait for a disabled endpoint: they were added while it was disabled.
+pub(crate) async fn end_of_disabled(handle: &mut Handle, now: Timestamp) -> Result<(), RepositoryError> {
+    let sql = "update enroll_service.webhook_deliveries set state = 'dead', code = coalesce(code, '410'), \
+               ended_at = $1 where state = 'waiting' and (organization_id, endpoint_id) in \
+               (select organization_id, id from enroll_service.webhook_endpoints where disabled_at is not null)";
+    handle.execute(sql, &[Param::Number(now.millis())]).await.map(drop)
 }
 
 fn kind(word: &str) -> Result<EventKind, RepositoryError> {

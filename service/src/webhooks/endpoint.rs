@@ -65,6 +65,11 @@ impl Kinds {
         self.0.contains(&kind)
     }
 
+    /// Reads the kinds of a stored endpoint, without those that only a newer build knows.
+    pub(crate) fn from_stored(text: &str) -> Self {
+        Self(text.split(',').filter_map(|word| word.parse().ok()).collect())
+    }
+
     /// Returns the words of the kinds.
     pub(crate) fn words(&self) -> Vec<&'static str> {
         self.0.iter().map(|kind| kind.as_str()).collect()
@@ -100,6 +105,12 @@ const MAX_LENGTH: usize = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stored_kinds_of_a_newer_build_are_skipped() {
+        assert_eq!(Kinds::from_stored("completed,paused,failed").to_string(), "completed,failed");
+        assert_eq!(Kinds::from_stored("paused").to_string(), "");
+    }
 
     #[test]
     fn a_url_has_a_host_and_no_login() {

@@ -7,10 +7,12 @@ use enroll::events::{Event, EventPosition};
 use enroll::{OrganizationId, RepositoryError, Timestamp};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::ended;
 use super::store::{self, Subscriber};
 use crate::handles::Handle;
+use crate::retention::earlier;
 
 /// Copies the next events. Returns true if there may be more.
 pub(crate) async fn fan_out(handle: &mut Handle, now: Timestamp) -> Result<bool, RepositoryError> {
@@ -91,6 +93,8 @@ pub(crate) async fn prune(handle: &mut Handle, before: Timestamp) -> Result<(u64
     let mut removed = (0, 0);
     let mut events_before = before;
     if handle.has_tables().await? {
+        let now = handle.now().await?;
+        ended::end_of_disabled(handle, now).await?;
         for _ in 0..BATCHES {
             match ended::remove_ended(handle, before).await? {
                 0 => break,
@@ -100,7 +104,7 @@ pub(crate) async fn prune(handle: &mut Handle, before: Timestamp) -> Result<(u64
         if store::has_endpoints(handle).await? {
             let position = store::position(handle).await?;
             let next = handle.events(position, NonZeroU32::MIN).await?;
-            events_before = next.first().map_or(before, |event| event.at.min(before));
+            events_before = next.first().map_or(before, |event| earlier(event.at, MARGIN).min(before));
         }
     }
     for _ in 0..BATCHES {
@@ -115,5 +119,7 @@ pub(crate) async fn prune(handle: &mut Handle, before: Timestamp) -> Result<(u64
 
 /// The number of events in one step.
 const EVENTS: NonZeroU32 = NonZeroU32::new(500).unwrap();
+/// How much earlier than an event a later one of the log can have happened.
+const MARGIN: Duration = Duration::from_secs(3600);
 /// The number of steps of a removal.
 const BATCHES: usize = 100;

@@ -20,3 +20,6 @@ pub(crate) use self::endpoint::{EndpointUrl, Kinds};
 pub(crate) use self::fan_out::prune;
 pub(crate) use self::schedule::Retries;
 pub(crate) use self::store::Backlog;
+
+/// The target of the lines of the log.
+const WEBHOOKS: &str = "enroll::webhooks";

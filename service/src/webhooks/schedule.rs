@@ -26,8 +26,8 @@ impl Retries {
 }
 
 /// Returns how long all deliveries of an endpoint wait after a number of failures in a row.
-pub(crate) fn pause(failures: u32, delay: Duration, retry_after: Option<Duration>) -> Duration {
-    let pause = Duration::from_secs(1 << failures.min(16)).min(MAX_PAUSE).min(delay);
+pub(crate) fn pause(failures: u32, retry_after: Option<Duration>) -> Duration {
+    let pause = Duration::from_secs(1 << failures.min(16)).min(MAX_PAUSE);
     pause.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
@@ -121,10 +121,9 @@ mod tests {
     #[test]
     fn an_endpoint_that_fails_is_left_alone_for_up_to_five_minutes() {
         let hour = Duration::from_secs(3600);
-        let seconds = |failures| pause(failures, hour, None).as_secs();
+        let seconds = |failures| pause(failures, None).as_secs();
         assert_eq!([0, 1, 2, 8, 9, u32::MAX].map(seconds), [1, 2, 4, 256, 300, 300]);
-        assert_eq!(pause(9, Duration::from_secs(5), None).as_secs(), 5);
-        assert_eq!(pause(1, hour, Some(hour)), hour);
+        assert_eq!(pause(1, Some(hour)), hour);
     }
 
     #[test]

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
+use super::WEBHOOKS;
 use super::address::{Networks, ResolveError, Resolver};
-use super::deliver::WEBHOOKS;
 use super::endpoint::EndpointUrl;
 use super::sign::Secret;
 use crate::{Failure, causes};
@@ -79,7 +79,7 @@ impl Sender {
     pub(crate) async fn send(&self, url: &str, secret: &str, message: &Message<'_>, now: SystemTime) -> Attempt {
         let request = match self.request(url, secret, message, now) {
             Ok(request) => request,
-            Err(code) => return failed(code, false),
+            Err(code) => return failed(code, true),
         };
         match timeout(self.timeout, self.client.request(request)).await {
             Err(_) => failed("timeout", true),

@@ -5,6 +5,7 @@
 use enroll::events::{Event, EventPosition};
 use enroll::{OrganizationId, RepositoryError, Timestamp};
 use serde_json::json;
+use std::num::NonZeroU32;
 use uuid::Uuid;
 
 use super::endpoint::{Kinds, type_name};
@@ -67,7 +68,8 @@ pub(crate) struct Delivery {
 pub(crate) struct Backlog {
     pub(crate) waiting: i64,
     pub(crate) dead: i64,
-    /// When the event of the oldest waiting delivery happened, or when that delivery was replayed.
+    /// When the event of the oldest waiting delivery happened, or when that delivery was replayed; or the
+    /// instant of the first event without deliveries, if it is earlier.
     pub(crate) oldest: Option<Timestamp>,
 }
 
@@ -84,7 +86,13 @@ impl Backlog {
             let (waiting, dead) = (not_null(row.number()?)?, not_null(row.number()?)?);
             Ok(Self { waiting, dead, oldest: row.number()?.map(instant).transpose()? })
         });
-        Ok(rows.await?.into_iter().next().unwrap_or_default())
+        let mut backlog = rows.await?.into_iter().next().unwrap_or_default();
+        if has_endpoints(handle).await? {
+            let position = position(handle).await?;
+            let next = handle.events(position, NonZeroU32::MIN).await?.into_iter().next().map(|event| event.at);
+            backlog.oldest = backlog.oldest.into_iter().chain(next).min();
+        }
+        Ok(backlog)
     }
 }
 
@@ -333,7 +341,7 @@ impl DueEndpoint {
         Ok(rows.await?.into_iter().next())
     }
 
-    /// Records the end of a delivery: `delivered` or `dead`.
+    /// Records the end of a delivery: `delivered` or `dead`. Returns false if another process has ended it.
     pub(crate) async fn end(
         &self,
         handle: &mut Handle,
@@ -341,9 +349,9 @@ impl DueEndpoint {
         state: &'static str,
         code: &str,
         now: Timestamp,
-    ) -> Result<(), RepositoryError> {
+    ) -> Result<bool, RepositoryError> {
         let sql = "update enroll_service.webhook_deliveries set state = $4, attempts = $5, code = $6, ended_at = $7 \
-                   where organization_id = $1 and endpoint_id = $2 and position = $3";
+                   where organization_id = $1 and endpoint_id = $2 and position = $3 and state = 'waiting'";
         let [organization_id, id] = self.key();
         let params = [
             organization_id,
@@ -354,7 +362,7 @@ impl DueEndpoint {
             Param::Text(code.to_owned()),
             Param::Number(now.millis()),
         ];
-        handle.execute(sql, &params).await.map(drop)
+        Ok(handle.execute(sql, &params).await? > 0)
     }
 
     /// Records a failed attempt that another one follows. A result that came meanwhile from another process stays.
@@ -388,8 +396,12 @@ impl DueEndpoint {
         code: &str,
         now: Timestamp,
     ) -> Result<u64, RepositoryError> {
-        let sql = "update enroll_service.webhook_deliveries set state = 'dead', code = $5, ended_at = $4 \
-                   where organization_id = $1 and endpoint_id = $2 and state = 'waiting' and queued_at < $3";
+        let sql = format!(
+            "update enroll_service.webhook_deliveries set state = 'dead', code = $5, ended_at = $4 \
+             where organization_id = $1 and endpoint_id = $2 and state = 'waiting' and position in \
+             (select position from enroll_service.webhook_deliveries where organization_id = $1 and endpoint_id = $2 \
+             and state = 'waiting' and queued_at < $3 limit {GIVEN_UP})"
+        );
         let [organization_id, id] = self.key();
         let params = [
             organization_id,
@@ -398,7 +410,14 @@ impl DueEndpoint {
             Param::Number(now.millis()),
             Param::Text(code.to_owned()),
         ];
-        handle.execute(sql, &params).await
+        let mut total = 0;
+        loop {
+            let given_up = handle.execute(&sql, &params).await?;
+            total += given_up;
+            if given_up < GIVEN_UP {
+                return Ok(total);
+            }
+        }
     }
 
     /// Disables the endpoint. It gets no further events.
@@ -419,8 +438,10 @@ pub(super) fn instant(millis: i64) -> Result<Timestamp, RepositoryError> {
 }
 
 fn kinds(text: Option<String>) -> Result<Kinds, RepositoryError> {
-    not_null(text)?.parse().map_err(|e: String| invalid_data(e))
+    Ok(Kinds::from_stored(&not_null(text)?))
 }
 
 /// The number of deliveries in one statement.
 const ROWS: usize = 100;
+/// The number of deliveries that one statement gives up.
+const GIVEN_UP: u64 = 1000;
