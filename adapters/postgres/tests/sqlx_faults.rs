@@ -6,6 +6,7 @@ mod sqlx_pool;
 mod support;
 
 use enroll::RepositoryErrorKind::{Conflict, Other, Unavailable};
+use enroll::changes::Conflict::EnrollmentExists;
 use enroll::erase::{EraseMode, PersonQuery};
 use enroll::inbox::{Failure, Retention};
 use enroll::{AsyncInbox, AsyncRepository};
@@ -165,15 +166,18 @@ fn a_dropped_call_leaves_no_transaction() {
     });
 }
 
-/// The future is dropped after each number of polls, so also while the transaction begins.
+/// The future is dropped after each number of polls, so also while the transaction begins and while it is committed.
 #[test]
 #[ignore = needs_postgres!()]
-fn a_call_that_is_dropped_at_any_point_stores_nothing_and_leaves_no_transaction() {
+fn a_call_that_is_dropped_at_any_point_stores_all_or_nothing_and_leaves_no_transaction() {
     block_on(async {
-        let url = database().await;
-        let mut repository = repository(&url).await;
+        let (url, other_url) = (database().await, database().await);
+        let (mut repository, mut other) = (repository(&url).await, repository(&other_url).await);
         let request = Request::new(1, &body(0, 2));
         let changes = request.plan(&mut repository).await;
+        request.enroll(&mut other).await.unwrap();
+        let all = count_rows(&connect(&other_url).await).await;
+        let observer = connect(&url).await;
         for polls in 1.. {
             let mut handle = repository.clone();
             let mut commit = Box::pin(handle.commit(&changes));
@@ -194,13 +198,20 @@ fn a_call_that_is_dropped_at_any_point_stores_nothing_and_leaves_no_transaction(
             let first: String = sqlx::query_scalar(now).fetch_one(&mut *connection).await.unwrap();
             let second: String = sqlx::query_scalar(now).fetch_one(&mut *connection).await.unwrap();
             assert_ne!(first, second, "after {polls} polls");
+            let stored = count_rows(&observer).await;
+            assert!(stored == 0 || stored == all, "{stored} rows of {all} after {polls} polls");
             if let Some(committed) = committed {
-                committed.unwrap();
                 assert!(polls > 3, "{polls}");
+                // The server can receive the `commit` of a call that is then dropped.
+                if let Err(error) = committed {
+                    let (kind, error) = postgres_error(&error);
+                    let exists = matches!(error, PostgresError::Conflict(EnrollmentExists(_)));
+                    assert!(exists && kind == Conflict, "{error:?}");
+                }
                 break;
             }
         }
-        assert!(count_rows(&connect(&url).await).await > 0);
+        assert_eq!(count_rows(&observer).await, all);
     });
 }
 
