@@ -89,11 +89,9 @@ pub(crate) struct UnknownCustomObject;
 
 /// Adds the counts of a request to those of its list.
 pub(crate) fn add_counts(sum: &mut Counts, counts: &Counts) {
-    sum.added += counts.added;
-    sum.re_added += counts.re_added;
-    sum.reprocessed += counts.reprocessed;
-    sum.ignored += counts.ignored;
-    sum.duplicate += counts.duplicate;
-    sum.contacts_created += counts.contacts_created;
-    sum.conversations_created += counts.conversations_created;
+    let mut sums = sum.to_array();
+    for (sum, count) in sums.iter_mut().zip(counts.to_array()) {
+        *sum += count;
+    }
+    *sum = Counts::from_array(sums);
 }

@@ -151,6 +151,33 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// The names of the counts, in the order of [`to_array`](Self::to_array).
+    pub const NAMES: [&'static str; 7] =
+        ["added", "re_added", "reprocessed", "ignored", "duplicate", "contacts_created", "conversations_created"];
+
+    /// Returns the counts, to store them in columns.
+    #[must_use]
+    pub const fn to_array(&self) -> [usize; 7] {
+        let Self { added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created } = *self;
+        [added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created]
+    }
+
+    /// Returns the counts of [`to_array`](Self::to_array).
+    ///
+    /// ```
+    /// use enroll::report::Counts;
+    ///
+    /// let counts = Counts::from_array([40, 3, 2, 4, 1, 38, 40]);
+    /// assert_eq!((counts.added, counts.conversations_created, counts.total()), (40, 40, 50));
+    /// assert_eq!(Counts::from_array(counts.to_array()), counts);
+    /// assert_eq!(Counts::NAMES[1], "re_added");
+    /// ```
+    #[must_use]
+    pub const fn from_array(counts: [usize; 7]) -> Self {
+        let [added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created] = counts;
+        Self { added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created }
+    }
+
     /// Returns the number of recipients.
     #[must_use]
     pub const fn total(&self) -> usize {

@@ -40,16 +40,11 @@ fn event(columns: &mut ColumnReader<'_, impl Row>) -> Result<Event, PostgresErro
     );
     event.codes = columns.get::<Option<Vec<String>>>()?.unwrap_or_default();
     if let Some(added) = columns.get::<Option<i64>>()? {
-        let mut count = || columns.read::<u32>().map(|count| count as usize);
-        let mut counts = Counts::default();
-        counts.added = usize::try_from(added).unwrap_or_default();
-        counts.re_added = count()?;
-        counts.reprocessed = count()?;
-        counts.ignored = count()?;
-        counts.duplicate = count()?;
-        counts.contacts_created = count()?;
-        counts.conversations_created = count()?;
-        event.counts = Some(counts);
+        let mut counts = [usize::try_from(added).unwrap_or_default(); Counts::NAMES.len()];
+        for count in &mut counts[1..] {
+            *count = columns.read::<u32>()? as usize;
+        }
+        event.counts = Some(Counts::from_array(counts));
     }
     Ok(event)
 }

@@ -48,16 +48,11 @@ fn event(columns: &mut ColumnReader<'_, '_>) -> rusqlite::Result<Event> {
     );
     event.codes = columns.json_or_null()?.unwrap_or_default();
     if let Some(added) = columns.read::<Option<u32>>()? {
-        let mut count = || columns.read::<u32>().map(|count| count as usize);
-        let mut counts = Counts::default();
-        counts.added = added as usize;
-        counts.re_added = count()?;
-        counts.reprocessed = count()?;
-        counts.ignored = count()?;
-        counts.duplicate = count()?;
-        counts.contacts_created = count()?;
-        counts.conversations_created = count()?;
-        event.counts = Some(counts);
+        let mut counts = [added as usize; Counts::NAMES.len()];
+        for count in &mut counts[1..] {
+            *count = columns.read::<u32>()? as usize;
+        }
+        event.counts = Some(Counts::from_array(counts));
     }
     Ok(event)
 }

@@ -11,14 +11,13 @@ use enroll::model::{
     CallFlow, Channel, ChannelKind, CommunicationPreference, ContactTag, Conversation, CustomObject, CustomRecord,
     Resource, Run, Sequence, Step, StepContact, Tag,
 };
-use enroll::report::Counts;
 use enroll::request::Fingerprint;
 use enroll::snapshot::Versioned;
 use enroll::{ContactId, EnrollmentState, StoredEnrollment, Timestamp};
 use uuid::Uuid;
 
 use crate::error::SqliteError;
-use crate::fields::{Bind, ColumnReader, Field, integer, other};
+use crate::fields::{Bind, ColumnReader, Field, other};
 
 /// A row of a table. Its columns exclude `organization_id` and `version`.
 pub(crate) trait Row: Sized {
@@ -322,13 +321,6 @@ macro_rules! enrollments {
     (counts) => {
         "added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created"
     };
-}
-
-/// Returns the values of the columns `enrollments!(counts)`.
-pub(crate) fn count_values(counts: &Counts) -> [i64; 7] {
-    let Counts { added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created, .. } =
-        *counts;
-    [added, re_added, reprocessed, ignored, duplicate, contacts_created, conversations_created].map(integer)
 }
 
 /// Reads the columns of `enrollments`. The caller adds the outcomes.

@@ -131,16 +131,11 @@ fn key(organization_id: OrganizationId, id: EnrollmentId) -> [Param; 2] {
 
 /// Reads the columns of [`COUNTS`].
 pub(super) fn read_counts(row: &mut dyn Row) -> Result<Counts, RepositoryError> {
-    let mut next = || usize::try_from(not_null(row.number()?)?).map_err(invalid_data);
-    let mut counts = Counts::default();
-    counts.added = next()?;
-    counts.re_added = next()?;
-    counts.reprocessed = next()?;
-    counts.ignored = next()?;
-    counts.duplicate = next()?;
-    counts.contacts_created = next()?;
-    counts.conversations_created = next()?;
-    Ok(counts)
+    let mut counts = Counts::default().to_array();
+    for count in &mut counts {
+        *count = usize::try_from(not_null(row.number()?)?).map_err(invalid_data)?;
+    }
+    Ok(Counts::from_array(counts))
 }
 
 fn number(index: u64) -> Result<Param, RepositoryError> {

@@ -183,10 +183,7 @@ async fn add_progress(
     params.extend(lists.iter().map(|list| Param::Id(list.id.as_uuid())));
     let places: Vec<String> = (2..=params.len()).map(|number| format!("${number}")).collect();
     let of_state = |states: &str| format!("cast(sum(case when e.state in ({states}) then 1 else 0 end) as bigint)");
-    let counts =
-        ["added", "re_added", "reprocessed", "ignored", "duplicate", "contacts_created", "conversations_created"]
-            .map(|column| format!("cast(coalesce(sum(e.{column}), 0) as bigint)"))
-            .join(", ");
+    let counts = Counts::NAMES.map(|column| format!("cast(coalesce(sum(e.{column}), 0) as bigint)")).join(", ");
     let sql = format!(
         "select r.list_id, {}, {}, {}, {counts}, max(e.completed_at), max(e.failed_at)
         from enroll_service.list_requests r

@@ -4,8 +4,8 @@ use enroll::changes::{CompletionMode, ContactUpdate, ReplacedStatus, StepContact
 use enroll::contact::Email;
 use enroll::model::Tag;
 use enroll::report::{Counts, OutcomeChunk, Outcomes};
-use enroll::{CallFlowId, ChangeSet, ChannelId, EnrollmentReport, EnrollmentState, StoredEnrollment, Timestamp};
-use postgres_types::{Json, ToSql};
+use enroll::{CallFlowId, ChangeSet, ChannelId, EnrollmentState, StoredEnrollment, Timestamp};
+use postgres_types::Json;
 
 use super::statement::{Values, Write, arrays};
 use crate::PostgresError;
@@ -85,19 +85,8 @@ fn enrollment(enrollment: &StoredEnrollment) -> Result<Values<'_>, PostgresError
         Box::new(rejection),
         Box::new(enrollment.completed_at.map(Timestamp::as_datetime)),
     ];
-    let counts = report.map(EnrollmentReport::counts);
-    let count = |count: fn(&Counts) -> usize| -> Box<dyn ToSql + Send + Sync> {
-        Box::new(counts.as_ref().map(|counts| integer(count(counts))))
-    };
-    values.extend([
-        count(|counts| counts.added),
-        count(|counts| counts.re_added),
-        count(|counts| counts.reprocessed),
-        count(|counts| counts.ignored),
-        count(|counts| counts.duplicate),
-        count(|counts| counts.contacts_created),
-        count(|counts| counts.conversations_created),
-    ]);
+    let counts = report.map(|report| report.counts().to_array().map(integer));
+    values.extend((0..Counts::NAMES.len()).map(|n| Box::new(counts.map(|counts| counts[n])) as _));
     Ok(values)
 }
 

@@ -1,6 +1,7 @@
 //! The enrollment's own row, which prevents a second completion, and its outcomes.
 
 use enroll::changes::{CompletionMode, Conflict};
+use enroll::report::Counts;
 use enroll::{EnrollmentReport, EnrollmentState};
 use rusqlite::OptionalExtension;
 
@@ -9,7 +10,6 @@ use super::row_statement::RowStatement;
 use crate::error::SqliteError;
 use crate::fields::{Field, integer};
 use crate::inbox;
-use crate::tables::count_values;
 use crate::trace::prepare;
 
 impl Commit<'_> {
@@ -51,10 +51,8 @@ impl Commit<'_> {
         statement.bind_value(report.map(|report| serde_json::to_string(&report.without_outcomes())).transpose()?)?;
         statement.bind_value(rejection)?;
         enrollment.completed_at.bind(&mut statement)?;
-        match report.map(|report| count_values(&report.counts())) {
-            Some(counts) => counts.iter().try_for_each(|count| count.bind(&mut statement))?,
-            None => [None::<i64>; 7].iter().try_for_each(|count| count.bind(&mut statement))?,
-        }
+        let counts = report.map(|report| report.counts().to_array().map(integer));
+        (0..Counts::NAMES.len()).try_for_each(|n| counts.map(|counts| counts[n]).bind(&mut statement))?;
         if completion.mode == CompletionMode::Create {
             enrollment.sequence_id.bind(&mut statement)?;
             statement.bind_value(enrollment.fingerprint.as_bytes())?;
