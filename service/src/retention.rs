@@ -133,11 +133,12 @@ async fn remove_lists(handles: &HandleFactory, retention: Retention) -> Result<R
     Ok(removed)
 }
 
-/// Removes events, and webhooks that have ended. Returns their numbers.
+/// Removes events, and webhooks that have ended. Returns their numbers. Webhooks to disabled endpoints end at any age.
 async fn remove_events(handles: &HandleFactory, age: Option<Duration>) -> Result<(u64, u64), String> {
-    let Some(age) = age else { return Ok((0, 0)) };
     let mut handle = handles.handle().map_err(|e| e.to_string())?;
     let removed = async {
+        webhooks::end_of_disabled(&mut handle).await?;
+        let Some(age) = age else { return Ok((0, 0)) };
         let now = handle.now().await?;
         webhooks::prune(&mut handle, earlier(now, age)).await
     };

@@ -17,12 +17,14 @@ use crate::webhooks::deliver::{End, Event};
 #[derive(Default)]
 pub(crate) struct WebhookMetrics {
     attempts: Family<ResultLabel, Counter>,
+    ended: Family<ResultLabel, Counter>,
     deliveries: Family<StateLabel, Gauge>,
     age: Gauge<f64, AtomicU64>,
 }
 
-/// How an attempt can end.
-const RESULTS: [&str; 3] = ["delivered", "failed", "dead"];
+const DELIVERED: &str = "delivered";
+const FAILED: &str = "failed";
+const DEAD: &str = "dead";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ResultLabel {
@@ -39,24 +41,35 @@ impl WebhookMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let help = "Attempts to send a webhook by this process, by result";
         registry.register("enroll_webhook_attempts", help, self.attempts.clone());
+        let help = "Webhooks that this process delivered or gave up, by result";
+        registry.register("enroll_webhooks_ended", help, self.ended.clone());
         let help = "Webhooks in the database that wait or are dead";
         registry.register("enroll_webhooks", help, self.deliveries.clone());
         let help = "Age of the oldest waiting webhook; 0 if none waits";
         registry.register("enroll_webhook_age_seconds", help, self.age.clone());
-        for result in RESULTS {
+        for result in [DELIVERED, FAILED, DEAD] {
             drop(self.attempts.get_or_create(&ResultLabel { result }));
+        }
+        for result in [DELIVERED, DEAD] {
+            drop(self.ended.get_or_create(&ResultLabel { result }));
         }
     }
 
     /// Counts an event.
     pub(crate) fn count(&self, event: &Event<'_>) {
-        let Event::Attempted { end, .. } = event else { return };
-        let result = match end {
-            End::Delivered => "delivered",
-            End::Failed(_) => "failed",
-            End::Dead => "dead",
+        let (result, ended) = match *event {
+            Event::Attempted { end: End::Delivered, .. } => (Some(DELIVERED), Some((DELIVERED, 1))),
+            Event::Attempted { end: End::Failed(_), .. } => (Some(FAILED), None),
+            Event::Attempted { end: End::Dead, .. } => (Some(DEAD), Some((DEAD, 1))),
+            Event::GivenUp { deliveries, .. } => (None, Some((DEAD, deliveries))),
+            Event::Disabled { .. } | Event::DatabaseError(_) => (None, None),
         };
-        self.attempts.get_or_create(&ResultLabel { result }).inc();
+        if let Some(result) = result {
+            self.attempts.get_or_create(&ResultLabel { result }).inc();
+        }
+        if let Some((result, webhooks)) = ended {
+            self.ended.get_or_create(&ResultLabel { result }).inc_by(webhooks);
+        }
     }
 
     /// Sets the metrics of the database.

@@ -25,6 +25,16 @@ fn hurry(service: &Service) {
     );
 }
 
+/// The endpoint has failed for two hours, and the last pause has just ended.
+const FAILING: &str = "update enroll_service.webhook_endpoints
+    set failing_since = failing_since - 7200000, paused_until = leased_until";
+
+/// Waits until an endpoint has had a number of failures in a row.
+fn wait_for_failures(service: &Service, failures: i64) {
+    let sql = format!("select count(*) from enroll_service.webhook_endpoints where failures >= {failures}");
+    wait_for_number(service, &sql, 1);
+}
+
 /// Waits until the delivery of an endpoint has had a number of attempts.
 fn wait_for_attempts(service: &Service, endpoint: &Endpoint, attempts: i64) {
     let sql = format!(
@@ -238,24 +248,38 @@ fn what_waits_for_an_endpoint_that_is_down_is_given_up_together(service: &mut Se
     let endpoint = Endpoint::add(service, FIRST, &server.url(), &["--kinds", "accepted"]);
     let other = Receiver::accepting();
     Endpoint::add(service, FIRST, &other.url(), &["--kinds", "accepted"]);
-    for n in 0..3 {
+    for n in 0..5 {
         enroll_person(service, n);
     }
-    other.wait_for(3);
+    other.wait_for(5);
     wait_for_attempts(service, &endpoint, 1);
     // The endpoint is left alone, so the others were not tried.
     assert_eq!(server.received().len(), 1);
-    // Two of them have waited for longer than all attempts take.
+    // Four of them have waited for longer than all attempts take.
     let waiting = "select count(*) from enroll_service.webhook_deliveries where state = 'waiting'";
-    assert_eq!(number(service, waiting), 3);
+    assert_eq!(number(service, waiting), 5);
     service.batch_execute(
         "update enroll_service.webhook_deliveries set queued_at = queued_at - 7200000
             where state = 'waiting' and position < (select max(position) from enroll_service.webhook_deliveries)",
     );
-    hurry(service);
-    wait_for_number(service, "select count(*) from enroll_service.webhook_deliveries where state = 'dead'", 2);
+    // But the endpoint has failed for a short time only: they waited because no process ran.
+    service.batch_execute("update enroll_service.webhook_endpoints set paused_until = leased_until");
+    wait_for_failures(service, 2);
+    assert_eq!(number(service, waiting), 5);
+    // Nobody has tried for two hours, so it has a new chance.
+    service.batch_execute(
+        "update enroll_service.webhook_endpoints set failing_since = failing_since - 7200000,
+            paused_until = leased_until - 7200000",
+    );
+    wait_for_failures(service, 3);
+    assert_eq!(number(service, waiting), 5);
+    service.batch_execute(FAILING);
+    wait_for_number(service, "select count(*) from enroll_service.webhook_deliveries where state = 'dead'", 4);
+    wait_for_failures(service, 4);
     assert_eq!(number(service, waiting), 1);
-    assert_eq!(server.received().len(), 2);
+    let metrics = service.get("/metrics").text;
+    assert!(metrics.contains("enroll_webhooks_ended_total{result=\"dead\"} 4"), "{metrics}");
+    assert!(metrics.contains("enroll_webhook_attempts_total{result=\"dead\"} 0"), "{metrics}");
 }
 
 fn what_waited_for_the_whole_schedule_dies_while_new_messages_are_tried(service: &mut Service) {
@@ -272,8 +296,9 @@ fn what_waited_for_the_whole_schedule_dies_while_new_messages_are_tried(service:
     service.batch_execute(
         "update enroll_service.webhook_deliveries set queued_at = queued_at - 7200000
             where state = 'waiting' and position < (select max(position) from enroll_service.webhook_deliveries);
-        update enroll_service.webhook_endpoints set failures = 7, paused_until = 0, leased_until = 0",
+        update enroll_service.webhook_endpoints set failures = 7",
     );
+    service.batch_execute(FAILING);
     wait_for_number(service, "select count(*) from enroll_service.webhook_deliveries where state = 'dead'", 5);
     wait_for_number(service, "select count(*) from enroll_service.webhook_endpoints where lease is not null", 0);
     assert_eq!(number(service, "select count(*) from enroll_service.webhook_deliveries where state = 'waiting'"), 1);
@@ -299,6 +324,14 @@ fn a_removed_endpoint_gets_nothing_more(service: &mut Service) {
     let endpoint = Endpoint::add(service, FIRST, &server.url(), &["--kinds", "accepted"]);
     enroll_person(service, 1);
     wait_for_attempts(service, &endpoint, 1);
+    // More than one statement removes.
+    service.batch_execute(
+        "insert into enroll_service.webhook_deliveries (organization_id, endpoint_id, position, event_id, kind, at, body,
+            state, attempts, queued_at, due_at)
+        with recursive copies (n) as (select 1 union all select n + 1 from copies where n < 2500)
+        select organization_id, endpoint_id, position + n, event_id, kind, at, body, state, attempts, queued_at, due_at
+        from enroll_service.webhook_deliveries cross join copies",
+    );
     let remove = ["webhooks", "remove", &endpoint.id, "--database", &service.database];
     assert_eq!(text(&enroll(&remove, &[])), format!("removed {}\n", endpoint.id));
     assert_eq!(number(service, "select count(*) from enroll_service.webhook_deliveries"), 0);

@@ -52,6 +52,25 @@ fn a_private_address_gets_nothing_unless_it_is_allowed(service: &mut Service) {
 on_both! {
     a_private_address_gets_nothing_unless_it_is_allowed;
     old_events_and_old_deliveries_are_removed_and_no_others with ["--webhook-networks", "127.0.0.1"];
+    what_waits_for_a_disabled_endpoint_ends_at_any_age with ["--webhook-networks", "127.0.0.1"];
+}
+
+fn what_waits_for_a_disabled_endpoint_ends_at_any_age(service: &mut Service) {
+    let receiver = Receiver::accepting();
+    Endpoint::add(service, FIRST, &receiver.url(), &["--kinds", "accepted"]);
+    enroll_person(service, 1);
+    wait_for_number(service, "select count(*) from enroll_service.webhook_deliveries where state = 'delivered'", 1);
+    // The endpoint was disabled while the events were copied, by a newer version, which has more kinds.
+    service.batch_execute(
+        "update enroll_service.webhook_endpoints set disabled_at = 1;
+        update enroll_service.webhook_deliveries set state = 'waiting', kind = 'paused', ended_at = null, code = null",
+    );
+    let work = ["work", "--database", &service.database, "--until-empty", "--retain-events", "never"];
+    text(&enroll(&work, &[]));
+    let dead = json_of(&enroll(&["webhooks", "list", "--dead", "--json", "--database", &service.database], &[]));
+    assert_eq!(dead["total"], 1);
+    assert_eq!((&dead["data"][0]["type"], &dead["data"][0]["last"]), (&json!("enrollment.paused"), &json!("410")));
+    assert_eq!(receiver.received().len(), 1);
 }
 
 fn old_events_and_old_deliveries_are_removed_and_no_others(service: &mut Service) {

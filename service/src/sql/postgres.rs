@@ -297,6 +297,7 @@ create table if not exists enroll_service.webhook_endpoints (
     created_at bigint not null,
     disabled_at bigint,
     failures bigint not null,
+    failing_since bigint,
     paused_until bigint not null,
     leased_until bigint not null,
     lease uuid,

@@ -246,6 +246,7 @@ create table if not exists enroll_service_webhook_endpoints (
     created_at integer not null,
     disabled_at integer,
     failures integer not null,
+    failing_since integer,
     paused_until integer not null,
     leased_until integer not null,
     lease blob,

@@ -156,7 +156,11 @@ fn dead_json(row: &DeadDelivery) -> Value {
 
 fn remove(args: &RemoveWebhookArgs) -> Result<ExitCode, Failure> {
     let name = Database::resolve_name(args.at_database.database.as_deref())?;
-    if !read(&name, async |handle| store::remove_endpoint(handle, args.id).await)? {
+    let removed = read(&name, async |handle| {
+        let now = handle.now().await?;
+        store::remove_endpoint(handle, args.id, now).await
+    })?;
+    if !removed {
         return Err(unknown_endpoint(&name, args.id));
     }
     print_to_stdout(&format!("removed {}\n", args.id))?;

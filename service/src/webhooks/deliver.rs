@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::fan_out::fan_out;
 use super::schedule::{Retries, pause};
 use super::send::{Attempt, AttemptResult, Message, Sender};
-use super::store::{self, Delivery, DueEndpoint};
+use super::store::{self, Delivery, DueEndpoint, Health};
 use super::{Networks, WEBHOOKS};
 use crate::handles::{Handle, HandleFactory, HandlePool};
 use crate::retention::earlier;
@@ -273,10 +273,10 @@ impl Process {
     /// Sends the deliveries of an endpoint that are due, up to a time, and until one fails because the endpoint is down.
     async fn turn(&self, endpoint: DueEndpoint, lease: Uuid) {
         let start = Instant::now();
-        let mut failures = endpoint.failures;
+        let mut health = endpoint.health;
         let mut pause = Duration::ZERO;
         while pause.is_zero() && start.elapsed() < TURN && !*self.stop.borrow() {
-            match self.deliver(&endpoint, &mut failures).await {
+            match self.deliver(&endpoint, &mut health).await {
                 Ok(Some(Next { pause: next_pause })) => pause = next_pause,
                 Ok(None) => break,
                 Err(e) => {
@@ -288,7 +288,7 @@ impl Process {
         let released = self
             .with_handle(endpoint.organization_id, async |handle: &mut Handle| {
                 let now = handle.now().await?;
-                endpoint.release(handle, lease, now, failures, now.saturating_add(pause)).await
+                endpoint.release(handle, lease, now, health, now.saturating_add(pause)).await
             })
             .await;
         if let Err(e) = released {
@@ -297,7 +297,7 @@ impl Process {
     }
 
     /// Sends the next delivery. Returns `None` if none is due.
-    async fn deliver(&self, endpoint: &DueEndpoint, failures: &mut u32) -> Result<Option<Next>, RepositoryError> {
+    async fn deliver(&self, endpoint: &DueEndpoint, health: &mut Health) -> Result<Option<Next>, RepositoryError> {
         let organization_id = endpoint.organization_id;
         let next = async |handle: &mut Handle| {
             let now = handle.now().await?;
@@ -308,12 +308,7 @@ impl Process {
         let message = Message { id: &id, body: &delivery.body };
         // Without a handle on the database: a slow receiver must not keep one.
         let attempt = self.sender.send(&endpoint.url, &endpoint.secret, &message, SystemTime::now()).await;
-        *failures = match attempt.result {
-            AttemptResult::Failed { is_down: true, .. } => failures.saturating_add(1),
-            _ => 0,
-        };
-        let failures = *failures;
-        let record = async |handle: &mut Handle| self.record(handle, endpoint, &delivery, &attempt, failures).await;
+        let record = async |handle: &mut Handle| self.record(handle, endpoint, &delivery, &attempt, health).await;
         self.with_handle(organization_id, record).await.map(Some)
     }
 
@@ -324,16 +319,20 @@ impl Process {
         endpoint: &DueEndpoint,
         delivery: &Delivery,
         attempt: &Attempt,
-        failures: u32,
+        health: &mut Health,
     ) -> Result<Next, RepositoryError> {
         let now = handle.now().await?;
+        *health = match attempt.result {
+            AttemptResult::Failed { is_down: true, .. } => health.after_failure(endpoint.paused_until, now),
+            _ => Health::default(),
+        };
         let code = &*attempt.code;
         let number = delivery.attempts.saturating_add(1);
         let (state, end, pause) = match attempt.result {
             AttemptResult::Delivered => ("delivered", End::Delivered, Duration::ZERO),
             AttemptResult::Gone => ("dead", End::Dead, Duration::ZERO),
             AttemptResult::Failed { is_down, retry_after } => {
-                let pause = if is_down { pause(failures, retry_after) } else { Duration::ZERO };
+                let pause = if is_down { pause(health.failures, retry_after) } else { Duration::ZERO };
                 match self.options.retries.delay(number, retry_after, random()) {
                     Some(delay) => ("waiting", End::Failed(delay), pause),
                     None => ("dead", End::Dead, pause),
@@ -355,8 +354,8 @@ impl Process {
             endpoint.disable(handle, now).await?;
             (self.on_event)(Event::Disabled { organization_id, endpoint_id });
             given_up
-        } else if !pause.is_zero() {
-            // The endpoint is down. Deliveries that waited for the whole schedule had fewer attempts, as it is left alone.
+        } else if health.failing_since.is_some_and(|since| since < earlier(now, self.options.retries.span())) {
+            // Deliveries that waited for the whole schedule had fewer attempts, as the endpoint is left alone.
             endpoint.give_up(handle, earlier(now, self.options.retries.span()), code, now).await?
         } else {
             0

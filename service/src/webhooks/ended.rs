@@ -1,13 +1,12 @@
 //! Deliveries that have ended: the dead ones, sending them again, and their removal.
 
-use enroll::events::EventKind;
 use enroll::{OrganizationId, RepositoryError, Timestamp};
 use uuid::Uuid;
 
 use super::endpoint::type_name;
 use super::store::instant;
 use crate::handles::Handle;
-use crate::sql::{Param, invalid_data, not_null};
+use crate::sql::{Param, not_null};
 
 /// A delivery that has failed in its last attempt.
 pub(crate) struct DeadDelivery {
@@ -34,7 +33,8 @@ pub(crate) struct Replay {
 pub(crate) async fn replay(handle: &mut Handle, replay: &Replay, now: Timestamp) -> Result<u64, RepositoryError> {
     let key = [Param::Id(replay.organization_id.as_uuid()), Param::Id(replay.endpoint_id)];
     // First, as deliveries that wait for a disabled endpoint are made dead.
-    let sql = "update enroll_service.webhook_endpoints set disabled_at = null, failures = 0, paused_until = 0 \
+    let sql = "update enroll_service.webhook_endpoints set disabled_at = null, failures = 0, failing_since = null, \
+               paused_until = 0 \
                where organization_id = $1 and id = $2";
     handle.execute(sql, &key).await?;
     let mut params = key.to_vec();
@@ -74,7 +74,8 @@ pub(crate) async fn dead_deliveries(
         Ok(DeadDelivery {
             endpoint_id: not_null(row.id()?)?,
             event_id: not_null(row.id()?)?,
-            kind: type_name(kind(&not_null(row.text()?)?)?),
+            // As text: a newer version can have more kinds.
+            kind: type_name(not_null(row.text()?)?),
             at: instant(not_null(row.number()?)?)?,
             attempts: not_null(row.number()?)?,
             code: row.text()?,
@@ -94,14 +95,13 @@ pub(crate) async fn remove_ended(handle: &mut Handle, before: Timestamp) -> Resu
     handle.execute(sql, &[Param::Number(before.millis())]).await
 }
 
-/// Makes deliveries dead that wait for a disabled endpoint: they were added while it was disabled.
-pub(crate) async fn end_of_disabled(handle: &mut Handle, now: Timestamp) -> Result<(), RepositoryError> {
+/// Makes deliveries dead that wait for a disabled endpoint, at most a thousand: they were added while it was disabled.
+/// Returns their number.
+pub(crate) async fn end_of_disabled(handle: &mut Handle, now: Timestamp) -> Result<u64, RepositoryError> {
     let sql = "update enroll_service.webhook_deliveries set state = 'dead', code = coalesce(code, '410'), \
-               ended_at = $1 where state = 'waiting' and (organization_id, endpoint_id) in \
-               (select organization_id, id from enroll_service.webhook_endpoints where disabled_at is not null)";
-    handle.execute(sql, &[Param::Number(now.millis())]).await.map(drop)
-}
-
-fn kind(word: &str) -> Result<EventKind, RepositoryError> {
-    word.parse().map_err(invalid_data)
+               ended_at = $1 where (organization_id, endpoint_id, position) in \
+               (select d.organization_id, d.endpoint_id, d.position from enroll_service.webhook_endpoints e \
+               join enroll_service.webhook_deliveries d on d.organization_id = e.organization_id \
+               and d.endpoint_id = e.id where e.disabled_at is not null and d.state = 'waiting' limit 1000)";
+    handle.execute(sql, &[Param::Number(now.millis())]).await
 }

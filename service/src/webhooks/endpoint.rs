@@ -1,6 +1,6 @@
 //! What an operator says of an endpoint: its URL and the kinds of events that it gets.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::str::FromStr;
 use url::Url;
 
@@ -95,8 +95,8 @@ impl fmt::Display for Kinds {
     }
 }
 
-/// Returns the type of an event, as a receiver sees it.
-pub(crate) fn type_name(kind: EventKind) -> String {
+/// Returns the type of an event of a kind, as a receiver sees it.
+pub(crate) fn type_name(kind: impl Display) -> String {
     format!("enrollment.{kind}")
 }
 

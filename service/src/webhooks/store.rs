@@ -6,6 +6,7 @@ use enroll::events::{Event, EventPosition};
 use enroll::{OrganizationId, RepositoryError, Timestamp};
 use serde_json::json;
 use std::num::NonZeroU32;
+use std::time::Duration;
 use uuid::Uuid;
 
 use super::endpoint::{Kinds, type_name};
@@ -22,6 +23,15 @@ pub(crate) struct EndpointRow {
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) waiting: i64,
     pub(crate) dead: i64,
+}
+
+impl Health {
+    /// Returns the health after one more failure. If nobody has tried for long, as no process ran, the endpoint has a new chance.
+    pub(crate) fn after_failure(self, paused_until: Timestamp, now: Timestamp) -> Self {
+        let was_tried = paused_until.saturating_add(UNTRIED) >= now;
+        let since = self.failing_since.filter(|_| was_tried).unwrap_or(now);
+        Self { failures: self.failures.saturating_add(1), failing_since: Some(since) }
+    }
 }
 
 /// A new endpoint.
@@ -43,8 +53,18 @@ pub(crate) struct DueEndpoint {
     pub(crate) organization_id: OrganizationId,
     pub(crate) url: String,
     pub(crate) secret: String,
+    pub(crate) health: Health,
+    /// The end of the last pause.
+    pub(crate) paused_until: Timestamp,
+}
+
+/// Whether an endpoint fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Health {
     /// The number of failures in a row.
     pub(crate) failures: u32,
+    /// The instant of the first of them.
+    pub(crate) failing_since: Option<Timestamp>,
 }
 
 /// An endpoint that gets events.
@@ -129,7 +149,21 @@ pub(crate) async fn add_endpoint(handle: &mut Handle, new: &NewEndpoint<'_>) -> 
 }
 
 /// Removes an endpoint with its deliveries. Returns false if it does not exist.
-pub(crate) async fn remove_endpoint(handle: &mut Handle, id: Uuid) -> Result<bool, RepositoryError> {
+///
+/// The deliveries are removed first, in several transactions: others must not wait for long. If it is interrupted, the endpoint
+/// is disabled.
+pub(crate) async fn remove_endpoint(handle: &mut Handle, id: Uuid, now: Timestamp) -> Result<bool, RepositoryError> {
+    let disable = "update enroll_service.webhook_endpoints set disabled_at = coalesce(disabled_at, $2) where id = $1";
+    if handle.execute(disable, &[Param::Id(id), Param::Number(now.millis())]).await? == 0 {
+        return Ok(false);
+    }
+    let deliveries = format!(
+        "delete from enroll_service.webhook_deliveries where (organization_id, endpoint_id, position) in \
+         (select d.organization_id, d.endpoint_id, d.position from enroll_service.webhook_endpoints e \
+         join enroll_service.webhook_deliveries d on d.organization_id = e.organization_id and d.endpoint_id = e.id \
+         where e.id = $1 limit {BATCH})"
+    );
+    while handle.execute(&deliveries, &[Param::Id(id)]).await? > 0 {}
     let sql = "delete from enroll_service.webhook_endpoints where id = $1";
     Ok(handle.execute(sql, &[Param::Id(id)]).await? > 0)
 }
@@ -261,7 +295,7 @@ pub(crate) async fn due_endpoints(
     let places = id_places(&mut params, excluded.into_iter().map(OrganizationId::as_uuid));
     let filter = if places.is_empty() { String::new() } else { format!("and e.organization_id not in ({places})") };
     let sql = format!(
-        "select e.id, e.organization_id, e.url, e.secret, e.failures from enroll_service.webhook_endpoints e \
+        "select e.id, e.organization_id, e.url, e.secret, e.failures, e.failing_since, e.paused_until from enroll_service.webhook_endpoints e \
          where e.disabled_at is null and e.leased_until <= $1 and e.paused_until <= $1 {filter} \
          and exists (select 1 from enroll_service.webhook_deliveries d where d.organization_id = e.organization_id \
              and d.endpoint_id = e.id and d.state = 'waiting' and d.due_at <= $1) \
@@ -273,7 +307,11 @@ pub(crate) async fn due_endpoints(
             organization_id: OrganizationId::from_uuid(not_null(row.id()?)?),
             url: not_null(row.text()?)?,
             secret: not_null(row.text()?)?,
-            failures: u32::try_from(not_null(row.number()?)?).unwrap_or(u32::MAX),
+            health: Health {
+                failures: u32::try_from(not_null(row.number()?)?).unwrap_or(u32::MAX),
+                failing_since: row.number()?.map(instant).transpose()?,
+            },
+            paused_until: instant(not_null(row.number()?)?)?,
         })
     });
     rows.await
@@ -306,18 +344,19 @@ impl DueEndpoint {
         handle: &mut Handle,
         lease: Uuid,
         now: Timestamp,
-        failures: u32,
+        health: Health,
         paused_until: Timestamp,
     ) -> Result<(), RepositoryError> {
         let sql = "update enroll_service.webhook_endpoints set leased_until = $3, lease = null, failures = $5, \
-                   paused_until = $6 where organization_id = $1 and id = $2 and lease = $4";
+                   failing_since = $6, paused_until = $7 where organization_id = $1 and id = $2 and lease = $4";
         let [organization_id, id] = self.key();
         let params = [
             organization_id,
             id,
             Param::Number(now.millis()),
             Param::Id(lease),
-            Param::Number(failures.into()),
+            Param::Number(health.failures.into()),
+            Param::NumberOrNull(health.failing_since.map(Timestamp::millis)),
             Param::Number(paused_until.millis()),
         ];
         handle.execute(sql, &params).await.map(drop)
@@ -400,7 +439,7 @@ impl DueEndpoint {
             "update enroll_service.webhook_deliveries set state = 'dead', code = $5, ended_at = $4 \
              where organization_id = $1 and endpoint_id = $2 and state = 'waiting' and position in \
              (select position from enroll_service.webhook_deliveries where organization_id = $1 and endpoint_id = $2 \
-             and state = 'waiting' and queued_at < $3 limit {GIVEN_UP})"
+             and state = 'waiting' and queued_at < $3 limit {BATCH})"
         );
         let [organization_id, id] = self.key();
         let params = [
@@ -414,7 +453,7 @@ impl DueEndpoint {
         loop {
             let given_up = handle.execute(&sql, &params).await?;
             total += given_up;
-            if given_up < GIVEN_UP {
+            if given_up < BATCH {
                 return Ok(total);
             }
         }
@@ -441,7 +480,9 @@ fn kinds(text: Option<String>) -> Result<Kinds, RepositoryError> {
     Ok(Kinds::from_stored(&not_null(text)?))
 }
 
+/// How long after the end of a pause an endpoint counts as one that nobody has tried.
+const UNTRIED: Duration = Duration::from_secs(3600);
 /// The number of deliveries in one statement.
 const ROWS: usize = 100;
-/// The number of deliveries that one statement gives up.
-const GIVEN_UP: u64 = 1000;
+/// The number of deliveries that one statement ends or removes.
+const BATCH: u64 = 1000;
