@@ -67,6 +67,9 @@ impl SqliteRepository {
     /// Only the owner can read and write a file that this function creates, and the files that SQLite creates next to it.
     /// A `file:` URI opens an existing file.
     ///
+    /// A new file has pages of 8 KB: with SQLite's 4 KB, a request becomes slower as the data grows. The settings are those of
+    /// [`from_connection`](Self::from_connection).
+    ///
     /// A read-only file can be opened if it has the schema. Commits then fail with [`SqliteError::ReadOnly`].
     ///
     /// # Errors
@@ -101,7 +104,7 @@ impl SqliteRepository {
     /// Configures a connection, and upgrades its schema.
     ///
     /// Existing temporary tables are lost. The settings are:
-    /// - WAL mode, a checkpoint every 10 000 pages, and `synchronous = normal`
+    /// - WAL mode, a checkpoint every 5000 pages, and `synchronous = normal`
     /// - foreign keys
     /// - `secure_delete = on`, so that no deleted text stays in the file
     /// - [`BUSY_TIMEOUT`]
@@ -124,6 +127,10 @@ impl SqliteRepository {
         connection.execute_batch(SETTINGS)?;
         array::load_module(&connection)?;
         if !connection.is_readonly(MAIN_DB)? {
+            if name.is_some() {
+                // It has an effect in an empty file only.
+                connection.pragma_update(None, "page_size", PAGE_SIZE)?;
+            }
             use_wal(&connection)?;
         }
         schema::migrate(&connection)?;
@@ -358,6 +365,8 @@ fn use_wal(connection: &Connection) -> Result<(), SqliteError> {
     }
 }
 
+/// In bytes. The trees of large tables have a level less than with 4 KB. 16 KB was not faster.
+const PAGE_SIZE: i64 = 8192;
 const SYNCHRONOUS: &str = "synchronous";
 const NORMAL: i64 = 1;
 const FULL: i64 = 2;
@@ -371,5 +380,5 @@ const SETTINGS: &str = "
     pragma secure_delete = on;
     pragma temp_store = memory;
     pragma cache_size = -65536;
-    pragma wal_autocheckpoint = 10000;
+    pragma wal_autocheckpoint = 5000;
 ";

@@ -135,7 +135,7 @@ fn a_full_database_accepts_nothing_and_keeps_accepted_enrollments() {
 fn a_full_database_is_unavailable_and_stores_no_part_of_the_enrollment() {
     let (_folder, file) = file();
     let mut repository = open_seeded(&file);
-    let plan = request().plan(&mut repository);
+    let plan = TestRequest::new("large", 0..500).plan(&mut repository);
     let pages: i64 = repository.connection().query_row("pragma page_count", [], |row| row.get(0)).unwrap();
     limit(&repository, pages + 2);
     let error = repository.commit(plan.changes()).unwrap_err();
@@ -188,7 +188,7 @@ fn a_damaged_database_is_an_error_of_that_name() {
     request().enroll(&mut { repository }).unwrap();
     let mut bytes = fs::read(&file).unwrap();
     // All but the first page, which holds the header.
-    bytes[4096..].fill(0xff);
+    bytes[8192..].fill(0xff);
     fs::write(&file, bytes).unwrap();
     let error = SqliteRepository::open(&file).map(|mut repository| request().plan(&mut repository)).unwrap_err();
     assert!(matches!(error, SqliteError::Damaged(_)), "{error:?}");

@@ -104,6 +104,24 @@ fn several_connections_can_create_the_same_file_at_once() {
 }
 
 #[test]
+fn a_new_file_has_pages_of_8_kb_and_that_of_a_host_keeps_its_own() {
+    let page_size = |repository: &SqliteRepository| -> i64 {
+        repository.connection().pragma_query_value(None, "page_size", |row| row.get(0)).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enroll.db");
+    assert_eq!(page_size(&SqliteRepository::open(&file).unwrap()), 8192);
+    assert_eq!(page_size(&SqliteRepository::open(&file).unwrap()), 8192);
+    let of_host = folder.path().join("host.db");
+    let connection = Connection::open(&of_host).unwrap();
+    connection.execute_batch("pragma page_size = 1024; create table customers (id)").unwrap();
+    assert_eq!(page_size(&SqliteRepository::from_connection(connection).unwrap()), 1024);
+    let repository = SqliteRepository::open(&of_host).unwrap();
+    repository.connection().execute_batch("pragma wal_checkpoint(truncate); vacuum").unwrap();
+    assert_eq!(page_size(&repository), 1024);
+}
+
+#[test]
 fn the_tables_of_a_host_do_not_change() {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch("create table contacts (id); pragma user_version = 42").unwrap();
