@@ -4,16 +4,14 @@
 //! disk, and PgBouncer.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use enroll::{DynAsyncRepository, Engine, EnrollmentPolicy, EnrollmentRequest, enroll_contacts_async};
-use enroll_bench::people::{Scene, strangers};
+use enroll_bench::people::Scene;
 use enroll_bench::rounds::{Contender, compare};
+use enroll_bench::strangers::Target;
 use enroll_postgres::seed::load;
 use enroll_postgres::sqlx::postgres::PgPoolOptions;
 use enroll_postgres::testing::{Pooler, Server};
 use enroll_postgres::{ConnectOptions, PostgresRepository, SqlxRepository};
-use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
+use std::cell::Cell;
 
 fn poolers(criterion: &mut Criterion) {
     let server = Server::start_with(&[("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]);
@@ -23,11 +21,7 @@ fn poolers(criterion: &mut Criterion) {
     let runtime = runtime.expect("the system has threads");
     let url = runtime.block_on(server.database()).expect("the server answers");
     let people = Cell::new(0);
-    let target = |repository: Box<dyn DynAsyncRepository>| Target {
-        repository: RefCell::new(repository),
-        runtime: &runtime,
-        people: &people,
-    };
+    let time = |target: &mut Target<'_>, recipients| runtime.block_on(target.enroll(recipients));
     let tokio_postgres = |address: &str, prepared: bool| {
         let options = ConnectOptions::from_address(address).expect("the address is valid");
         let options = options.with_prepared_statements(prepared);
@@ -37,32 +31,40 @@ fn poolers(criterion: &mut Criterion) {
         let options = url.parse().expect("the address is valid");
         let pool = PgPoolOptions::new().max_connections(1);
         let pool = runtime.block_on(async { pool.connect_lazy_with(options) });
-        target(Box::new(SqlxRepository::new(pool).with_prepared_statements(prepared)))
+        Target::new(Box::new(SqlxRepository::new(pool).with_prepared_statements(prepared)), &people)
     };
     let repository = tokio_postgres(&url, true);
+    let pool = repository.pool().clone();
     runtime.block_on(async {
-        let mut client = repository.pool().get().await.expect("the server answers");
+        let mut client = pool.get().await.expect("the server answers");
         load(&mut client, &Scene::empty().given).await.expect("the demo can be stored");
     });
-    let prepared = target(Box::new(repository));
-    let texts = target(Box::new(tokio_postgres(&url, false)));
-    let through = [(session_pooler.address(&url), true), (pooler.address(&url), false)];
-    let through = through.map(|(address, prepared)| target(Box::new(tokio_postgres(&address, prepared))));
-    let (sqlx, sqlx_not_kept) = (sqlx(true), sqlx(false));
+    let mut prepared = Target::new(Box::new(repository), &people);
+    // Without statistics, PostgreSQL plans the look-up of contacts for a table that has almost no rows, and keeps the plan.
+    time(&mut prepared, 4000);
+    runtime.block_on(async {
+        let client = pool.get().await.expect("the server answers");
+        client.batch_execute("analyze").await.expect("the tables can be read");
+    });
+    let target = |address: &str, prepared| Target::new(Box::new(tokio_postgres(address, prepared)), &people);
+    let mut texts = target(&url, false);
+    let mut in_sessions = target(&session_pooler.address(&url), true);
+    let mut in_transactions = target(&pooler.address(&url), false);
+    let (mut sqlx, mut sqlx_not_kept) = (sqlx(true), sqlx(false));
     for (recipients, rounds) in [(1, 101), (100, 101), (4000, 15)] {
         let contenders = vec![
-            Contender::timing("tokio-postgres", || prepared.enroll(recipients)),
-            Contender::timing("sqlx", || sqlx.enroll(recipients)),
-            Contender::timing("sqlx, statements not kept", || sqlx_not_kept.enroll(recipients)),
+            Contender::timing("tokio-postgres", || time(&mut prepared, recipients)),
+            Contender::timing("sqlx", || time(&mut sqlx, recipients)),
+            Contender::timing("sqlx, statements not kept", || time(&mut sqlx_not_kept, recipients)),
         ];
         compare(criterion, ("drivers", &format!("{recipients} new")), recipients, rounds, contenders);
     }
     for recipients in [1, 100] {
         let contenders = vec![
-            Contender::timing("prepared", || prepared.enroll(recipients)),
-            Contender::timing("with texts", || texts.enroll(recipients)),
-            Contender::timing("session mode, prepared", || through[0].enroll(recipients)),
-            Contender::timing("transaction mode, with texts", || through[1].enroll(recipients)),
+            Contender::timing("prepared", || time(&mut prepared, recipients)),
+            Contender::timing("with texts", || time(&mut texts, recipients)),
+            Contender::timing("session mode, prepared", || time(&mut in_sessions, recipients)),
+            Contender::timing("transaction mode, with texts", || time(&mut in_transactions, recipients)),
         ];
         compare(criterion, ("poolers", &format!("{recipients} new")), recipients, 101, contenders);
     }
@@ -70,29 +72,3 @@ fn poolers(criterion: &mut Criterion) {
 
 criterion_group!(benches, poolers);
 criterion_main!(benches);
-
-struct Target<'r> {
-    repository: RefCell<Box<dyn DynAsyncRepository>>,
-    runtime: &'r Runtime,
-    /// The number of people that all targets have enrolled.
-    people: &'r Cell<usize>,
-}
-
-impl Target<'_> {
-    /// Times the enrollment of new people.
-    fn enroll(&self, recipients: usize) -> Duration {
-        let first = self.people.replace(self.people.get() + recipients);
-        let body = strangers(first..first + recipients);
-        let (scene, policy, key) = (Scene::empty(), EnrollmentPolicy::default(), format!("bench-{first}"));
-        let mut repository = self.repository.borrow_mut();
-        self.runtime.block_on(async {
-            let start = Instant::now();
-            let request = EnrollmentRequest::from_json(&body);
-            let enrollment = scene.enrollment(&request, &key);
-            let report = enroll_contacts_async(&mut *repository, &Engine::new(&policy), &enrollment).await;
-            let took = start.elapsed();
-            assert_eq!(report.expect("the request is valid").report.counts().added, recipients);
-            took
-        })
-    }
-}

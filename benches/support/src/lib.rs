@@ -5,4 +5,5 @@ pub mod floors;
 pub mod lists;
 pub mod people;
 pub mod rounds;
+pub mod strangers;
 pub mod writes;
