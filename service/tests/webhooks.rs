@@ -266,7 +266,7 @@ fn what_waits_for_an_endpoint_that_is_down_is_given_up_together(service: &mut Se
     service.batch_execute("update enroll_service.webhook_endpoints set paused_until = leased_until");
     wait_for_failures(service, 2);
     assert_eq!(number(service, waiting), 5);
-    // Nobody has tried for two hours, so it has a new chance.
+    // Without an attempt for two hours, it has a new chance.
     service.batch_execute(
         "update enroll_service.webhook_endpoints set failing_since = failing_since - 7200000,
             paused_until = leased_until - 7200000",

@@ -1,4 +1,4 @@
-//! Enrolls people whom the database does not know.
+//! Enrolls people that are not in the database.
 
 use crate::people::{Scene, strangers};
 use enroll::{DynAsyncRepository, Engine, EnrollmentPolicy, EnrollmentRequest, enroll_contacts_async};

@@ -25,15 +25,6 @@ pub(crate) struct EndpointRow {
     pub(crate) dead: i64,
 }
 
-impl Health {
-    /// Returns the health after one more failure. If nobody has tried for long, as no process ran, the endpoint has a new chance.
-    pub(crate) fn after_failure(self, paused_until: Timestamp, now: Timestamp) -> Self {
-        let was_tried = paused_until.saturating_add(UNTRIED) >= now;
-        let since = self.failing_since.filter(|_| was_tried).unwrap_or(now);
-        Self { failures: self.failures.saturating_add(1), failing_since: Some(since) }
-    }
-}
-
 /// A new endpoint.
 pub(crate) struct NewEndpoint<'e> {
     pub(crate) id: Uuid,
@@ -65,6 +56,16 @@ pub(crate) struct Health {
     pub(crate) failures: u32,
     /// The instant of the first of them.
     pub(crate) failing_since: Option<Timestamp>,
+}
+
+impl Health {
+    /// Returns the health after one more failure. After a long time without attempts, as no process ran, the endpoint has a
+    /// new chance.
+    pub(crate) fn after_failure(self, paused_until: Timestamp, now: Timestamp) -> Self {
+        let was_tried = paused_until.saturating_add(UNTRIED) >= now;
+        let since = self.failing_since.filter(|_| was_tried).unwrap_or(now);
+        Self { failures: self.failures.saturating_add(1), failing_since: Some(since) }
+    }
 }
 
 /// An endpoint that gets events.
@@ -480,7 +481,7 @@ fn kinds(text: Option<String>) -> Result<Kinds, RepositoryError> {
     Ok(Kinds::from_stored(&not_null(text)?))
 }
 
-/// How long after the end of a pause an endpoint counts as one that nobody has tried.
+/// After this time without an attempt since the last pause, the failures before it do not count as one long failure.
 const UNTRIED: Duration = Duration::from_secs(3600);
 /// The number of deliveries in one statement.
 const ROWS: usize = 100;
