@@ -7,6 +7,7 @@ use enroll::Disposition;
 use enroll::model::{RunStatus, StepContactStatus};
 
 use super::docs::{ListReason, PreviewDisposition, ReasonCode, StateDoc};
+use super::request_span::REQUEST_ID;
 use super::{contacts, enrollments, erase, health, list_history, lists, metrics, organization, reference, retry, runs};
 
 /// The default header for API keys.
@@ -21,7 +22,24 @@ pub(crate) fn document(key_header: &str) -> Value {
         "bearer": {"type": "http", "scheme": "bearer"},
     });
     document["security"] = json!([{"key": []}, {"x_api_key": []}, {"bearer": []}]);
+    document["components"]["headers"][REQUEST_ID] = json!({
+        "description": "The id of the request, as in the log: that of the client, or a new one",
+        "schema": {"type": "string"},
+    });
+    for response in responses(&mut document) {
+        response["headers"][REQUEST_ID] = json!({"$ref": format!("#/components/headers/{REQUEST_ID}")});
+    }
     document
+}
+
+/// Returns the responses of all operations.
+fn responses(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let operations = members(&mut document["paths"]).flat_map(members);
+    operations.filter_map(|operation| operation.get_mut("responses")).flat_map(members)
+}
+
+fn members(value: &mut Value) -> impl Iterator<Item = &mut Value> {
+    value.as_object_mut().into_iter().flat_map(|object| object.values_mut())
 }
 
 #[derive(OpenApi)]

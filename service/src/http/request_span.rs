@@ -173,7 +173,9 @@ pub(crate) fn method_name(method: &Method) -> &'static str {
 
 /// The route of a path that no route has.
 pub(crate) const UNMATCHED: &str = "unmatched";
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID);
+/// The name of the header.
+pub(super) const REQUEST_ID: &str = "x-request-id";
 /// The longest id that is taken from a client, in bytes.
 const MAX_ID: usize = 128;
 

@@ -148,7 +148,7 @@ impl SqlxRepository {
         mode: EraseMode,
     ) -> Result<Erased, EraseError> {
         let (mut lease, statements) = self.ready().await.map_err(RepositoryError::from)?;
-        let answer = erase::erase(self.session(&mut lease), &statements.0, organization_id, query, mode).await;
+        let answer = erase::erase(traced(self.session(&mut lease)), &statements.0, organization_id, query, mode).await;
         end(lease, answer).map_err(|failure| failure.0)
     }
 

@@ -242,7 +242,7 @@ impl PostgresRepository {
         mode: EraseMode,
     ) -> Result<Erased, EraseError> {
         let (lease, statements) = self.ready().await.map_err(RepositoryError::from)?;
-        let answer = erase::erase(lease.session(), &statements.0, organization_id, query, mode).await;
+        let answer = erase::erase(traced(lease.session()), &statements.0, organization_id, query, mode).await;
         lease.end(Ok(answer)).map_err(RepositoryError::from)?.map_err(|failure| failure.0)
     }
 
