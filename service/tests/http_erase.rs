@@ -92,7 +92,8 @@ const NOT_PERSONAL: &[(&str, &str)] = &[
     ("service.webhook_positions", "id position"),
     (
         "service.webhook_endpoints",
-        "organization_id id url secret kinds after_position created_at disabled_at failures paused_until leased_until lease",
+        "organization_id id url secret kinds after_position created_at disabled_at failures failing_since paused_until leased_until \
+         lease",
     ),
     (
         "service.webhook_deliveries",

@@ -248,11 +248,14 @@ fn what_waits_for_an_endpoint_that_is_down_is_given_up_together(service: &mut Se
     let endpoint = Endpoint::add(service, FIRST, &server.url(), &["--kinds", "accepted"]);
     let other = Receiver::accepting();
     Endpoint::add(service, FIRST, &other.url(), &["--kinds", "accepted"]);
-    for n in 0..5 {
+    enroll_person(service, 0);
+    wait_for_attempts(service, &endpoint, 1);
+    service
+        .batch_execute("update enroll_service.webhook_endpoints set paused_until = 4000000000000 where failures > 0");
+    for n in 1..5 {
         enroll_person(service, n);
     }
     other.wait_for(5);
-    wait_for_attempts(service, &endpoint, 1);
     // The endpoint is left alone, so the others were not tried.
     assert_eq!(server.received().len(), 1);
     // Four of them have waited for longer than all attempts take.
@@ -287,11 +290,14 @@ fn what_waited_for_the_whole_schedule_dies_while_new_messages_are_tried(service:
     let endpoint = Endpoint::add(service, FIRST, &server.url(), &["--kinds", "accepted"]);
     let other = Receiver::accepting();
     Endpoint::add(service, FIRST, &other.url(), &["--kinds", "accepted"]);
-    for n in 0..6 {
+    enroll_person(service, 0);
+    wait_for_attempts(service, &endpoint, 1);
+    service
+        .batch_execute("update enroll_service.webhook_endpoints set paused_until = 4000000000000 where failures > 0");
+    for n in 1..6 {
         enroll_person(service, n);
     }
     other.wait_for(6);
-    wait_for_attempts(service, &endpoint, 1);
     // Five have waited for longer than the schedule. Four of them, and the last one, never had an attempt.
     service.batch_execute(
         "update enroll_service.webhook_deliveries set queued_at = queued_at - 7200000
@@ -324,14 +330,6 @@ fn a_removed_endpoint_gets_nothing_more(service: &mut Service) {
     let endpoint = Endpoint::add(service, FIRST, &server.url(), &["--kinds", "accepted"]);
     enroll_person(service, 1);
     wait_for_attempts(service, &endpoint, 1);
-    // More than one statement removes.
-    service.batch_execute(
-        "insert into enroll_service.webhook_deliveries (organization_id, endpoint_id, position, event_id, kind, at, body,
-            state, attempts, queued_at, due_at)
-        with recursive copies (n) as (select 1 union all select n + 1 from copies where n < 2500)
-        select organization_id, endpoint_id, position + n, event_id, kind, at, body, state, attempts, queued_at, due_at
-        from enroll_service.webhook_deliveries cross join copies",
-    );
     let remove = ["webhooks", "remove", &endpoint.id, "--database", &service.database];
     assert_eq!(text(&enroll(&remove, &[])), format!("removed {}\n", endpoint.id));
     assert_eq!(number(service, "select count(*) from enroll_service.webhook_deliveries"), 0);

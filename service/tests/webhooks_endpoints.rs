@@ -60,6 +60,7 @@ fn what_waits_for_a_disabled_endpoint_ends_at_any_age(service: &mut Service) {
     Endpoint::add(service, FIRST, &receiver.url(), &["--kinds", "accepted"]);
     enroll_person(service, 1);
     wait_for_number(service, "select count(*) from enroll_service.webhook_deliveries where state = 'delivered'", 1);
+    wait_for_number(service, "select count(*) from enroll_service.webhook_endpoints where lease is not null", 0);
     // The endpoint was disabled while the events were copied, by a newer version, which has more kinds.
     service.batch_execute(
         "update enroll_service.webhook_endpoints set disabled_at = 1;

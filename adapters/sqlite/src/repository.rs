@@ -127,8 +127,8 @@ impl SqliteRepository {
         connection.execute_batch(SETTINGS)?;
         array::load_module(&connection)?;
         if !connection.is_readonly(MAIN_DB)? {
-            if name.is_some() {
-                // It has an effect in an empty file only.
+            // Otherwise, a copy by `vacuum into` would get another size than the file.
+            if name.is_some() && is_empty(&connection)? {
                 connection.pragma_update(None, "page_size", PAGE_SIZE)?;
             }
             use_wal(&connection)?;
@@ -353,6 +353,10 @@ impl EventLog for SqliteRepository {
 
 /// Sets WAL mode, which the file keeps.
 ///
+fn is_empty(connection: &Connection) -> Result<bool, SqliteError> {
+    Ok(connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0)
+}
+
 /// Retries, because SQLite ignores the busy timeout here: if two connections set the mode of a new file at the same time,
 /// one of them fails immediately.
 fn use_wal(connection: &Connection) -> Result<(), SqliteError> {

@@ -119,6 +119,9 @@ fn a_new_file_has_pages_of_8_kb_and_that_of_a_host_keeps_its_own() {
     let repository = SqliteRepository::open(&of_host).unwrap();
     repository.connection().execute_batch("pragma wal_checkpoint(truncate); vacuum").unwrap();
     assert_eq!(page_size(&repository), 1024);
+    let copy = folder.path().join("copy.db");
+    repository.connection().execute("vacuum into ?1", [copy.to_str()]).unwrap();
+    assert_eq!(page_size(&SqliteRepository::open(&copy).unwrap()), 1024);
 }
 
 #[test]

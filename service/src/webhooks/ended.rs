@@ -99,9 +99,9 @@ pub(crate) async fn remove_ended(handle: &mut Handle, before: Timestamp) -> Resu
 /// Returns their number.
 pub(crate) async fn end_of_disabled(handle: &mut Handle, now: Timestamp) -> Result<u64, RepositoryError> {
     let sql = "update enroll_service.webhook_deliveries set state = 'dead', code = coalesce(code, '410'), \
-               ended_at = $1 where (organization_id, endpoint_id, position) in \
+               ended_at = $1 where state = 'waiting' and (organization_id, endpoint_id, position) in \
                (select d.organization_id, d.endpoint_id, d.position from enroll_service.webhook_endpoints e \
-               join enroll_service.webhook_deliveries d on d.organization_id = e.organization_id \
-               and d.endpoint_id = e.id where e.disabled_at is not null and d.state = 'waiting' limit 1000)";
+               cross join enroll_service.webhook_deliveries d where d.organization_id = e.organization_id \
+               and d.endpoint_id = e.id and e.disabled_at is not null and d.state = 'waiting' limit 1000)";
     handle.execute(sql, &[Param::Number(now.millis())]).await
 }

@@ -151,7 +151,8 @@ pub(crate) async fn add_endpoint(handle: &mut Handle, new: &NewEndpoint<'_>) -> 
 
 /// Removes an endpoint with its deliveries. Returns false if it does not exist.
 ///
-/// The deliveries are removed first, in several transactions: others must not wait for long. If it is interrupted, the endpoint
+/// The deliveries are removed first, in several transactions: others must not wait for long. SQLite keeps the order of a
+/// `cross join`, and would read all deliveries in the other one. If it is interrupted, the endpoint
 /// is disabled.
 pub(crate) async fn remove_endpoint(handle: &mut Handle, id: Uuid, now: Timestamp) -> Result<bool, RepositoryError> {
     let disable = "update enroll_service.webhook_endpoints set disabled_at = coalesce(disabled_at, $2) where id = $1";
@@ -161,8 +162,8 @@ pub(crate) async fn remove_endpoint(handle: &mut Handle, id: Uuid, now: Timestam
     let deliveries = format!(
         "delete from enroll_service.webhook_deliveries where (organization_id, endpoint_id, position) in \
          (select d.organization_id, d.endpoint_id, d.position from enroll_service.webhook_endpoints e \
-         join enroll_service.webhook_deliveries d on d.organization_id = e.organization_id and d.endpoint_id = e.id \
-         where e.id = $1 limit {BATCH})"
+         cross join enroll_service.webhook_deliveries d where d.organization_id = e.organization_id \
+         and d.endpoint_id = e.id and e.id = $1 limit {BATCH})"
     );
     while handle.execute(&deliveries, &[Param::Id(id)]).await? > 0 {}
     let sql = "delete from enroll_service.webhook_endpoints where id = $1";
