@@ -487,3 +487,15 @@ impl AsyncInbox for SqliteHandle {
         self.call(|repository| repository.retry(organization_id, enrollment_id))
     }
 }
+
+/// Returns a repository in memory, and the number of steps that SQLite has taken for its statements.
+#[cfg(test)]
+pub(crate) fn counting_repository() -> (SqliteRepository, Arc<std::sync::atomic::AtomicU64>) {
+    use std::sync::atomic::Ordering;
+
+    let steps = Arc::<std::sync::atomic::AtomicU64>::default();
+    let count = Arc::clone(&steps);
+    let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+    connection.progress_handler(1, Some(move || count.fetch_add(1, Ordering::Relaxed) == u64::MAX)).unwrap();
+    (SqliteRepository::from_connection(connection).unwrap(), steps)
+}

@@ -151,7 +151,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The names of the counts, in the order of [`to_array`](Self::to_array).
+    /// The names of the counts, in the order of [`to_array`](Self::to_array). If a version adds a count, the arrays become
+    /// longer: use `NAMES.len()` for their length.
     pub const NAMES: [&'static str; 7] =
         ["added", "re_added", "reprocessed", "ignored", "duplicate", "contacts_created", "conversations_created"];
 

@@ -127,7 +127,7 @@ impl SqliteRepository {
         connection.execute_batch(SETTINGS)?;
         array::load_module(&connection)?;
         if !connection.is_readonly(MAIN_DB)? {
-            // Otherwise, a copy by `vacuum into` would get another size than the file.
+            // On another file, it would set the size of copies by `vacuum into`.
             if name.is_some() && is_empty(&connection)? {
                 connection.pragma_update(None, "page_size", PAGE_SIZE)?;
             }
@@ -351,12 +351,12 @@ impl EventLog for SqliteRepository {
     }
 }
 
-/// Sets WAL mode, which the file keeps.
-///
 fn is_empty(connection: &Connection) -> Result<bool, SqliteError> {
     Ok(connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0)
 }
 
+/// Sets WAL mode, which the file keeps.
+///
 /// Retries, because SQLite ignores the busy timeout here: if two connections set the mode of a new file at the same time,
 /// one of them fails immediately.
 fn use_wal(connection: &Connection) -> Result<(), SqliteError> {

@@ -283,22 +283,17 @@ create table if not exists enroll_service_write_checks (filler text not null) st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handles::Handle;
+    use crate::handles::{Handle, counting_repository};
     use crate::sql::{self, ContactFilter, Pagination, RunFilter};
     use enroll::{ContactId, OrganizationId};
     use enroll_bench::lists::{self, Dialect};
     use enroll_bench::people::Scene;
-    use enroll_sqlite::SqliteRepository;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// Returns a handle on lists of a number of entries, and the number of steps that SQLite took.
     fn handle_on_lists(length: u32) -> (Handle, Arc<AtomicU64>) {
-        let steps = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&steps);
-        let mut connection = Connection::open_in_memory().unwrap();
-        connection.progress_handler(1, Some(move || count.fetch_add(1, Ordering::Relaxed) == u64::MAX)).unwrap();
-        let repository = SqliteRepository::from_connection(connection).unwrap();
+        let (repository, steps) = counting_repository();
         let mut seed = Scene::empty().given;
         seed.organization_id = OrganizationId::from_uuid(lists::ORGANIZATION);
         enroll_sqlite::seed::load(repository.connection(), &seed).unwrap();

@@ -322,6 +322,7 @@ impl Process {
         health: &mut Health,
     ) -> Result<Next, RepositoryError> {
         let now = handle.now().await?;
+        let schedule_ago = earlier(now, self.options.retries.span());
         *health = match attempt.result {
             AttemptResult::Failed { is_down: true, .. } => health.after_failure(endpoint.paused_until, now),
             _ => Health::default(),
@@ -354,9 +355,9 @@ impl Process {
             endpoint.disable(handle, now).await?;
             (self.on_event)(Event::Disabled { organization_id, endpoint_id });
             given_up
-        } else if health.failing_since.is_some_and(|since| since < earlier(now, self.options.retries.span())) {
+        } else if health.failing_since.is_some_and(|since| since < schedule_ago) {
             // Deliveries that waited for the whole schedule had fewer attempts, as the endpoint is left alone.
-            endpoint.give_up(handle, earlier(now, self.options.retries.span()), code, now).await?
+            endpoint.give_up(handle, schedule_ago, code, now).await?
         } else {
             0
         };

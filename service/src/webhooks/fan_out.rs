@@ -87,20 +87,6 @@ pub(crate) async fn add_missing(
     }
 }
 
-/// Makes deliveries dead that wait for a disabled endpoint, up to a bound.
-pub(crate) async fn end_of_disabled(handle: &mut Handle) -> Result<(), RepositoryError> {
-    if !handle.has_tables().await? {
-        return Ok(());
-    }
-    let now = handle.now().await?;
-    for _ in 0..BATCHES {
-        if ended::end_of_disabled(handle, now).await? == 0 {
-            break;
-        }
-    }
-    Ok(())
-}
-
 /// Removes events and ended deliveries that are older than an instant, up to a bound. Keeps events that were not copied into
 /// deliveries. Returns the number of events and of deliveries.
 pub(crate) async fn prune(handle: &mut Handle, before: Timestamp) -> Result<(u64, u64), RepositoryError> {

@@ -16,8 +16,9 @@ mod sign;
 mod store;
 
 pub(crate) use self::address::Networks;
+pub(crate) use self::ended::end_of_disabled;
 pub(crate) use self::endpoint::{EndpointUrl, Kinds};
-pub(crate) use self::fan_out::{end_of_disabled, prune};
+pub(crate) use self::fan_out::prune;
 pub(crate) use self::schedule::Retries;
 pub(crate) use self::store::Backlog;
 

@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 use uuid::Uuid;
 
+use super::ended;
 use super::endpoint::{Kinds, type_name};
 use crate::handles::Handle;
 use crate::sql::{Param, id_places, invalid_data, not_null};
@@ -59,8 +60,8 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Returns the health after one more failure. After a long time without attempts, as no process ran, the endpoint has a
-    /// new chance.
+    /// Returns the health after one more failure. After a long time without attempts, because no process ran or nothing was due,
+    /// the endpoint has a new chance.
     pub(crate) fn after_failure(self, paused_until: Timestamp, now: Timestamp) -> Self {
         let was_tried = paused_until.saturating_add(UNTRIED) >= now;
         let since = self.failing_since.filter(|_| was_tried).unwrap_or(now);
@@ -151,21 +152,14 @@ pub(crate) async fn add_endpoint(handle: &mut Handle, new: &NewEndpoint<'_>) -> 
 
 /// Removes an endpoint with its deliveries. Returns false if it does not exist.
 ///
-/// The deliveries are removed first, in several transactions: others must not wait for long. SQLite keeps the order of a
-/// `cross join`, and would read all deliveries in the other one. If it is interrupted, the endpoint
+/// The deliveries are removed first, in several transactions: others must not wait for long. If it is interrupted, the endpoint
 /// is disabled.
 pub(crate) async fn remove_endpoint(handle: &mut Handle, id: Uuid, now: Timestamp) -> Result<bool, RepositoryError> {
     let disable = "update enroll_service.webhook_endpoints set disabled_at = coalesce(disabled_at, $2) where id = $1";
     if handle.execute(disable, &[Param::Id(id), Param::Number(now.millis())]).await? == 0 {
         return Ok(false);
     }
-    let deliveries = format!(
-        "delete from enroll_service.webhook_deliveries where (organization_id, endpoint_id, position) in \
-         (select d.organization_id, d.endpoint_id, d.position from enroll_service.webhook_endpoints e \
-         cross join enroll_service.webhook_deliveries d where d.organization_id = e.organization_id \
-         and d.endpoint_id = e.id and e.id = $1 limit {BATCH})"
-    );
-    while handle.execute(&deliveries, &[Param::Id(id)]).await? > 0 {}
+    while ended::remove_some(handle, id).await? > 0 {}
     let sql = "delete from enroll_service.webhook_endpoints where id = $1";
     Ok(handle.execute(sql, &[Param::Id(id)]).await? > 0)
 }
@@ -297,8 +291,8 @@ pub(crate) async fn due_endpoints(
     let places = id_places(&mut params, excluded.into_iter().map(OrganizationId::as_uuid));
     let filter = if places.is_empty() { String::new() } else { format!("and e.organization_id not in ({places})") };
     let sql = format!(
-        "select e.id, e.organization_id, e.url, e.secret, e.failures, e.failing_since, e.paused_until from enroll_service.webhook_endpoints e \
-         where e.disabled_at is null and e.leased_until <= $1 and e.paused_until <= $1 {filter} \
+        "select e.id, e.organization_id, e.url, e.secret, e.failures, e.failing_since, e.paused_until \
+         from enroll_service.webhook_endpoints e where e.disabled_at is null and e.leased_until <= $1 and e.paused_until <= $1 {filter} \
          and exists (select 1 from enroll_service.webhook_deliveries d where d.organization_id = e.organization_id \
              and d.endpoint_id = e.id and d.state = 'waiting' and d.due_at <= $1) \
          order by e.leased_until, e.id limit {limit}"
@@ -487,4 +481,4 @@ const UNTRIED: Duration = Duration::from_secs(3600);
 /// The number of deliveries in one statement.
 const ROWS: usize = 100;
 /// The number of deliveries that one statement ends or removes.
-const BATCH: u64 = 1000;
+pub(super) const BATCH: u64 = 1000;
